@@ -1,0 +1,1 @@
+"""Presets: one YAML file each, found by `gristmill run NAME`."""

@@ -1,0 +1,3 @@
+"""The engine: slices, graphs, passes, executors, provenance and audit; it knows no stage by name."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,55 @@
+"""Every error that a user may see, and the exit code that it ends a command with.
+
+Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run (quarantine, conservation,
+`expect`, unreadable input); 1 anything else.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GristmillError(Exception):
+    """Base of the errors that are shown to a user as a message, never as a traceback.
+
+    The message says what is wrong, where, what was expected and found, and what to do next.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(GristmillError, ValueError):
+    """A config, an argument or a stage's definition is wrong. Nothing was run."""
+
+    exit_code = 2
+
+
+class DataError(GristmillError):
+    """The data stopped the run: unreadable input, too much in quarantine, an `expect` that fails."""
+
+    exit_code = 3
+
+
+class ConservationError(DataError):
+    """Rows were lost, doubled or exchanged between two places that must agree."""
+
+
+class StorageError(GristmillError):
+    """A file could not be read, written or committed as it must be (disk full, changed under us, lease held)."""
+
+
+class ContractError(ConfigError):
+    """A stage class breaks the stage contract; raised when the class is defined or first used."""
+
+
+def nearest(found: str, allowed: Iterable[str]) -> str:
+    """A clause that names the closest allowed name and all allowed names.
+
+    >>> nearest("langauge", ["language", "quality"])
+    'did you mean `language`? Allowed: language, quality.'
+    """
+    names = sorted(allowed)
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
+    listed = f"Allowed: {', '.join(names)}." if names else "Nothing is allowed here."
+    return f"did you mean `{close[0]}`? {listed}" if close else listed

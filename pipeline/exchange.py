@@ -1,0 +1,54 @@
+"""The exchange: what `settle` may use. Three operators over rows that lie in files, with a stated memory budget.
+
+    group(rows, key, fold)   partitioned on disk, each partition sorted by key and then doc_key, folded in a stream
+    reduce(rows, combine)    associative, merged as a tree by task number
+    components(edges)        connected components by partitioned label rounds to a fixed point
+
+Functions given to the exchange are module-level functions (they travel to workers by name) with JSON-able parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+Fold = Callable[..., Iterator[pa.Table]]
+"""fold(tables: Iterator[pa.Table], **params) -> Iterator[pa.Table]. The input tables are consecutive pieces of one
+sorted partition (by the key columns, then doc_key); a group may span pieces, and never spans partitions."""
+
+Combine = Callable[..., pa.Table]
+"""combine(tables: list[pa.Table], **params) -> pa.Table, associative; tables come in task order."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A handle on rows that lie in files; no process holds them all.
+
+    Attributes:
+        files: paths of Arrow IPC files, in an order that depends on the plan alone.
+        schema: their common schema.
+        count: rows in all files together.
+    """
+
+    files: tuple[str, ...]
+    schema: pa.Schema
+    count: int
+
+
+class Exchange(Protocol):
+    """The operators. Every one checks that the rows that went in came out: counts and doc_key sums."""
+
+    def group(
+        self, rows: Rows, key: Sequence[str], fold: Fold, params: Mapping[str, Any] | None = None
+    ) -> Rows:
+        """Partition by `key`, sort each partition by (key…, doc_key), and fold it."""
+
+    def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:
+        """Merge all rows into one table, as a tree of fan-in 16 over files in order."""
+
+    def components(self, edges: Rows) -> Rows:
+        """Connected components. `edges` has doc_key, task, other_key, other_task; the result has doc_key, task, label
+        (the lowest doc_key of the component) and size (int64), one row for every document that an edge names."""

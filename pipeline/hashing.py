@@ -1,0 +1,88 @@
+"""The one place where bytes become identities: tagged SHA-256 over a canonical encoding.
+
+Pre-images are `tag || 0x00 || canonical(value)`, so that digests of different kinds never collide by content. The
+canonical encoding is JSON with sorted keys, no white space, UTF-8, integers and strings and booleans and nulls and
+lists and string-keyed maps only; floats are encoded as their IEEE 754 hexadecimal form (`float.hex`), because decimal
+forms differ between writers. Anything else is refused: nothing is ever passed through `str` or `repr`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+DIGEST_CHARS = 64
+"""Length of a digest in lower-case hexadecimal characters."""
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical encoding of `value`.
+
+    Raises TypeError for anything that has no stable encoding, naming its type and key path.
+    """
+    return json.dumps(
+        _plain(value, "$"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode("utf-8")
+
+
+def _plain(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            return {"float": "nan"}
+        return {"float": value.hex()}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{path}: a map key must be a string to be hashed, found {type(key).__name__}")
+        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"{path}: {type(value).__name__} has no canonical encoding and cannot be hashed")
+
+
+def digest(tag: str, value: Any) -> str:
+    """SHA-256, in hexadecimal, of `tag || 0x00 || canonical(value)`."""
+    return hashlib.sha256(tag.encode("ascii") + b"\x00" + canonical(value)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256, in hexadecimal, of a local file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def tree_digest(path: Path) -> str:
+    """Digest of a file, or of a folder as the sorted list of (relative path, SHA-256) of the files in it."""
+    if path.is_dir():
+        files = sorted(item for item in path.rglob("*") if item.is_file())
+        return digest("gristmill.folder", [[f.relative_to(path).as_posix(), file_digest(f)] for f in files])
+    return file_digest(path)
+
+
+def merkle_root(leaves: Sequence[str] | Iterable[str]) -> str:
+    """Merkle root over hexadecimal digests in the order given, as RFC 6962 defines the tree.
+
+    Leaves are hashed with prefix 0x00 and inner nodes with prefix 0x01, and the split point is the largest power of two
+    smaller than the number of leaves, so that no leaf can pass for a node and no list for another. The empty list has
+    the root SHA-256("").
+    """
+    level = [hashlib.sha256(b"\x00" + bytes.fromhex(leaf)).digest() for leaf in leaves]
+    if not level:
+        return hashlib.sha256(b"").hexdigest()
+    # Pairing neighbours and carrying an odd last node up unchanged yields RFC 6962's tree.
+    while len(level) > 1:
+        paired = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
+        if len(level) % 2:
+            paired.append(level[-1])
+        level = paired
+    return level[0].hex()

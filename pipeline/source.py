@@ -1,0 +1,137 @@
+"""The source contract: a format that can be cut into slices and read back, slice by slice.
+
+A source plans its slices from sizes alone, never from workers, and reads one slice into a table with `doc_key` and the
+user's columns. Records that cannot be read become rejects: they are quarantined with their reason, never skipped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.document import KEY_TYPE
+from pipeline.errors import ContractError
+
+REJECTS = pa.schema(
+    [
+        pa.field("doc_key", KEY_TYPE),
+        pa.field("position", pa.int64()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("bytes", pa.int64()),
+    ]
+)
+"""Records that could not be read: where (ordinal or byte offset), why in one word, what was found, how many bytes."""
+
+
+class License(BaseModel):
+    """What is known about a source's licence, and who says so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    spdx: str
+    """SPDX licence expression, or `LicenseRef-…` for what SPDX has no name for."""
+    stated_by: Literal["author", "distributor", "collector", "unknown"] = "unknown"
+    evidence: str | None = None
+    """Where it is stated: a URL or a file."""
+
+
+class SourceConfig(BaseModel):
+    """Base of every source's config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: str
+    paths: tuple[str, ...] = ()
+    """Files, folders or globs: local, or URLs that fsspec knows (`s3://`, `gs://`, `hf://`)."""
+    exclude: tuple[str, ...] = ()
+    """Globs of files to leave out."""
+    root: str | None = None
+    """Folder that paths in doc_keys are relative to; default: the literal folder before the first wildcard."""
+    snapshot: str | None = None
+    """Label of the state of the source; enters doc_keys, so that two crawls of one path are two sets of documents."""
+    license: License | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column name → the input's column name, e.g. `{text: content, id: doc_id}`."""
+    slice_bytes: int = Field(64 << 20, ge=1)
+    """Target size of a slice in bytes of the file as stored. Part of the result: it sets the shard boundaries."""
+    max_document_bytes: int = Field(256 << 20, ge=1)
+    """Documents with more UTF-8 bytes of text are quarantined."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one task reads. Plain data: it travels to workers and into digests.
+
+    Attributes:
+        source: the source's name.
+        path: file path relative to the source's root, forward slashes: the identity.
+        location: where to open it now: never part of an identity.
+        part: which part of the file: format-specific integers, e.g. {"row_group": 0, "row_groups": 4, "first_row": 0} or
+            {"start": 0, "stop": 1048576}; empty for a whole file.
+        bytes: stored bytes that the slice covers, for planning.
+        file_bytes: size of the whole file.
+        stamp: mtime in nanoseconds or ETag, as text: vouches for an unchanged file on resume.
+    """
+
+    source: str
+    path: str
+    location: str
+    part: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    file_bytes: int = 0
+    stamp: str = ""
+
+
+@dataclass(frozen=True)
+class SliceData:
+    """One slice, read.
+
+    Attributes:
+        table: `doc_key`, `text` (large_string, nulls allowed: they are dropped as `empty_text`), `id` (string) and the
+            other input columns; in record order.
+        rejects: unreadable records, schema REJECTS.
+        bytes_read: stored bytes read, the base of the quarantine share.
+    """
+
+    table: pa.Table
+    rejects: pa.Table
+    bytes_read: int
+
+
+class Source:
+    """Base of all source formats."""
+
+    Config: ClassVar[type[SourceConfig]] = SourceConfig
+    version: ClassVar[int]
+    summary: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if inspect.isabstract(cls):
+            return
+        for name, kind in (("version", int), ("summary", str)):
+            if not isinstance(getattr(cls, name, None), kind):
+                raise ContractError(
+                    f"source class {cls.__module__}.{cls.__qualname__}: the class attribute `{name}` is missing or no "
+                    f"{kind.__name__}. Set it."
+                )
+
+    def __init__(self, name: str, config: Any) -> None:
+        self.name = name
+        self.config = config
+
+    def slices(self) -> Sequence[Slice]:
+        """All slices in plan order. Raises DataError when nothing matches or a file cannot be read as this format."""
+        raise NotImplementedError
+
+    def schema(self, one: Slice) -> pa.Schema:
+        """The input columns after mapping, without reading rows."""
+        raise NotImplementedError
+
+    def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
+        """Reads a slice. `columns` (after mapping) limits what is read; None reads all."""
+        raise NotImplementedError

@@ -1,0 +1,90 @@
+# Two commands matter on a fresh machine: `make quickstart` and `make test`. Both need make and Python >= 3.11 with its
+# venv module, nothing else; they share one environment, .venv, and build what of it is missing or out of date.
+
+VENV  ?= .venv
+PEERS ?= .venv-peers
+# Arguments for pytest, e.g. make test PYTEST_ARGS="tests/pipeline -k digest"
+PYTEST_ARGS ?=
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 …` overrides.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+BIN := $(VENV)/bin
+# Wheels only: nothing is compiled on the user's machine. Every line of a lock carries its hashes, so pip checks them.
+INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all:
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart venv venv-dev test test-long lint bench lock clean clean-all check-python
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+quickstart: venv ## set up if needed, then curate the small web that ships with Gristmill
+	$(BIN)/gristmill run quickstart
+
+test: lint ## set up if needed, then lint, types and every test but the long ones
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
+
+test-long: venv-dev ## the tests that take minutes
+	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+lint: venv-dev ## ruff, and mypy (strict for pipeline/)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: venv-dev $(PEERS)/.locked ## MB/s per stage, and as a ratio against peers (GRISTMILL_DATA names a folder of real data)
+	$(BIN)/python -m tests.benchmarks --peers $(PEERS)/bin/python $(BENCH_ARGS)
+
+venv: $(VENV)/.installed ## the environment that runs Gristmill
+
+venv-dev: $(VENV)/.locked-dev $(VENV)/.installed ## the same one with test and lint tools
+
+# A changed lock rebuilds the environment from nothing, so that no package of the old one lingers in it.
+$(VENV)/.locked: requirements.lock | check-python
+	@echo "Creating $(VENV) with $$($(PYTHON) --version) and the packages of requirements.lock"
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "error: '$(PYTHON) -m venv' failed; on Debian and Ubuntu it needs the package python3-venv" >&2; exit 1; }
+	@$(INSTALL) -r requirements.lock
+	@touch $@
+
+$(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
+	@echo "Adding the packages of requirements-dev.lock to $(VENV)"
+	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+# Editable: the sources here are what runs. The build backend comes from the lock, so this step needs no network.
+$(VENV)/.installed: pyproject.toml $(VENV)/.locked
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+# The tools measured against live apart: their dependencies contradict each other's and ours.
+$(PEERS)/.locked: tests/benchmarks/requirements-peers.txt | check-python
+	@echo "Creating $(PEERS) with the packages of tests/benchmarks/requirements-peers.txt"
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all: -r tests/benchmarks/requirements-peers.txt
+	@touch $@
+
+check-python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: Gristmill needs Python 3.11 or newer, and neither python3 nor python3.11 … python3.14 is that." >&2; \
+		echo "Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: Gristmill needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
+
+# uv resolves once for all Python versions and platforms; pip alone cannot. Only this target needs it.
+lock: ## resolve requirements.lock and requirements-dev.lock anew from pyproject.toml
+	@uv --version >/dev/null || { echo "error: make lock needs uv (pip install uv)" >&2; exit 1; }
+	echo setuptools | uv pip compile $(LOCK_FLAGS) pyproject.toml - -o requirements.lock
+	uv pip compile $(LOCK_FLAGS) --extra dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile $(filter-out --generate-hashes,$(LOCK_FLAGS)) tests/benchmarks/requirements-peers.in -o tests/benchmarks/requirements-peers.txt
+
+LOCK_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --upgrade \
+	--no-annotate --custom-compile-command "make lock"
+
+clean: ## remove caches, compiled kernels and outputs; keep the environments
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find pipeline stages launch configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-all: clean ## remove the environments too
+	rm -rf $(VENV) $(PEERS)

@@ -142,6 +142,7 @@ class Stage:
         summary: one line for `gristmill stages`.
         ports: the outputs, the default port first.
         changes_text: whether `decide` may add the column `text`.
+        emits_copies: whether `decide` may give a row more than one copy.
     """
 
     Config: ClassVar[type[StageConfig]]
@@ -149,6 +150,7 @@ class Stage:
     summary: ClassVar[str]
     ports: ClassVar[tuple[str, ...]] = ("kept",)
     changes_text: ClassVar[bool] = False
+    emits_copies: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -188,6 +190,10 @@ class Stage:
     def hidden(self) -> frozenset[str]:
         """Signals that serve only this stage: kept in annotations, left out of outputs and of other stages' view."""
         return frozenset()
+
+    def shown(self) -> frozenset[str]:
+        """Signals that shards hold by default; all signals are in the output's `signals/NODE/` in any case."""
+        return frozenset(self.signals().names) - self.hidden()
 
     def models(self) -> Mapping[str, Path]:
         """Model files, word lists or folders that decide the result, by config field or a name of their own. Their

@@ -1,0 +1,1 @@
+"""What made a corpus: content digests, accounts, footer logs, ledgers and manifests."""

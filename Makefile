@@ -75,8 +75,8 @@ check-python:
 # uv resolves once for all Python versions and platforms; pip alone cannot. Only this target needs it.
 lock: ## resolve requirements.lock and requirements-dev.lock anew from pyproject.toml
 	@uv --version >/dev/null || { echo "error: make lock needs uv (pip install uv)" >&2; exit 1; }
-	echo setuptools | uv pip compile $(LOCK_FLAGS) pyproject.toml - -o requirements.lock
-	uv pip compile $(LOCK_FLAGS) --extra dev --constraint requirements.lock pyproject.toml -o requirements-dev.lock
+	echo setuptools | uv pip compile $(LOCK_FLAGS) --extra dev pyproject.toml - -o requirements-dev.lock
+	echo setuptools | uv pip compile $(LOCK_FLAGS) --constraint requirements-dev.lock pyproject.toml - -o requirements.lock
 	uv pip compile $(filter-out --generate-hashes,$(LOCK_FLAGS)) tests/benchmarks/requirements-peers.in -o tests/benchmarks/requirements-peers.txt
 
 LOCK_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --upgrade \

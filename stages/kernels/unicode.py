@@ -1,0 +1,144 @@
+"""Unicode for kernels: class, lower case, fold and script of each code point, and a decoder of UTF-8.
+
+The tables are of one version of Unicode (`UNICODE_VERSION`), shipped as `unicode.npz` and made by
+`stages/kernels/build_unicode.py`, so that no result depends on the Python that runs. All are indexed by code
+point and have SIZE entries; they are read once per process and must not be written to.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+UNICODE_VERSION = "15.0.0"
+SIZE = 0x110000
+"""Number of code points."""
+
+OTHER = 0
+"""Controls, format characters, surrogates, private use, unassigned (general category C)."""
+SPACE = 1
+"""White space as `str.isspace` has it: separators Z, and the controls with bidirectional class B, S or WS."""
+LETTER = 2
+"""General category L: exactly `str.isalpha`."""
+MARK = 3
+"""General category M."""
+DIGIT = 4
+"""Decimal digits, general category Nd."""
+NUMBER = 5
+"""Other numbers, general categories Nl and No."""
+PUNCTUATION = 6
+"""General category P."""
+SYMBOL = 7
+"""General category S."""
+
+REPLACEMENT = 0xFFFD
+"""What `decode` gives for a byte that starts no valid sequence."""
+
+_PATH = Path(__file__).with_name("unicode.npz")
+
+SCRIPTS: tuple[str, ...] = tuple(
+    "Zzzz Zyyy Zinh Adlm Aghb Ahom Arab Armi Armn Avst Bali Bamu Bass Batk Beng Bhks Bopo Brah Brai"
+    " Bugi Buhd Cakm Cans Cari Cham Cher Chrs Copt Cpmn Cprt Cyrl Deva Diak Dogr Dsrt Dupl Egyp Elba"
+    " Elym Ethi Geor Glag Gong Gonm Goth Gran Grek Gujr Guru Hang Hani Hano Hatr Hebr Hira Hluw Hmng"
+    " Hmnp Hung Ital Java Kali Kana Kawi Khar Khmr Khoj Kits Knda Kthi Lana Laoo Latn Lepc Limb Lina"
+    " Linb Lisu Lyci Lydi Mahj Maka Mand Mani Marc Medf Mend Merc Mero Mlym Modi Mong Mroo Mtei Mult"
+    " Mymr Nagm Nand Narb Nbat Newa Nkoo Nshu Ogam Olck Orkh Orya Osge Osma Ougr Palm Pauc Perm Phag"
+    " Phli Phlp Phnx Plrd Prti Rjng Rohg Runr Samr Sarb Saur Sgnw Shaw Shrd Sidd Sind Sinh Sogd Sogo"
+    " Sora Soyo Sund Sylo Syrc Tagb Takr Tale Talu Taml Tang Tavt Telu Tfng Tglg Thaa Thai Tibt Tirh"
+    " Tnsa Toto Ugar Vaii Vith Wara Wcho Xpeo Xsux Yezi Yiii Zanb".split()
+)
+"""ISO 15924 codes that `script()` indexes: 0 is Zzzz (unknown), 1 Zyyy (common), 2 Zinh (inherited)."""
+
+
+@cache
+def _archive() -> dict[str, np.ndarray]:
+    with np.load(_PATH, allow_pickle=False) as archive:
+        tables = {name: archive[name] for name in archive.files}
+    if str(tables["version"]) != UNICODE_VERSION or tuple(tables["scripts"].tolist()) != SCRIPTS:
+        found = f"Unicode {tables['version']} with {len(tables['scripts'])} scripts"
+        raise RuntimeError(
+            f"{_PATH} holds {found}, and this module expects {UNICODE_VERSION} with {len(SCRIPTS)}: "
+            "build it again with build_unicode.py, and install both together"
+        )
+    return tables
+
+
+def _frozen(table: np.ndarray) -> np.ndarray:
+    table.setflags(write=False)
+    return table
+
+
+def _mapping(name: str) -> np.ndarray:
+    table = np.arange(SIZE, dtype=np.uint32)
+    changed = _archive()[name]
+    table[changed[:, 0]] = changed[:, 1]
+    return _frozen(table)
+
+
+@cache
+def char_class() -> np.ndarray:
+    """uint8[SIZE]: OTHER, SPACE, LETTER, MARK, DIGIT, NUMBER, PUNCTUATION or SYMBOL of each code point."""
+    return _frozen(_archive()["char_class"])
+
+
+@cache
+def lowered() -> np.ndarray:
+    """uint32[SIZE]: the lower-case code point. U+0130, alone in lowering to two, is given the first, `i`; and
+    capital sigma is always given the medial form, since a table knows no word ends."""
+    return _mapping("lowered")
+
+
+@cache
+def folded() -> np.ndarray:
+    """uint32[SIZE]: lower case without diacritics, the base of the lower-case form's canonical decomposition.
+
+    0 for a non-spacing mark, which is to be skipped. Where the decomposition has several bases (Hangul
+    syllables, a few Indic vowel signs) the character stays whole.
+    """
+    return _mapping("folded")
+
+
+@cache
+def script() -> np.ndarray:
+    """uint8[SIZE]: index into SCRIPTS of each code point's script property."""
+    return _frozen(_archive()["script"])
+
+
+@njit(inline="always")
+def decode(data, i, end):  # type: ignore[no-untyped-def]
+    """(code point as int64, index of the next byte) of the character at `data[i]`, for i < end.
+
+    Safe on any bytes: a byte that starts no well-formed sequence within `data[i:end]` (RFC 3629: shortest
+    form, no surrogates, at most U+10FFFF) gives (REPLACEMENT, i + 1). Never reads at or past `end`.
+    """
+    first = np.int64(data[i])
+    code = np.int64(REPLACEMENT)
+    following = i + 1
+    if first < 0x80:
+        code = first
+    elif first < 0xE0:
+        if first >= 0xC2 and i + 1 < end:
+            b1 = np.int64(data[i + 1]) ^ 0x80
+            if b1 < 0x40:
+                code = ((first & 0x1F) << 6) | b1
+                following = i + 2
+    elif first < 0xF0:
+        if i + 2 < end:
+            b1 = np.int64(data[i + 1]) ^ 0x80
+            b2 = np.int64(data[i + 2]) ^ 0x80
+            joined = ((first & 0x0F) << 12) | (b1 << 6) | b2
+            if (b1 | b2) < 0x40 and joined >= 0x800 and (joined & 0xF800) != 0xD800:
+                code = joined
+                following = i + 3
+    elif first < 0xF5 and i + 3 < end:
+        b1 = np.int64(data[i + 1]) ^ 0x80
+        b2 = np.int64(data[i + 2]) ^ 0x80
+        b3 = np.int64(data[i + 3]) ^ 0x80
+        joined = ((first & 0x07) << 18) | (b1 << 12) | (b2 << 6) | b3
+        if (b1 | b2 | b3) < 0x40 and 0x10000 <= joined < 0x110000:
+            code = joined
+            following = i + 4
+    return code, following

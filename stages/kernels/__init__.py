@@ -1,1 +1,1 @@
-"""Compiled inner loops (Numba) over Arrow buffers, and the tables that they read. No Python objects inside."""
+"""Compiled inner loops (Numba) over Arrow buffers, and the tables that they read; no Python objects."""

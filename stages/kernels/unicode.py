@@ -11,7 +11,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numba import njit
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
 
 UNICODE_VERSION = "15.0.0"
 SIZE = 0x110000
@@ -107,38 +110,53 @@ def script() -> np.ndarray:
     return _frozen(_archive()["script"])
 
 
-@njit(inline="always")
-def decode(data, i, end):  # type: ignore[no-untyped-def]
-    """(code point as int64, index of the next byte) of the character at `data[i]`, for i < end.
-
-    Safe on any bytes: a byte that starts no well-formed sequence within `data[i:end]` (RFC 3629: shortest
-    form, no surrogates, at most U+10FFFF) gives (REPLACEMENT, i + 1). Never reads at or past `end`.
-    """
+def _decode_at(data, i, end):  # type: ignore[no-untyped-def]
+    """What `decode` compiles, over a raw pointer to bytes."""
     first = np.int64(data[i])
-    code = np.int64(REPLACEMENT)
-    following = i + 1
     if first < 0x80:
-        code = first
-    elif first < 0xE0:
+        return first, i + 1
+    if first < 0xE0:
         if first >= 0xC2 and i + 1 < end:
             b1 = np.int64(data[i + 1]) ^ 0x80
             if b1 < 0x40:
-                code = ((first & 0x1F) << 6) | b1
-                following = i + 2
+                return ((first & 0x1F) << 6) | b1, i + 2
     elif first < 0xF0:
         if i + 2 < end:
             b1 = np.int64(data[i + 1]) ^ 0x80
             b2 = np.int64(data[i + 2]) ^ 0x80
-            joined = ((first & 0x0F) << 12) | (b1 << 6) | b2
-            if (b1 | b2) < 0x40 and joined >= 0x800 and (joined & 0xF800) != 0xD800:
-                code = joined
-                following = i + 3
+            code = ((first & 0x0F) << 12) | (b1 << 6) | b2
+            if (b1 | b2) < 0x40 and code >= 0x800 and (code & 0xF800) != 0xD800:
+                return code, i + 3
     elif first < 0xF5 and i + 3 < end:
         b1 = np.int64(data[i + 1]) ^ 0x80
         b2 = np.int64(data[i + 2]) ^ 0x80
         b3 = np.int64(data[i + 3]) ^ 0x80
-        joined = ((first & 0x07) << 18) | (b1 << 12) | (b2 << 6) | b3
-        if (b1 | b2 | b3) < 0x40 and 0x10000 <= joined < 0x110000:
-            code = joined
-            following = i + 4
-    return code, following
+        code = ((first & 0x07) << 18) | (b1 << 12) | (b2 << 6) | b3
+        if (b1 | b2 | b3) < 0x40 and 0x10000 <= code < 0x110000:
+            return code, i + 4
+    return np.int64(REPLACEMENT), i + 1
+
+
+@intrinsic
+def decode(typingctx, data, i, end):  # type: ignore[no-untyped-def]
+    """(code point, index of the next byte), both int64, of the character at `data[i]`, for i < end.
+
+    For use in kernels. `data` is a C-contiguous uint8 array, `i` and `end` are int64. Safe on any bytes: one
+    that starts no well-formed sequence within `data[i:end]` (RFC 3629: shortest form, no surrogates, at most
+    U+10FFFF) gives (REPLACEMENT, i + 1). Never reads at or past `end`. Loops where every cycle counts handle
+    `data[i] < 0x80` themselves and call this for the rest.
+    """
+    # An intrinsic and no function: handing an array to a function counts a reference up and down, atomically,
+    # and once per character that costs more than the decoding.
+    if not (isinstance(data, types.Array) and data.dtype == types.uint8 and data.layout == "C"):
+        raise TypingError(f"decode: data must be a C-contiguous array of uint8, found {data}")
+    if not (isinstance(i, types.Integer) and isinstance(end, types.Integer)):
+        raise TypingError(f"decode: i and end must be integers, found {i} and {end}")
+    inner = types.UniTuple(types.int64, 2)(types.CPointer(types.uint8), types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = make_array(signature.args[0])(context, builder, arguments[0])
+        pointer_arguments = [array.data, arguments[1], arguments[2]]
+        return context.compile_internal(builder, _decode_at, inner, pointer_arguments)
+
+    return inner.return_type(data, types.int64, types.int64), codegen

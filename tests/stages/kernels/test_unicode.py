@@ -39,7 +39,7 @@ def _decoded(data: bytes) -> list[int]:
 
 
 def _reference(data: bytes) -> list[int]:
-    """One replacement per byte that starts no well-formed sequence, with Python's strict decoder as the judge."""
+    """One replacement per byte that starts no well-formed sequence; Python's strict decoder is the judge."""
     codes = []
     i = 0
     while i < len(data):
@@ -123,7 +123,8 @@ def test_lower_case_agrees_with_the_running_python() -> None:
     ("char", "expected"),
     [
         ("É", "e"), ("ﬁ", "ﬁ"), ("ß", "ß"), ("İ", "i"), ("\u0301", None), ("Й", "и"), ("ё", "е"), ("Ἀ", "α"),
-        ("が", "か"), ("가", "가"), ("각", "각"), ("ொ", "ொ"), ("ि", "ि"), ("्", None), ("A", "a"), ("7", "7"), ("Ø", "ø"),
+        ("が", "か"), ("가", "가"), ("각", "각"), ("ொ", "ொ"), ("ि", "ि"), ("्", None), ("A", "a"),
+        ("7", "7"), ("Ø", "ø"),
     ],
 )  # fmt: skip
 def test_folding_takes_case_and_diacritics_away_and_keeps_what_has_several_bases(
@@ -145,9 +146,10 @@ def test_folding_twice_changes_nothing_more() -> None:
 @pytest.mark.parametrize(
     ("char", "expected"),
     [
-        ("a", "Latn"), ("я", "Cyrl"), ("ن", "Arab"), ("漢", "Hani"), ("ひ", "Hira"), ("カ", "Kana"), ("한", "Hang"),
-        ("ก", "Thai"), ("ม", "Thai"), ("א", "Hebr"), ("α", "Grek"), ("ა", "Geor"), ("अ", "Deva"), (" ", "Zyyy"),
-        ("5", "Zyyy"), ("\u0301", "Zinh"), ("\U00011f02", "Kawi"), ("\u0378", "Zzzz"),
+        ("a", "Latn"), ("я", "Cyrl"), ("ن", "Arab"), ("漢", "Hani"), ("ひ", "Hira"), ("カ", "Kana"),
+        ("한", "Hang"),
+        ("ก", "Thai"), ("ລ", "Laoo"), ("א", "Hebr"), ("α", "Grek"), ("ა", "Geor"), ("अ", "Deva"),
+        (" ", "Zyyy"), ("5", "Zyyy"), ("\u0301", "Zinh"), ("\U00011f02", "Kawi"), ("\u0378", "Zzzz"),
     ],
 )  # fmt: skip
 def test_scripts_of_known_characters(char: str, expected: str) -> None:
@@ -158,9 +160,14 @@ def test_the_codes_of_the_build_script_are_those_of_the_module() -> None:
     assert build_unicode.UNICODE_VERSION == unicode.UNICODE_VERSION
     assert build_unicode.SPACE == unicode.SPACE
     assert build_unicode.CLASS_BY_CATEGORY == {
-        "L": unicode.LETTER, "M": unicode.MARK, "Nd": unicode.DIGIT, "Nl": unicode.NUMBER, "No": unicode.NUMBER,
-        "P": unicode.PUNCTUATION, "S": unicode.SYMBOL,
-    }  # fmt: skip
+        "L": unicode.LETTER,
+        "M": unicode.MARK,
+        "Nd": unicode.DIGIT,
+        "Nl": unicode.NUMBER,
+        "No": unicode.NUMBER,
+        "P": unicode.PUNCTUATION,
+        "S": unicode.SYMBOL,
+    }
 
 
 def test_tables_are_pinned_and_cannot_be_written() -> None:

@@ -70,7 +70,7 @@ check-python:
 		echo "error: Gristmill needs Python 3.11 or newer, and neither python3 nor python3.11 … python3.14 is that." >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "error: Gristmill needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
+		echo "error: Gristmill needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not one)." >&2; exit 1; }
 
 # uv resolves once for all Python versions and platforms; pip alone cannot. Only this target needs it.
 lock: ## resolve requirements.lock and requirements-dev.lock anew from pyproject.toml

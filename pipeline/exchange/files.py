@@ -1,0 +1,271 @@
+"""Row files of the exchange: Arrow IPC written elsewhere first, batches cut by content, and partition files."""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from pipeline.errors import ConservationError, StorageError
+from pipeline.storage import reason
+
+IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+"""LZ4 leaves what it cannot shrink (keys, hashes) as it is and costs next to nothing on it."""
+BATCH_ROWS = 65536
+"""Rows of a record batch of fixed-width columns. Constant, so that a file's bytes depend on its rows alone."""
+VARIABLE_BATCH_ROWS = 8192
+"""The same for tables with columns of variable width."""
+
+_MAGIC = b"GMPARTS1"
+_TRAILER = struct.Struct("<8sqq")
+INDEX_FIELDS = 6
+"""offset, length, rows, Σ doc_key high, Σ doc_key low, XXH3 of the bytes: all uint64."""
+
+
+def fixed_width(schema: pa.Schema) -> int | None:
+    """Bytes of a row when all columns have fixed width, else None."""
+    total = 0
+    for kind in schema.types:
+        try:
+            total += max(1, kind.bit_width // 8)
+        except ValueError:
+            if not pa.types.is_fixed_size_list(kind):
+                return None
+            inner = fixed_width(pa.schema([("item", kind.value_type)]))
+            if inner is None:
+                return None
+            total += inner * int(kind.list_size)
+    return total
+
+
+@contextmanager
+def written_elsewhere(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that is renamed to it on success and removed on failure.
+
+    Raises StorageError naming `path` when the file system refuses (disk full, no permission).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {reason(error)}. Then run again: finished tasks are kept.") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+class RowsWriter:
+    """Writes tables to an Arrow IPC file in batches of a constant number of rows, whatever the tables' sizes."""
+
+    def __init__(self, sink: Path, schema: pa.Schema, batch_rows: int | None = None) -> None:
+        self.schema = schema
+        self.rows = 0
+        usual = VARIABLE_BATCH_ROWS if fixed_width(schema) is None else BATCH_ROWS
+        self._batch_rows = batch_rows or usual
+        self._waiting: list[pa.Table] = []
+        self._waiting_rows = 0
+        self._writer = pa.ipc.new_file(str(sink), schema, options=IPC_OPTIONS)
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows. The table's schema must be the file's."""
+        self.rows += table.num_rows
+        start = 0
+        while self._waiting_rows + table.num_rows - start >= self._batch_rows:
+            size = self._batch_rows - self._waiting_rows
+            self._waiting.append(table.slice(start, size))
+            self._flush()
+            start += size
+        if start < table.num_rows:
+            self._waiting.append(table.slice(start))
+            self._waiting_rows += table.num_rows - start
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+        self._waiting, self._waiting_rows = [], 0
+
+    def close(self) -> None:
+        """Write what waits and the footer."""
+        self._flush()
+        self._writer.close()
+
+
+def read_batches(path: str, schema: pa.Schema, first: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
+    """Record batches `first` to `stop` of an Arrow IPC file, one at a time.
+
+    Raises StorageError when the file is missing, truncated or damaged, ConservationError when its schema is another.
+    """
+    try:
+        with pa.OSFile(path) as source:
+            reader = pa.ipc.open_file(source)
+            if not reader.schema.equals(schema):
+                raise ConservationError(
+                    f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "
+                    f"{_columns(reader.schema)}. The file was replaced or mixed up; remove the work folder and run again."
+                )
+            last = reader.num_record_batches if stop is None else stop
+            for index in range(first, last):
+                yield reader.get_batch(index)
+    except (OSError, pa.ArrowInvalid) as error:
+        if isinstance(error, FileNotFoundError):
+            problem = "is missing"
+        else:
+            problem = f"cannot be read ({error})"
+        raise StorageError(
+            f"{path} {problem}; it held rows that the exchange needs. Remove the work folder of this step and run again."
+        ) from error
+
+
+def batch_count(path: str) -> int:
+    """Record batches in an Arrow IPC file. Raises StorageError as `read_batches` does."""
+    try:
+        with pa.OSFile(path) as source:
+            return int(pa.ipc.open_file(source).num_record_batches)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(
+            f"{path} cannot be opened ({error}); it held rows that the exchange needs. Remove the work folder of this "
+            "step and run again."
+        ) from error
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one spill of a map task holds of one partition."""
+
+    table: pa.Table
+    rows: int
+    key_sum: int
+
+
+class PartitionWriter:
+    """Writes a partition file: an Arrow IPC stream of one record batch per spill and partition, an index, a trailer.
+
+    The index is uint64 of shape (partitions, spills, INDEX_FIELDS), so that what belongs to one partition is found with
+    one short read. One file per map task keeps the number of files at the number of map tasks.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, partitions: int) -> None:
+        self._path = path
+        self._schema = schema
+        self._partitions = partitions
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_stream(self._sink, schema, options=IPC_OPTIONS)
+        # The schema message goes out with the first batch; an empty one keeps it apart from the first piece.
+        self._writer.write_batch(pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema))
+        self._spills: list[np.ndarray] = []
+
+    def spill(self, table: pa.Table, bounds: np.ndarray, sums: np.ndarray) -> None:
+        """Append rows that are ordered by partition; `bounds` as from split_order, `sums` as from key_sums."""
+        entries = np.zeros((self._partitions, INDEX_FIELDS), np.uint64)
+        entries[:, 2] = np.diff(bounds).astype(np.uint64)
+        entries[:, 3:5] = sums
+        for part in range(self._partitions):
+            start, stop = int(bounds[part]), int(bounds[part + 1])
+            if start == stop:
+                continue
+            offset = self._sink.tell()
+            for batch in table.slice(start, stop - start).to_batches():
+                self._writer.write_batch(batch)
+            entries[part, 0] = offset
+            entries[part, 1] = self._sink.tell() - offset
+        self._spills.append(entries)
+
+    def close(self) -> np.ndarray:
+        """Write index and trailer. Returns the totals by partition: uint64 of shape (partitions, 3): rows and the two
+        halves of Σ doc_key."""
+        self._writer.close()
+        end = self._sink.tell()
+        self._sink.close()
+        spills = len(self._spills)
+        index = np.zeros((self._partitions, spills, INDEX_FIELDS), np.uint64)
+        for number, entries in enumerate(self._spills):
+            index[:, number] = entries
+        # The bytes are read back from storage for their checksum, so a write that went wrong is found here or later.
+        with self._path.open("r+b") as file:
+            for part in range(self._partitions):
+                for number in range(spills):
+                    file.seek(int(index[part, number, 0]))
+                    index[part, number, 5] = xxhash.xxh3_64_intdigest(file.read(int(index[part, number, 1])))
+            file.seek(end)
+            file.write(index.tobytes())
+            file.write(_TRAILER.pack(_MAGIC, self._partitions, spills))
+        totals = np.zeros((self._partitions, 3), np.uint64)
+        for entries in self._spills:
+            add_totals(totals, entries[:, 2:5])
+        return totals
+
+
+def add_totals(totals: np.ndarray, more: np.ndarray) -> None:
+    """Add (rows, Σ high, Σ low) rows to totals in place, with the carry between the halves."""
+    totals[:, 0] += more[:, 0]
+    low = totals[:, 2] + more[:, 2]
+    carry = low < totals[:, 2]
+    totals[:, 2] = low
+    totals[:, 1] += more[:, 1] + carry.astype(np.uint64)
+
+
+def read_partition(path: str, schema: pa.Schema, part: int) -> Iterator[Piece]:
+    """The pieces of one partition in one partition file, in the order of the spills.
+
+    Raises StorageError when the file is missing or truncated, ConservationError when a piece is not what was written.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if size < _TRAILER.size:
+                raise _damaged(path, part, f"expected at least {_TRAILER.size} bytes, found {size}")
+            file.seek(size - _TRAILER.size)
+            magic, partitions, spills = _TRAILER.unpack(file.read(_TRAILER.size))
+            index_size = partitions * spills * INDEX_FIELDS * 8
+            if magic != _MAGIC or size < _TRAILER.size + index_size:
+                raise _damaged(path, part, f"its trailer is {magic!r}, expected {_MAGIC!r}")
+            row_size = spills * INDEX_FIELDS * 8
+            file.seek(size - _TRAILER.size - index_size + part * row_size)
+            entries = np.frombuffer(file.read(row_size), np.uint64).reshape(spills, INDEX_FIELDS)
+            for entry in entries:
+                offset, length, rows, high, low, check = (int(value) for value in entry)
+                if rows == 0:
+                    continue
+                file.seek(offset)
+                data = file.read(length)
+                if xxhash.xxh3_64_intdigest(data) != check:
+                    raise ConservationError(
+                        f"partition {part} in {path}: {length} bytes at {offset} are not those that were written "
+                        "(checksum differs). Remove the work folder of this step and run again."
+                    )
+                yield Piece(_decode(data, schema), rows, high << 64 | low)
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"partition {part}: {path} is missing; its rows would be lost. Remove the work folder of this step and run "
+            "again."
+        ) from error
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, part, str(error)) from error
+
+
+def _decode(data: bytes, schema: pa.Schema) -> pa.Table:
+    source = pa.BufferReader(data)
+    batches = []
+    while source.tell() < len(data):
+        batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _damaged(path: str, part: int, problem: str) -> StorageError:
+    return StorageError(
+        f"partition {part}: {path} is truncated or damaged: {problem}. Remove the work folder of this step and run again."
+    )

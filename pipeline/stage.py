@@ -175,6 +175,10 @@ class Stage:
         """Columns, other than its own signals, that `decide` reads."""
         return frozenset()
 
+    def optional_reads(self) -> frozenset[str]:
+        """Columns that `measure`, `survey` and `decide` get when the input happens to have them."""
+        return frozenset()
+
     def signals(self) -> pa.Schema:
         """Columns that `measure` adds."""
         return pa.schema([])

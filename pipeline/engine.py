@@ -1,0 +1,376 @@
+"""The run: passes over tasks, settling between them, accounts checked all along, outputs published at the end."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import RunConfig
+from pipeline.document import DOC_KEY
+from pipeline.errors import ConfigError, ConservationError, DataError
+from pipeline.exchange import Rows
+from pipeline.exchange.file_exchange import FileExchange
+from pipeline.executor import Executor
+from pipeline.finish import finish_outputs
+from pipeline.hashing import digest, merkle_root
+from pipeline.plan import EXCHANGE_BYTES, Pass, Plan
+from pipeline.provenance.accounts import Accounts, NodeAccount
+from pipeline.provenance.content import content_digest
+from pipeline.stage import Settled
+from pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
+from pipeline.task import SettledFiles, TaskInput, run_task, task_key
+from pipeline.work import Lease, WorkFolder
+
+MAX_BROADCAST = 64 << 20
+"""Bytes of a settled table that every task gets."""
+MIN_QUARANTINED = 10
+"""A run never fails for this many unreadable records or fewer."""
+
+
+@dataclass
+class Progress:
+    """What a run tells while it is on; all fields are totals so far."""
+
+    plan: Plan
+    pass_index: int = 0
+    stage: str = "pass"
+    tasks_done: int = 0
+    documents: int = 0
+    text_bytes: int = 0
+    accounts: Accounts = field(default_factory=Accounts)
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    plan: Plan
+    accounts: Accounts
+    manifests: Mapping[str, str]
+    seconds: float
+    reused_tasks: int
+    reports: Mapping[str, Mapping[str, Any]]
+    already_done: bool = False
+
+
+Listener = Callable[[Progress], None]
+
+
+class Engine:
+    """One run of a plan on an executor.
+
+    Args:
+        plan: what to do.
+        executor: where tasks run.
+        listener: is told the progress after each task.
+        rehash: read every slice again on resume instead of trusting size and mtime or ETag.
+        keep_work: leave the work folder in place after success.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        *,
+        listener: Listener | None = None,
+        rehash: bool = False,
+        keep_work: bool = False,
+        command: Sequence[str] = (),
+    ) -> None:
+        self.plan, self.executor, self.listener = plan, executor, listener
+        self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
+        self.work = WorkFolder(work_folder(plan.config))
+        self.progress = Progress(plan)
+        self.reports: dict[str, Mapping[str, Any]] = {}
+        self.settled: dict[str, dict[int, SettledFiles]] = {}
+        self.settled_digests: dict[str, str] = {}
+
+    def run(self) -> RunResult:
+        """Runs the plan to its end.
+
+        Raises ConfigError for outputs that are taken, DataError when the data stop the run, StorageError for storage;
+        the work folder stays then, and the same command goes on from there.
+        """
+        begin = time.monotonic()
+        done = self._finished_before()
+        if done is not None:
+            return done
+        self._refuse_taken_outputs()
+        self.work.root.mkdir(parents=True, exist_ok=True)
+        with Lease(self.work.root) as lease:
+            self._claim_outputs()
+            plan_file, plan_digest = self._write_plan()
+            records: list[list[dict[str, Any]]] = [[] for _ in self.plan.slices]
+            accounts = Accounts()
+            for one in self.plan.passes:
+                accounts = self._pass(one, plan_file, plan_digest, records)
+                lease.check()
+                self._check_quarantine(accounts)
+                self._check_expect(one, accounts)
+                for name in one.settles_after:
+                    self._settle(name, [task[one.index] for task in records])
+                    lease.check()
+            self._say("publishing")
+            finals = [task[-1] for task in records]
+            manifests = finish_outputs(
+                self.plan, self.work, finals, accounts, self.settled_digests, self.reports, self.command, self.executor
+            )
+        if not self.keep_work:
+            self.work.remove()
+        seconds = time.monotonic() - begin
+        return RunResult(self.plan, accounts, manifests, seconds, self.progress.reused, self.reports)
+
+    # Before the first pass
+
+    def _finished_before(self) -> RunResult | None:
+        from pipeline.provenance.manifest import read_manifest
+
+        found = {}
+        for output in self.plan.graph.outputs:
+            manifest = read_manifest(output.config.path)
+            if manifest is None or manifest["run"] != self.plan.key:
+                return None
+            found[output.name] = manifest
+        accounts = Accounts.from_json(next(iter(found.values()))["accounts"])
+        paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
+        reports = next(iter(found.values()))["reports"]
+        return RunResult(self.plan, accounts, paths, 0.0, len(self.plan.slices), reports, already_done=True)
+
+    def _refuse_taken_outputs(self) -> None:
+        claims = self._claims()
+        for output in self.plan.graph.outputs:
+            path = output.config.path
+            where = self.plan.config.where(f"outputs.{output.name}.path")
+            if exists(join(path, "manifest.json")):
+                raise ConfigError(
+                    f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give this run "
+                    "another folder with --output, or remove that one first."
+                )
+            if exists(path) and path not in claims and list_files(path):
+                raise ConfigError(
+                    f"{where}: {path} holds files that are no Gristmill output. Choose an empty or a new folder."
+                )
+
+    def _claims(self) -> set[str]:
+        path = self.work.root / "outputs.txt"
+        return set(path.read_text().splitlines()) if path.is_file() else set()
+
+    def _claim_outputs(self) -> None:
+        paths = self._claims() | {output.config.path for output in self.plan.graph.outputs}
+        (self.work.root / "outputs.txt").write_text("\n".join(sorted(paths)) + "\n")
+
+    def _write_plan(self) -> tuple[str, str]:
+        path = self.work.root / f"plan-{self.plan.key[:32]}.pickle"
+        data = pickle.dumps(self.plan)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+        sha256, _ = file_sha256_and_size(str(path))
+        return str(path), sha256
+
+    # Passes
+
+    def _pass(
+        self, one: Pass, plan_file: str, plan_digest: str, records: list[list[dict[str, Any]]]
+    ) -> Accounts:
+        self.progress.pass_index, self.progress.tasks_done = one.index, 0
+        self.progress.documents = self.progress.text_bytes = 0
+        self.progress.accounts = Accounts()
+        self._say(f"pass {one.index + 1} of {len(self.plan.passes)}")
+        jobs: list[TaskInput] = []
+        for task, piece in enumerate(self.plan.slices):
+            first = records[task][0]["slice"]["digest"] if records[task] else None
+            key = task_key(self.plan, one.index, piece, first, self._answers(task))
+            record = None if (self.rehash and one.index == 0) else self.work.record(task, one.index, key)
+            if record is not None and one.final and not self._outputs_there(record):
+                self.work.uncommit(task, one.index, key)
+                record = None
+            if record is not None:
+                records[task].append(record)
+                self.progress.reused += 1
+                self._told(record)
+                continue
+            if self.rehash and one.index == 0:
+                self.work.uncommit(task, one.index, key)
+            earlier = tuple(records[task])
+            settled = {name: files[task] for name, files in self.settled.items()}
+            jobs.append(
+                TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, earlier, settled)
+            )
+        for index, record in self.executor.run(run_task, jobs):
+            records[jobs[index].task].append(record)
+            self._told(record)
+        accounts = Accounts()
+        for task in records:
+            accounts.add(Accounts.from_json(task[-1]["accounts"]))
+        accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
+        return accounts
+
+    def _answers(self, task: int) -> dict[str, str]:
+        return dict(self.settled_digests)
+
+    def _outputs_there(self, record: Mapping[str, Any]) -> bool:
+        paths = {output.name: output.config.path for output in self.plan.graph.outputs}
+        for name, files in record["outputs"].items():
+            for item in files:
+                if item["role"] == "dropped":
+                    continue
+                location = join(paths[name], item["path"])
+                if not exists(location) or file_sha256_and_size(location) != (item["sha256"], item["size"]):
+                    return False
+        return True
+
+    def _told(self, record: Mapping[str, Any]) -> None:
+        self.progress.tasks_done += 1
+        self.progress.documents += record["slice"]["rows"]
+        self.progress.text_bytes += record["slice"]["text_bytes"]
+        self.progress.accounts.add(Accounts.from_json(record["accounts"]))
+        if record["pass"] == 0:
+            self._check_quarantine(self.progress.accounts, final=False)
+        self._say(self.progress.stage)
+
+    def _say(self, stage: str) -> None:
+        self.progress.stage = stage
+        if self.listener is not None:
+            self.listener(self.progress)
+
+    def _check_quarantine(self, accounts: Accounts, final: bool = True) -> None:
+        """Stops a run that sets too much aside. While it is on, the whole planned input is the base, so that it stops
+        early only when the end is certain."""
+        quarantined = [account.quarantined for account in accounts.nodes.values()]
+        rows, size = sum(q.rows for q in quarantined), sum(q.bytes for q in quarantined)
+        base = sum(one.bytes for one in self.plan.slices)
+        if final:
+            base = max(1, sum(accounts.nodes[n].entered.bytes for n in self.plan.graph.sources if n in accounts.nodes))
+        if rows > MIN_QUARANTINED and size > self.plan.config.max_quarantined * base:
+            worst = [
+                f"{name}: {rule} {hits.first[0]}"
+                for name, account in accounts.nodes.items()
+                if account.quarantined.rows
+                for rule, hits in account.rules.items()
+            ]
+            raise DataError(
+                f"{rows} records ({size} bytes, {size / base:.2%} of the input) are in quarantine, more than "
+                f"max_quarantined: {self.plan.config.max_quarantined:.2%} allows ({'; '.join(worst)}). Nothing was published. "
+                "Look at the input, or raise `max_quarantined` if this is what you expect."
+            )
+
+    def _check_expect(self, one: Pass, accounts: Accounts) -> None:
+        for name, shares in self.plan.config.expect.items():
+            if self.plan.decided_in.get(name, 0) != one.index:
+                continue
+            account = accounts.nodes.get(name, NodeAccount())
+            total = account.entered.rows
+            for what, (least, most) in shares.items():
+                count = {
+                    "emitted": account.kept.rows,
+                    "dropped": account.dropped.rows,
+                    "quarantined": account.quarantined.rows,
+                    **{port: tally.rows for port, tally in account.ports.items()},
+                }[what]
+                share = count / total if total else 0.0
+                if not least <= share <= most:
+                    raise DataError(
+                        f"{self.plan.config.where(f'expect.{name}.{what}')}: expected a share from {least} to {most}, "
+                        f"found {share:.4f} ({count} of {total} rows). Nothing was published; signals are kept in "
+                        f"{self.work.root}, so a run with other thresholds reads them instead of computing them."
+                    )
+
+    # Settling
+
+    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+        self._say(f"settling {name}")
+        node = self.plan.graph.by_name[name]
+        notes = self._notes(name, records)
+        folder = self.work.root / "exchange" / name
+        exchange = FileExchange(self.executor, folder, budget_bytes=EXCHANGE_BYTES)
+        answer = node.stage.settle(notes, exchange) if notes.files else Settled()
+        self.reports[name] = dict(answer.report)
+        broadcast = None
+        parts = []
+        if answer.broadcast is not None:
+            if answer.broadcast.nbytes > MAX_BROADCAST:
+                raise DataError(
+                    f"node `{name}`: its settled table has {answer.broadcast.nbytes} bytes; at most {MAX_BROADCAST} can go "
+                    "to every task. Group by fewer or coarser values."
+                )
+            broadcast = f"settled/{name}/broadcast.arrow"
+            path = self.work.root / broadcast
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with pa.ipc.new_file(str(path), answer.broadcast.schema) as writer:
+                writer.write_table(answer.broadcast)
+            parts.append(content_digest(answer.broadcast))
+        keyed: Mapping[int, str] = {}
+        schema = None
+        if answer.keyed is not None:
+            missing = {DOC_KEY, "task"} - set(answer.keyed.schema.names)
+            if missing:
+                raise ConservationError(f"node `{name}`: its keyed answer lacks the columns {sorted(missing)}.")
+            schema = answer.keyed.schema.serialize().to_pybytes()
+            keyed = {task: str(path) for task, path in exchange.deliver(answer.keyed, len(self.plan.slices)).items()}
+        answers = [index_digest(keyed.get(task)) for task in range(len(self.plan.slices))]
+        self.settled_digests[name] = digest("gristmill.settled", [parts, merkle_root(answers)])
+        self.settled[name] = {
+            task: SettledFiles(self.settled_digests[name], keyed.get(task), broadcast, schema)
+            for task in range(len(self.plan.slices))
+        }
+
+    def _notes(self, name: str, records: Sequence[Mapping[str, Any]]) -> Rows:
+        """Notes of all tasks; every one that was committed must be there as it was."""
+        files: list[str] = []
+        count = 0
+        jobs: list[tuple[str, str]] = []
+        for record in records:
+            note = record["notes"].get(name)
+            if note is None:
+                raise ConservationError(f"node `{name}`: task {record['task']} left no notes. Run again.")
+            if note["path"] is None:
+                continue
+            path = str(self.work.root / note["path"])
+            files.append(path)
+            jobs.append((path, note["sha256"]))
+            count += note["rows"]
+        for index, found in self.executor.run(note_digest, [path for path, _ in jobs]):
+            path, expected = jobs[index]
+            if found != expected:
+                raise ConservationError(
+                    f"node `{name}`: the notes {path} are not what was committed (expected SHA-256 {expected}, found "
+                    f"{found}). Remove the work folder and run again."
+                )
+        schema = pa.schema([])
+        if files:
+            with pa.memory_map(files[0]) as stream:
+                schema = pa.ipc.open_file(stream).schema
+        return Rows(tuple(files), schema, count)
+
+
+def note_digest(path: str) -> str | None:
+    """SHA-256 of a note file, or None when it is gone."""
+    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
+
+
+def index_digest(path: str | None) -> str:
+    """Content digest of the settled rows delivered to one task."""
+    if path is None:
+        return digest("gristmill.content", "nothing")
+    with pa.memory_map(path) as stream:
+        return content_digest(pa.ipc.open_file(stream).read_all())
+
+
+def work_folder(config: RunConfig) -> Path:
+    """Where a run keeps its work: `work:`, else beside the first output. Must be storage that all nodes share."""
+    if config.work is not None:
+        return local(config.work)
+    first = next(iter(config.outputs.values())).path
+    if is_remote(first):
+        raise ConfigError(
+            f"{config.where('work')}: an output on {first} needs `work:` set to a folder that all nodes share."
+        )
+    return Path(f"{local(first)}.work")

@@ -1,0 +1,231 @@
+"""Accounts: where every row went at every node, as counts, bytes and doc_key sums, and the laws that they obey.
+
+At each node every incoming row is exactly one of dropped, quarantined or emitted on one port with n ≥ 1 copies. So
+in = dropped + quarantined + Σ over ports, and what enters over an edge is what left on its port: as numbers of rows and
+as Σ n·doc_key mod 2^128, which a lost row beside a doubled one cannot satisfy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.document import key_sum
+from pipeline.errors import ConservationError
+
+MODULUS = 1 << 128
+
+
+@dataclass
+class Tally:
+    """A number of rows: how many, their UTF-8 bytes of text, and the sum of their doc_keys mod 2^128."""
+
+    rows: int = 0
+    bytes: int = 0
+    keys: int = 0
+
+    @classmethod
+    def of(cls, keys: np.ndarray, sizes: np.ndarray, copies: np.ndarray | None = None) -> Tally:
+        """Of rows with doc_keys (uint64, rows × 2), text bytes (int64) and numbers of copies (int64, default 1)."""
+        if copies is None:
+            return cls(len(keys), int(sizes.sum()), key_sum(keys))
+        return cls(int(copies.sum()), int((sizes * copies).sum()), key_sum(keys, copies))
+
+    def add(self, other: Tally) -> None:
+        self.rows += other.rows
+        self.bytes += other.bytes
+        self.keys = (self.keys + other.keys) % MODULUS
+
+    def to_json(self) -> dict[str, Any]:
+        return {"rows": self.rows, "bytes": self.bytes, "keys": f"{self.keys:032x}"}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Tally:
+        return cls(value["rows"], value["bytes"], int(value["keys"], 16))
+
+
+@dataclass
+class Hits:
+    """How often a rule failed: as the first, at all, and as the only one; in rows and in UTF-8 bytes."""
+
+    first: list[int] = field(default_factory=lambda: [0, 0])
+    any: list[int] = field(default_factory=lambda: [0, 0])
+    sole: list[int] = field(default_factory=lambda: [0, 0])
+
+    def add(self, other: Hits) -> None:
+        for mine, theirs in ((self.first, other.first), (self.any, other.any), (self.sole, other.sole)):
+            mine[0] += theirs[0]
+            mine[1] += theirs[1]
+
+
+@dataclass
+class NodeAccount:
+    """What entered a node and where it went: entered = dropped + quarantined + kept.
+
+    `kept` counts each emitted row as it came in, `ports` as it went out: a node that multiplies emits n copies of it.
+    """
+
+    entered: Tally = field(default_factory=Tally)
+    edges: dict[str, Tally] = field(default_factory=dict)
+    dropped: Tally = field(default_factory=Tally)
+    quarantined: Tally = field(default_factory=Tally)
+    kept: Tally = field(default_factory=Tally)
+    ports: dict[str, Tally] = field(default_factory=dict)
+    rules: dict[str, Hits] = field(default_factory=dict)
+    tallies: dict[str, int] = field(default_factory=dict)
+
+    def add(self, other: NodeAccount) -> None:
+        self.entered.add(other.entered)
+        self.dropped.add(other.dropped)
+        self.quarantined.add(other.quarantined)
+        self.kept.add(other.kept)
+        for mine, theirs in ((self.edges, other.edges), (self.ports, other.ports)):
+            for name, tally in theirs.items():
+                mine.setdefault(name, Tally()).add(tally)
+        for rule, hits in other.rules.items():
+            self.rules.setdefault(rule, Hits()).add(hits)
+        for name, count in other.tallies.items():
+            self.tallies[name] = self.tallies.get(name, 0) + count
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "entered": self.entered.to_json(),
+            "edges": {name: tally.to_json() for name, tally in sorted(self.edges.items())},
+            "dropped": self.dropped.to_json(),
+            "quarantined": self.quarantined.to_json(),
+            "kept": self.kept.to_json(),
+            "ports": {name: tally.to_json() for name, tally in sorted(self.ports.items())},
+            "rules": {
+                name: {"first": hits.first, "any": hits.any, "sole": hits.sole}
+                for name, hits in sorted(self.rules.items())
+            },
+            "tallies": dict(sorted(self.tallies.items())),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> NodeAccount:
+        return cls(
+            entered=Tally.from_json(value["entered"]),
+            edges={name: Tally.from_json(item) for name, item in value["edges"].items()},
+            dropped=Tally.from_json(value["dropped"]),
+            quarantined=Tally.from_json(value["quarantined"]),
+            kept=Tally.from_json(value["kept"]),
+            ports={name: Tally.from_json(item) for name, item in value["ports"].items()},
+            rules={
+                name: Hits(list(item["first"]), list(item["any"]), list(item["sole"]))
+                for name, item in value["rules"].items()
+            },
+            tallies=dict(value["tallies"]),
+        )
+
+
+class Accounts:
+    """The accounts of all nodes, outputs (as edges into `output:NAME`) and discarded ports."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeAccount] = {}
+        self.outputs: dict[str, dict[str, Tally]] = {}
+        self.discarded: dict[str, Tally] = {}
+
+    def node(self, name: str) -> NodeAccount:
+        return self.nodes.setdefault(name, NodeAccount())
+
+    def add(self, other: Accounts) -> None:
+        for name, account in other.nodes.items():
+            self.node(name).add(account)
+        for name, edges in other.outputs.items():
+            for edge, tally in edges.items():
+                self.outputs.setdefault(name, {}).setdefault(edge, Tally()).add(tally)
+        for edge, tally in other.discarded.items():
+            self.discarded.setdefault(edge, Tally()).add(tally)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "nodes": {name: account.to_json() for name, account in self.nodes.items()},
+            "outputs": {
+                name: {edge: tally.to_json() for edge, tally in sorted(edges.items())}
+                for name, edges in self.outputs.items()
+            },
+            "discarded": {edge: tally.to_json() for edge, tally in sorted(self.discarded.items())},
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Accounts:
+        made = cls()
+        made.nodes = {name: NodeAccount.from_json(item) for name, item in value["nodes"].items()}
+        made.outputs = {
+            name: {edge: Tally.from_json(item) for edge, item in edges.items()}
+            for name, edges in value["outputs"].items()
+        }
+        made.discarded = {edge: Tally.from_json(item) for edge, item in value["discarded"].items()}
+        return made
+
+    def check(self, where: str) -> None:
+        """Raises ConservationError at the first law that does not hold, with both sides of it."""
+        for problem in self.problems():
+            raise ConservationError(
+                f"{where}: {problem} Nothing was published. This is a defect of a stage or of the storage, never of "
+                "the documents: keep the work folder and report it."
+            )
+
+    def problems(self) -> list[str]:
+        """Every law that does not hold, in words."""
+        found: list[str] = []
+        for name, account in self.nodes.items():
+            inward = Tally()
+            for tally in account.edges.values():
+                inward.add(tally)
+            if account.edges and inward != account.entered:
+                found.append(_differ(f"node `{name}`: what its edges brought", inward, "what entered", account.entered))
+            outward = Tally()
+            for tally in (account.dropped, account.quarantined, account.kept):
+                outward.add(tally)
+            if outward != account.entered:
+                found.append(_differ(f"node `{name}`: what entered", account.entered, "dropped + quarantined + emitted", outward))
+        consumers: list[tuple[str, str, Tally]] = [
+            (f"node `{name}`", edge, tally) for name, account in self.nodes.items() for edge, tally in account.edges.items()
+        ]
+        consumers += [(f"output `{n}`", edge, tally) for n, edges in self.outputs.items() for edge, tally in edges.items()]
+        consumers += [("discard", edge, tally) for edge, tally in self.discarded.items()]
+        for who, edge, tally in consumers:
+            node, _, port = edge.partition(".")
+            left = self.nodes[node].ports.get(port, Tally()) if node in self.nodes else Tally()
+            if left != tally:
+                found.append(_differ(f"{who}: what arrived from {edge}", tally, "what left there", left))
+        return found
+
+
+def _differ(what: str, a: Tally, other: str, b: Tally) -> str:
+    return (
+        f"{what} ({a.rows} rows, {a.bytes} bytes, key sum {a.keys:032x}) differs from {other} ({b.rows} rows, {b.bytes} "
+        f"bytes, key sum {b.keys:032x})."
+    )
+
+
+def count_rules(
+    names: tuple[str, ...], rule: np.ndarray, failed: np.ndarray, sizes: np.ndarray
+) -> dict[str, Hits]:
+    """First, any and sole hits of each rule.
+
+    Args:
+        names: rule names.
+        rule: int16 index of the deciding rule per row, −1 for none.
+        failed: uint64 mask of all failing rules per row.
+        sizes: int64 UTF-8 bytes per row.
+    """
+    result: dict[str, Hits] = {}
+    for index, name in enumerate(names):
+        bit = np.uint64(1) << np.uint64(index)
+        hit = (failed & bit) != 0
+        if not hit.any():
+            continue
+        sole, first = failed == bit, rule == index
+        result[name] = Hits(
+            [int(first.sum()), int(sizes[first].sum())],
+            [int(hit.sum()), int(sizes[hit].sum())],
+            [int(sole.sum()), int(sizes[sole].sum())],
+        )
+    return result

@@ -1,0 +1,129 @@
+"""What an output says about itself to people and tools: a dataset card (README.md) and Croissant metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline.document import COPY, DOC_KEY, KEY_TYPE
+from pipeline.provenance.content import logical_type
+from pipeline.publish import shard_columns
+
+if TYPE_CHECKING:
+    from pipeline.graph import Output
+    from pipeline.plan import Plan
+    from pipeline.provenance.accounts import Accounts
+
+_CROISSANT_TYPES = {
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "float": "sc:Float",
+    "double": "sc:Float",
+}
+
+
+def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accounts: Accounts) -> str:
+    """The dataset card: front matter that names the shards, what went in, and what happened at each node."""
+    predicate = manifest["predicate"]
+    spdx = {spec.config.license.spdx for spec in plan.config.sources if spec.config.license is not None}
+    licence = next(iter(spdx)).lower() if len(spdx) == 1 else "other"
+    lines = [
+        "---",
+        f"license: {licence}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        "    path: data/**/*.parquet",
+        "---",
+        "",
+        f"# {plan.config.name}: {output.name}",
+        "",
+        f"{predicate['data']['rows']:,} rows in {predicate['data']['files']} shards, made by Gristmill from "
+        f"{sum(s['rows'] for s in predicate['sources'].values()):,} documents. Every shard carries its provenance log in "
+        "the Parquet footer (key `gristmill.log`); `gristmill audit` verifies the folder, `gristmill explain` tells what "
+        "happened to a document.",
+        "",
+        "## Sources",
+        "",
+        "| source | snapshot | licence | stated by | documents | text |",
+        "|---|---|---|---|---:|---:|",
+    ]
+    for spec in plan.config.sources:
+        totals = predicate["sources"][spec.name]
+        known = spec.config.license
+        lines.append(
+            f"| {spec.name} | {spec.config.snapshot or '–'} | {known.spdx if known else 'unknown'} | "
+            f"{known.stated_by if known else '–'} | {totals['rows']:,} | {totals['text_bytes'] / 1e6:,.1f} MB |"
+        )
+    lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
+    for name, account in accounts.nodes.items():
+        lines.append(
+            f"| {name} | {account.entered.rows:,} | {account.dropped.rows:,} | {account.quarantined.rows:,} | "
+            f"{account.kept.rows:,} |"
+        )
+    lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
+    lines += [f"| `{name}` | {logical_type(kind)} |" for name, kind in _columns(plan, output)]
+    return "\n".join(lines) + "\n"
+
+
+def croissant(plan: Plan, output: Output, manifest: Mapping[str, Any]) -> str:
+    """Croissant 1.0 metadata: the shards as one file set, the columns as one record set."""
+    predicate = manifest["predicate"]
+    fields = []
+    for name, kind in _columns(plan, output):
+        plain = logical_type(kind)
+        data_type = _CROISSANT_TYPES.get(plain, "sc:Integer" if plain.startswith(("int", "uint")) else "sc:Text")
+        fields.append(
+            {
+                "@type": "cr:Field",
+                "@id": f"default/{name}",
+                "name": name,
+                "dataType": data_type,
+                "repeated": plain.startswith("list<"),
+                "source": {"fileSet": {"@id": "shards"}, "extract": {"column": name}},
+            }
+        )
+    body = {
+        "@context": {
+            "@language": "en",
+            "@vocab": "https://schema.org/",
+            "cr": "http://mlcommons.org/croissant/",
+            "dct": "http://purl.org/dc/terms/",
+            "sc": "https://schema.org/",
+            "conformsTo": "dct:conformsTo",
+            "recordSet": "cr:recordSet",
+            "field": "cr:field",
+            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+            "source": "cr:source",
+            "extract": "cr:extract",
+            "column": "cr:column",
+            "fileSet": "cr:fileSet",
+            "includes": "cr:includes",
+            "repeated": "cr:repeated",
+        },
+        "@type": "sc:Dataset",
+        "name": f"{plan.config.name}-{output.name}",
+        "description": f"Output `{output.name}` of the Gristmill run `{plan.config.name}`: {predicate['data']['rows']} rows.",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "version": predicate["run"][:16],
+        "license": sorted({s["license"]["spdx"] for s in predicate["sources"].values() if s["license"]}) or ["unknown"],
+        "distribution": [
+            {
+                "@type": "cr:FileSet",
+                "@id": "shards",
+                "name": "shards",
+                "encodingFormat": "application/x-parquet",
+                "includes": "data/**/*.parquet",
+            }
+        ],
+        "recordSet": [{"@type": "cr:RecordSet", "@id": "default", "name": "default", "field": fields}],
+    }
+    return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
+
+
+def _columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
+    return [(DOC_KEY, KEY_TYPE), (COPY, pa.int32()), *shard_columns(plan, output)]

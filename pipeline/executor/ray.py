@@ -1,0 +1,143 @@
+"""Tasks on Ray: a local cluster of this machine's cores, or an existing one by address."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import GristmillError
+from pipeline.executor import trampoline
+
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+
+MAX_RETRIES = 3
+"""Times that Ray runs a task again whose worker died; tasks write under deterministic names and commit once."""
+
+_AHEAD = 2
+"""Tasks submitted per worker, so that a worker finds the next one waiting."""
+
+
+class RayExecutor:
+    """Runs tasks on Ray. A context manager: a local cluster that it started ends with it.
+
+    Args:
+        workers: tasks at the same time; default: all cores of the cluster.
+        address: an existing cluster (`ray://…`, `host:port`, `auto`); None starts a local one.
+        plugin_folders: folders that workers need on their path besides ours.
+    """
+
+    def __init__(
+        self, workers: int | None = None, address: str | None = None, plugin_folders: Sequence[str] = ()
+    ) -> None:
+        self._asked = workers
+        self.address = address
+        self.roots = [str(Path(__file__).resolve().parents[2]), *plugin_folders]
+        self._workers = workers or 0
+        self._ours = False
+
+    @property
+    def workers(self) -> int:
+        """Tasks at the same time."""
+        return self._workers
+
+    def __enter__(self) -> RayExecutor:
+        ray = _ray()
+        if ray.is_initialized():
+            self._workers = self._asked or int(ray.cluster_resources().get("CPU", 1))
+            self._remote = self._make_remote(ray)
+            return self
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
+        if self.address is not None:
+            quiet.pop("include_dashboard")
+            try:
+                ray.init(address=self.address, **quiet)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise GristmillError(
+                    f"--address {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, or "
+                    "leave --address out to run on this machine."
+                ) from error
+        else:
+            self._workers = self._asked or os.cpu_count() or 1
+            ray.init(num_cpus=self._workers, address="local", **quiet)
+            self._ours = True
+        if not self._workers:
+            self._workers = int(ray.cluster_resources().get("CPU", 1))
+        self._remote = self._make_remote(ray)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._ours or self.address is not None:
+            _ray().shutdown()
+
+    def _make_remote(self, ray: Any) -> Any:
+        ray.cloudpickle.register_pickle_by_value(trampoline)
+        try:
+            # Pickled now, by value, so that no worker needs to find our packages in order to load it.
+            remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(trampoline.call)
+            ray.get(remote.remote(self.roots, pickle.dumps((_ready, None))))
+        finally:
+            ray.cloudpickle.unregister_pickle_by_value(trampoline)
+        return remote
+
+    def run(
+        self, function: Callable[[Payload], Result], payloads: Iterable[Payload]
+    ) -> Iterator[tuple[int, Result]]:
+        """Runs `function` over `payloads` and yields (index, result) as they finish.
+
+        Raises what a task raised; GristmillError when a task's worker died more than MAX_RETRIES times.
+        """
+        ray = _ray()
+        waiting: dict[Any, int] = {}
+        source = enumerate(payloads)
+        exhausted = False
+        try:
+            while True:
+                while not exhausted and len(waiting) < self._workers * _AHEAD:
+                    item = next(source, None)
+                    if item is None:
+                        exhausted = True
+                        break
+                    index, payload = item
+                    waiting[self._remote.remote(self.roots, pickle.dumps((function, payload)))] = index
+                if not waiting:
+                    return
+                done, _ = ray.wait(list(waiting), num_returns=1)
+                for reference in done:
+                    index = waiting.pop(reference)
+                    yield index, self._result(ray, reference, function)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=False)
+
+    def _result(self, ray: Any, reference: Any, function: Callable[..., Any]) -> Any:
+        try:
+            return pickle.loads(ray.get(reference))
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(getattr(error, "cause", None), BaseException) else error
+            if isinstance(cause, GristmillError):
+                raise cause from None
+            raise cause from error
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+            raise GristmillError(
+                f"a worker died {MAX_RETRIES + 1} times over the same task of {function.__module__}.{function.__qualname__} "
+                f"({type(error).__name__}). Its input may crash a reader, or memory is short: see `gristmill plan` for the "
+                "bound. Committed tasks are kept; the same command goes on from there."
+            ) from error
+
+
+def _ready(payload: None) -> str:
+    return os.getcwd()
+
+
+def _ray() -> Any:
+    # A user's own home may be read-only, and a local cluster listens on this machine alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    return ray

@@ -1,0 +1,205 @@
+"""JSON lines as a source, plain or compressed: a slice is a byte range of a plain file, or a whole compressed one."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import zstandard
+
+from pipeline.document import TEXT, TEXT_TYPE, doc_keys
+from pipeline.errors import DataError
+from pipeline.source import REJECTS, Slice, SliceData, Source
+from pipeline.storage import open_read
+from stages.sources.columns import mapped_schema, mapped_table
+from stages.sources.listing import FoundFile, find_files
+
+_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".json")
+_HEAD_BYTES = 4 << 20
+_HEAD_LINES = 1000
+_MAX_LINE = 1 << 30
+
+
+class JsonlSource(Source):
+    """JSON lines: `.jsonl`, `.ndjson`, `.json`, plain, `.gz` or `.zst`. A record's position is its byte offset in the
+    (uncompressed) stream; the columns of a file are those of its first 1,000 lines, other keys are kept in none."""
+
+    version = 1
+    summary = "JSON lines, plain, gzip or zstd: one slice per byte range of a plain file, or per compressed file"
+
+    def slices(self) -> Sequence[Slice]:
+        return [one for file in find_files(self.name, self.config, _ENDINGS) for one in self._cut(file)]
+
+    def _cut(self, file: FoundFile) -> list[Slice]:
+        size = self.config.slice_bytes
+        if file.location.endswith((".gz", ".zst")) or file.size <= size:
+            return [Slice(self.name, file.path, file.location, {}, file.size, file.size, file.stamp)]
+        return [
+            Slice(
+                self.name,
+                file.path,
+                file.location,
+                {"start": start, "stop": min(start + size, file.size)},
+                min(start + size, file.size) - start,
+                file.size,
+                file.stamp,
+            )
+            for start in range(0, file.size, size)
+        ]
+
+    def schema(self, one: Slice) -> pa.Schema:
+        return mapped_schema(self._input_schema(one), self.config.columns, one.location)
+
+    def _input_schema(self, one: Slice) -> pa.Schema:
+        """Types of the columns as the first lines of the file show them."""
+        rows: list[dict[str, Any]] = []
+        with _stream(one) as stream:
+            for line in stream.read(_HEAD_BYTES).split(b"\n")[:_HEAD_LINES]:
+                row = _parsed(line)[0]
+                if row is not None:
+                    rows.append(row)
+        if not rows:
+            # One giant first line, or nothing but bad ones: the text column alone is assumed, each record is judged.
+            name = self.config.columns.get(TEXT, TEXT)
+            return pa.schema([pa.field(name, TEXT_TYPE)])
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        fields = []
+        for name in names:
+            values = [row.get(name) for row in rows]
+            try:
+                kind = pa.array(values).type
+            except (pa.ArrowException, OverflowError):
+                kind = pa.string()
+            fields.append(pa.field(name, pa.string() if pa.types.is_null(kind) else kind))
+        return pa.schema(fields)
+
+    def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
+        schema = self._input_schema(one)
+        target = mapped_schema(schema, self.config.columns, one.location)
+        if columns is not None:
+            target = pa.schema([item for item in target if item.name in columns])
+        taken = {ours: self.config.columns.get(ours, ours) for ours in target.names}
+        kinds = {theirs: target.field(ours).type for ours, theirs in taken.items()}
+        text = taken.get(TEXT, self.config.columns.get(TEXT, TEXT))
+        positions: list[int] = []
+        values: dict[str, list[Any]] = {name: [] for name in kinds}
+        rejects: list[tuple[int, str, str, int]] = []
+        for offset, line in self._lines(one):
+            row, reason, detail = _parsed(line)
+            if row is None:
+                if reason:
+                    rejects.append((offset, reason, detail, len(line)))
+                continue
+            found = row.get(text)
+            if found is not None and not isinstance(found, str):
+                rejects.append((offset, "text_is_no_string", f"`{text}` is {type(found).__name__}", len(line)))
+                continue
+            clean, problem = _fitted(row, kinds)
+            if problem:
+                rejects.append((offset, "value_of_another_type", problem, len(line)))
+                continue
+            positions.append(offset)
+            for name in kinds:
+                values[name].append(clean.get(name))
+        table = pa.table({name: pa.array(values[name], kind) for name, kind in kinds.items()})
+        keys = doc_keys(self.name, self.config.snapshot, one.path, np.array(positions, np.int64))
+        rows = mapped_table(table, target, self.config.columns, keys)
+        return SliceData(rows, self._rejects(one, rejects), one.bytes)
+
+    def _rejects(self, one: Slice, rejects: list[tuple[int, str, str, int]]) -> pa.Table:
+        offsets = np.array([reject[0] for reject in rejects], np.int64)
+        return pa.table(
+            [
+                doc_keys(self.name, self.config.snapshot, one.path, offsets),
+                pa.array(offsets),
+                pa.array([reject[1] for reject in rejects], pa.string()),
+                pa.array([f"byte {reject[0]}: {reject[2]}" for reject in rejects], pa.string()),
+                pa.array([reject[3] for reject in rejects], pa.int64()),
+            ],
+            schema=REJECTS,
+        )
+
+    def _lines(self, one: Slice) -> Iterator[tuple[int, bytes]]:
+        """Lines that start in the slice, with their byte offsets: a line belongs to the slice of its first byte."""
+        start, stop = one.part.get("start", 0), one.part.get("stop")
+        try:
+            with _stream(one) as stream:
+                offset = start
+                if start:
+                    stream.seek(start - 1)
+                    # Up to the first line break at or after start - 1: that line began in an earlier slice.
+                    offset = start - 1 + len(stream.readline())
+                while stop is None or offset < stop:
+                    line = stream.readline(_MAX_LINE)
+                    if not line:
+                        return
+                    yield offset, line
+                    offset += len(line)
+        except (OSError, EOFError, zstandard.ZstdError) as error:
+            raise DataError(
+                f"{one.location}: the file cannot be read to its end ({error}). It is truncated or damaged: restore it, "
+                "or leave it out with `exclude`."
+            ) from error
+
+
+def _stream(one: Slice) -> IO[bytes]:
+    raw = open_read(one.location)
+    if one.location.endswith(".gz"):
+        return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
+    if one.location.endswith(".zst"):
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        return io.BufferedReader(reader)
+    return io.BufferedReader(raw) if not isinstance(raw, io.BufferedReader) else raw
+
+
+def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str, str]:
+    """A line as an object, or (None, reason, detail); a blank line is (None, "", "")."""
+    if not line.strip():
+        return None, "", ""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return None, "not_utf8", f"{error.reason} at byte {error.start} of the line"
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return None, "not_json", str(error)
+    if not isinstance(row, dict):
+        return None, "not_an_object", f"a JSON object was expected, found {type(row).__name__}"
+    return row, "", ""
+
+
+def _fitted(row: dict[str, Any], kinds: dict[str, pa.DataType]) -> tuple[dict[str, Any], str]:
+    """The row's values as the columns' types take them, or a problem.
+
+    Lone surrogates (JSON may escape them, UTF-8 cannot hold them) become U+FFFD.
+    """
+    clean: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            if not isinstance(value, str):
+                value = json.dumps(value, ensure_ascii=False)
+            if not value.isascii():
+                value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        elif pa.types.is_integer(kind):
+            if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
+                return clean, f"`{name}` is {value!r:.40}, but {kind} in the first lines of the file"
+        elif pa.types.is_floating(kind):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                return clean, f"`{name}` is {value!r:.40}, but {kind} in the first lines of the file"
+            value = float(value)
+        else:
+            try:
+                pa.array([value], kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                return clean, f"`{name}` is {value!r:.40}, but {kind} in the first lines of the file"
+        clean[name] = value
+    return clean, ""

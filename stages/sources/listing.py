@@ -1,0 +1,126 @@
+"""Which files a source's paths name, relative to a root that does not change with the mount."""
+
+from __future__ import annotations
+
+import fnmatch
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.source import SourceConfig
+from pipeline.storage import is_remote
+
+_WILD = "*?["
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a source: where it is now, what it is called below the root, its size, and a stamp of its state."""
+
+    location: str
+    path: str
+    size: int
+    stamp: str
+
+
+def find_files(source: str, config: SourceConfig, endings: Sequence[str]) -> list[FoundFile]:
+    """All files that a source's paths name, sorted by relative path.
+
+    A path is a file, a folder (all files below it with one of `endings`) or a glob (`*`, `?`, `[…]`, `**`). The root of
+    the relative paths is `root:`, or the literal folder before the first wildcard, or the folder itself, or a file's
+    folder.
+
+    Raises ConfigError when `paths` is empty, when one file is matched twice or two files share a relative path, and
+    DataError when nothing matches.
+    """
+    if not config.paths:
+        raise ConfigError(f"sources.{source}.paths: no path is given. Name files, folders or globs.")
+    found: dict[str, tuple[FoundFile, str]] = {}
+    by_path: dict[str, FoundFile] = {}
+    for pattern in config.paths:
+        matches = _matches(pattern, endings)
+        root = _root(pattern, config.root)
+        kept = [m for m in matches if not any(_excluded(m[0], e) for e in config.exclude)]
+        if not kept:
+            raise DataError(
+                f"sources.{source}.paths: {pattern} matches no file{_hint(pattern, endings)}. Check the path "
+                f"(relative paths start at the current folder)."
+            )
+        for location, size, stamp in kept:
+            if location in found:
+                raise ConfigError(
+                    f"sources.{source}.paths: {location} is matched by `{found[location][1]}` and again by `{pattern}`; "
+                    "its documents would be read twice. Narrow one of them, or use `exclude`."
+                )
+            path = _relative(source, location, root)
+            file = FoundFile(location, path, size, stamp)
+            if path in by_path:
+                raise ConfigError(
+                    f"sources.{source}.paths: {location} and {by_path[path].location} are both `{path}` below their roots, "
+                    "so their documents would share keys. Set `root:` to a folder above both, or make two sources."
+                )
+            found[location] = (file, pattern)
+            by_path[path] = file
+    return [by_path[path] for path in sorted(by_path)]
+
+
+def _matches(pattern: str, endings: Sequence[str]) -> list[tuple[str, int, str]]:
+    system, plain = fsspec.core.url_to_fs(pattern)
+    if any(c in pattern for c in _WILD):
+        names = [name for name in system.glob(plain) if not system.isdir(name)]
+    elif system.isdir(plain):
+        names = [name for name in system.find(plain) if name.lower().endswith(tuple(endings))]
+    else:
+        names = [plain] if system.exists(plain) else []
+    result = []
+    for name in names:
+        parts = name.split("/")
+        if any(part.startswith((".", "_")) for part in parts[len(plain.split("/")) - 1 :]) and name != plain:
+            # `_SUCCESS`, `.crc` and partial files of other writers are no data.
+            continue
+        info = system.info(name)
+        location = system.unstrip_protocol(name) if is_remote(pattern) else name
+        result.append((location, int(info["size"]), _stamp(info)))
+    return sorted(result)
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created"):
+        if info.get(key) is not None:
+            value = info[key]
+            return f"{key}:{value.hex() if isinstance(value, float) else value}"
+    return "none"
+
+
+def _root(pattern: str, root: str | None) -> str:
+    if root is not None:
+        return _absolute(root).rstrip("/")
+    system, plain = fsspec.core.url_to_fs(pattern)
+    parts = plain.split("/")
+    for index, part in enumerate(parts):
+        if any(c in part for c in _WILD):
+            return "/".join(parts[:index])
+    return plain.rstrip("/") if system.isdir(plain) else posixpath.dirname(plain)
+
+
+def _absolute(location: str) -> str:
+    return str(fsspec.core.url_to_fs(location)[1])
+
+
+def _relative(source: str, location: str, root: str) -> str:
+    plain = _absolute(location)
+    if not plain.startswith(root.rstrip("/") + "/"):
+        raise ConfigError(f"sources.{source}.root: {location} does not lie below the root {root}. Set another root.")
+    return plain[len(root.rstrip("/")) + 1 :]
+
+
+def _excluded(location: str, pattern: str) -> bool:
+    return fnmatch.fnmatch(location, pattern) or fnmatch.fnmatch(posixpath.basename(location), pattern)
+
+
+def _hint(pattern: str, endings: Sequence[str]) -> str:
+    return "" if any(c in pattern for c in _WILD) else f" (a folder is searched for {', '.join(endings)})"

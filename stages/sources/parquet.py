@@ -1,0 +1,126 @@
+"""Parquet as a source: a slice is a file, or row groups of a large one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.document import DOC_KEY, doc_keys
+from pipeline.errors import DataError
+from pipeline.source import REJECTS, Slice, SliceData, Source
+from pipeline.storage import open_read
+from stages.sources.columns import mapped_schema, mapped_table
+from stages.sources.listing import FoundFile, find_files
+
+
+class ParquetSource(Source):
+    """Parquet files, folders of them, or globs. A record's position is its ordinal in the file."""
+
+    version = 1
+    summary = "Parquet files: one slice per file, or per run of row groups of a large one"
+
+    def slices(self) -> Sequence[Slice]:
+        return [one for file in find_files(self.name, self.config, (".parquet",)) for one in self._cut(file)]
+
+    def _cut(self, file: FoundFile) -> list[Slice]:
+        with _opened(file.location, file.size) as reader:
+            metadata = reader.metadata
+            groups = [
+                (metadata.row_group(g).num_rows, _stored_bytes(metadata.row_group(g)))
+                for g in range(metadata.num_row_groups)
+            ]
+        if not groups:
+            return [self._slice(file, {"row_group": 0, "row_groups": 0, "first_row": 0, "rows": 0}, file.size)]
+        result: list[Slice] = []
+        start = first_row = 0
+        while start < len(groups):
+            stop, rows, size = start, 0, 0
+            while stop < len(groups) and (stop == start or size + groups[stop][1] <= self.config.slice_bytes):
+                rows += groups[stop][0]
+                size += groups[stop][1]
+                stop += 1
+            part = {"row_group": start, "row_groups": stop - start, "first_row": first_row, "rows": rows}
+            result.append(self._slice(file, part, size))
+            start = stop
+            first_row += rows
+        return result
+
+    def _slice(self, file: FoundFile, part: dict[str, int], size: int) -> Slice:
+        return Slice(self.name, file.path, file.location, part, size, file.size, file.stamp)
+
+    def schema(self, one: Slice) -> pa.Schema:
+        with _opened(one.location, one.file_bytes) as reader:
+            return mapped_schema(reader.schema_arrow, self.config.columns, one.location)
+
+    def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
+        with _opened(one.location, one.file_bytes) as reader:
+            schema = mapped_schema(reader.schema_arrow, self.config.columns, one.location)
+            if columns is not None:
+                schema = pa.schema([item for item in schema if item.name in columns])
+            theirs = [self.config.columns.get(item.name, item.name) for item in schema]
+            theirs = [name for name in theirs if name in reader.schema_arrow.names]
+            groups = list(range(one.part["row_group"], one.part["row_group"] + one.part["row_groups"]))
+            try:
+                table = reader.read_row_groups(groups, columns=theirs, use_threads=False)
+            except (OSError, pa.ArrowException) as error:
+                raise DataError(
+                    f"{one.location}: row groups {groups[0] if groups else 0} to {groups[-1] if groups else 0} cannot be read "
+                    f"({error}). The file is damaged: restore it, or leave it out with `exclude`."
+                ) from error
+        if table.num_rows != one.part["rows"]:
+            raise DataError(
+                f"{one.location}: expected {one.part['rows']} rows in these row groups, found {table.num_rows}. The file "
+                "changed since the plan was made; run again."
+            )
+        table = table.replace_schema_metadata(None)
+        positions = np.arange(one.part["first_row"], one.part["first_row"] + table.num_rows)
+        keys = doc_keys(self.name, self.config.snapshot, one.path, positions)
+        rows = mapped_table(table, schema, self.config.columns, keys)
+        _refuse_invalid_utf8(rows, one)
+        return SliceData(rows, REJECTS.empty_table(), one.bytes)
+
+
+def _stored_bytes(group: Any) -> int:
+    return sum(group.column(c).total_compressed_size for c in range(group.num_columns))
+
+
+class _opened:
+    """A Parquet file, opened; its errors name the file."""
+
+    def __init__(self, location: str, size: int) -> None:
+        self.location, self.size = location, size
+
+    def __enter__(self) -> pq.ParquetFile:
+        if self.size == 0:
+            raise DataError(f"{self.location}: the file is empty, so it is no Parquet file. Restore it, or leave it out.")
+        self.stream = open_read(self.location)
+        try:
+            return pq.ParquetFile(self.stream, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            self.stream.close()
+            raise DataError(
+                f"{self.location}: this is no readable Parquet file ({error}). Restore it, leave it out with `exclude`, "
+                "or set another `format`."
+            ) from error
+
+    def __exit__(self, *exception: object) -> None:
+        self.stream.close()
+
+
+def _refuse_invalid_utf8(rows: pa.Table, one: Slice) -> None:
+    """Parquet does not check that strings are UTF-8; kernels rely on it."""
+    for name in rows.column_names:
+        if name == DOC_KEY or not (pa.types.is_string(rows[name].type) or pa.types.is_large_string(rows[name].type)):
+            continue
+        try:
+            for chunk in rows[name].chunks:
+                chunk.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                f"{one.location}: the column `{name}` holds text that is not UTF-8 ({error}). Write the file anew with "
+                "valid text, or leave it out with `exclude`."
+            ) from error

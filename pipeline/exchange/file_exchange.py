@@ -14,6 +14,8 @@ import pyarrow as pa
 from pipeline.document import DOC_KEY, KEY_TYPE
 from pipeline.errors import ConservationError, ContractError, StorageError
 from pipeline.exchange import Combine, Fold, Rows
+from pipeline.exchange.components import components
+from pipeline.exchange.delivery import deliver
 from pipeline.exchange.files import add_totals, batch_count, read_batches
 from pipeline.exchange.references import reference, resolve
 from pipeline.exchange.shuffle import (
@@ -22,9 +24,9 @@ from pipeline.exchange.shuffle import (
     MapTask,
     Partitioner,
     ReduceResult,
-    ReduceTask,
     check_schema,
     map_path,
+    reduce_tasks,
     row_bytes,
     run_fold,
     run_map,
@@ -115,33 +117,19 @@ class FileExchange:
         """`group`, and the sum of the integers that the folds returned (a generator's return value). `sort` replaces
         the sort columns; they must begin with the key."""
         name = reference(fold)
-        schema = self._prepared_schema(rows, prepare, prepare_params)
+        schema = self.checked_schema(rows, prepare, prepare_params)
         check_keys(schema, key)
         if sort is None:
             sort = (*key, DOC_KEY) if DOC_KEY in schema.names and DOC_KEY not in key else tuple(key)
-        step = self._step("group")
+        step = self.step("group")
         # With a prepare, the number of rows is known only after it; plan by the input.
-        partitions = self._partitions(rows, schema)
+        partitions = self.partitions(rows, schema)
         partitioner = Partitioner(tuple(key), partitions)
-        maps, totals = self._split(step, rows, schema, partitioner, prepare, prepare_params)
-        tasks = [
-            ReduceTask(
-                part=part,
-                pieces=str(step / "pieces"),
-                maps=maps,
-                schema=schema,
-                sort=tuple(sort),
-                rows=int(totals[part, 0]),
-                key_sum=int(totals[part, 1]) << 64 | int(totals[part, 2]),
-                fold=name,
-                params=dict(params or {}),
-                path=str(step / f"part-{part:05d}.arrow"),
-                budget_bytes=self.budget_bytes,
-            )
-            for part in range(partitions)
-            if totals[part, 0]
-        ]
-        results = self._run(run_fold, tasks)
+        maps, totals = self.split(step, rows, schema, partitioner, prepare, prepare_params)
+        tasks = reduce_tasks(
+            step, maps, totals, schema, sort=sort, fold=name, params=params or {}, budget_bytes=self.budget_bytes
+        )
+        results = self.run(run_fold, tasks)
         shutil.rmtree(step / "pieces")
         return self._gathered(results, name, schema, params), sum(result.tally for result in results)
 
@@ -152,7 +140,7 @@ class FileExchange:
         holds at most the budget and one record batch, and its result.
         """
         name = reference(combine)
-        step = self._step("reduce")
+        step = self.step("reduce")
         level = 0
         inputs: list[tuple[str, int | None]] = [(path, None) for path in rows.files]
         schema = rows.schema
@@ -168,10 +156,10 @@ class FileExchange:
                 )
                 for start in range(0, max(1, len(inputs)), TREE_FAN_IN)
             ]
-            results = self._run(run_combine, tasks)
+            results = self.run(run_combine, tasks)
             read = sum(result.read for result in results)
-            if level == 0 and read != rows.count:
-                raise lost_rows(rows, read)
+            if level == 0:
+                self.check_read(rows, read)
             for result in results[1:]:
                 check_schema(result.schema, results[0].schema, f"combine `{name}`")
             if level:
@@ -189,13 +177,39 @@ class FileExchange:
         shutil.rmtree(step)
         return table
 
+    def components(self, edges: Rows) -> Rows:
+        """Connected components: see `pipeline.exchange.Exchange.components`.
+
+        Edges are contracted in parallel to one per document and file; if the documents then fit the budget of one
+        process (128 bytes each), it finishes, else partitioned label rounds do, where no process holds more than a
+        partition. Both give the same rows, in another order. An edge from a document to itself makes it a component.
+
+        Raises ContractError for other columns, ConservationError when a document is named with two tasks.
+        """
+        return components(self, edges)
+
+    def deliver(self, rows: Rows, tasks: int) -> dict[int, str]:
+        """Route keyed rows (`doc_key`, `task`, …) to one Arrow IPC file per owner task, sorted by doc_key.
+
+        Args:
+            rows: at most one per document; the columns are kept as they are.
+            tasks: number of tasks of the plan; `task` runs from 0 to tasks − 1.
+
+        Returns:
+            The file of each task that has rows, by task. Its bytes depend on its rows alone.
+
+        Raises ConservationError when a document has two rows in a task, a row names no task of the plan, or rows were
+        lost; ContractError when `doc_key` or `task` is not there. A task opens one file at a time.
+        """
+        return deliver(self, rows, tasks)
+
     def release(self, rows: Rows) -> None:
         """Remove the files of a result of this exchange that nobody will read again."""
         for path in rows.files:
             if self.folder in Path(path).parents:
                 Path(path).unlink(missing_ok=True)
 
-    def _step(self, kind: str) -> Path:
+    def step(self, kind: str) -> Path:
         """A fresh folder for the next operator; what an interrupted run left there is removed."""
         step = self.folder / f"{self._steps:04d}-{kind}"
         self._steps += 1
@@ -207,12 +221,12 @@ class FileExchange:
             raise StorageError(f"cannot make {step}: {error}. Fix the work folder and run again.") from error
         return step
 
-    def _partitions(self, rows: Rows, schema: pa.Schema) -> int:
+    def partitions(self, rows: Rows, schema: pa.Schema) -> int:
         """Power of two, from rows and columns alone: neither workers nor the files' number and sizes enter."""
         wanted = -(-rows.count * (row_bytes(schema) + SORT_BYTES) // self.partition_bytes)
         return min(MAX_PARTITIONS, 1 << max(0, wanted - 1).bit_length())
 
-    def _prepared_schema(
+    def checked_schema(
         self, rows: Rows, prepare: Prepare | None, params: Mapping[str, Any] | None
     ) -> pa.Schema:
         schema = rows.schema
@@ -232,7 +246,7 @@ class FileExchange:
             )
         return schema
 
-    def _split(
+    def split(
         self,
         step: Path,
         rows: Rows,
@@ -256,7 +270,7 @@ class FileExchange:
                 path=map_path(str(pieces), number),
                 chunk_bytes=max(1, self.budget_bytes // 5),
             )
-            for number, inputs in enumerate(map_inputs(rows.files, max(1, self.budget_bytes // 4)))
+            for number, inputs in enumerate(self.inputs(rows))
         ]
         totals = np.zeros((partitioner.partitions, 3), np.uint64)
         read = 0
@@ -270,11 +284,24 @@ class FileExchange:
             read += result.rows
         if len(seen) != len(tasks):
             raise ConservationError(f"{step.name}: {len(tasks)} map tasks were started, {len(seen)} came back")
-        if read != rows.count:
-            raise lost_rows(rows, read)
+        self.check_read(rows, read)
         return len(tasks), totals
 
-    def _run(self, function: Callable[[Payload], Result], tasks: Sequence[Payload]) -> list[Result]:
+    def inputs(self, rows: Rows) -> list[tuple[tuple[str, int, int | None], ...]]:
+        """Parts of the rows' files for tasks that read them, in order, sized by the budget."""
+        return map_inputs(rows.files, max(1, self.budget_bytes // 4))
+
+    def check_read(self, rows: Rows, read: int) -> None:
+        """Raises ConservationError unless all rows of a handle were read."""
+        if read != rows.count:
+            first = f" (the first: {rows.files[0]})" if rows.files else ""
+            raise ConservationError(
+                f"{rows.count} rows were handed to the exchange in {len(rows.files)} files{first}, but {read} were read "
+                "from them. A file was changed, lost or doubled after it was written; run again with an empty work "
+                "folder."
+            )
+
+    def run(self, function: Callable[[Payload], Result], tasks: Sequence[Payload]) -> list[Result]:
         """Results in the order of the tasks, each there exactly once."""
         found: dict[int, Result] = {}
         for index, result in self.executor.run(function, tasks):
@@ -366,12 +393,3 @@ def map_inputs(files: Iterable[str], target: int) -> list[tuple[tuple[str, int, 
     if waiting:
         tasks.append(tuple(waiting))
     return tasks
-
-
-def lost_rows(rows: Rows, read: int) -> ConservationError:
-    """The error for input files that do not hold what their handle says."""
-    first = f" (the first: {rows.files[0]})" if rows.files else ""
-    return ConservationError(
-        f"{rows.count} rows were handed to the exchange in {len(rows.files)} files{first}, but {read} were read from "
-        "them. A file was changed, lost or doubled after it was written; run again with an empty work folder."
-    )

@@ -138,9 +138,9 @@ def split_order(parts: np.ndarray, count: int, order: np.ndarray) -> np.ndarray:
         bounds[part + 1] += bounds[part]
     cursor = bounds[:-1].copy()
     for row in range(len(parts)):
-        part = np.int64(parts[row])
-        order[cursor[part]] = np.uint32(row)
-        cursor[part] += 1
+        own = np.int64(parts[row])
+        order[cursor[own]] = np.uint32(row)
+        cursor[own] += 1
     return bounds
 
 

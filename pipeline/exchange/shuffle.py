@@ -6,7 +6,7 @@ content, and is renamed into place when whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Partitioner:
                     f"a row names the task {found}, but the plan has tasks 0 to {self.owners - 1}: it could reach no "
                     "document. The stage that settled it must copy `task` from its notes."
                 )
-            return (owner * self.partitions // self.owners).astype(np.uint32)
+            return np.asarray(owner * self.partitions // self.owners, np.uint32)
         if self.partitions == 1:
             return np.zeros(table.num_rows, np.uint32)
         hashes = hash_rows([one_chunk(table.column(name)) for name in self.columns], table.num_rows)
@@ -124,6 +124,37 @@ class ReduceResult:
     schema: pa.Schema | None
     tally: int = 0
     owners: tuple[int, ...] = field(default=())
+
+
+def reduce_tasks(
+    step: Path,
+    maps: int,
+    totals: np.ndarray,
+    schema: pa.Schema,
+    *,
+    sort: Sequence[str],
+    fold: str,
+    params: Mapping[str, Any],
+    budget_bytes: int,
+) -> list[ReduceTask]:
+    """A task for each partition that has rows; `totals` as in MapResult, added over map tasks."""
+    return [
+        ReduceTask(
+            part=part,
+            pieces=str(step / "pieces"),
+            maps=maps,
+            schema=schema,
+            sort=tuple(sort),
+            rows=int(totals[part, 0]),
+            key_sum=int(totals[part, 1]) << 64 | int(totals[part, 2]),
+            fold=fold,
+            params=dict(params),
+            path=str(step / f"part-{part:05d}.arrow"),
+            budget_bytes=budget_bytes,
+        )
+        for part in range(len(totals))
+        if totals[part, 0]
+    ]
 
 
 def row_bytes(schema: pa.Schema) -> int:

@@ -55,9 +55,9 @@ def _radix_pass(keys: np.ndarray, order: np.ndarray, keys2: np.ndarray, order2: 
     for digit in range(2048):
         counts[digit + 1] += counts[digit]
     for row in range(rows):
-        digit = np.int64((keys[row] >> by) & mask)
-        to = counts[digit]
-        counts[digit] = to + 1
+        own = np.int64((keys[row] >> by) & mask)
+        to = counts[own]
+        counts[own] = to + 1
         keys2[to] = keys[row]
         order2[to] = order[row]
     return True

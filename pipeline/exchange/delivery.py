@@ -1,0 +1,127 @@
+"""Delivery: keyed rows to one file per owner task, sorted by doc_key, at most one row per document."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.document import DOC_KEY, key_words, one_chunk
+from pipeline.errors import ConservationError, ContractError
+from pipeline.exchange import Rows
+from pipeline.exchange.files import RowsWriter, written_elsewhere
+from pipeline.exchange.shuffle import Partitioner, ReduceResult, ReduceTask, counted, partition_rows, reduce_tasks
+
+if TYPE_CHECKING:
+    from pipeline.exchange.file_exchange import FileExchange
+
+TASK = "task"
+
+
+def deliver(exchange: FileExchange, rows: Rows, tasks: int) -> dict[int, str]:
+    """See `FileExchange.deliver`."""
+    for name, wanted in ((DOC_KEY, "fixed_size_binary[16]"), (TASK, "int32")):
+        found = str(rows.schema.field(name).type) if name in rows.schema.names else "no such column"
+        if found != wanted:
+            raise ContractError(
+                f"settled rows need the column `{name}` of type {wanted} to reach their documents, found {found}. Carry "
+                "it along from the notes."
+            )
+    schema = exchange.checked_schema(rows, None, None)
+    step = exchange.step("deliver")
+    partitions = min(exchange.partitions(rows, schema), 1 << max(0, tasks - 1).bit_length())
+    maps, totals = exchange.split(step, rows, schema, Partitioner((TASK,), partitions, owners=tasks))
+    reduces = reduce_tasks(
+        step, maps, totals, schema, sort=(TASK, DOC_KEY), fold="", params={}, budget_bytes=exchange.budget_bytes
+    )
+    files: dict[int, str] = {}
+    delivered = 0
+    for result in exchange.run(run_route, reduces):
+        for owner, (path, count) in zip(result.owners, result.files, strict=True):
+            files[owner] = path
+            delivered += count
+    if delivered != rows.count:
+        raise ConservationError(f"{step.name}: {rows.count} rows were given, {delivered} were delivered")
+    shutil.rmtree(step / "pieces")
+    return dict(sorted(files.items()))
+
+
+def run_route(task: ReduceTask) -> ReduceResult:
+    """Sort one partition, a range of owner tasks, and write the rows of each to a file of its own, one after another,
+    so that one file is open at a time."""
+    files: list[tuple[str, int]] = []
+    owners: list[int] = []
+    previous: tuple[int, bytes] = (-1, b"")
+    out = _OwnerFile(Path(task.path).parent, task.schema)
+    with partition_rows(task) as sorted_rows, out:
+        for table in counted(sorted_rows.tables(), task):
+            owner = one_chunk(table.column(TASK)).to_numpy()
+            previous = _check_single(table, owner, previous)
+            starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+            for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(owner)], strict=True):
+                if int(owner[start]) != out.owner:
+                    out.finish(files, owners)
+                    out.begin(int(owner[start]))
+                out.write(table.slice(start, stop - start))
+        out.finish(files, owners)
+    pa.default_memory_pool().release_unused()
+    return ReduceResult(tuple(files), task.schema, owners=tuple(owners))
+
+
+def _check_single(table: pa.Table, owner: np.ndarray, previous: tuple[int, bytes]) -> tuple[int, bytes]:
+    """Raises ConservationError when a document has two rows. Returns the last row's task and doc_key."""
+    keys = one_chunk(table.column(DOC_KEY))
+    words = key_words(keys)
+    same = (words[1:] == words[:-1]).all(axis=1) & (owner[1:] == owner[:-1])
+    twice: Any = None
+    if (int(owner[0]), keys[0].as_py()) == previous:
+        twice = 0
+    elif same.any():
+        twice = int(np.flatnonzero(same)[0]) + 1
+    if twice is not None:
+        raise ConservationError(
+            f"document {keys[twice].as_py().hex()} of task {owner[twice]} has more than one settled row; a settled "
+            "answer has at most one row per document. The stage's `settle` must merge them."
+        )
+    return int(owner[-1]), keys[-1].as_py()
+
+
+class _OwnerFile:
+    """The file of the owner task that is being written: a temporary name until it is whole."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = schema
+        self.owner = -1
+        self._context: Any = None
+        self._writer: RowsWriter | None = None
+
+    def __enter__(self) -> _OwnerFile:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self._context is not None:
+            self._context.__exit__(kind, error, trace)
+
+    def begin(self, owner: int) -> None:
+        self.owner = owner
+        self._context = written_elsewhere(self._folder / f"task-{owner:05d}.arrow")
+        self._writer = RowsWriter(self._context.__enter__(), self._schema)
+
+    def write(self, table: pa.Table) -> None:
+        if self._writer is not None:
+            self._writer.write(table)
+
+    def finish(self, files: list[tuple[str, int]], owners: list[int]) -> None:
+        """Close the file under its name and list it."""
+        if self._writer is None:
+            return
+        self._writer.close()
+        context, self._context = self._context, None
+        context.__exit__(None, None, None)
+        files.append((str(self._folder / f"task-{self.owner:05d}.arrow"), self._writer.rows))
+        owners.append(self.owner)
+        self._writer = None

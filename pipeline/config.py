@@ -226,7 +226,8 @@ class _Reader:
         path = f"outputs.{name}"
         if not isinstance(value, dict):
             raise self.fail(path, f"expected a map such as {{path: out/{name}}}, found {_kind(value)}.")
-        return self.model(OutputConfig, value, path)
+        made: OutputConfig = self.model(OutputConfig, value, path)
+        return made
 
     def expect(self, value: Any) -> dict[str, dict[str, tuple[float, float]]]:
         if value is None:
@@ -236,7 +237,9 @@ class _Reader:
             raise self.fail("expect", f"expected a map of nodes, found {_kind(value)}.")
         for node, shares in value.items():
             if not isinstance(shares, dict):
-                raise self.fail(f"expect.{node}", f"expected a map such as {{emitted: [0.2, 0.9]}}, found {_kind(shares)}.")
+                raise self.fail(
+                    f"expect.{node}", f"expected a map such as {{emitted: [0.2, 0.9]}}, found {_kind(shares)}."
+                )
             result[node] = {}
             for what, bounds in shares.items():
                 fine = isinstance(bounds, list) and len(bounds) == 2
@@ -261,7 +264,11 @@ class _Reader:
             owner = model
             for part in first["loc"][:-1]:
                 inner = owner.model_fields.get(str(part))
-                if inner is None or not isinstance(inner.annotation, type) or not issubclass(inner.annotation, BaseModel):
+                if (
+                    inner is None
+                    or not isinstance(inner.annotation, type)
+                    or not issubclass(inner.annotation, BaseModel)
+                ):
                     break
                 owner = inner.annotation
             allowed = [info.alias or name for name, info in owner.model_fields.items()]

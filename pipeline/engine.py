@@ -177,9 +177,7 @@ class Engine:
 
     # Passes
 
-    def _pass(
-        self, one: Pass, plan_file: str, plan_digest: str, records: list[list[dict[str, Any]]]
-    ) -> Accounts:
+    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: list[list[dict[str, Any]]]) -> Accounts:
         self.progress.pass_index, self.progress.tasks_done = one.index, 0
         self.progress.documents = self.progress.text_bytes = 0
         self.progress.accounts = Accounts()
@@ -187,7 +185,7 @@ class Engine:
         jobs: list[TaskInput] = []
         for task, piece in enumerate(self.plan.slices):
             first = records[task][0]["slice"]["digest"] if records[task] else None
-            key = task_key(self.plan, one.index, piece, first, self._answers(task))
+            key = task_key(self.plan, one.index, piece, first, self.settled_digests)
             record = None if (self.rehash and one.index == 0) else self.work.record(task, one.index, key)
             if record is not None and one.final and not self._outputs_there(record):
                 self.work.uncommit(task, one.index, key)
@@ -208,13 +206,10 @@ class Engine:
             records[jobs[index].task].append(record)
             self._told(record)
         accounts = Accounts()
-        for task in records:
-            accounts.add(Accounts.from_json(task[-1]["accounts"]))
+        for done in records:
+            accounts.add(Accounts.from_json(done[-1]["accounts"]))
         accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
         return accounts
-
-    def _answers(self, task: int) -> dict[str, str]:
-        return dict(self.settled_digests)
 
     def _outputs_there(self, record: Mapping[str, Any]) -> bool:
         paths = {output.name: output.config.path for output in self.plan.graph.outputs}

@@ -109,7 +109,10 @@ def _thin_dropped(
     """
     most = output.config.dropped_sample
     candidates = [
-        (record["task"], item) for record in records for item in record["outputs"][output.name] if item["role"] == "dropped"
+        (record["task"], item)
+        for record in records
+        for item in record["outputs"][output.name]
+        if item["role"] == "dropped"
     ]
     result: dict[int, Mapping[str, Any] | None] = {record["task"]: None for record in records}
     if not candidates:
@@ -153,4 +156,3 @@ def thin_one(job: _Thin) -> dict[str, Any] | None:
 def _read(location: str, columns: list[str] | None) -> pa.Table:
     with open_read(location) as stream:
         return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
-

@@ -232,7 +232,9 @@ class Flow:
         for part, batch in self.batches(node, columns):
             view = settled
             if settled is not None and settled.columns is not None:
-                view = SettledView(columns=settled.columns.slice(part.start, part.stop - part.start), table=settled.table)
+                view = SettledView(
+                    columns=settled.columns.slice(part.start, part.stop - part.start), table=settled.table
+                )
             decisions = node.stage.decide(batch, view)
             check_decisions(node, decisions, batch)
             made.append((part.stop - part.start, decisions))

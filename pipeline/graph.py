@@ -153,9 +153,7 @@ class _Builder:
         self._check_expect()
         if schemas is not None:
             schemas = {name: self._shadow(name, schema) for name, schema in schemas.items()}
-        graph = Graph(
-            self.config, self.sources, nodes, outputs, discarded, schemas or {}, tuple(self.notices)
-        )
+        graph = Graph(self.config, self.sources, nodes, outputs, discarded, schemas or {}, tuple(self.notices))
         if schemas is not None:
             self._check_columns(graph)
         for node in nodes:
@@ -217,7 +215,9 @@ class _Builder:
     def _cycle(self, start: str, wired: dict[str, tuple[Edge, ...]]) -> str:
         path = [start]
         while True:
-            step = next(e.node for e in wired[path[-1]] if e.node in wired and self._reaches(e.node, e.node, wired, set()))
+            step = next(
+                e.node for e in wired[path[-1]] if e.node in wired and self._reaches(e.node, e.node, wired, set())
+            )
             if step in path:
                 return " → ".join(reversed([*path[path.index(step) :], step]))
             path.append(step)
@@ -237,6 +237,7 @@ class _Builder:
         last = self.config.nodes[-1].name if self.config.nodes else None
         for name, config in self.config.outputs.items():
             path = f"outputs.{name}.from"
+            inputs: tuple[Edge, ...]
             if config.source is not None:
                 inputs = (self._edge(config.source, path),)
             elif last is not None:
@@ -261,7 +262,9 @@ class _Builder:
         used = {edge for node in nodes for edge in node.inputs} | {edge for out in outputs for edge in out.inputs}
         for edge in discarded:
             if edge in used:
-                raise self._fail("discard", f"`{edge}` is read elsewhere, so it is not discarded. Take it out of the list.")
+                raise self._fail(
+                    "discard", f"`{edge}` is read elsewhere, so it is not discarded. Take it out of the list."
+                )
         every = [Edge(name, SOURCE_PORT) for name in self.sources]
         every += [Edge(node.name, port) for node in nodes for port in node.stage.ports]
         for edge in every:
@@ -321,8 +324,9 @@ class _Builder:
         for item in schema:
             if item.name in RESERVED and item.name != DOC_KEY:
                 raise self._fail(
-                    f"sources.{source}", f"the input has a column `{item.name}`, a name that we keep for our own. "
-                    f"Map it to another name under `columns:`."
+                    f"sources.{source}",
+                    f"the input has a column `{item.name}`, a name that we keep for our own. "
+                    f"Map it to another name under `columns:`.",
                 )
             if item.name in made - {TEXT}:
                 self.notices.append(
@@ -348,12 +352,15 @@ class _Builder:
                 seen = {**graph.columns_into(graph.by_name[observed].inputs)}
                 seen.update({item.name: item.type for item in graph.own_columns(observed, hidden=True)})
                 seen["dropped"] = pa.bool_()
-            self._check_reads(node.name, f"survey of `{observed}`" if observed else "survey", stage.survey_reads(), seen)
+            self._check_reads(
+                node.name, f"survey of `{observed}`" if observed else "survey", stage.survey_reads(), seen
+            )
             for name in own:
                 if name in RESERVED or (name == TEXT and not stage.changes_text):
                     raise self._fail(
-                        f"stages.{node.name}", f"the stage `{node.use}` adds the reserved column `{name}`. Its author "
-                        "must rename it, or declare `changes_text`."
+                        f"stages.{node.name}",
+                        f"the stage `{node.use}` adds the reserved column `{name}`. Its author "
+                        "must rename it, or declare `changes_text`.",
                     )
         for output in graph.outputs:
             have = {**graph.columns_into(output.inputs), DOC_KEY: KEY_TYPE, COPY: pa.int32()}

@@ -143,9 +143,7 @@ def _slice_identity(one: Slice) -> list[Any]:
 def _source_identity(name: str, graph: Graph) -> dict[str, Any]:
     source = graph.sources[name]
     config = source.config
-    fields = config.model_dump(
-        mode="json", exclude={"paths", "exclude", "root", "license"}, exclude_none=True
-    )
+    fields = config.model_dump(mode="json", exclude={"paths", "exclude", "root", "license"}, exclude_none=True)
     return {"version": type(source).version, "config": fields}
 
 

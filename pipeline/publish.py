@@ -35,10 +35,7 @@ def shard_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
 
 def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
     kept_back = {
-        name
-        for node in plan.graph.nodes
-        for name in node.stage.signals().names
-        if name not in node.stage.shown()
+        name for node in plan.graph.nodes for name in node.stage.signals().names if name not in node.stage.shown()
     }
     return [name for name in have if name not in kept_back]
 
@@ -170,9 +167,7 @@ class _OutputWriter:
 
             schema = pa.schema([(DOC_KEY, pa.binary(16)), (COPY, pa.int32()), *columns])
             pieces = self._pieces(schema, ways, part, copy[start:stop], repeated_sizes[start:stop])
-            shard = write_parquet(
-                join(self.output.config.path, path), schema, pieces, footer, attempt=self.attempt
-            )
+            shard = write_parquet(join(self.output.config.path, path), schema, pieces, footer, attempt=self.attempt)
             self.keep(path, "data", shard, keys)
 
     def _row_sizes(
@@ -274,7 +269,9 @@ class _OutputWriter:
         places = [name, *(edge.node for edge in self._inputs(name))]
         for place in places:
             if {"language", "language_script"} <= set(self.plan.graph.columns_after(place)):
-                language, script = (self.flow.column(place, c, rows).to_pylist() for c in ("language", "language_script"))
+                language, script = (
+                    self.flow.column(place, c, rows).to_pylist() for c in ("language", "language_script")
+                )
                 return [f"{a}_{b}" if a and b else None for a, b in zip(language, script, strict=True)]
         return [None] * len(rows)
 

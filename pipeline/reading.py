@@ -37,7 +37,7 @@ def read_outcome(text: pa.Array | pa.ChunkedArray, max_document_bytes: int) -> O
 
 def _blank(column: pa.Array, sizes: np.ndarray) -> np.ndarray:
     """Rows that hold nothing but white space. Only short rows can be: a long one is looked at by its trimmed length."""
-    blank = sizes == 0
+    blank: np.ndarray = sizes == 0
     if column.null_count:
         blank |= np.asarray(column.is_null())
     # Trimming copies the text, so it is done only for rows that start with white space.

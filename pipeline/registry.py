@@ -60,11 +60,13 @@ class Registry:
 
     def stage(self, name: str, where: str) -> type[Stage]:
         """The stage class of a name. Raises ConfigError for an unknown one."""
-        return self._load(STAGES, name, where, Stage, "stage")
+        found: type[Stage] = self._load(STAGES, name, where, Stage, "stage")
+        return found
 
     def source(self, name: str, where: str) -> type[Source]:
         """The source class of a format's name. Raises ConfigError for an unknown one."""
-        return self._load(SOURCES, name, where, Source, "source format")
+        found: type[Source] = self._load(SOURCES, name, where, Source, "source format")
+        return found
 
     def _load(self, group: str, name: str, where: str, base: type[Any], what: str) -> Any:
         if name in self._extra[group]:

@@ -113,7 +113,7 @@ def _rows_per_group(piece: pa.Table) -> int:
     if piece.num_rows == 0:
         return 1
     mean = max(1, piece.nbytes // piece.num_rows)
-    return max(1, _ROW_GROUP_BYTES // mean)
+    return max(1, int(_ROW_GROUP_BYTES // mean))
 
 
 def pieces_of(rows: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:

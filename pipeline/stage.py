@@ -63,7 +63,7 @@ class StageConfig(BaseModel):
     def field_kind(cls, name: str) -> FieldKind:
         """Whether a field is a signal or a threshold field."""
         extra = cls.model_fields[name].json_schema_extra
-        return extra["kind"]  # type: ignore[index,call-overload,return-value,no-any-return]
+        return "signal" if isinstance(extra, dict) and extra.get("kind") == "signal" else "threshold"
 
     @classmethod
     def is_resource(cls, name: str) -> bool:
@@ -252,7 +252,8 @@ def check_contract(cls: type[Stage]) -> None:
     for name, kind in (("Config", type), ("version", int), ("summary", str)):
         if not isinstance(getattr(cls, name, None), kind):
             refuse(f"the class attribute `{name}` is missing or no {kind.__name__}", f"Set `{name}`.")
-    if not issubclass(cls.Config, StageConfig):
+    config: type[Any] = cls.Config
+    if not issubclass(config, StageConfig):
         refuse("`Config` does not derive from pipeline.stage.StageConfig", "Derive it.")
     for name, info in cls.Config.model_fields.items():
         extra = info.json_schema_extra

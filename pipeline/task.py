@@ -359,7 +359,12 @@ class _Task:
         self._keep(path, f"notes:{node.name}", written.sha256, written.size)
         keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
         known = Tally.of(keys, np.zeros(len(keys), np.int64))
-        notes[node.name] = {"path": path, "rows": table.num_rows, "sha256": written.sha256, "keys": f"{known.keys:032x}"}
+        notes[node.name] = {
+            "path": path,
+            "rows": table.num_rows,
+            "sha256": written.sha256,
+            "keys": f"{known.keys:032x}",
+        }
 
     def _settled(self, node: Node, flow: Flow, state: State) -> SettledView | None:
         files = self.job.settled.get(node.name)

@@ -26,7 +26,6 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _letter, _words in (("t", "true"), ("T", "True"), ("f", "false"), ("F", "False")):
-
     _Loader.yaml_implicit_resolvers.setdefault(_letter, []).append(
         ("tag:yaml.org,2002:bool", re.compile(f"^{_words}$"))
     )
@@ -75,10 +74,12 @@ def _plain(node: yaml.Node, path: str, document: Document) -> Any:
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, document)
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, f"{path}.{index}" if path else str(index), document) for index, item in enumerate(node.value)]
+        return [
+            _plain(item, f"{path}.{index}" if path else str(index), document) for index, item in enumerate(node.value)
+        ]
     if node.tag not in _KEPT | {"tag:yaml.org,2002:str", "tag:yaml.org,2002:bool"}:
         raise ConfigError(f"{document.name}:{line}: {path}: the tag {node.tag} is not allowed. Write a plain value.")
-    return _Loader("").construct_object(node)  # type: ignore[no-untyped-call]
+    return _Loader("").construct_object(node)
 
 
 def _mapping(node: yaml.MappingNode, path: str, document: Document) -> dict[str, Any]:

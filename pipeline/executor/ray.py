@@ -84,9 +84,7 @@ class RayExecutor:
             ray.cloudpickle.unregister_pickle_by_value(trampoline)
         return remote
 
-    def run(
-        self, function: Callable[[Payload], Result], payloads: Iterable[Payload]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
         """Runs `function` over `payloads` and yields (index, result) as they finish.
 
         Raises what a task raised; GristmillError when a task's worker died more than MAX_RETRIES times.

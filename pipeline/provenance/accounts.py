@@ -184,11 +184,17 @@ class Accounts:
             for tally in (account.dropped, account.quarantined, account.kept):
                 outward.add(tally)
             if outward != account.entered:
-                found.append(_differ(f"node `{name}`: what entered", account.entered, "dropped + quarantined + emitted", outward))
+                found.append(
+                    _differ(f"node `{name}`: what entered", account.entered, "dropped + quarantined + emitted", outward)
+                )
         consumers: list[tuple[str, str, Tally]] = [
-            (f"node `{name}`", edge, tally) for name, account in self.nodes.items() for edge, tally in account.edges.items()
+            (f"node `{name}`", edge, tally)
+            for name, account in self.nodes.items()
+            for edge, tally in account.edges.items()
         ]
-        consumers += [(f"output `{n}`", edge, tally) for n, edges in self.outputs.items() for edge, tally in edges.items()]
+        consumers += [
+            (f"output `{n}`", edge, tally) for n, edges in self.outputs.items() for edge, tally in edges.items()
+        ]
         consumers += [("discard", edge, tally) for edge, tally in self.discarded.items()]
         for who, edge, tally in consumers:
             node, _, port = edge.partition(".")
@@ -205,9 +211,7 @@ def _differ(what: str, a: Tally, other: str, b: Tally) -> str:
     )
 
 
-def count_rules(
-    names: tuple[str, ...], rule: np.ndarray, failed: np.ndarray, sizes: np.ndarray
-) -> dict[str, Hits]:
+def count_rules(names: tuple[str, ...], rule: np.ndarray, failed: np.ndarray, sizes: np.ndarray) -> dict[str, Hits]:
     """First, any and sole hits of each rule.
 
     Args:

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 
 from pipeline.hashing import digest
 
-_WIDTHS = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<u4"), 64: np.dtype("<u8")}
+_WIDTHS: dict[int, np.dtype[Any]] = {bits: np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)}
+_FLOATS: dict[int, np.dtype[Any]] = {bits: np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)}
 
 
 def logical_type(kind: pa.DataType) -> str:
@@ -110,7 +111,7 @@ class _Streams:
         if len(array) == 0 or buffers[2] is None:
             return
         wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
-        offsets = np.frombuffer(buffers[1], np.int64 if wide else np.int32)
+        offsets = np.frombuffer(buffers[1], np.dtype("<i8" if wide else "<i4"))
         first, last = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
         self.values.update(memoryview(buffers[2])[first:last])
 
@@ -131,7 +132,7 @@ class _Streams:
         bits = array.type.bit_width
         raw = np.frombuffer(data, _WIDTHS[bits])[array.offset : array.offset + len(array)]
         if pa.types.is_floating(array.type):
-            floats = raw.view({16: "<f2", 32: "<f4", 64: "<f8"}[bits])
+            floats = raw.view(_FLOATS[bits])
             missing = np.isnan(floats)
             if missing.any():
                 raw = raw.copy()
@@ -177,9 +178,7 @@ class ContentDigest:
 
     def columns(self) -> dict[str, str]:
         """Hexadecimal digest of each column: over its name, logical type, shape and values."""
-        return {
-            name: digest("gristmill.column", [name, *streams.finish()]) for name, streams in self._streams.items()
-        }
+        return {name: digest("gristmill.column", [name, *streams.finish()]) for name, streams in self._streams.items()}
 
     def hexdigest(self) -> str:
         """Hexadecimal digest of the rows: over the number of rows and the column digests sorted by name."""

@@ -121,7 +121,9 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
         predicate = statement["predicate"]
         kind, found = statement["predicateType"], predicate["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{location}: this is no Gristmill manifest ({error}). Restore it, or write the output anew.") from error
+        raise DataError(
+            f"{location}: this is no Gristmill manifest ({error}). Restore it, or write the output anew."
+        ) from error
     if kind != PREDICATE or found != FORMAT_VERSION:
         raise DataError(
             f"{location}: format {found!r} of {kind!r}; this version reads format {FORMAT_VERSION} of {PREDICATE!r}. Use "

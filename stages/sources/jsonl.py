@@ -19,7 +19,17 @@ from pipeline.storage import open_read
 from stages.sources.columns import mapped_schema, mapped_table
 from stages.sources.listing import FoundFile, find_files
 
-_ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".json")
+_ENDINGS = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".json.gz",
+    ".json.zst",
+    ".ndjson",
+    ".ndjson.gz",
+    ".ndjson.zst",
+    ".json",
+)
 _HEAD_BYTES = 4 << 20
 _HEAD_LINES = 1000
 _MAX_LINE = 1 << 30

@@ -96,7 +96,9 @@ class _opened:
 
     def __enter__(self) -> pq.ParquetFile:
         if self.size == 0:
-            raise DataError(f"{self.location}: the file is empty, so it is no Parquet file. Restore it, or leave it out.")
+            raise DataError(
+                f"{self.location}: the file is empty, so it is no Parquet file. Restore it, or leave it out."
+            )
         self.stream = open_read(self.location)
         try:
             return pq.ParquetFile(self.stream, page_checksum_verification=True)

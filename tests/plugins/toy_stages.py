@@ -1,0 +1,273 @@
+"""Small stages that tests run the engine with: honest ones, and one that lies."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.exchange import Exchange, Rows
+from pipeline.stage import (
+    DROPPED,
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageConfig,
+    from_failures,
+    signal,
+    threshold,
+)
+
+
+class LengthConfig(StageConfig):
+    least: int = threshold(3)
+    unit: str = signal("characters")
+    mark: bool = threshold(False)
+    count_calls_in: str | None = threshold(None)
+
+
+class Length(Stage):
+    """Drops, or marks, texts that are too short."""
+
+    Config = LengthConfig
+    version = 1
+    summary = "drops short texts"
+
+    def measure_reads(self) -> frozenset[str]:
+        return frozenset({"text"})
+
+    def signals(self) -> pa.Schema:
+        return pa.schema([("length", pa.int64())])
+
+    def findings(self) -> pa.Schema:
+        return pa.schema([("length_failed", pa.list_(pa.string()))]) if self.config.mark else pa.schema([])
+
+    def rules(self) -> tuple[str, ...]:
+        return ("too_short",)
+
+    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+        if self.config.count_calls_in is not None:
+            with Path(self.config.count_calls_in).open("a") as stream:
+                stream.write(f"{batch.num_rows}\n")
+        text = batch["text"].combine_chunks()
+        return {"length": pc.utf8_length(text).cast(pa.int64())}
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        length = np.asarray(batch["length"])
+        short = length < self.config.least
+        columns = {}
+        if self.config.mark:
+            columns["length_failed"] = pa.array([["too_short"] if s else [] for s in short], pa.list_(pa.string()))
+        return from_failures(
+            {"too_short": short},
+            {"too_short": length},
+            {"too_short": self.config.least},
+            rows=len(length),
+            mark=self.config.mark,
+            columns=columns,
+            tallies={"seen": len(length)},
+        )
+
+
+def first_of_text(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Keyed rows that name, for each document, the lowest doc_key with the same text."""
+    last, leader = None, None
+    for table in tables:
+        leaders = []
+        for text, key in zip(table["text"].to_pylist(), table["doc_key"].to_pylist(), strict=True):
+            if text != last:
+                last, leader = text, key
+            leaders.append(leader)
+        yield pa.table(
+            {
+                "doc_key": table["doc_key"],
+                "task": table["task"],
+                "leader": pa.array(leaders, pa.binary(16)),
+            }
+        )
+
+
+class SameConfig(StageConfig):
+    pass
+
+
+class Same(Stage):
+    """Exact deduplication the slow way."""
+
+    Config = SameConfig
+    version = 1
+    summary = "keeps the lowest doc_key of equal texts"
+
+    def survey_reads(self) -> frozenset[str]:
+        return frozenset({"text"})
+
+    def findings(self) -> pa.Schema:
+        return pa.schema([("leader", pa.binary(16))])
+
+    def rules(self) -> tuple[str, ...]:
+        return ("same_text",)
+
+    def survey(self, batch: pa.Table) -> pa.Table:
+        return batch.select(["doc_key", "text"])
+
+    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+        keyed = exchange.group(notes, ["text"], first_of_text)
+        return Settled(keyed=keyed, report={"documents": keyed.count})
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        assert settled is not None and settled.columns is not None
+        leader = settled.columns["leader"].combine_chunks()
+        same = np.asarray(pc.equal(leader, batch["doc_key"].combine_chunks()))
+        witness = pa.array([None if s else k.hex() for s, k in zip(same, leader.to_pylist(), strict=True)], pa.string())
+        return Decisions(
+            port=np.where(same, 0, DROPPED).astype(np.int16),
+            rules=("same_text",),
+            rule=np.where(same, -1, 0).astype(np.int16),
+            witness=witness,
+            columns={"leader": leader},
+        )
+
+
+class SplitConfig(StageConfig):
+    at: int = threshold(10)
+
+
+class Split(Stage):
+    """Sends long texts another way."""
+
+    Config = SplitConfig
+    version = 1
+    summary = "two ports"
+    ports = ("low", "high")
+
+    def decide_reads(self) -> frozenset[str]:
+        return frozenset({"text"})
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        length = np.asarray(pc.utf8_length(batch["text"].combine_chunks()))
+        return Decisions(port=(length >= self.config.at).astype(np.int16))
+
+
+def add_counts(tables: list[pa.Table]) -> pa.Table:
+    joined = pa.concat_tables([table.select(["length", "count"]) for table in tables])
+    grouped = joined.group_by("length").aggregate([("count", "sum")])
+    return grouped.rename_columns(["length", "count"]).sort_by("length")
+
+
+class RepeatConfig(StageConfig):
+    times: int = threshold(3)
+    observe: str | None = threshold(None)
+
+
+class Repeat(Stage):
+    """Repeats texts whose length is rare in the corpus."""
+
+    Config = RepeatConfig
+    version = 1
+    summary = "emits copies"
+    emits_copies = True
+
+    def observes(self) -> str | None:
+        return self.config.observe
+
+    def survey_reads(self) -> frozenset[str]:
+        return frozenset({"length"})
+
+    def decide_reads(self) -> frozenset[str]:
+        return frozenset({"length"})
+
+    def rules(self) -> tuple[str, ...]:
+        return ("repeated",)
+
+    def survey(self, batch: pa.Table) -> pa.Table:
+        values, counts = np.unique(np.asarray(batch["length"]), return_counts=True)
+        return pa.table({"length": pa.array(values, pa.int64()), "count": pa.array(counts, pa.int64())})
+
+    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+        return Settled(broadcast=exchange.reduce(notes, add_counts))
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        assert settled is not None and settled.table is not None
+        known = dict(zip(settled.table["length"].to_pylist(), settled.table["count"].to_pylist(), strict=True))
+        count = np.array([known[length] for length in batch["length"].to_pylist()], np.int64)
+        copies = np.where(count % 2 == 1, self.config.times, 1).astype(np.int32)
+        return Decisions(
+            port=np.zeros(len(count), np.int16),
+            copies=copies,
+            rules=("repeated",),
+            rule=np.where(copies > 1, 0, -1).astype(np.int16),
+            value=count.astype(np.float64),
+        )
+
+
+class LiarConfig(StageConfig):
+    lie: str = threshold("lose")
+
+
+class Liar(Stage):
+    """Breaks the contract in the way that its config names."""
+
+    Config = LiarConfig
+    version = 1
+    summary = "lies"
+
+    def signals(self) -> pa.Schema:
+        return pa.schema([("lied", pa.int64())])
+
+    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+        rows = batch.num_rows - (self.config.lie == "lose_signals")
+        return {"lied": pa.array(np.zeros(rows), pa.int64())}
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        rows = batch.num_rows
+        port = np.zeros(rows, np.int16)
+        if self.config.lie == "lose":
+            return Decisions(port=port[1:])
+        if self.config.lie == "silent_drop":
+            port[0] = DROPPED
+            return Decisions(port=port)
+        if self.config.lie == "no_copies":
+            return Decisions(port=port, copies=np.zeros(rows, np.int32))
+        if self.config.lie == "copies":
+            return Decisions(port=port, copies=np.full(rows, 2, np.int32))
+        if self.config.lie == "port":
+            return Decisions(port=port + np.int16(3))
+        return Decisions(port=port, columns={"undeclared": pa.array(port)})
+
+
+class CrashConfig(StageConfig):
+    marker: str = threshold("")
+    how: str = threshold("kill")
+    after_rows: int = threshold(0)
+
+
+class Crash(Stage):
+    """Kills its own process once, or waits: a marker file tells that it happened."""
+
+    Config = CrashConfig
+    version = 1
+    summary = "dies once"
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        marker = Path(self.config.marker)
+        if self.config.how == "kill":
+            try:
+                marker.touch(exist_ok=False)
+            except FileExistsError:
+                return Decisions(port=np.zeros(batch.num_rows, np.int16))
+            os.kill(os.getpid(), signals.SIGKILL)
+        if self.config.how == "wait":
+            with marker.open("a") as stream:
+                stream.write("x")
+            while marker.stat().st_size > 3 and not marker.with_suffix(".go").exists():
+                time.sleep(0.02)
+        if self.config.how == "raise":
+            raise RuntimeError("a defect in a stage")
+        return Decisions(port=np.zeros(batch.num_rows, np.int16))

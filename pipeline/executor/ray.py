@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,8 @@ MAX_RETRIES = 3
 """Times that Ray runs a task again whose worker died; tasks write under deterministic names and commit once."""
 
 _AHEAD = 2
-"""Tasks submitted per worker, so that a worker finds the next one waiting."""
+"""Tasks submitted per worker of a cluster of our own, so that a worker finds the next one waiting; on somebody else's
+cluster, which may have more cores than we were asked to use, no more than `workers` are under way."""
 
 
 class RayExecutor:
@@ -55,8 +57,9 @@ class RayExecutor:
         if self.address is not None:
             quiet.pop("include_dashboard")
             try:
+                _knock(self.address)
                 ray.init(address=self.address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
                 raise GristmillError(
                     f"--address {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, or "
                     "leave --address out to run on this machine."
@@ -95,7 +98,7 @@ class RayExecutor:
         exhausted = False
         try:
             while True:
-                while not exhausted and len(waiting) < self._workers * _AHEAD:
+                while not exhausted and len(waiting) < self._workers * (_AHEAD if self._ours else 1):
                     item = next(source, None)
                     if item is None:
                         exhausted = True
@@ -126,6 +129,13 @@ class RayExecutor:
                 f"({type(error).__name__}). Its input may crash a reader, or memory is short: see `gristmill plan` for the "
                 "bound. Committed tasks are kept; the same command goes on from there."
             ) from error
+
+
+def _knock(address: str) -> None:
+    """Raises OSError when nothing listens at HOST:PORT. Ray itself ends the whole process in that case."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _ready(payload: None) -> str:

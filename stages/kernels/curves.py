@@ -1,0 +1,54 @@
+"""Looks up, for each row, the bin of its cluster size in its group's curve; and order-free draws on doc_key."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def find_bins(
+    sizes: np.ndarray, codes: np.ndarray, starts: np.ndarray, stops: np.ndarray, size_from: np.ndarray, out: np.ndarray
+) -> None:
+    """Position in `size_from` of the bin that each row falls into, −1 where its curve has none.
+
+    Args:
+        sizes: int64, one per row.
+        codes: int64, one per row: index into starts and stops.
+        starts, stops: int64; a group's bins are size_from[starts[code]:stops[code]], ascending.
+        out: int64, one per row, is filled.
+    """
+    for row in range(len(sizes)):
+        low = starts[codes[row]]
+        first = low
+        high = stops[codes[row]]
+        size = sizes[row]
+        while low < high:
+            middle = (low + high) >> 1
+            if size_from[middle] <= size:
+                low = middle + 1
+            else:
+                high = middle
+        out[row] = low - 1 if low > first else -1
+
+
+@njit(cache=True, nogil=True)
+def draws(words: np.ndarray, seed: np.uint64, out: np.ndarray) -> None:
+    """A number in [0, 1) for each doc_key: the finaliser of SplitMix64 (Steele, Lea and Flood 2014) over seed and key.
+
+    Args:
+        words: uint64 of shape (rows, 2), as `pipeline.document.key_words` gives them.
+        seed: equal seeds give equal draws, whatever the order of the rows.
+        out: float64, one per row, is filled with multiples of 2^-53.
+    """
+    for row in range(len(words)):
+        value = _mix(_mix(_mix(seed) ^ words[row, 0]) ^ words[row, 1])
+        out[row] = np.float64(value >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mix(value: np.uint64) -> np.uint64:
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

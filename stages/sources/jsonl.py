@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -137,34 +139,37 @@ class JsonlSource(Source):
     def _lines(self, one: Slice) -> Iterator[tuple[int, bytes]]:
         """Lines that start in the slice, with their byte offsets: a line belongs to the slice of its first byte."""
         start, stop = one.part.get("start", 0), one.part.get("stop")
-        try:
-            with _stream(one) as stream:
-                offset = start
-                if start:
-                    stream.seek(start - 1)
-                    # Up to the first line break at or after start - 1: that line began in an earlier slice.
-                    offset = start - 1 + len(stream.readline())
-                while stop is None or offset < stop:
-                    line = stream.readline(_MAX_LINE)
-                    if not line:
-                        return
-                    yield offset, line
-                    offset += len(line)
-        except (OSError, EOFError, zstandard.ZstdError) as error:
-            raise DataError(
-                f"{one.location}: the file cannot be read to its end ({error}). It is truncated or damaged: restore it, "
-                "or leave it out with `exclude`."
-            ) from error
+        with _stream(one) as stream:
+            offset = start
+            if start:
+                stream.seek(start - 1)
+                # Up to the first line break at or after start - 1: that line began in an earlier slice.
+                offset = start - 1 + len(stream.readline())
+            while stop is None or offset < stop:
+                line = stream.readline(_MAX_LINE)
+                if not line:
+                    return
+                yield offset, line
+                offset += len(line)
 
 
-def _stream(one: Slice) -> IO[bytes]:
-    raw = open_read(one.location)
-    if one.location.endswith(".gz"):
-        return io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
-    if one.location.endswith(".zst"):
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-        return io.BufferedReader(reader)
-    return io.BufferedReader(raw) if not isinstance(raw, io.BufferedReader) else raw
+@contextlib.contextmanager
+def _stream(one: Slice) -> Iterator[IO[bytes]]:
+    """The uncompressed bytes of a file. Raises DataError when they end early or are damaged."""
+    try:
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(open_read(one.location))
+            if one.location.endswith(".gz"):
+                stream = opened.enter_context(gzip.GzipFile(fileobj=stream))
+            elif one.location.endswith(".zst"):
+                decompressor = zstandard.ZstdDecompressor()
+                stream = opened.enter_context(decompressor.stream_reader(stream, read_across_frames=True))
+            yield stream if isinstance(stream, io.BufferedReader) else opened.enter_context(io.BufferedReader(stream))
+    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise DataError(
+            f"{one.location}: the file cannot be read to its end ({error}). It is truncated or damaged: restore it, "
+            "or leave it out with `exclude`."
+        ) from error
 
 
 def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str, str]:
@@ -181,14 +186,23 @@ def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str, str]:
         return None, "not_json", str(error)
     if not isinstance(row, dict):
         return None, "not_an_object", f"a JSON object was expected, found {type(row).__name__}"
-    return row, "", ""
+    # Only an escape can bring a lone surrogate into a JSON text that is valid UTF-8.
+    return (_without_surrogates(row) if b"\\ud" in line.lower() else row), "", ""
+
+
+def _without_surrogates(value: Any) -> Any:
+    """The value with lone surrogates, which UTF-8 cannot hold, as U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def _fitted(row: dict[str, Any], kinds: dict[str, pa.DataType]) -> tuple[dict[str, Any], str]:
-    """The row's values as the columns' types take them, or a problem.
-
-    Lone surrogates (JSON may escape them, UTF-8 cannot hold them) become U+FFFD.
-    """
+    """The row's values as the columns' types take them, or a problem."""
     clean: dict[str, Any] = {}
     for name, kind in kinds.items():
         value = row.get(name)
@@ -197,8 +211,6 @@ def _fitted(row: dict[str, Any], kinds: dict[str, pa.DataType]) -> tuple[dict[st
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
             if not isinstance(value, str):
                 value = json.dumps(value, ensure_ascii=False)
-            if not value.isascii():
-                value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         elif pa.types.is_integer(kind):
             if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
                 return clean, f"`{name}` is {value!r:.40}, but {kind} in the first lines of the file"

@@ -1,0 +1,102 @@
+"""JSON lines as a source: byte ranges, compression, and lines that are no documents."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import DataError
+from pipeline.source import SourceConfig
+from stages.sources.jsonl import JsonlSource
+
+
+def source(path: object, **options: object) -> JsonlSource:
+    return JsonlSource("s", SourceConfig(format="jsonl", paths=(str(path),), **options))
+
+
+def read(reader: JsonlSource) -> tuple[pa.Table, pa.Table]:
+    read = [reader.read(one) for one in reader.slices()]
+    return pa.concat_tables([r.table for r in read]), pa.concat_tables([r.rejects for r in read])
+
+
+def lines(*records: object) -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+@settings(max_examples=30)
+@given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=20), size=st.integers(1, 200))
+def test_any_slicing_gives_every_record_once_with_the_same_key(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], size: int
+) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
+    path.write_bytes(lines(*({"text": text, "n": i} for i, text in enumerate(texts))))
+    whole, _ = read(source(path))
+    cut, rejects = read(source(path, slice_bytes=size))
+    assert cut.equals(whole) and rejects.num_rows == 0
+    assert whole["n"].to_pylist() == list(range(len(texts)))
+    clean = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]
+    assert whole["text"].to_pylist() == clean
+
+
+def test_compressed_files_give_the_keys_of_the_plain_one(tmp_path: Path) -> None:
+    body = lines({"text": "one"}, {"text": "zwei"})
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p/a.jsonl").write_bytes(body)
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/a.jsonl.gz").write_bytes(gzip.compress(body))
+    (tmp_path / "z").mkdir()
+    # Two frames, as parallel compressors write them.
+    half = body.index(b"\n") + 1
+    packed = zstandard.compress(body[:half]) + zstandard.compress(body[half:])
+    (tmp_path / "z/a.jsonl.zst").write_bytes(packed)
+    for folder in ("p", "g", "z"):
+        assert read(source(tmp_path / folder))[0]["text"].to_pylist() == ["one", "zwei"]
+
+
+def test_bad_lines_are_rejected_with_place_and_reason(tmp_path: Path) -> None:
+    body = lines({"text": "fine", "n": 1})
+    body += (
+        b"{not json}\n" + b'{"text": "\xff\xfe"}\n' + b"[1, 2]\n" + b'{"text": 5}\n' + b'{"text": "x", "n": "one"}\n\n'
+    )
+    body += lines({"text": "fine too", "n": 2})
+    (tmp_path / "a.jsonl").write_bytes(body)
+    table, rejects = read(source(tmp_path / "a.jsonl"))
+    assert table["text"].to_pylist() == ["fine", "x", "fine too"]
+    assert table["n"].to_pylist() == ["1", "one", "2"], "a key of several types is kept as text"
+    reasons = dict(zip(rejects["reason"].to_pylist(), rejects["detail"].to_pylist(), strict=True))
+    assert set(reasons) >= {"not_json", "not_utf8", "not_an_object", "text_is_no_string"}
+    assert reasons["not_json"].startswith("byte 25: ")
+    assert rejects["bytes"].to_pylist()[0] == len(b"{not json}\n")
+
+
+def test_lone_surrogates_become_replacement_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a\\ud83dz \\ud83d\\ude00"}\n')
+    assert read(source(tmp_path / "a.jsonl"))[0]["text"].to_pylist() == ["a�z \U0001f600"]
+
+
+def test_a_truncated_gzip_file_stops_with_its_name(tmp_path: Path) -> None:
+    body = gzip.compress(lines(*({"text": f"text {i}"} for i in range(20000))))
+    (tmp_path / "a.jsonl.gz").write_bytes(body[: len(body) // 2])
+    reader = source(tmp_path / "a.jsonl.gz")
+    with pytest.raises(DataError, match=r"a.jsonl.gz: the file cannot be read"):
+        read(reader)
+
+
+def test_a_missing_text_key_names_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines({"body": "x"}))
+    reader = source(tmp_path / "a.jsonl")
+    with pytest.raises(DataError, match="no column `text`; found body"):
+        reader.schema(reader.slices()[0])
+
+
+def test_a_last_line_without_a_line_break_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n{"text": "b"}')
+    for size in (5, 14, 15, 100):
+        assert read(source(tmp_path / "a.jsonl", slice_bytes=size))[0]["text"].to_pylist() == ["a", "b"]

@@ -60,8 +60,9 @@ class DropMarked(Stage):
             failures[rule] = marked_rows(batch[column], column)
             texts.append(mark_texts(batch[column], column))
         decisions = from_failures(failures, rows=batch.num_rows)
-        joined = pc.binary_join_element_wise(*texts, pa.scalar(","), null_handling="skip")
-        witness = pc.if_else(pa.array(decisions.port < 0), joined, pa.scalar(None, pa.string()))
+        witness = texts[0]
+        for text in texts[1:]:
+            witness = pc.coalesce(pc.binary_join_element_wise(witness, text, pa.scalar(",")), witness, text)
         return Decisions(
             port=decisions.port,
             rules=decisions.rules,

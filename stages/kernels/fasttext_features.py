@@ -28,16 +28,17 @@ BATCHED_ROWS = 4096
 class Work(NamedTuple):
     """Working memory of a batch. No result depends on it.
 
-    Fields: `slots` and `tokens`, a hash table of tokens seen: a slot holds hash and number of a token (0: empty), and a
-    token's record is its place in `known`, its length in bytes, the number of its rows, and two bits, whether it is
-    text and whether it ends the line. In `known` are its bytes, padded to whole words, and its rows. Record 0 holds how
-    much of `tokens` and `known` is used. `hashes`: of the line's tokens, for word n-grams. `scratch`: a wrapped token.
-    `found`: rows to add.
+    Fields: `seen` and `tokens`, a hash table of tokens seen: a slot of `seen` holds hash and number of a token (0: empty),
+    and a token's record in `tokens` is its place in `known`, its length in bytes, the number of its rows, and two bits,
+    whether it is text and whether it ends the line. In `known` are its bytes, padded to whole words, and its rows.
+    Record 0 holds how much of `tokens` and `known` is used. `line`: hashes of the line's tokens, for word n-grams.
+    `hashes`: of a token's n-grams. `scratch`: a wrapped token. `found`: rows to add.
     """
 
-    slots: np.ndarray
+    seen: np.ndarray
     tokens: np.ndarray
     known: np.ndarray
+    line: np.ndarray
     hashes: np.ndarray
     scratch: np.ndarray
     found: np.ndarray
@@ -48,7 +49,7 @@ def _is_space(byte):
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _equal(data, start, end, other, other_start, other_end):
     if end - start != other_end - other_start:
         return False
@@ -58,7 +59,7 @@ def _equal(data, start, end, other, other_start, other_end):
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _find(slots, entry_hashes, entry_starts, entry_bytes, data, start, end, hashed):
     """Index of a token among the dictionary's entries (words, then labels), or -1."""
     mask = slots.size - 1
@@ -75,6 +76,14 @@ def _find(slots, entry_hashes, entry_starts, entry_bytes, data, start, end, hash
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _is_label(entry, n_words, data, start, end):
+    """Whether a token is a label, known or unknown: labels are no text."""
+    return entry >= n_words or (
+        entry < 0 and end - start >= PREFIX.size and _equal(data, start, start + PREFIX.size, PREFIX, 0, PREFIX.size)
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _bit_count(bits):
     b = np.uint64(bits)
     b = b - ((b >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -84,21 +93,43 @@ def _bit_count(bits):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _remainder(value, divisor, magic):
+    """value % divisor for values and divisors below 2^32, all uint64, with magic = ceil(2^64 / divisor).
+
+    Lemire, Kaser and Kurz, *Faster remainder by direct computation* (2019): a division costs more than all else here.
+    """
+    low = np.uint64(magic * value)
+    high = (low >> np.uint64(32)) * divisor
+    return (high + (((low & np.uint64(0xFFFFFFFF)) * divisor) >> np.uint64(32))) >> np.uint64(32)
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _is_kept(bucket, kept_bits):
-    return np.int64((kept_bits[bucket >> 6] >> np.uint64(bucket & 63)) & np.uint64(1))
+    return np.int64((kept_bits[bucket >> np.uint64(6)] >> (bucket & np.uint64(63))) & np.uint64(1))
 
 
-@njit(cache=True, nogil=True)
-def _rows_of_buckets(found, first, last, n_words, is_pruned, kept_bits, kept_before):
-    """Replaces kept buckets in found[first:last] by their rows."""
+@njit(cache=True, nogil=True, inline="always")
+def _kept_row(bucket, n_words, kept_bits, kept_before):
+    below = kept_bits[bucket >> np.uint64(6)] & ((np.uint64(1) << (bucket & np.uint64(63))) - np.uint64(1))
+    return np.int32(n_words + np.int64(kept_before[bucket >> np.uint64(6)]) + _bit_count(below))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _append_rows(hashes, n_hashes, divisor, magic, n_words, is_pruned, kept_bits, kept_before, found, n_found):
+    """Appends the rows of n-grams, given their hashes, to `found`, which has room for all; returns its new length."""
     if not is_pruned:
-        for i in range(first, last):
-            found[i] = np.int32(found[i] + n_words)
-        return
-    for i in range(first, last):
-        bucket = np.int64(found[i])
-        below = kept_bits[bucket >> 6] & ((np.uint64(1) << np.uint64(bucket & 63)) - np.uint64(1))
-        found[i] = np.int32(n_words + np.int64(kept_before[bucket >> 6]) + _bit_count(below))
+        for i in range(n_hashes):
+            found[n_found + i] = np.int32(n_words + np.int64(_remainder(np.uint64(hashes[i]), divisor, magic)))
+        return n_found + n_hashes
+    before = n_found
+    for i in range(n_hashes):
+        bucket = _remainder(np.uint64(hashes[i]), divisor, magic)
+        # Without a branch, which half of all n-grams would mispredict: what is not kept is overwritten.
+        found[n_found] = np.int32(bucket)
+        n_found += _is_kept(bucket, kept_bits)
+    for i in range(before, n_found):
+        found[i] = _kept_row(np.uint64(found[i]), n_words, kept_bits, kept_before)
+    return n_found
 
 
 @njit(cache=True, nogil=True)
@@ -114,7 +145,7 @@ def _add_decoded(codes, centroids, norms, part, last_part, found, n_found, hidde
                 hidden[q * part + j] += np.float32(norm * centroids[start + j])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _wrap(data, start, end, scratch):
     """Copies `<token>` and a closing zero into scratch, which has room. Returns (the wrapped length, whether all is
     ASCII)."""
@@ -130,59 +161,38 @@ def _wrap(data, start, end, scratch):
     return length + 2, seen >= 0
 
 
-@njit(cache=True, nogil=True)
-def _subword_rows(
-    wrapped,
-    first,
-    last,
-    length,
-    is_ascii,
-    minn,
-    maxn,
-    bucket,
-    n_words,
-    is_pruned,
-    kept_bits,
-    kept_before,
-    found,
-    n_found,
-):
-    """Appends the rows of a wrapped token's character n-grams that begin in [first, last) to `found`, in order; returns
-    its new length. `wrapped` has one more byte, zero, after `length`; `found` has room for (last - first) * maxn
-    + 1 more.
+@njit(cache=True, nogil=True, inline="always")
+def _hash_ngrams(wrapped, first, last, length, is_ascii, minn, maxn, hashes):
+    """Hashes, in order, of a wrapped token's character n-grams that begin in [first, last); returns how many.
+
+    `wrapped` has one more byte, zero, after `length`; `hashes` has room for (last - first) * maxn + 1.
     """
-    before = n_found
+    n_hashes = 0
     if is_ascii:
         for start in range(first, last):
             value = FNV_BASIS
             for at in range(start, min(start + maxn, length)):
                 value = hash_step(value, wrapped[at])
                 n = at - start + 1
-                if n >= minn and not (n == 1 and (start == 0 or at + 1 == length)):
-                    kept = np.int64(np.uint32(value % bucket))
-                    # Without a branch, which half of all n-grams would mispredict: what is not kept is overwritten.
-                    found[n_found] = np.int32(kept)
-                    n_found += _is_kept(kept, kept_bits) if is_pruned else 1
-    else:
-        for start in range(first, last):
-            if wrapped[start] < -64:  # A continuation byte, 0x80 to 0xBF, as int8.
-                continue
-            value = FNV_BASIS
-            at = start
-            for n in range(1, maxn + 1):
-                if at >= length:
-                    break
+                hashes[n_hashes] = value
+                n_hashes += np.int64(n >= minn and not (n == 1 and (start == 0 or at + 1 == length)))
+        return n_hashes
+    for start in range(first, last):
+        if wrapped[start] < -64:  # A continuation byte, 0x80 to 0xBF, as int8.
+            continue
+        value = FNV_BASIS
+        at = start
+        for n in range(1, maxn + 1):
+            if at >= length:
+                break
+            value = hash_step(value, wrapped[at])
+            at += 1
+            while wrapped[at] < -64:
                 value = hash_step(value, wrapped[at])
                 at += 1
-                while wrapped[at] < -64:
-                    value = hash_step(value, wrapped[at])
-                    at += 1
-                if n >= minn and not (n == 1 and (start == 0 or at == length)):
-                    kept = np.int64(np.uint32(value % bucket))
-                    found[n_found] = np.int32(kept)
-                    n_found += _is_kept(kept, kept_bits) if is_pruned else 1
-    _rows_of_buckets(found, before, n_found, n_words, is_pruned, kept_bits, kept_before)
-    return n_found
+            hashes[n_hashes] = value
+            n_hashes += np.int64(n >= minn and not (n == 1 and (start == 0 or at == length)))
+    return n_hashes
 
 
 @njit(cache=True, nogil=True)
@@ -195,47 +205,10 @@ def _add_found(t, found, n_found, hidden):
 
 
 @njit(cache=True, nogil=True)
-def _token_rows(t, data, start, end, hashed, scratch, found, n_found):
-    """Appends a token's rows to `found`, in order. Returns (new length, whether the token is text, whether it is the
-    end of the line)."""
-    entry = _find(t.slots, t.entry_hashes, t.entry_starts, t.entry_bytes, data, start, end, hashed)
-    if entry >= t.n_words or (
-        entry < 0 and end - start >= PREFIX.size and _equal(data, start, start + PREFIX.size, PREFIX, 0, PREFIX.size)
-    ):
-        return n_found, False, False  # A label is no text.
-    if entry >= 0:
-        found[n_found] = np.int32(entry)
-        n_found += 1
-    if _equal(data, start, end, END_OF_LINE, 0, END_OF_LINE.size):
-        return n_found, True, True
-    if t.maxn > 0:
-        length, is_ascii = _wrap(data, start, end, scratch)
-        n_found = _subword_rows(
-            scratch,
-            0,
-            length,
-            length,
-            is_ascii,
-            t.minn,
-            t.maxn,
-            np.uint32(t.bucket),
-            t.n_words,
-            t.is_pruned,
-            t.kept_bits,
-            t.kept_before,
-            found,
-            n_found,
-        )
-    return n_found, True, False
-
-
-@njit(cache=True, nogil=True)
-def _add_long_token(t, data, start, end, hashed, found, hidden):
-    """Adds a long token's rows to the hidden vector, a part at a time, so that memory stays bounded. Returns (how many
-    there were, whether the token is text)."""
-    entry = _find(t.slots, t.entry_hashes, t.entry_starts, t.entry_bytes, data, start, end, hashed)
-    if entry >= t.n_words or (entry < 0 and _equal(data, start, start + PREFIX.size, PREFIX, 0, PREFIX.size)):
-        return np.int64(0), False
+def _add_long_token(t, data, start, end, entry, work, hidden):
+    """Adds the rows of a token that is not a label to the hidden vector, a part at a time, so that memory stays
+    bounded; returns how many there were."""
+    hashes, found = work.hashes, work.found
     n_rows = np.int64(0)
     if entry >= 0:
         found[0] = np.int32(entry)
@@ -243,40 +216,34 @@ def _add_long_token(t, data, start, end, hashed, found, hidden):
         n_rows += 1
     if t.maxn > 0:
         scratch = np.empty(end - start + 3, np.int8)
-        length, _ = _wrap(data, start, end, scratch)
+        length, is_ascii = _wrap(data, start, end, scratch)
         step = BATCHED_ROWS // t.maxn
         for first in range(0, length, step):
-            n_found = _subword_rows(
-                scratch,
-                first,
-                min(first + step, length),
-                length,
-                False,
-                t.minn,
-                t.maxn,
-                np.uint32(t.bucket),
-                t.n_words,
-                t.is_pruned,
-                t.kept_bits,
-                t.kept_before,
-                found,
-                0,
+            last = min(first + step, length)
+            n_hashes = _hash_ngrams(scratch, first, last, length, is_ascii, t.minn, t.maxn, hashes)
+            n_found = _append_rows(
+                hashes, n_hashes, t.bucket, t.magic, t.n_words, t.is_pruned, t.kept_bits, t.kept_before, found, 0
             )
             _add_found(t, found, n_found, hidden)
             n_rows += n_found
-    return n_rows, True
+    return n_rows
 
 
 @njit(cache=True, nogil=True)
 def embed(t, data, start, end, hidden, work):
     """The mean of a document's rows into `hidden`; returns (how many there were, the working memory)."""
-    slots, tokens, known = work.slots, work.tokens, work.known
+    # Arrays as locals, helpers inlined: to read a field of a tuple or to hand an array to a function counts a
+    # reference, atomically, and once per token that costs more than the token.
+    slots, entry_hashes, entry_starts, entry_bytes = t.slots, t.entry_hashes, t.entry_starts, t.entry_bytes
+    n_words, minn, maxn, word_ngrams = t.n_words, t.minn, t.maxn, t.word_ngrams
+    divisor, magic = t.bucket, t.magic
+    is_pruned, kept_bits, kept_before = t.is_pruned, t.kept_bits, t.kept_before
+    seen, tokens, known, line = work.seen, work.tokens, work.known, work.line
     hashes, scratch, found = work.hashes, work.scratch, work.found
     known_bytes = known.view(np.int8)
-    mask = slots.size - 1
-    word_ngrams = t.word_ngrams
+    mask = seen.size - 1
     hidden[:] = np.float32(0.0)
-    n_rows = n_found = n_hashes = 0
+    n_rows = n_found = n_line = 0
     at = start
     open_line = True
     while open_line:
@@ -293,22 +260,27 @@ def embed(t, data, start, end, hidden, work):
             n_rows += n_found
             n_found = 0
         if length == 0:
-            n_found, _, _ = _token_rows(t, END_OF_LINE, 0, END_OF_LINE.size, END_HASH, scratch, found, n_found)
-            if word_ngrams > 1:
-                hashes[n_hashes] = np.int32(END_HASH)
-                n_hashes += 1
-            break
-        is_text = True
-        if length > MAX_KNOWN_TOKEN:
-            n_added, is_text = _add_long_token(t, data, first, at, hashed, found, hidden)
-            n_rows += n_added
+            entry = _find(
+                slots, entry_hashes, entry_starts, entry_bytes, END_OF_LINE, 0, END_OF_LINE.size, END_HASH
+            )
+            if entry >= 0:
+                found[n_found] = np.int32(entry)
+                n_found += 1
+            hashed = END_HASH
+            is_text = True
+            open_line = False
+        elif length > MAX_KNOWN_TOKEN:
+            entry = _find(slots, entry_hashes, entry_starts, entry_bytes, data, first, at, hashed)
+            is_text = not _is_label(entry, n_words, data, first, at)
+            if is_text:
+                n_rows += _add_long_token(t, data, first, at, entry, work, hidden)
         else:
             # Text repeats its words: the rows of tokens seen before are copied, not looked up one by one.
             slot = np.int64(hashed) & mask
             token = np.int64(0)
-            while slots[slot] != np.uint64(0):
-                if slots[slot] >> np.uint64(32) == np.uint64(hashed):
-                    token = np.int64(slots[slot] & np.uint64(0xFFFFFFFF))
+            while seen[slot] != np.uint64(0):
+                if seen[slot] >> np.uint64(32) == np.uint64(hashed):
+                    token = np.int64(seen[slot] & np.uint64(0xFFFFFFFF))
                     other = np.int64(tokens[token, 0]) * 4
                     if _equal(data, first, at, known_bytes, other, other + np.int64(tokens[token, 1])):
                         break
@@ -323,45 +295,58 @@ def embed(t, data, start, end, hidden, work):
                 open_line = tokens[token, 3] & 2 == 0
             else:
                 before = n_found
-                n_found, is_text, ends = _token_rows(t, data, first, at, hashed, scratch, found, n_found)
-                open_line = not ends
+                entry = _find(slots, entry_hashes, entry_starts, entry_bytes, data, first, at, hashed)
+                is_text = not _is_label(entry, n_words, data, first, at)
+                open_line = not _equal(data, first, at, END_OF_LINE, 0, END_OF_LINE.size)
+                if is_text and entry >= 0:
+                    found[n_found] = np.int32(entry)
+                    n_found += 1
+                if is_text and open_line and maxn > 0:
+                    wrapped, is_ascii = _wrap(data, first, at, scratch)
+                    n_hashes = _hash_ngrams(scratch, 0, wrapped, wrapped, is_ascii, minn, maxn, hashes)
+                    n_found = _append_rows(
+                        hashes, n_hashes, divisor, magic, n_words, is_pruned, kept_bits, kept_before, found, n_found
+                    )
                 count = n_found - before
                 size = ((length + 3) >> 2) + count
                 if tokens[0, 0] + 1 == tokens.shape[0] or tokens[0, 1] + size > known.size:
-                    slots[:] = np.uint64(0)
-                    tokens[0, :] = np.int32(0)
+                    seen[:] = np.uint64(0)
+                    tokens[0, 0], tokens[0, 1] = np.int32(0), np.int32(0)
                     slot = np.int64(hashed) & mask
                 token = np.int64(tokens[0, 0]) + 1
                 place = np.int64(tokens[0, 1])
-                known_bytes[4 * place : 4 * place + length] = data[first:at]
-                known[place + size - count : place + size] = found[before:n_found]
+                for i in range(length):
+                    known_bytes[4 * place + i] = data[first + i]
+                for i in range(count):
+                    known[place + size - count + i] = found[before + i]
                 tokens[token, 0], tokens[token, 1] = np.int32(place), np.int32(length)
                 tokens[token, 2] = np.int32(count)
                 tokens[token, 3] = np.int32(1 if is_text else 0) | np.int32(0 if open_line else 2)
                 tokens[0, 0], tokens[0, 1] = np.int32(token), np.int32(place + size)
-                slots[slot] = (np.uint64(hashed) << np.uint64(32)) | np.uint64(token)
+                seen[slot] = (np.uint64(hashed) << np.uint64(32)) | np.uint64(token)
         if is_text and word_ngrams > 1:
-            if n_hashes + 1 == hashes.size:
-                larger = np.empty(2 * hashes.size, np.int32)
-                larger[:n_hashes] = hashes[:n_hashes]
-                hashes = larger
-            hashes[n_hashes] = np.int32(hashed)
-            n_hashes += 1
-    bucket = np.uint64(t.bucket)
-    for i in range(n_hashes):
+            if n_line == line.size:
+                larger = np.empty(2 * line.size, np.int32)
+                larger[:n_line] = line
+                line = larger
+            line[n_line] = np.int32(hashed)
+            n_line += 1
+    for i in range(n_line):
         # Token hashes are int32 in the library, so they enter the 64-bit hash with their sign.
-        value = np.uint64(np.int64(hashes[i]))
-        for j in range(i + 1, min(i + word_ngrams, n_hashes)):
-            value = np.uint64(value * WORD_NGRAM_FACTOR + np.uint64(np.int64(hashes[j])))
-            kept = np.int64(value % bucket)
-            if t.is_pruned and _is_kept(kept, t.kept_bits) == 0:
+        value = np.uint64(np.int64(line[i]))
+        for j in range(i + 1, min(i + word_ngrams, n_line)):
+            value = np.uint64(value * WORD_NGRAM_FACTOR + np.uint64(np.int64(line[j])))
+            bucket = np.uint64(value % divisor)
+            if is_pruned and _is_kept(bucket, kept_bits) == 0:
                 continue
             if n_found == found.size:
                 _add_found(t, found, n_found, hidden)
                 n_rows += n_found
                 n_found = 0
-            found[n_found] = np.int32(kept)
-            _rows_of_buckets(found, n_found, n_found + 1, t.n_words, t.is_pruned, t.kept_bits, t.kept_before)
+            if is_pruned:
+                found[n_found] = _kept_row(bucket, n_words, kept_bits, kept_before)
+            else:
+                found[n_found] = np.int32(n_words + np.int64(bucket))
             n_found += 1
     _add_found(t, found, n_found, hidden)
     n_rows += n_found
@@ -369,7 +354,7 @@ def embed(t, data, start, end, hidden, work):
         factor = np.float32(1.0 / n_rows)
         for i in range(hidden.size):
             hidden[i] *= factor
-    return n_rows, Work(slots, tokens, known, hashes, scratch, found)
+    return n_rows, Work(seen, tokens, known, line, hashes, scratch, found)
 
 
 @njit(cache=True, nogil=True)
@@ -384,6 +369,7 @@ def working_memory(n_bytes, maxn):
         np.zeros((size, 4), np.int32),
         np.empty(max(size * 12, longest + MAX_KNOWN_TOKEN), np.int32),
         np.empty(256, np.int32),
+        np.empty(BATCHED_ROWS + longest, np.uint32),
         np.empty(MAX_KNOWN_TOKEN + 3, np.int8),
         np.empty(BATCHED_ROWS + longest, np.int32),
     )

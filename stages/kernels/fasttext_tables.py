@@ -30,7 +30,8 @@ class Tables(NamedTuple):
     minn: int
     maxn: int
     word_ngrams: int
-    bucket: int
+    bucket: np.uint64
+    magic: np.uint64
     n_words: int
     loss: int
     slots: np.ndarray
@@ -117,7 +118,8 @@ def make_tables(model: FastTextModel) -> Tables:
         minn=model.minn,
         maxn=max(model.maxn, 0),
         word_ngrams=model.word_ngrams,
-        bucket=max(model.bucket, 1),
+        bucket=np.uint64(max(model.bucket, 1)),
+        magic=np.uint64(-(-(1 << 64) // max(model.bucket, 2))),
         n_words=len(model.words),
         loss=model.loss,
         slots=slots,

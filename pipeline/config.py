@@ -181,7 +181,7 @@ class _Reader:
 
     def section(self, key: str, may_be_empty: bool = False) -> dict[str, Any]:
         value = self.document.value.get(key)
-        if value is None and may_be_empty:
+        if may_be_empty and value in (None, {}):
             return {}
         if not isinstance(value, dict) or not value:
             raise self.fail(key, f"expected a map with at least one entry, found {_kind(value)}.")

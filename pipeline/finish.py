@@ -19,7 +19,7 @@ from pipeline.plan import Plan
 from pipeline.provenance.accounts import Accounts
 from pipeline.provenance.card import croissant, dataset_card
 from pipeline.provenance.files import FILES, file_rows
-from pipeline.provenance.manifest import make_manifest, manifest_bytes
+from pipeline.provenance.manifest import FILES_TABLE, make_manifest, manifest_bytes, seal
 from pipeline.publish import DROPPED_TEXTS
 from pipeline.shard import write_parquet
 from pipeline.storage import join, list_files, open_read, remove, write_checked
@@ -52,12 +52,14 @@ def finish_outputs(
         folder = output.config.path
         files = list(_files(plan, output, records, thinned))
         _remove_strays(folder, [*(item["path"] for item in files), "manifest.json"])
-        table_location = join(folder, "files.parquet")
+        table_location = join(folder, FILES_TABLE)
         shard = write_parquet(table_location, FILES, _tables(files, FILES))
         manifest = make_manifest(plan, output, files, shard, records, accounts, settled, reports, command)
-        _write_text(join(folder, "README.md"), dataset_card(plan, output, manifest, accounts))
-        _write_text(join(folder, "croissant.json"), croissant(plan, output, manifest))
-        manifests[output.name] = (join(folder, "manifest.json"), manifest)
+        documents = {
+            "README.md": _write_text(join(folder, "README.md"), dataset_card(plan, output, manifest, accounts)),
+            "croissant.json": _write_text(join(folder, "croissant.json"), croissant(plan, output, manifest)),
+        }
+        manifests[output.name] = (join(folder, "manifest.json"), seal(manifest, documents))
     # All outputs are complete before the first manifest says so.
     for path, manifest in manifests.values():
         write_checked(path, lambda stream, body=manifest: stream.write(manifest_bytes(body)))  # type: ignore[misc]
@@ -88,13 +90,13 @@ def _tables(files: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[p
         yield pa.Table.from_pylist(chunk, schema=schema)
 
 
-def _write_text(location: str, text: str) -> None:
-    write_checked(location, lambda stream: stream.write(text.encode("utf-8")))
+def _write_text(location: str, text: str) -> str:
+    return write_checked(location, lambda stream: stream.write(text.encode("utf-8"))).sha256
 
 
 def _remove_strays(folder: str, known: Iterable[str]) -> None:
     """Takes away what earlier, interrupted attempts left in the folder."""
-    names = set(known) | {"files.parquet", "README.md", "croissant.json"}
+    names = set(known) | {FILES_TABLE, "README.md", "croissant.json"}
     for path in list_files(folder):
         if path not in names:
             remove(join(folder, path))

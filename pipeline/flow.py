@@ -263,6 +263,9 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
     rule = np.full(rows, -1, np.int16) if decisions.rule is None else decisions.rule
     if rows and (int(rule.min()) < -1 or int(rule.max()) >= len(decisions.rules)):
         refuse("a rule index outside `rules`")
+    unknown = set(decisions.rules) - set(node.stage.rules())
+    if unknown:
+        refuse(f"the rules {sorted(unknown)} are not among those that it declares ({sorted(node.stage.rules())})")
     silent = (port < 0) & (rule < 0)
     if silent.any():
         refuse(f"{int(silent.sum())} rows are dropped or quarantined without a rule")

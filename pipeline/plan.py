@@ -53,11 +53,16 @@ class Pass:
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Identity of a node's work: `signal` of what it measures and surveys, `full` of what it decides."""
+    """Identity of a node's work: `signal` of what it measures and surveys, `full` of what it decides.
+
+    `fields` are the config fields that entered them, by kind, so that the manifest can state them: with the stage's name
+    and version anyone can compute the fingerprints again.
+    """
 
     signal: str
     full: str
     models: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,8 @@ def fingerprint(node: Node) -> Fingerprint:
         if name not in fields:
             signals[f"model:{name}"] = value
     signal = digest("gristmill.signal", [node.use, type(stage).version, signals])
-    return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models)
+    fields_by_kind = {"signal": signals, "threshold": thresholds}
+    return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)
 
 
 def make_plan(config: RunConfig) -> Plan:

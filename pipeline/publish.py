@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import FORMAT_VERSION
-from pipeline.document import COPY, DOC_KEY, ID, TEXT, one_chunk, take, text_bytes
+from pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, take, text_bytes
 from pipeline.flow import Flow
-from pipeline.graph import Edge, Output
+from pipeline.graph import Edge, Node, Output
 from pipeline.hashing import merkle_root
 from pipeline.plan import Plan
 from pipeline.provenance.accounts import Accounts, Tally
@@ -19,8 +19,6 @@ from pipeline.provenance.ledger import LEDGER, ledger_of
 from pipeline.shard import Shard, cuts, pieces_of, row_bytes, write_parquet
 from pipeline.stage import DROPPED
 from pipeline.storage import join
-
-PREDICATE = "https://gristmill.dev/provenance/run/v1"
 
 
 def shard_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
@@ -31,6 +29,11 @@ def shard_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
     first = [name for name in (ID, TEXT) if name in have]
     rest = [name for name in names if name not in (DOC_KEY, COPY, ID, TEXT)]
     return [(name, have[name]) for name in [*first, *rest]]
+
+
+def data_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
+    """All columns of an output's shards, in order."""
+    return [(DOC_KEY, KEY_TYPE), (COPY, pa.int32()), *shard_columns(plan, output)]
 
 
 def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
@@ -73,7 +76,7 @@ def publish_task(
     for output in plan.graph.outputs:
         writer = _OutputWriter(plan, flow, task, output, attempt)
         writer.shards(ways[output.name], log)
-        writer.table(f"ledger/part-{task:05d}.parquet", "ledger", ledger, LEDGER)
+        writer.ledger(ledger, log)
         if output.config.signals == "all":
             writer.signals()
         if output.config.dropped != "none":
@@ -86,7 +89,7 @@ def task_log(
     plan: Plan, task: int, accounts: Accounts, slice_record: Mapping[str, Any], settled: Mapping[str, str]
 ) -> dict[str, Any]:
     """What made the shards of a task: identity only, the same on every run."""
-    slices = [{key: slice_record[key] for key in ("source", "path", "part", "digest", "rows", "rejects")}]
+    slices = [{key: slice_record[key] for key in ("source", "path", "part", "file_bytes", "digest", "rows", "rejects")}]
     spec = next(spec for spec in plan.config.sources if spec.name == slice_record["source"])
     licence = spec.config.license
     return {
@@ -96,22 +99,25 @@ def task_log(
         "task": task,
         "slices": slices,
         "slices_root": merkle_root([item["digest"] for item in slices]),
-        "nodes": [
-            {
-                "name": node.name,
-                "use": node.use,
-                "version": type(node.stage).version,
-                "from": [str(edge) for edge in node.inputs],
-                "signal_fingerprint": plan.fingerprints[node.name].signal,
-                "fingerprint": plan.fingerprints[node.name].full,
-                "models": dict(plan.fingerprints[node.name].models),
-            }
-            for node in plan.graph.nodes
-        ],
+        "nodes": [chain_link(plan, node) for node in plan.graph.nodes],
         "settled": dict(settled),
         "accounts": accounts.to_json(),
         "licenses": {spec.name: None if licence is None else licence.model_dump(mode="json")},
         "snapshot": spec.config.snapshot,
+    }
+
+
+def chain_link(plan: Plan, node: Node) -> dict[str, Any]:
+    """What a node is and does, as the footer logs and the manifest tell it."""
+    fingerprint = plan.fingerprints[node.name]
+    return {
+        "name": node.name,
+        "use": node.use,
+        "version": type(node.stage).version,
+        "from": [str_edge(edge) for edge in node.inputs],
+        "signal_fingerprint": fingerprint.signal,
+        "fingerprint": fingerprint.full,
+        "models": dict(fingerprint.models),
     }
 
 
@@ -143,6 +149,17 @@ class _OutputWriter:
         pieces = iter([table] if table.num_rows else [])
         self.keep(path, role, write_parquet(location, schema, pieces, level=level, attempt=self.attempt))
 
+    def ledger(self, ledger: pa.Table, log: Mapping[str, Any]) -> None:
+        """The task's ledger. It carries the log too, so that a task without a shard still accounts for its rows."""
+        path = f"ledger/part-{self.task:05d}.parquet"
+
+        def footer(n: int, content: str) -> dict[str, Any]:
+            return {**log, "output": self.output.name, "rows": n, "content_digest": content}
+
+        pieces = iter([ledger] if ledger.num_rows else [])
+        shard = write_parquet(join(self.output.config.path, path), LEDGER, pieces, footer, attempt=self.attempt)
+        self.keep(path, "ledger", shard)
+
     def shards(self, ways: list[tuple[Edge, np.ndarray, np.ndarray]], log: Mapping[str, Any]) -> None:
         columns = shard_columns(self.plan, self.output)
         copies = np.zeros(self.flow.count, np.int64)
@@ -165,7 +182,7 @@ class _OutputWriter:
                 own = {"output": self.output.name, "shard": number, "rows": n, "content_digest": content}
                 return {**log, **own, "keys": f"{keys:032x}"}
 
-            schema = pa.schema([(DOC_KEY, pa.binary(16)), (COPY, pa.int32()), *columns])
+            schema = pa.schema(data_columns(self.plan, self.output))
             pieces = self._pieces(schema, ways, part, copy[start:stop], repeated_sizes[start:stop])
             shard = write_parquet(join(self.output.config.path, path), schema, pieces, footer, attempt=self.attempt)
             self.keep(path, "data", shard, keys)

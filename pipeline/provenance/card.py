@@ -6,11 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from pipeline.document import COPY, DOC_KEY, KEY_TYPE
 from pipeline.provenance.content import logical_type
-from pipeline.publish import shard_columns
+from pipeline.publish import data_columns
 
 if TYPE_CHECKING:
     from pipeline.graph import Output
@@ -66,7 +63,7 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
             f"{account.kept.rows:,} |"
         )
     lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
-    lines += [f"| `{name}` | {logical_type(kind)} |" for name, kind in _columns(plan, output)]
+    lines += [f"| `{name}` | {logical_type(kind)} |" for name, kind in data_columns(plan, output)]
     return "\n".join(lines) + "\n"
 
 
@@ -74,7 +71,7 @@ def croissant(plan: Plan, output: Output, manifest: Mapping[str, Any]) -> str:
     """Croissant 1.0 metadata: the shards as one file set, the columns as one record set."""
     predicate = manifest["predicate"]
     fields = []
-    for name, kind in _columns(plan, output):
+    for name, kind in data_columns(plan, output):
         plain = logical_type(kind)
         data_type = _CROISSANT_TYPES.get(plain, "sc:Integer" if plain.startswith(("int", "uint")) else "sc:Text")
         fields.append(
@@ -123,7 +120,3 @@ def croissant(plan: Plan, output: Output, manifest: Mapping[str, Any]) -> str:
         "recordSet": [{"@type": "cr:RecordSet", "@id": "default", "name": "default", "field": fields}],
     }
     return json.dumps(body, indent=1, ensure_ascii=False) + "\n"
-
-
-def _columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
-    return [(DOC_KEY, KEY_TYPE), (COPY, pa.int32()), *shard_columns(plan, output)]

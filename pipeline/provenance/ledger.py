@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, ID, KEY_TYPE, take
+from pipeline.document import DOC_KEY, ID, KEY_TYPE, one_chunk, take
 from pipeline.flow import Flow, Outcome
 from pipeline.stage import DROPPED, QUARANTINED
 
@@ -20,6 +20,7 @@ LEDGER = pa.schema(
         pa.field("node", pa.string()),
         pa.field("doc_key", KEY_TYPE),
         pa.field("id", pa.string()),
+        pa.field("url", pa.string()),
         pa.field("decision", pa.string()),
         pa.field("port", pa.string()),
         pa.field("rule", pa.string()),
@@ -31,8 +32,12 @@ LEDGER = pa.schema(
         pa.field("bytes", pa.int64()),
     ]
 )
-"""`decision` is dropped, quarantined, marked or emitted; `port` is null unless the row was emitted; `bytes` are the
-UTF-8 bytes of the text as it was read; `value` and `threshold` are null where a rule compares no numbers."""
+"""`id` and `url` are the input's own, null where it has none. `decision` is dropped, quarantined, marked or emitted;
+`port` is null unless the row was emitted; `value` and `threshold` are null where a rule compares no numbers; `bytes` are
+the UTF-8 bytes of the text as it was read."""
+
+URL = "url"
+"""The input column by which people look a page up."""
 
 DECISIONS = ("dropped", "quarantined", "marked", "emitted")
 
@@ -53,7 +58,7 @@ def ledger_of(flow: Flow, order: Iterable[str], rejects: pa.Table | None = None)
         if state is None or state.outcome is None or not len(state.rows):
             continue
         outcome = state.outcome
-        told = np.flatnonzero((outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0))
+        told = np.flatnonzero((outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0) | (outcome.failed != 0))
         if len(told):
             parts.append(_of_node(flow, name, state.rows[told], outcome, told))
     return pa.concat_tables(parts).combine_chunks() if parts else LEDGER.empty_table()
@@ -75,6 +80,7 @@ def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np
             pa.array([name] * len(told), pa.string()),
             named[DOC_KEY],
             named[ID].cast(pa.string()),
+            _urls(flow, rows),
             pa.array(decision, pa.string()),
             pa.array([ports[p] if p >= 0 else None for p in port.tolist()], pa.string()),
             rule_names.take(pa.array(rule, mask=rule < 0)),
@@ -87,6 +93,14 @@ def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np
         ],
         schema=LEDGER,
     )
+
+
+def _urls(flow: Flow, rows: np.ndarray) -> pa.Array:
+    if URL in flow.table.column_names:
+        column = one_chunk(flow.table[URL]).take(pa.array(rows))
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return column.cast(pa.string())
+    return pa.nulls(len(rows), pa.string())
 
 
 def _failed(masks: np.ndarray, names: pa.Array) -> pa.Array:
@@ -105,6 +119,7 @@ def _of_rejects(source: str, rejects: pa.Table) -> pa.Table:
         [
             pa.array([source] * count, pa.string()),
             rejects["doc_key"],
+            pa.nulls(count, pa.string()),
             pa.nulls(count, pa.string()),
             pa.array(["quarantined"] * count, pa.string()),
             pa.nulls(count, pa.string()),

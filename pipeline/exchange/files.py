@@ -6,14 +6,16 @@ import os
 import struct
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 
+from pipeline.document import one_chunk
 from pipeline.errors import ConservationError, StorageError
 from pipeline.storage import reason
 
@@ -47,18 +49,39 @@ def fixed_width(schema: pa.Schema) -> int | None:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the file system says while `path` is written (disk full, no permission) into StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turns what goes wrong while rows are read back (missing, truncated, damaged) into StorageError."""
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is truncated or damaged ({error})"
+        raise StorageError(
+            f"{what} {problem}; it held rows that the exchange needs. Remove the work folder of this step and run again."
+        ) from error
+
+
+@contextmanager
 def written_elsewhere(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` that is renamed to it on success and removed on failure.
 
-    Raises StorageError naming `path` when the file system refuses (disk full, no permission).
+    Raises StorageError naming `path` when the file system refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {reason(error)}. Then run again: finished tasks are kept.") from error
+        with writing(path):
+            os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -74,7 +97,9 @@ class RowsWriter:
         self._batch_rows = batch_rows or usual
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
-        self._writer = pa.ipc.new_file(str(sink), schema, options=IPC_OPTIONS)
+        self._path = sink
+        with writing(sink):
+            self._writer = pa.ipc.new_file(str(sink), schema, options=IPC_OPTIONS)
 
     def write(self, table: pa.Table) -> None:
         """Append rows. The table's schema must be the file's."""
@@ -91,13 +116,25 @@ class RowsWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
+            table = pa.concat_tables(self._waiting)
+            columns = [_without_slack(one_chunk(column)) for column in table.columns]
+            with writing(self._path):
+                self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self.schema))
         self._waiting, self._waiting_rows = [], 0
 
     def close(self) -> None:
         """Write what waits and the footer."""
         self._flush()
-        self._writer.close()
+        with writing(self._path):
+            self._writer.close()
+
+
+def _without_slack(array: pa.Array) -> pa.Array:
+    """The same values in buffers that hold nothing else: a slice's bitmaps may end in bits of the rows after it, and
+    bytes under nulls may be anything."""
+    if array.null_count or pa.types.is_boolean(array.type):
+        return array.take(pa.array(np.arange(len(array))))
+    return array
 
 
 def read_batches(path: str, schema: pa.Schema, first: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
@@ -105,37 +142,25 @@ def read_batches(path: str, schema: pa.Schema, first: int = 0, stop: int | None 
 
     Raises StorageError when the file is missing, truncated or damaged, ConservationError when its schema is another.
     """
-    try:
-        with pa.OSFile(path) as source:
-            reader = pa.ipc.open_file(source)
-            if not reader.schema.equals(schema):
-                raise ConservationError(
-                    f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "
-                    f"{_columns(reader.schema)}. The file was replaced or mixed up; remove the work folder and run again."
-                )
-            last = reader.num_record_batches if stop is None else stop
-            for index in range(first, last):
-                yield reader.get_batch(index)
-    except (OSError, pa.ArrowInvalid) as error:
-        if isinstance(error, FileNotFoundError):
-            problem = "is missing"
-        else:
-            problem = f"cannot be read ({error})"
-        raise StorageError(
-            f"{path} {problem}; it held rows that the exchange needs. Remove the work folder of this step and run again."
-        ) from error
+    # The consumer's own errors must not pass for this file's: nothing is yielded inside `reading`.
+    with ExitStack() as files:
+        with reading(path):
+            reader = pa.ipc.open_file(files.enter_context(pa.OSFile(path)))
+        if not reader.schema.equals(schema):
+            raise ConservationError(
+                f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "
+                f"{_columns(reader.schema)}. The file was replaced or mixed up; remove the work folder and run again."
+            )
+        for index in range(first, reader.num_record_batches if stop is None else stop):
+            with reading(path):
+                batch = reader.get_batch(index)
+            yield batch
 
 
 def batch_count(path: str) -> int:
     """Record batches in an Arrow IPC file. Raises StorageError as `read_batches` does."""
-    try:
-        with pa.OSFile(path) as source:
-            return int(pa.ipc.open_file(source).num_record_batches)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(
-            f"{path} cannot be opened ({error}); it held rows that the exchange needs. Remove the work folder of this "
-            "step and run again."
-        ) from error
+    with reading(path), pa.OSFile(path) as source:
+        return int(pa.ipc.open_file(source).num_record_batches)
 
 
 def _columns(schema: pa.Schema) -> str:
@@ -223,38 +248,43 @@ def read_partition(path: str, schema: pa.Schema, part: int) -> Iterator[Piece]:
 
     Raises StorageError when the file is missing or truncated, ConservationError when a piece is not what was written.
     """
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < _TRAILER.size:
-                raise _damaged(path, part, f"expected at least {_TRAILER.size} bytes, found {size}")
-            file.seek(size - _TRAILER.size)
-            magic, partitions, spills = _TRAILER.unpack(file.read(_TRAILER.size))
-            index_size = partitions * spills * INDEX_FIELDS * 8
-            if magic != _MAGIC or size < _TRAILER.size + index_size:
-                raise _damaged(path, part, f"its trailer is {magic!r}, expected {_MAGIC!r}")
-            row_size = spills * INDEX_FIELDS * 8
-            file.seek(size - _TRAILER.size - index_size + part * row_size)
-            entries = np.frombuffer(file.read(row_size), np.uint64).reshape(spills, INDEX_FIELDS)
-            for entry in entries:
-                offset, length, rows, high, low, check = (int(value) for value in entry)
-                if rows == 0:
-                    continue
+    what = f"partition {part}: {path}"
+    with ExitStack() as files:
+        with reading(what):
+            file = files.enter_context(open(path, "rb"))
+            entries = _index_row(file, what, part)
+        for entry in entries:
+            offset, length, rows, high, low, check = (int(value) for value in entry)
+            if rows == 0:
+                continue
+            with reading(what):
                 file.seek(offset)
                 data = file.read(length)
-                if xxhash.xxh3_64_intdigest(data) != check:
-                    raise ConservationError(
-                        f"partition {part} in {path}: {length} bytes at {offset} are not those that were written "
-                        "(checksum differs). Remove the work folder of this step and run again."
-                    )
-                yield Piece(_decode(data, schema), rows, high << 64 | low)
-    except FileNotFoundError as error:
+            if xxhash.xxh3_64_intdigest(data) != check:
+                raise ConservationError(
+                    f"{what}: {length} bytes at {offset} are not those that were written (checksum differs). Remove "
+                    "the work folder of this step and run again."
+                )
+            with reading(what):
+                table = _decode(data, schema)
+            yield Piece(table, rows, high << 64 | low)
+
+
+def _index_row(file: BinaryIO, what: str, part: int) -> np.ndarray:
+    """Index entries of one partition, uint64 of shape (spills, INDEX_FIELDS)."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TRAILER.size))
+    trailer = file.read(_TRAILER.size)
+    magic, partitions, spills = _TRAILER.unpack(trailer) if len(trailer) == _TRAILER.size else (trailer, 0, 0)
+    row_size = spills * INDEX_FIELDS * 8
+    start = size - _TRAILER.size - partitions * row_size
+    if magic != _MAGIC or start < 0 or part >= partitions:
         raise StorageError(
-            f"partition {part}: {path} is missing; its rows would be lost. Remove the work folder of this step and run "
-            "again."
-        ) from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _damaged(path, part, str(error)) from error
+            f"{what} is truncated or damaged: its last bytes are {magic!r}, expected {_MAGIC!r} and an index of "
+            f"partitions. Remove the work folder of this step and run again."
+        )
+    file.seek(start + part * row_size)
+    return np.frombuffer(file.read(row_size), np.uint64).reshape(spills, INDEX_FIELDS)
 
 
 def _decode(data: bytes, schema: pa.Schema) -> pa.Table:
@@ -263,9 +293,3 @@ def _decode(data: bytes, schema: pa.Schema) -> pa.Table:
     while source.tell() < len(data):
         batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
     return pa.Table.from_batches(batches, schema)
-
-
-def _damaged(path: str, part: int, problem: str) -> StorageError:
-    return StorageError(
-        f"partition {part}: {path} is truncated or damaged: {problem}. Remove the work folder of this step and run again."
-    )

@@ -69,8 +69,8 @@ def _add_edges(
     parents: np.ndarray,
     state: np.ndarray,
 ) -> int:
-    """Add edges from `start`; returns the first one left out because the forest is full. state: documents held, and
-    1 + the document that was named with two tasks (0 when none)."""
+    """Add edges from `start`; returns the first one left out because the forest is full. state: documents held,
+    1 + the document that was named with two tasks (0 when none), and the second of them."""
     count = np.int64(state[0])
     for edge in range(start, len(a)):
         if count + 2 > len(words):
@@ -82,6 +82,7 @@ def _add_edges(
             count += 1
         elif tasks[x] != a_tasks[edge]:
             state[1] = x + 1
+            state[2] = a_tasks[edge]
             return edge
         y = _find_or_add(table, words, parents, count, b[edge, 0], b[edge, 1])
         if y == count:
@@ -89,6 +90,7 @@ def _add_edges(
             count += 1
         elif tasks[y] != b_tasks[edge]:
             state[1] = y + 1
+            state[2] = b_tasks[edge]
             return edge
         x = _root(parents, x)
         y = _root(parents, y)
@@ -122,7 +124,7 @@ class Forest:
         self._tasks = np.empty(capacity, np.int32)
         self._parents = np.empty(capacity, np.int32)
         self._table = np.full(1 << (2 * capacity - 1).bit_length(), -1, np.int32)
-        self._state = np.zeros(2, np.int64)
+        self._state = np.zeros(3, np.int64)
 
     def add(self, edges: pa.RecordBatch | pa.Table, start: int = 0) -> int:
         """Add edges from row `start` on (columns of EDGE_SCHEMA). Returns the first row that found the forest full, or
@@ -138,8 +140,7 @@ class Forest:
         if self._state[1]:
             node = int(self._state[1]) - 1
             key = keys_from_words(self._words[node : node + 1])[0].as_py()
-            other = {int(task[stopped]) for task in tasks} - {int(self._tasks[node])}
-            raise two_tasks(key, int(self._tasks[node]), min(other, default=-1))
+            raise two_tasks(key, int(self._tasks[node]), int(self._state[2]))
         return stopped
 
     @property
@@ -178,7 +179,7 @@ class Forest:
     def components(self) -> Iterator[pa.Table]:
         """Rows of COMPONENT_SCHEMA, one for each document, sorted by doc_key."""
         parents, sizes = self._settled()
-        order = argsort_words(self._words[: self.documents])
+        order, _ = argsort_words(self._words[: self.documents])
         for start in range(0, len(order), _OUTPUT_ROWS):
             some = order[start : start + _OUTPUT_ROWS]
             roots = parents[some]

@@ -78,6 +78,11 @@ def hash_column(array: pa.Array) -> np.ndarray:
     elif pa.types.is_boolean(kind):
         out = array.fill_null(False).to_numpy(zero_copy_only=False).astype(np.uint64)
         out = mixed(out)
+    elif pa.types.is_integer(kind):
+        values = array.fill_null(0) if array.null_count else array
+        # Zero-extended to 64 bits: equal values of one type have equal bits.
+        unsigned = values.to_numpy().view(f"u{kind.bit_width // 8}")
+        out = mixed(unsigned.astype(np.uint64, copy=False))
     else:
         out = np.empty(rows, np.uint64)
         data, offsets = spans(array)

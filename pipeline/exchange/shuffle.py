@@ -23,6 +23,7 @@ from pipeline.exchange.files import (
     fixed_width,
     read_batches,
     read_partition,
+    writing,
     written_elsewhere,
 )
 from pipeline.exchange.hashing_kernels import hash_rows, key_sums, split_order
@@ -175,7 +176,8 @@ def run_map(task: MapTask) -> MapResult:
     prepare = resolve(task.prepare) if task.prepare else None
     read = 0
     with written_elsewhere(Path(task.path)) as temporary:
-        writer = PartitionWriter(temporary, task.prepared, task.partitioner.partitions)
+        with writing(Path(task.path)):
+            writer = PartitionWriter(temporary, task.prepared, task.partitioner.partitions)
         waiting: list[pa.Table] = []
         held = 0
         for table in _input_tables(task):
@@ -190,7 +192,8 @@ def run_map(task: MapTask) -> MapResult:
                 held = 0
         if waiting:
             _spill(writer, waiting, task)
-        totals = writer.close()
+        with writing(Path(task.path)):
+            totals = writer.close()
     pa.default_memory_pool().release_unused()
     return MapResult(read, totals)
 
@@ -223,7 +226,8 @@ def _spill(writer: PartitionWriter, waiting: list[pa.Table], task: MapTask) -> N
     # Column by column, each source column let go at once: two copies of one column, not of all.
     for index in range(len(columns)):
         columns[index] = one_chunk(columns[index]).take(taken)
-    writer.spill(pa.table(columns, names=names), bounds, sums)
+    with writing(Path(task.path)):
+        writer.spill(pa.table(columns, names=names), bounds, sums)
 
 
 def partition_rows(task: ReduceTask) -> SortedRows:

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from pipeline.document import one_chunk
 from pipeline.exchange.hashing_kernels import hash_column, spans
 
-_DIGIT_BITS = 11
-"""A radix digit: 2^11 counters of 8 bytes are half of a level-1 data cache."""
-_LEADING_DIGITS = 4
-"""Digits sorted by radix first: 44 bits tell apart nearly all of the ≤ 2^22 rows of a usual partition."""
+_DIGIT_BITS = 10
+_DIGITS = 1 << _DIGIT_BITS
+"""Values of a radix digit. More make fewer passes but scatter to more places than a first-level TLB and cache hold."""
+_FIRST_SHIFT = 24
+"""Bits of the first word left to comparisons: the 40 above it tell apart nearly all of a usual partition's rows."""
 _MERGE_LIMIT = 16384
 """Longest run of equal leading bits that is merge-sorted; longer ones are radix-sorted over all their bits."""
 
@@ -43,16 +44,16 @@ def _append_bits(words: np.ndarray, position: int, values: np.ndarray, bits: int
 
 @numba.njit(cache=True, nogil=True)
 def _radix_pass(keys: np.ndarray, order: np.ndarray, keys2: np.ndarray, order2: np.ndarray, shift: int) -> bool:
-    """One stable counting pass over 11 bits at `shift`. False, and nothing moved, when all rows share them."""
-    counts = np.zeros(2049, np.int64)
+    """One stable counting pass over one digit at `shift`. False, and nothing moved, when all rows share them."""
+    counts = np.zeros(_DIGITS + 1, np.int64)
     by = np.uint64(shift)
-    mask = np.uint64(2047)
+    mask = np.uint64(_DIGITS - 1)
     rows = len(keys)
     for row in range(rows):
         counts[np.int64((keys[row] >> by) & mask) + 1] += 1
     if rows == 0 or counts[np.int64((keys[0] >> by) & mask) + 1] == rows:
         return False
-    for digit in range(2048):
+    for digit in range(_DIGITS):
         counts[digit + 1] += counts[digit]
     for row in range(rows):
         own = np.int64((keys[row] >> by) & mask)
@@ -119,13 +120,12 @@ def _merge_sort(words: np.ndarray, order: np.ndarray, start: int, stop: int, spa
 def _radix_sort_range(
     words: np.ndarray, start: int, stop: int, word: int, lowest: int, state: tuple[np.ndarray, ...]
 ) -> None:
-    """Stable radix sort of order[start:stop] by the bits of one word from `lowest` (a multiple of 11) upwards."""
+    """Stable radix sort of order[start:stop] by the bits of one word from `lowest` upwards."""
     keys, order, keys2, order2 = state
     for at in range(start, stop):
         keys[at] = words[order[at], word]
     flipped = False
-    # Shifts 0, 11, …, 55: the last digit has 9 bits.
-    for shift in range(lowest, 64, 11):
+    for shift in range(lowest, 64, _DIGIT_BITS):
         if flipped:
             moved = _radix_pass(
                 keys2[start:stop], order2[start:stop], keys[start:stop], order[start:stop], shift
@@ -142,55 +142,41 @@ def _radix_sort_range(
 
 
 @numba.njit(cache=True, nogil=True)
-def argsort_words(words: np.ndarray) -> np.ndarray:
-    """Stable order (uint32) that sorts the rows of `words` (uint64, shape (rows, n)) lexicographically."""
+def argsort_words(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Stable order (uint32) that sorts the rows of `words` (uint64, shape (rows, n)) lexicographically, and for each
+    place in it whether the row equals the next one (bool)."""
     rows = words.shape[0]
     order = np.arange(rows).astype(np.uint32)
-    if rows < 2 or words.shape[1] == 0:
-        return order
+    tied = np.zeros(rows, np.bool_)
+    spare = np.empty(min(_MERGE_LIMIT, rows), np.uint32)
     if rows <= 64:
-        _merge_sort(words, order, 0, rows, np.empty(64, np.uint32))
-        return order
+        _merge_sort(words, order, 0, rows, spare)
+        _mark_ties(words, order, 0, rows, tied)
+        return order, tied
     state = (np.empty(rows, np.uint64), order, np.empty(rows, np.uint64), np.empty(rows, np.uint32))
     keys = state[0]
-    lowest = 22
-    _radix_sort_range(words, 0, rows, 0, lowest, state)
-    spare = np.empty(_MERGE_LIMIT, np.uint32)
-    top = np.uint64(lowest)
+    _radix_sort_range(words, 0, rows, 0, _FIRST_SHIFT, state)
+    by = np.uint64(_FIRST_SHIFT)
     start = 0
     while start < rows:
         stop = start + 1
-        while stop < rows and keys[stop] >> top == keys[start] >> top:
+        while stop < rows and keys[stop] >> by == keys[start] >> by:
             stop += 1
-        if stop - start > _MERGE_LIMIT:
-            for word in range(words.shape[1] - 1, -1, -1):
-                _radix_sort_range(words, start, stop, word, 0, state)
-        elif stop - start > 1:
-            _merge_sort(words, order, start, stop, spare)
+        if stop - start > 1:
+            if stop - start > _MERGE_LIMIT:
+                for word in range(words.shape[1] - 1, -1, -1):
+                    _radix_sort_range(words, start, stop, word, 0, state)
+            else:
+                _merge_sort(words, order, start, stop, spare)
+            _mark_ties(words, order, start, stop, tied)
         start = stop
-    return order
+    return order, tied
 
 
 @numba.njit(cache=True, nogil=True)
-def _ties(words: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Bounds of the runs of two or more equal rows: int64 of shape (runs, 2)."""
-    count = 0
-    rows = len(order)
-    for sweep in range(2):
-        found = np.empty((count, 2), np.int64)
-        count = 0
-        start = 0
-        while start < rows:
-            stop = start + 1
-            while stop < rows and _same(words, order[start], order[stop]):
-                stop += 1
-            if stop - start > 1:
-                if sweep == 1:
-                    found[count, 0] = start
-                    found[count, 1] = stop
-                count += 1
-            start = stop
-    return found
+def _mark_ties(words: np.ndarray, order: np.ndarray, start: int, stop: int, tied: np.ndarray) -> None:
+    for at in range(start, stop - 1):
+        tied[at] = _same(words, order[at], order[at + 1])
 
 
 def _ordered_values(array: pa.Array) -> list[tuple[np.ndarray, int]]:
@@ -223,6 +209,9 @@ def _ordered_values(array: pa.Array) -> list[tuple[np.ndarray, int]]:
 def _fixed_binary_values(array: pa.Array) -> list[tuple[np.ndarray, int]]:
     width = array.type.byte_width
     data, offsets = spans(array)
+    if width % 8 == 0:
+        words = data[offsets[0] : offsets[-1]].view(">u8").astype(np.uint64).reshape(len(array), width // 8)
+        return [(words[:, index], 64) for index in range(width // 8)]
     raw = data[offsets[0] : offsets[-1]].reshape(len(array), width)
     found = []
     for first in range(0, width, 8):
@@ -288,18 +277,18 @@ def sort_order(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
     if table.num_rows >= 1 << 32:
         raise ValueError(f"a table of {table.num_rows} rows cannot be sorted at once: at most 2^32 − 1")
     words = sort_words([one_chunk(table.column(name)) for name in columns])
-    order = argsort_words(words)
+    order, tied = argsort_words(words)
     rest = [name for name in table.schema.names if name not in columns]
-    runs = _ties(words, order)
     del words
-    if len(runs) and rest:
-        lengths = runs[:, 1] - runs[:, 0]
-        run_of = np.repeat(np.arange(len(runs)), lengths)
-        places = np.arange(len(run_of)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + runs[run_of, 0]
+    if rest and tied.any():
+        # A run of ties is the places marked and the one after them; its number is the count of runs begun before it.
+        after = np.concatenate([[False], tied[:-1]])
+        places = np.flatnonzero(tied | after)
+        run = np.cumsum((tied & ~after)[places])
         rows = order[places]
         taken = pa.array(rows)
         others = [one_chunk(table.column(name).take(taken)) for name in rest]
-        # The run number comes first, so every row stays within its run.
-        refined = argsort_words(sort_words([pa.array(run_of), *others]))
+        # The run's number comes first, so every row stays within its run.
+        refined, _ = argsort_words(sort_words([pa.array(run), *others]))
         order[places] = rows[refined]
     return order

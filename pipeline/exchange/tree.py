@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import ConservationError
+from pipeline.errors import ConservationError, ContractError
 from pipeline.exchange.files import RowsWriter, read_batches, written_elsewhere
 from pipeline.exchange.references import resolve
 
@@ -82,8 +82,6 @@ def run_combine(task: CombineTask) -> CombineResult:
 def _call(combine: Any, tables: list[pa.Table], task: CombineTask) -> pa.Table:
     made = combine(tables, **task.params)
     if not isinstance(made, pa.Table):
-        from pipeline.errors import ContractError
-
         raise ContractError(
             f"combine `{task.combine}` returned a {type(made).__name__}, expected one pyarrow Table for the tables given"
         )

@@ -1,0 +1,227 @@
+"""The exchange on synthetic MinHash notes with a Zipf tail of clusters: time and memory per document, by size.
+
+    python -m tests.benchmarks.exchange 1e5 1e6 1e7 [--budget-mib 512] [--folder DIR]
+
+Each size runs in a process of its own, so that its peak memory is its own. Notes have 14 rows a document, (band, bucket,
+doc_key, task); documents of a cluster share about three buckets in four. Steps: group by (band, bucket) into edges from
+a bucket's lowest document to its others; components of the edges; delivery of the labels to 64 tasks. One core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from pipeline.document import KEY_TYPE, key_words, keys_from_bytes, keys_from_words, one_chunk
+from pipeline.exchange import Rows
+from pipeline.exchange.file_exchange import FileExchange
+from pipeline.exchange.forest import EDGE_SCHEMA
+from pipeline.executor.inline import InlineExecutor
+
+BANDS = 14
+TASKS = 64
+NOTES = pa.schema(
+    [("band", pa.int16()), ("bucket", pa.uint64()), ("doc_key", KEY_TYPE), ("task", pa.int32())]
+)
+CHUNK = 1 << 17
+"""Documents made at once."""
+
+
+def make_notes(documents: int, folder: Path, seed: int = 1) -> Rows:
+    """Notes in files of 2^20 documents. Four documents in ten are in clusters whose sizes have a Zipf tail of exponent
+    2, the largest a hundredth of the corpus."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    clustered = int(documents * 0.4)
+    sizes = np.minimum(rng.zipf(2.0, clustered) + 1, max(2, documents // 100))
+    ends = np.cumsum(sizes)
+    ends = ends[: np.searchsorted(ends, clustered) + 1]
+    # An odd multiplier and a power of two make a permutation, which spreads every cluster over all files.
+    spread = 1 << (documents - 1).bit_length()
+    files: list[str] = []
+    writer = None
+    written = 0
+    for start in range(0, spread, CHUNK):
+        if start % (1 << 20) == 0:
+            if writer is not None:
+                writer.close()
+            files.append(str(folder / f"notes-{len(files):05d}.arrow"))
+            writer = pa.ipc.new_file(files[-1], NOTES, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+        place = np.arange(start, min(start + CHUNK, spread), dtype=np.int64) * 2654435761 % spread
+        place = place[place < documents]
+        cluster = np.searchsorted(ends, place, side="right")
+        alone = cluster >= len(ends)
+        keys = rng.bytes(16 * len(place))
+        name = np.where(alone, -place - 1, cluster).astype(np.uint64)
+        bands = np.arange(BANDS, dtype=np.uint64)
+        shared = rng.random((len(place), BANDS)) < 0.75
+        own = place[:, None].astype(np.uint64) * np.uint64(2) + np.uint64(1)
+        seeds = np.where(shared, name[:, None] * np.uint64(2), own) * np.uint64(BANDS) + bands
+        buckets = (seeds * np.uint64(0x9E3779B97F4A7C15)) ^ (seeds >> np.uint64(7))
+        doc = np.frombuffer(keys, np.uint8).reshape(-1, 16).repeat(BANDS, axis=0)
+        rows = pa.record_batch(
+            [
+                pa.array(np.tile(np.arange(BANDS, dtype=np.int16), len(place))),
+                pa.array(buckets.reshape(-1)),
+                keys_from_bytes(doc.tobytes()),
+                pa.array(np.repeat((place % TASKS).astype(np.int32), BANDS)),
+            ],
+            schema=NOTES,
+        )
+        for first in range(0, rows.num_rows, 65536):
+            writer.write_batch(rows.slice(first, 65536))
+        written += rows.num_rows
+    writer.close()
+    return Rows(tuple(files), NOTES, written)
+
+
+@numba.njit(cache=True, nogil=True)
+def _bucket_edges(
+    band: np.ndarray, bucket: np.ndarray, state: np.ndarray, words: np.ndarray, tasks: np.ndarray, out: np.ndarray
+) -> int:
+    """Rows that are not the first of their bucket; `out` gets row, leader's key and task."""
+    made = 0
+    for row in range(len(band)):
+        if state[0] and state[1] == np.uint64(band[row]) and state[2] == bucket[row]:
+            out[made, 0] = np.uint64(row)
+            out[made, 1] = state[3]
+            out[made, 2] = state[4]
+            out[made, 3] = state[5]
+            made += 1
+        else:
+            state[0] = np.uint64(1)
+            state[1] = np.uint64(band[row])
+            state[2] = bucket[row]
+            state[3] = words[row, 0]
+            state[4] = words[row, 1]
+            state[5] = np.uint64(tasks[row])
+    return made
+
+
+def bucket_edges(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Fold: an edge from the first document of a bucket to each other one."""
+    state = np.zeros(6, np.uint64)
+    for table in tables:
+        words = key_words(table.column("doc_key"))
+        tasks = one_chunk(table.column("task")).to_numpy()
+        out = np.empty((len(tasks), 4), np.uint64)
+        made = _bucket_edges(
+            one_chunk(table.column("band")).to_numpy(),
+            one_chunk(table.column("bucket")).to_numpy(),
+            state, words, tasks, out,
+        )
+        rows = out[:made, 0].astype(np.int64)
+        yield pa.table(
+            [
+                keys_from_words(words[rows]),
+                pa.array(tasks[rows]),
+                keys_from_words(out[:made, 1:3]),
+                pa.array(out[:made, 3].astype(np.int32)),
+            ],
+            schema=EDGE_SCHEMA,
+        )
+
+
+class DiskWatch(threading.Thread):
+    """The most bytes that lay in a folder, looked at twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.folder = folder
+        self.peak = 0
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(0.5):
+            self.peak = max(self.peak, folder_bytes(self.folder))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes in a folder; files that vanish meanwhile do not count."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def measure(documents: int, budget: int, folder: Path) -> dict[str, float]:
+    """One size, in this process."""
+    notes = make_notes(documents, folder / "notes")
+    watch = DiskWatch(folder / "exchange")
+    exchange = FileExchange(InlineExecutor(), folder / "exchange", budget_bytes=budget)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    watch.start()
+    start = time.perf_counter()
+    edges = exchange.group(notes, ["band", "bucket"], bucket_edges)
+    grouped = time.perf_counter()
+    found = exchange.components(edges)
+    labelled = time.perf_counter()
+    exchange.release(edges)
+    delivered = exchange.deliver(found, TASKS)
+    end = time.perf_counter()
+    watch.stopped.set()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "documents": documents,
+        "rows": notes.count,
+        "edges": edges.count,
+        "clustered": found.count,
+        "files": len(delivered),
+        "notes_mb": folder_bytes(folder / "notes") / 1e6,
+        "exchange_disk_mb": watch.peak / 1e6,
+        "group_s": grouped - start,
+        "components_s": labelled - grouped,
+        "deliver_s": end - labelled,
+        "us_per_document": (end - start) / documents * 1e6,
+        "million_rows_per_s": notes.count / (grouped - start) / 1e6,
+        "peak_mb": peak / 1e3,
+        "peak_before_mb": before / 1e3,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="time and memory of the exchange by number of documents")
+    parser.add_argument("documents", nargs="+", type=float)
+    parser.add_argument("--budget-mib", type=int, default=512)
+    parser.add_argument("--folder", type=Path, default=None, help="where notes and work files go (emptied)")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        # A small run first, so that compiling is not measured.
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            measure(2000, given.budget_mib << 20, Path(folder))
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            print(json.dumps(measure(int(given.documents[0]), given.budget_mib << 20, Path(folder))))
+        return
+    if given.folder is not None:
+        shutil.rmtree(given.folder, ignore_errors=True)
+        given.folder.mkdir(parents=True)
+    for documents in given.documents:
+        # Imported, not run as a script: folds travel by their module's name.
+        code = "from tests.benchmarks.exchange import main; main()"
+        command = [sys.executable, "-c", code, "--one", str(documents)]
+        command += ["--budget-mib", str(given.budget_mib)]
+        command += ["--folder", str(given.folder)] if given.folder is not None else []
+        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        shown = (f"{name} {value:,.3g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in found.items())
+        print("  ".join(shown), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,26 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline.config import RunConfig
-from pipeline.document import DOC_KEY
-from pipeline.errors import ConfigError, ConservationError, DataError
-from pipeline.exchange import Rows
-from pipeline.exchange.file_exchange import FileExchange
+from pipeline.errors import ConfigError, DataError
 from pipeline.executor import Executor
 from pipeline.finish import finish_outputs
-from pipeline.hashing import digest, merkle_root
-from pipeline.plan import EXCHANGE_BYTES, Pass, Plan
+from pipeline.plan import Pass, Plan
 from pipeline.provenance.accounts import Accounts, NodeAccount
-from pipeline.provenance.content import content_digest
-from pipeline.stage import Settled
+from pipeline.settling import settle
 from pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
 from pipeline.task import SettledFiles, TaskInput, run_task, task_key
 from pipeline.work import Lease, WorkFolder
 
-MAX_BROADCAST = 64 << 20
-"""Bytes of a settled table that every task gets."""
 MIN_QUARANTINED = 10
 """A run never fails for this many unreadable records or fewer."""
 
@@ -89,7 +80,7 @@ class Engine:
         self.work = WorkFolder(work_folder(plan.config))
         self.progress = Progress(plan)
         self.reports: dict[str, Mapping[str, Any]] = {}
-        self.settled: dict[str, dict[int, SettledFiles]] = {}
+        self.settled: dict[str, Sequence[SettledFiles]] = {}
         self.settled_digests: dict[str, str] = {}
 
     def run(self) -> RunResult:
@@ -278,85 +269,13 @@ class Engine:
                         f"{self.work.root}, so a run with other thresholds reads them instead of computing them."
                     )
 
-    # Settling
-
     def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
         self._say(f"settling {name}")
         node = self.plan.graph.by_name[name]
-        notes = self._notes(name, records)
-        folder = self.work.root / "exchange" / name
-        exchange = FileExchange(self.executor, folder, budget_bytes=EXCHANGE_BYTES)
-        answer = node.stage.settle(notes, exchange) if notes.files else Settled()
-        self.reports[name] = dict(answer.report)
-        broadcast = None
-        parts = []
-        if answer.broadcast is not None:
-            if answer.broadcast.nbytes > MAX_BROADCAST:
-                raise DataError(
-                    f"node `{name}`: its settled table has {answer.broadcast.nbytes} bytes; at most {MAX_BROADCAST} can go "
-                    "to every task. Group by fewer or coarser values."
-                )
-            broadcast = f"settled/{name}/broadcast.arrow"
-            path = self.work.root / broadcast
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with pa.ipc.new_file(str(path), answer.broadcast.schema) as writer:
-                writer.write_table(answer.broadcast)
-            parts.append(content_digest(answer.broadcast))
-        keyed: Mapping[int, str] = {}
-        schema = None
-        if answer.keyed is not None:
-            missing = {DOC_KEY, "task"} - set(answer.keyed.schema.names)
-            if missing:
-                raise ConservationError(f"node `{name}`: its keyed answer lacks the columns {sorted(missing)}.")
-            schema = answer.keyed.schema.serialize().to_pybytes()
-            keyed = {task: str(path) for task, path in exchange.deliver(answer.keyed, len(self.plan.slices)).items()}
-        answers = [index_digest(keyed.get(task)) for task in range(len(self.plan.slices))]
-        self.settled_digests[name] = digest("gristmill.settled", [parts, merkle_root(answers)])
-        self.settled[name] = {
-            task: SettledFiles(self.settled_digests[name], keyed.get(task), broadcast, schema)
-            for task in range(len(self.plan.slices))
-        }
-
-    def _notes(self, name: str, records: Sequence[Mapping[str, Any]]) -> Rows:
-        """Notes of all tasks; every one that was committed must be there as it was."""
-        files: list[str] = []
-        count = 0
-        jobs: list[tuple[str, str]] = []
-        for record in records:
-            note = record["notes"].get(name)
-            if note is None:
-                raise ConservationError(f"node `{name}`: task {record['task']} left no notes. Run again.")
-            if note["path"] is None:
-                continue
-            path = str(self.work.root / note["path"])
-            files.append(path)
-            jobs.append((path, note["sha256"]))
-            count += note["rows"]
-        for index, found in self.executor.run(note_digest, [path for path, _ in jobs]):
-            path, expected = jobs[index]
-            if found != expected:
-                raise ConservationError(
-                    f"node `{name}`: the notes {path} are not what was committed (expected SHA-256 {expected}, found "
-                    f"{found}). Remove the work folder and run again."
-                )
-        schema = pa.schema([])
-        if files:
-            with pa.memory_map(files[0]) as stream:
-                schema = pa.ipc.open_file(stream).schema
-        return Rows(tuple(files), schema, count)
-
-
-def note_digest(path: str) -> str | None:
-    """SHA-256 of a note file, or None when it is gone."""
-    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
-
-
-def index_digest(path: str | None) -> str:
-    """Content digest of the settled rows delivered to one task."""
-    if path is None:
-        return digest("gristmill.content", "nothing")
-    with pa.memory_map(path) as stream:
-        return content_digest(pa.ipc.open_file(stream).read_all())
+        answer = settle(node, self.plan.fingerprints[name].full, records, self.work, self.executor)
+        self.reports[name] = answer.report
+        self.settled_digests[name] = answer.digest
+        self.settled[name] = answer.files
 
 
 def work_folder(config: RunConfig) -> Path:

@@ -135,7 +135,9 @@ class _Builder:
     def _make(self, name: str) -> Stage:
         spec = next(spec for spec in self.config.nodes if spec.name == name)
         try:
-            return spec.stage(spec.config)
+            stage = spec.stage(spec.config)
+            stage.seed = self.config.seed
+            return stage
         except ConfigError as error:
             raise self._fail(f"stages.{name}", str(error)) from error
 

@@ -199,6 +199,8 @@ def fingerprint(node: Node) -> Fingerprint:
     for name, value in models.items():
         if name not in fields:
             signals[f"model:{name}"] = value
+    if stage.seeded:
+        thresholds["run:seed"] = stage.seed
     signal = digest("gristmill.signal", [node.use, type(stage).version, signals])
     fields_by_kind = {"signal": signals, "threshold": thresholds}
     return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)

@@ -143,6 +143,7 @@ class Stage:
         ports: the outputs, the default port first.
         changes_text: whether `decide` may add the column `text`.
         emits_copies: whether `decide` may give a row more than one copy.
+        seeded: whether `settle` or `decide` use `self.seed`, the run's seed (signals and notes never may).
     """
 
     Config: ClassVar[type[StageConfig]]
@@ -151,6 +152,8 @@ class Stage:
     ports: ClassVar[tuple[str, ...]] = ("kept",)
     changes_text: ClassVar[bool] = False
     emits_copies: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
+    seed: int = 0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

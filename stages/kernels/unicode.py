@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numba import types
+from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
@@ -160,3 +160,7 @@ def decode(typingctx, data, i, end):  # type: ignore[no-untyped-def]
         return context.compile_internal(builder, _decode_at, inner, pointer_arguments)
 
     return inner.return_type(data, types.int64, types.int64), codegen
+
+
+decode_at = njit(nogil=True)(_decode_at)
+"""`decode` over a pointer to uint8 (`stages.kernels.pointers`) in place of the array."""

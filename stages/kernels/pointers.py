@@ -1,0 +1,46 @@
+"""Raw pointers for kernels: what an array holds, without the array's reference count.
+
+Handing an array to a compiled function counts a reference up and down, atomically; done once per word or character that
+costs more than the work itself. A kernel takes pointers to its arrays and hands them to its inner functions.
+
+Two things are the kernel's to see to. A pointer keeps nothing alive, and Numba releases an array after the last line
+that names it: take the pointer inside the loop over documents, where the next turn names the array again (arguments
+belong to the caller and are safe). And a pointer knows no length: who writes through one states the bound beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+
+@intrinsic
+def pointer(typingctx, array):  # type: ignore[no-untyped-def]
+    """The address of a C-contiguous array's first element, as a pointer that is indexed like the array."""
+    if not (isinstance(array, types.Array) and array.layout == "C"):
+        raise TypingError(f"pointer: expected a C-contiguous array, found {array}")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), codegen
+
+
+@intrinsic
+def load8_at(typingctx, data, i):  # type: ignore[no-untyped-def]
+    """uint64 of the eight bytes at data + i, the first in the lowest bits, on any machine. `data` points to uint8."""
+    if data != types.CPointer(types.uint8):
+        raise TypingError(f"load8_at: expected a pointer to uint8, found {data}")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), word.as_pointer())
+        value = builder.load(address, align=1, typ=word)
+        return builder.bswap(value) if sys.byteorder == "big" else value
+
+    return types.uint64(data, types.int64), codegen

@@ -1,0 +1,454 @@
+"""One pass over a batch of documents that counts what all quality signals need: see `quality_counts`.
+
+For each document: its white space is taken out while its words are found (`word_splitter`), then lines (`lines`) and
+n-grams (`ngrams`) are counted. Scratch memory is made once per batch, for its largest document, and is mostly virtual:
+at worst about 5 bytes per byte of that document plus 130 MB, plus 12 bytes for each n-gram that is suspected to repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from stages.kernels import word_flags as flag
+from stages.kernels import word_rules as rule
+from stages.kernels.hashing64 import PADDING, hash_bytes
+from stages.kernels.lines import count_lines, count_newlines, split_at_every_boundary
+from stages.kernels.ngrams import (
+    LARGEST_FILTER,
+    filter_size,
+    repeated_chars,
+    suspects_of_openings,
+    suspects_of_pairs,
+    table_size,
+    top_chars,
+)
+from stages.kernels.pointers import pointer
+from stages.kernels.quality_counts import INDEX, NAMES
+from stages.kernels.unicode import decode_at
+from stages.kernels.word_splitter import CHUNK_LIMIT, _exception, split_chunk
+
+_CHARS = INDEX["chars"]
+_WORDS = INDEX["words"]
+_TEXT_WORDS = INDEX["text_words"]
+_TEXT_WORD_CHARS = INDEX["text_word_chars"]
+_ALPHA_WORDS = INDEX["alpha_words"]
+_STOP_WORDS = INDEX["stop_words"]
+_HASHES = INDEX["hashes"]
+_ELLIPSES = INDEX["ellipses"]
+_TOP_2 = INDEX["top_2"]
+_REPEATED_5 = INDEX["repeated_5"]
+
+
+@dataclass(frozen=True)
+class StopWords:
+    """Stop words of several lists as hash tables.
+
+    Attributes:
+        start, mask: int64 per list: its slots in the arrays below, a power of two of them; mask −1 for an empty list.
+        longest: int64 per list: bytes of its longest word.
+        keys: uint64 hashes, 0 for an empty slot.
+    """
+
+    start: np.ndarray
+    mask: np.ndarray
+    longest: np.ndarray
+    keys: np.ndarray
+
+
+STOP_WORD_SEED = 3
+
+
+@njit(cache=True)
+def _hash_words(data, ends, out):  # type: ignore[no-untyped-def]
+    text = pointer(data)
+    begin = np.int64(0)
+    for i in range(len(ends)):
+        out[i] = hash_bytes(text, begin, ends[i], np.uint64(STOP_WORD_SEED))
+        begin = ends[i]
+
+
+def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
+    """Tables of lists of words; words are compared exactly, case included."""
+    start, mask, longest, tables = [], [], [], []
+    total = 0
+    for words in lists:
+        encoded = sorted({word.encode() for word in words if word})
+        size = 1
+        while encoded and size < 4 * len(encoded):
+            size *= 2
+        table = np.zeros(size if encoded else 0, np.uint64)
+        if encoded:
+            data = np.frombuffer(b"".join(encoded) + bytes(PADDING), np.uint8)
+            hashes = np.empty(len(encoded), np.uint64)
+            _hash_words(data, np.cumsum([len(word) for word in encoded]).astype(np.int64), hashes)
+            for key in hashes.tolist():
+                slot = key & (size - 1)
+                while table[slot]:
+                    slot = (slot + 1) & (size - 1)
+                table[slot] = key
+        start.append(total)
+        mask.append(len(table) - 1)
+        longest.append(max((len(word) for word in encoded), default=0))
+        tables.append(table)
+        total += len(table)
+    keys = np.concatenate([*tables, np.zeros(1, np.uint64)])
+    return StopWords(
+        np.array(start, np.int64), np.array(mask, np.int64), np.array(longest, np.int64), keys
+    )
+
+
+@njit(nogil=True)
+def _word_counts(codes, flags, size, row):  # type: ignore[no-untyped-def]
+    """Add one word, of `size` code points with these flags, to the counts."""
+    symbolic = np.uint16(0xFFFF)
+    letters = np.uint16(0)
+    for j in range(size):
+        symbolic &= flags[j]
+        letters |= flags[j]
+    if not symbolic & flag.SYMBOLIC:
+        row[_TEXT_WORDS] += 1
+        row[_TEXT_WORD_CHARS] += size
+    if letters & flag.LETTER:
+        row[_ALPHA_WORDS] += 1
+
+
+@njit(nogil=True)
+def _mark_counts(codes, size, row):  # type: ignore[no-untyped-def]
+    """Add the `#`, `...` and `…` of a chunk to the counts."""
+    j = 0
+    while j < size:
+        code = codes[j]
+        if code == 0x23:
+            row[_HASHES] += 1
+        elif code == 0x2026:
+            row[_ELLIPSES] += 1
+        elif code == 0x2E and j + 2 < size and codes[j + 1] == 0x2E and codes[j + 2] == 0x2E:
+            row[_ELLIPSES] += 1
+            j += 2
+        j += 1
+
+
+@njit(nogil=True)
+def _count_stop_words(compact, starts, words, keys, start, mask, longest, stamps, stamp):  # type: ignore[no-untyped-def]
+    """Different stop words among the words."""
+    found = np.int64(0)
+    for i in range(words):
+        begin = np.int64(starts[i])
+        end = np.int64(starts[i + 1])
+        if end - begin > longest:
+            continue
+        key = hash_bytes(compact, begin, end, np.uint64(STOP_WORD_SEED))
+        slot = np.int64(key) & mask
+        while keys[start + slot] != np.uint64(0):
+            if keys[start + slot] == key:
+                if stamps[start + slot] != stamp:
+                    stamps[start + slot] = stamp
+                    found += 1
+                break
+            slot = (slot + 1) & mask
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _count(  # type: ignore[no-untyped-def]
+    data,
+    offsets,
+    tokenizers,
+    lists,
+    char_flags,
+    features,
+    inert,
+    table_start,
+    table_mask,
+    exception_keys,
+    exception_values,
+    exception_parts,
+    stop_start,
+    stop_mask,
+    stop_longest,
+    stop_keys,
+    short_line_length,
+    given_rows,
+    given_begins,
+    given_ends,
+    out,
+):
+    rows = len(offsets) - 1
+    longest = np.int64(0)
+    for r in range(rows):
+        longest = max(longest, offsets[r + 1] - offsets[r])
+    compact_array = np.zeros(longest + PADDING, np.uint8)
+    starts_array = np.empty(longest + 2, np.int32)
+    codes_array = np.empty(CHUNK_LIMIT + 1, np.uint32)
+    flags_array = np.empty(CHUNK_LIMIT + 1, np.uint16)
+    at_array = np.empty(CHUNK_LIMIT + 2, np.int32)
+    stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
+    stamps_array = np.full(len(stop_keys), -1, np.int64)
+    suspects_array = np.empty(0, np.int32)
+    slots_array = np.empty(0, np.int32)
+    filter_array = np.empty(0, np.uint8)
+    keys_array = np.empty(0, np.uint64)
+    counts_array = np.empty(0, np.int32)
+    firsts_array = np.empty(0, np.int32)
+    line_keys_array = np.empty(0, np.uint64)
+    paragraph_keys_array = np.empty(0, np.uint64)
+    text = pointer(data)
+    limit = np.int64(len(data))
+    all_flags = pointer(char_flags)
+    e_keys = pointer(exception_keys)
+    e_values = pointer(exception_values)
+    e_parts = pointer(exception_parts)
+    s_keys = pointer(stop_keys)
+    for r in range(rows):
+        # Inside the loop, because an array is released after its last use by name, pointers notwithstanding.
+        compact = pointer(compact_array)
+        starts = pointer(starts_array)
+        codes = pointer(codes_array)
+        flags = pointer(flags_array)
+        at = pointer(at_array)
+        stack = pointer(stack_array)
+        stamps = pointer(stamps_array)
+        begin = offsets[r]
+        end = offsets[r + 1]
+        tokenizer = np.int64(tokenizers[r])
+        rules = features[tokenizer]
+        e_start = table_start[tokenizer]
+        e_mask = table_mask[tokenizer]
+        look_up = inert[tokenizer]
+        row = pointer(out[r])
+        size = np.int64(0)  # of the compact text
+        words = np.int64(0)
+        skipped = np.int64(0)  # bytes that begin no code point
+        other_boundaries = False
+        chunk = np.int64(0)
+        chunk_chars = np.int64(0)
+        union = np.uint16(0)
+        common = np.uint16(0xFFFF)
+        i = begin
+        while i <= end:
+            width = np.int64(0)
+            here = np.uint16(flag.SPACE)
+            code = np.int64(0x20)
+            if i < end:
+                code = np.int64(text[i])
+                width = np.int64(1)
+                if code >= 0x80:
+                    code, following = decode_at(text, i, end)
+                    width = following - i
+                    skipped += width - 1
+                here = all_flags[code]
+            if not here & flag.SPACE:
+                for k in range(width):
+                    compact[size + k] = text[i + k]
+                size += width
+                i += width
+                union |= here
+                common &= here
+                chunk_chars += 1
+                if chunk_chars < CHUNK_LIMIT:
+                    continue
+            else:
+                other_boundaries |= code != 0x20 and code != 0x0A and code != 0x09
+                i += max(width, 1)
+            if chunk_chars == 0:
+                continue
+            plain = not union & flag.ACTIVE
+            if plain and look_up and size - chunk <= rule.LONGEST_EXCEPTION:
+                at[0] = chunk
+                at[1] = size
+                found = _exception(compact, at, 0, 1, e_keys, e_values, e_start, e_mask, rule.EXCEPTION_SEED)
+                plain = found < 0
+            if plain:
+                starts[words] = chunk
+                words += 1
+                if not common & flag.SYMBOLIC:
+                    row[_TEXT_WORDS] += 1
+                    row[_TEXT_WORD_CHARS] += chunk_chars
+                if union & flag.LETTER:
+                    row[_ALPHA_WORDS] += 1
+            else:
+                j = chunk
+                n = np.int64(0)
+                while j < size:
+                    at[n] = j
+                    one, j = decode_at(compact, j, size)
+                    codes[n] = one
+                    flags[n] = all_flags[one]
+                    n += 1
+                at[n] = size
+                _mark_counts(codes, n, row)
+                first = words
+                words = split_chunk(
+                    codes, flags, at, n, compact, rules, e_keys, e_values, e_parts, e_start, e_mask, starts, words,
+                    stack,
+                )  # fmt: skip
+                starts[words] = size
+                # Code points of each word: `at` and `starts` rise together.
+                low = np.int64(0)
+                for w in range(first, words):
+                    high = low
+                    following = np.int64(starts[w + 1])
+                    while high < n and np.int64(at[high]) < following:
+                        high += 1
+                    symbolic = np.uint16(0xFFFF)
+                    letters = np.uint16(0)
+                    for k in range(low, high):
+                        symbolic &= flags[k]
+                        letters |= flags[k]
+                    if not symbolic & flag.SYMBOLIC:
+                        row[_TEXT_WORDS] += 1
+                        row[_TEXT_WORD_CHARS] += high - low
+                    if letters & flag.LETTER:
+                        row[_ALPHA_WORDS] += 1
+                    low = high
+            chunk = size
+            chunk_chars = np.int64(0)
+            union = np.uint16(0)
+            common = np.uint16(0xFFFF)
+        if given_rows[r] >= 0:
+            # Words stated by the caller take the place of those found.
+            size = np.int64(0)
+            words = np.int64(0)
+            row[_TEXT_WORDS] = 0
+            row[_TEXT_WORD_CHARS] = 0
+            row[_ALPHA_WORDS] = 0
+            for w in range(given_rows[r], given_rows[r + 1]):
+                starts[words] = size
+                words += 1
+                j = begin + given_begins[w]
+                stop = begin + given_ends[w]
+                symbolic = np.uint16(0xFFFF)
+                letters = np.uint16(0)
+                word_chars = np.int64(0)
+                while j < stop:
+                    one, following = decode_at(text, j, stop)
+                    symbolic &= all_flags[one]
+                    letters |= all_flags[one]
+                    word_chars += 1
+                    while j < following:
+                        compact[size] = text[j]
+                        size += 1
+                        j += 1
+                if not symbolic & flag.SYMBOLIC:
+                    row[_TEXT_WORDS] += 1
+                    row[_TEXT_WORD_CHARS] += word_chars
+                if letters & flag.LETTER:
+                    row[_ALPHA_WORDS] += 1
+        starts[words] = size
+        for k in range(PADDING):
+            compact[size + k] = 0
+        row[_CHARS] = end - begin - skipped
+        row[_WORDS] = words
+        ascii_only = skipped == 0
+
+        stop_list = np.int64(lists[r])
+        if stop_list >= 0 and stop_mask[stop_list] >= 0:
+            row[_STOP_WORDS] = _count_stop_words(
+                compact, starts, words, s_keys, stop_start[stop_list], stop_mask[stop_list], stop_longest[stop_list],
+                stamps, np.int64(r),
+            )  # fmt: skip
+
+        newlines = count_newlines(text, begin, end)
+        line_slots = table_size(newlines + 2)
+        if line_slots > len(line_keys_array):
+            line_keys_array = np.empty(line_slots, np.uint64)
+            paragraph_keys_array = np.empty(line_slots, np.uint64)
+        count_lines(
+            text, begin, end, limit, all_flags, newlines, short_line_length, pointer(line_keys_array),
+            pointer(paragraph_keys_array), line_slots - 1, row,
+        )  # fmt: skip
+        if other_boundaries:
+            split_at_every_boundary(text, begin, end, all_flags, row)
+
+        if words < 2:
+            continue
+        if words > len(suspects_array):
+            suspects_array = np.empty(2 * words, np.int32)
+            slots_array = np.empty(2 * words, np.int32)
+        suspects = pointer(suspects_array)
+        slots = pointer(slots_array)
+        filter_bytes = filter_size(words)
+        if filter_bytes > len(filter_array):
+            filter_array = np.empty(filter_bytes, np.uint8)
+        filtered = pointer(filter_array)
+        count = suspects_of_pairs(compact, starts, words, filtered, filter_bytes - 1, suspects)
+        for n in range(2, 5):
+            entries = table_size(count)
+            if entries > len(counts_array):
+                counts_array = np.empty(entries, np.int32)
+                firsts_array = np.empty(entries, np.int32)
+            if entries > len(keys_array):
+                keys_array = np.empty(entries, np.uint64)
+            row[_TOP_2 + n - 2], count = top_chars(
+                compact, starts, words, n, suspects, count, pointer(keys_array), pointer(counts_array),
+                pointer(firsts_array), slots, entries - 1, ascii_only,
+            )  # fmt: skip
+        count = suspects_of_openings(compact, starts, words, filtered, filter_bytes - 1, suspects)
+        entries = table_size(count)
+        if entries > len(keys_array):
+            keys_array = np.empty(entries, np.uint64)
+        if count:
+            for n in range(5, 11):
+                row[_REPEATED_5 + n - 5] = repeated_chars(
+                    compact, starts, words, n, suspects, count, pointer(keys_array), entries - 1, ascii_only
+                )
+
+
+_NONE_GIVEN = np.empty(0, np.int64)
+
+
+def count(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    tokenizers: np.ndarray,
+    lists: np.ndarray,
+    stop_words: StopWords,
+    short_line_length: int = 30,
+    given: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Counts of each document of a batch.
+
+    Args:
+        data, offsets: text as `pipeline.document.text_buffers` gives it.
+        tokenizers: int64 per document: number of its tokenizer, an index into `word_flags.TOKENIZERS`.
+        lists: int64 per document: its list of stop words, −1 for none.
+        stop_words: the lists.
+        short_line_length: code points up to which a line counts as short.
+        given: words to use in place of those that the splitter finds: (rows + 1 offsets into the other two, byte
+            offsets within the document at which words begin, and at which they end); words in order, without white
+            space inside, not overlapping.
+
+    Returns int64 of shape (documents, len(NAMES)), columns as in `quality_counts.NAMES`.
+    """
+    rules = rule.word_rules()
+    rows = len(offsets) - 1
+    out = np.zeros((rows, len(NAMES)), np.int64)
+    given_rows = np.full(rows + 1, -1, np.int64) if given is None else np.ascontiguousarray(given[0], np.int64)
+    begins, ends = (_NONE_GIVEN, _NONE_GIVEN) if given is None else (given[1], given[2])
+    _count(
+        data,
+        np.ascontiguousarray(offsets, np.int64),
+        np.ascontiguousarray(tokenizers, np.int64),
+        np.ascontiguousarray(lists, np.int64),
+        rules.flags,
+        rules.features,
+        rules.inert,
+        rules.table_start,
+        rules.table_mask,
+        rules.keys,
+        rules.values,
+        rules.parts,
+        stop_words.start,
+        stop_words.mask,
+        stop_words.longest,
+        stop_words.keys,
+        np.int64(short_line_length),
+        given_rows,
+        np.ascontiguousarray(begins, np.int64),
+        np.ascontiguousarray(ends, np.int64),
+        out,
+    )
+    return out

@@ -1,0 +1,232 @@
+"""What the word splitter knows: flags of characters, rules of each language's tokenizer, and its exceptions.
+
+The tables come from `word_rules.npz`, which `build_word_rules.py` makes (sources and licences there), and the rules of
+each tokenizer are the features below: which characters divide a token between which neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from stages.kernels import unicode, word_flags
+from stages.kernels.hashing64 import hash_bytes
+from stages.kernels.pointers import pointer
+from stages.kernels.word_flags import TOKENIZERS
+
+HYPHEN = 1
+"""A hyphen or dash between letters divides."""
+HYPHEN_AFTER_DIGIT = 2
+"""… and between a digit and a letter."""
+DASH_ONLY = 4
+"""A single hyphen-minus between letters does not divide, dashes and `--` do."""
+DOUBLE_HYPHEN = 8
+"""`--` between letters divides."""
+STOP_BESIDE_QUOTE = 16
+"""A full stop divides between a lower-case letter or quotation mark and an upper-case letter or quotation mark;
+without the feature, between letters only."""
+MARKS_INSIDE = 32
+"""`!`, `?`, brackets and quotation marks other than the apostrophe divide between letters."""
+COLON_AFTER_DIGIT = 64
+"""`:`, `<`, `>`, `=` divide after a digit too, before a letter."""
+SLASH = 128
+"""`/` divides as they do."""
+SLASH_AROUND_DIGITS = 256
+"""`/` divides between any letters and digits."""
+ARITHMETIC = 512
+"""`+`, `*`, `^` divide between digits."""
+MINUS = 1024
+"""`-` divides between digits."""
+ELISION = 2048
+"""A token ends after an apostrophe that follows a letter, before a letter."""
+APOSTROPHE_S = 4096
+"""`'s` is split off the end."""
+DASH_SUFFIX = 8192
+"""En and em dash are split off the end."""
+STOP_AFTER_DIGIT = 16384
+"""A full stop after a digit is split off the end."""
+STOP_ALWAYS = 32768
+"""A full stop is split off the end, whatever is before it."""
+SLASH_SUFFIX = 65536
+"""`/` is split off the end."""
+COMBINING = 131072
+"""A combining diacritic after a letter counts as the letter."""
+MALAY = 262144
+"""The particles `-nya`, `-ku`, `-mu` and a final hyphen are split off the end; `/` but not `#` off the beginning; and
+hyphens and slashes divide between letters and digits."""
+LOWER_AFTER_HYPHEN = 524288
+"""A hyphen divides before a lower-case letter only."""
+APOSTROPHE_INSIDE = 1048576
+"""The apostrophe is not split off the end."""
+PERCENT_SUFFIX = 2097152
+"""`%` is split off after a digit."""
+ICON_SUFFIX_OFF = 4194304
+"""Icons are not split off the end."""
+
+_COMMON = STOP_BESIDE_QUOTE | COLON_AFTER_DIGIT | SLASH | ARITHMETIC | APOSTROPHE_S | DASH_SUFFIX
+_COMMON |= STOP_AFTER_DIGIT | PERCENT_SUFFIX
+DEFAULT = _COMMON | HYPHEN | MINUS
+_ENGLISH = DEFAULT | HYPHEN_AFTER_DIGIT
+_NORDIC = MARKS_INSIDE | DOUBLE_HYPHEN | DASH_SUFFIX | STOP_AFTER_DIGIT | PERCENT_SUFFIX
+
+FEATURES: dict[str, int] = {
+    "tn": _ENGLISH,
+    "lg": _ENGLISH,
+    "en": _ENGLISH,
+    "ms": DEFAULT | MALAY,
+    "id": DEFAULT | MALAY,
+    "de": MARKS_INSIDE | DOUBLE_HYPHEN | SLASH_AROUND_DIGITS | MINUS | SLASH_SUFFIX | PERCENT_SUFFIX,
+    "fr": (DEFAULT | ELISION | ICON_SUFFIX_OFF) & ~(APOSTROPHE_S | DASH_SUFFIX),
+    "es": (_COMMON | DASH_SUFFIX) & ~(APOSTROPHE_S | PERCENT_SUFFIX),
+    "it": DEFAULT | ELISION | LOWER_AFTER_HYPHEN,
+    "ca": (_COMMON | MINUS | ELISION) & ~(APOSTROPHE_S | PERCENT_SUFFIX),
+    "nl": (_NORDIC) & ~PERCENT_SUFFIX,
+    "pl": (_NORDIC | SLASH | STOP_ALWAYS | HYPHEN) & ~(DOUBLE_HYPHEN | DASH_SUFFIX),
+    "nb": (_NORDIC | SLASH | APOSTROPHE_INSIDE) & ~STOP_AFTER_DIGIT,
+    "sv": _NORDIC | SLASH | COLON_AFTER_DIGIT | APOSTROPHE_INSIDE,
+    "da": _NORDIC | SLASH | COLON_AFTER_DIGIT | APOSTROPHE_INSIDE,
+    "fi": (_NORDIC | SLASH | COLON_AFTER_DIGIT | HYPHEN | DASH_ONLY) & ~DOUBLE_HYPHEN,
+    "hu": MARKS_INSIDE | DOUBLE_HYPHEN,
+    "sr": (_COMMON | MINUS) & ~(APOSTROPHE_S | DASH_SUFFIX | STOP_AFTER_DIGIT),
+    "ro": (_COMMON & ~(APOSTROPHE_S | SLASH | PERCENT_SUFFIX)),
+    "lt": (DEFAULT & ~MINUS) | STOP_ALWAYS,
+    "sl": _ENGLISH & ~(STOP_AFTER_DIGIT | APOSTROPHE_S),
+    "el": (DEFAULT & ~(COLON_AFTER_DIGIT | STOP_BESIDE_QUOTE | APOSTROPHE_S)),
+    "ru": DEFAULT | COMBINING,
+    "uk": DEFAULT | COMBINING,
+    "bg": DEFAULT | COMBINING,
+    "tt": DEFAULT,
+    "ky": DEFAULT,
+}
+"""Features of each tokenizer that has others than DEFAULT."""
+
+_PATH = Path(__file__).with_name("word_rules.npz")
+
+EXCEPTION_SEED = 1
+UNIT_SEED = 2
+LONGEST_EXCEPTION = 63
+"""Bytes; no exception and no unit is longer, so that longer strings need not be looked up."""
+
+_UNITS = (
+    "km km² km³ m m² m³ dm dm² dm³ cm cm² cm³ mm mm² mm³ ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa "
+    "mbar mb MB kb KB gb GB tb TB T G M K км км² км³ м м² м³ дм дм² дм³ см см² см³ мм мм² мм³ нм кг г мг м/с км/ч кПа "
+    "Па мбар Кб КБ кб Мб МБ мб Гб ГБ гб Тб ТБ тб كم كم² كم³ م م² م³ سم سم² سم³ مم مم² مم³ غرام جرام جم كغ ملغ كوب اكواب"
+).split()
+"""Units of measurement that are split off a number; each tokenizer knows all of them."""
+
+
+@dataclass(frozen=True)
+class WordRules:
+    """Arrays that the splitter takes; every one is C-contiguous and read-only.
+
+    Attributes:
+        flags: uint16[0x110000], see `word_flags`.
+        features: uint32 per tokenizer.
+        inert: bool per tokenizer: it has exceptions that divide a word without any ACTIVE character (`cannot`), so
+            that every word is looked up.
+        table_start, table_mask: int64 per tokenizer: its slots in the tables below, a power of two of them.
+        keys: uint64 hashes of exceptions and units; 0 marks an empty slot.
+        values: int32 index of the first part; −1 for a unit.
+        parts: uint8 lengths of the tokens in code points, each exception's followed by a 0.
+    """
+
+    flags: np.ndarray
+    features: np.ndarray
+    inert: np.ndarray
+    table_start: np.ndarray
+    table_mask: np.ndarray
+    keys: np.ndarray
+    values: np.ndarray
+    parts: np.ndarray
+
+
+@njit(cache=True)
+def _fill(data, ends, seeds, firsts, keys, values, start, mask):  # type: ignore[no-untyped-def]
+    """Put the strings data[ends[i-1]:ends[i]] into one tokenizer's slots; the first of two equal strings stays."""
+    text = pointer(data)
+    begin = np.int64(0)
+    for i in range(len(ends)):
+        end = np.int64(ends[i])
+        key = hash_bytes(text, begin, end, seeds[i])
+        slot = np.int64(key) & mask
+        while keys[start + slot] != np.uint64(0) and keys[start + slot] != key:
+            slot = (slot + 1) & mask
+        if keys[start + slot] == np.uint64(0):
+            keys[start + slot] = key
+            values[start + slot] = firsts[i]
+        begin = end
+
+
+@cache
+def word_rules() -> WordRules:
+    """The tables, read once per process."""
+    archive = _archive()
+    classes = unicode.char_class()
+    flags = archive["flags"].copy()
+    flags[classes == unicode.LETTER] |= np.uint16(word_flags.LETTER)
+    flags[classes == unicode.SPACE] = word_flags.SPACE
+    ends = archive["exception_ends"].astype(np.int64)
+    begins = np.concatenate(([0], ends[:-1]))
+    raw = archive["exception_bytes"].tobytes()
+    owner = archive["exception_tokenizer"]
+    # Lengths of parts with a 0 behind each exception's.
+    counts = archive["exception_parts"].astype(np.int64)
+    firsts = np.cumsum(counts + 1) - counts - 1
+    parts = np.zeros(int((counts + 1).sum()) + 1, np.uint8)
+    inside = np.ones(len(parts), bool)
+    inside[firsts + counts] = False
+    inside[-1] = False
+    parts[inside] = archive["exception_lengths"]
+
+    def divides_a_plain_word(i: int) -> bool:
+        text = raw[begins[i] : ends[i]].decode()
+        return counts[i] > 1 and not any(flags[ord(char)] & word_flags.ACTIVE for char in text)
+
+    units = [unit.encode() for unit in _UNITS]
+    sizes, chosen, inert = [], [], []
+    for number in range(len(TOKENIZERS)):
+        own = np.flatnonzero((owner == number) | (owner == 0))
+        strings = [raw[begins[i] : ends[i]] for i in own]
+        chosen.append((own, strings))
+        inert.append(any(divides_a_plain_word(i) for i in own if owner[i] == number))
+        sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units)) + 1))))
+    starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+    keys = np.zeros(int(np.sum(sizes)), np.uint64)
+    values = np.full(len(keys), -1, np.int32)
+    for (own, strings), start, size in zip(chosen, starts.tolist(), sizes, strict=True):
+        # The language's own exceptions go before the shared ones.
+        order = np.argsort(owner[own] == 0, kind="stable")
+        listed = [strings[i] for i in order] + units
+        data = np.frombuffer(b"".join(listed) + bytes(16), np.uint8)
+        seeds = np.array([EXCEPTION_SEED] * len(own) + [UNIT_SEED] * len(units), np.uint64)
+        first = np.concatenate((firsts[own[order]], np.full(len(units), -1))).astype(np.int32)
+        lengths = np.cumsum([len(item) for item in listed]).astype(np.int64)
+        _fill(data, lengths, seeds, first, keys, values, start, size - 1)
+    features = np.array([FEATURES.get(name, DEFAULT) for name in TOKENIZERS], np.uint32)
+    mask = np.array(sizes, np.int64) - 1
+    tables = (flags, features, np.array(inert), starts, mask, keys, values, parts)
+    for table in tables:
+        table.setflags(write=False)
+    return WordRules(*tables)
+
+
+@cache
+def _archive() -> dict[str, np.ndarray]:
+    with np.load(_PATH, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@cache
+def _assigned() -> dict[str, int]:
+    archive = _archive()
+    return dict(zip(archive["labels"].tolist(), archive["label_tokenizer"].tolist(), strict=True))
+
+
+def tokenizer_of(label: str) -> int:
+    """Number of the tokenizer (an index into TOKENIZERS) for a label such as `deu_Latn`; 0, the default, if it has
+    none of its own."""
+    return _assigned().get(label, 0)

@@ -244,9 +244,7 @@ class Rebalance(Stage):
     def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
         """Copies of each row. A document with several copies carries the rule `rehydrated`, with its bin's removal rate
         as value and the group's global rate as threshold."""
-        if settled is None or settled.table is None:
-            raise ValueError("rebalance decides with its settled curves; run it in a graph that settles them")
-        curves = self._read_curves(settled.table)
+        curves = self._read_curves(None if settled is None else settled.table)
         sizes = cluster_sizes(batch, self.config.cluster_size)
         coded = coded_groups(group_columns(batch, self._group()), batch.num_rows)
         found = curves.find(coded, sizes)
@@ -272,7 +270,9 @@ class Rebalance(Stage):
             tallies=_tallies(coded, np.where(valid, copies, 0)),
         )
 
-    def _read_curves(self, table: pa.Table) -> GroupCurves:
+    def _read_curves(self, table: pa.Table | None) -> GroupCurves:
+        if table is None:  # The observed node saw no document at all.
+            return GroupCurves(len(self._group()), {})
         # The same table comes with every batch of a task.
         if self._curves is None or self._curves[0] is not table:
             self._curves = (table, GroupCurves.from_table(table, len(self._group())))

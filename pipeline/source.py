@@ -56,7 +56,7 @@ class SourceConfig(BaseModel):
     license: License | None = None
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column name → the input's column name, e.g. `{text: content, id: doc_id}`."""
-    slice_bytes: int = Field(64 << 20, ge=1)
+    slice_bytes: int = Field(32 << 20, ge=1)
     """Target size of a slice in bytes of the file as stored. Part of the result: it sets the shard boundaries."""
     max_document_bytes: int = Field(256 << 20, ge=1)
     """Documents with more UTF-8 bytes of text are quarantined."""

@@ -1,0 +1,62 @@
+"""The canonical labels, and the table that maps models' labels to them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline.errors import ConfigError
+from stages.kernels.language import SCRIPT_NAMES
+from stages.labels import canonical_labels, codes, map_labels, pairs_of
+from stages.language import embedded_model
+from stages.models.fasttext_format import read_model
+
+
+def test_canonical_labels_are_fineweb2s_1929_pairs_and_english() -> None:
+    labels = canonical_labels()
+    assert len(labels) == 1930 and "eng_Latn" in labels
+    assert all(re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", label) for label in labels)
+
+
+def test_every_pair_in_the_table_is_canonical_and_its_script_is_one_that_texts_can_have() -> None:
+    assert [pair for pairs in codes().values() for pair in pairs if pair not in canonical_labels()] == []
+    assert [pair for pairs in codes().values() for pair in pairs if pair[4:] not in SCRIPT_NAMES] == []
+    assert all(len({pair[4:] for pair in pairs}) == len(pairs) for pairs in codes().values())
+
+
+def test_every_label_of_the_embedded_model_is_mapped_and_only_no_language_is_undetermined() -> None:
+    labels = read_model(embedded_model()).labels
+    assert len(labels) == 176
+    assert [label for label in labels if not codes().get(label)] == []
+    assert [code for code, pairs in codes().items() if not pairs] == ["zxx"]
+
+
+@pytest.mark.parametrize(
+    ("label", "pairs"),
+    [
+        ("pt", ("por_Latn",)),
+        ("als", ("gsw_Latn",)),  # lid.176 has the Wikipedia's name of Alemannic; Albanian is sq.
+        ("sq", ("als_Latn",)),
+        ("zh", ("cmn_Hani",)),
+        ("fa", ("fas_Arab",)),
+        ("et", ("ekk_Latn",)),
+        ("ar", ("arb_Arab",)),
+        ("no", ("nob_Latn",)),
+        ("sr", ("srp_Cyrl", "srp_Latn")),
+        ("az", ("azj_Latn", "azj_Cyrl", "azb_Arab")),
+        ("por_Latn", ("por_Latn",)),
+        ("xyz_Latn", ("xyz_Latn",)),
+        ("zxx_Zzzz", ()),
+        ("und_Latn", ()),
+        ("english", None),
+        ("por_latn", None),
+    ],
+)
+def test_macro_languages_and_odd_codes_map_as_fineweb2_names_them(label: str, pairs: tuple[str, ...] | None) -> None:
+    assert pairs_of(label) == pairs
+
+
+def test_a_model_whose_labels_name_no_language_is_refused_with_an_example() -> None:
+    with pytest.raises(ConfigError, match=r"toxic.bin: 2 of 3 labels name no language, such as 'toxic', 'clean'"):
+        map_labels(["en", "toxic", "clean"], "toxic.bin")

@@ -41,9 +41,7 @@ class Rows:
 class Exchange(Protocol):
     """The operators. Every one checks that the rows that went in came out: counts and doc_key sums."""
 
-    def group(
-        self, rows: Rows, key: Sequence[str], fold: Fold, params: Mapping[str, Any] | None = None
-    ) -> Rows:
+    def group(self, rows: Rows, key: Sequence[str], fold: Fold, params: Mapping[str, Any] | None = None) -> Rows:
         """Partition by `key`, sort each partition by (key…, doc_key), and fold it."""
 
     def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ContractError
@@ -19,13 +21,18 @@ from pipeline.exchange.stars import both_directions, label_components, star
 if TYPE_CHECKING:
     from pipeline.exchange.file_exchange import FileExchange
 
+Inputs = tuple[tuple[str, int, int | None], ...]
+
+LOWEST = 4096
+"""Hashes kept to estimate the number of documents."""
+
 
 @dataclass(frozen=True)
 class ContractTask:
     """Input of `run_contract`: edges in files, and the documents that may be held. With `whole`, the files are all
     there are, so a forest that never filled up is the answer."""
 
-    inputs: tuple[tuple[str, int, int | None], ...]
+    inputs: Inputs
     schema: pa.Schema
     capacity: int
     whole: bool
@@ -34,12 +41,14 @@ class ContractTask:
 
 @dataclass(frozen=True)
 class ContractResult:
-    """Rows read; the file written and its rows; whether these are components instead of stars."""
+    """Rows read; the file written and its rows; whether these are components instead of stars; and the LOWEST lowest
+    hashes of the documents that the edges name (uint64, sorted)."""
 
     read: int
     path: str
     rows: int
     whole: bool
+    lowest: np.ndarray
 
 
 def run_contract(task: ContractTask) -> ContractResult:
@@ -47,6 +56,7 @@ def run_contract(task: ContractTask) -> ContractResult:
     forest = Forest(task.capacity)
     read = 0
     flushed = False
+    lowest = np.empty(0, np.uint64)
     with written_elsewhere(Path(task.path)) as temporary:
         writer: RowsWriter | None = None
         for path, first, stop in task.inputs:
@@ -55,9 +65,11 @@ def run_contract(task: ContractTask) -> ContractResult:
                 start = 0
                 while (start := forest.add(batch, start)) < batch.num_rows:
                     flushed = True
+                    lowest = lowest_of([lowest, forest.lowest_hashes(LOWEST)])
                     writer = writer or RowsWriter(temporary, EDGE_SCHEMA)
                     for table in forest.stars():
                         writer.write(table)
+        lowest = lowest_of([lowest, forest.lowest_hashes(LOWEST)])
         whole = task.whole and not flushed
         writer = writer or RowsWriter(temporary, COMPONENT_SCHEMA if whole else EDGE_SCHEMA)
         for table in forest.components() if whole else forest.stars():
@@ -65,7 +77,7 @@ def run_contract(task: ContractTask) -> ContractResult:
         writer.close()
     del forest
     pa.default_memory_pool().release_unused()
-    return ContractResult(read, task.path, writer.rows, whole)
+    return ContractResult(read, task.path, writer.rows, whole, lowest)
 
 
 def components(exchange: FileExchange, edges: Rows) -> Rows:
@@ -79,43 +91,50 @@ def components(exchange: FileExchange, edges: Rows) -> Rows:
             )
     step = exchange.step("components")
     capacity = max(4, exchange.budget_bytes // NODE_BYTES)
-    stars, done = _contracted(exchange, step, edges, capacity, itertools.count())
-    return stars if done else _by_rounds(exchange, step, stars)
+    stars, whole, documents = _contracted(exchange, step / "first", edges, exchange.inputs(edges), capacity)
+    if not whole and documents * 1.1 <= capacity:
+        # Edges stream through a forest, so one process may read all stars if it can hold the documents.
+        everything = [tuple((path, 0, None) for path in stars.files)]
+        before = stars
+        stars, whole, _ = _contracted(exchange, step / "second", before, everything, capacity)
+        exchange.release(before)
+    return stars if whole else _by_rounds(exchange, step, stars)
 
 
 def _contracted(
-    exchange: FileExchange, step: Path, edges: Rows, capacity: int, levels: itertools.count[int]
-) -> tuple[Rows, bool]:
-    """Stars instead of edges, or the components and True when one process could hold all documents."""
-    rows = edges
-    while True:
-        level = next(levels)
-        # Stars have nearly one row per document, so when they are as many as fit, one process may do.
-        together = rows.count <= capacity
-        inputs = [tuple((path, 0, None) for path in rows.files)] if together else exchange.inputs(rows)
-        tasks = [
-            ContractTask(
-                inputs=given,
-                schema=rows.schema,
-                capacity=min(capacity, 2 * rows.count),
-                whole=len(inputs) == 1,
-                path=str(step / f"stars-{level}-{number:05d}.arrow"),
-            )
-            for number, given in enumerate(inputs)
-        ]
-        results = exchange.run(run_contract, tasks)
-        exchange.check_read(rows, sum(result.read for result in results))
-        if level:
-            exchange.release(rows)
-        whole = all(result.whole for result in results)
-        before = rows.count
-        rows = Rows(
-            tuple(result.path for result in results),
-            COMPONENT_SCHEMA if whole else EDGE_SCHEMA,
-            sum(result.rows for result in results),
+    exchange: FileExchange, folder: Path, edges: Rows, inputs: Sequence[Inputs], capacity: int
+) -> tuple[Rows, bool, int]:
+    """Stars instead of edges, with False, or the components, with True, when one process read all edges and could hold
+    all documents; and how many documents there are, about."""
+    tasks = [
+        ContractTask(
+            inputs=given,
+            schema=edges.schema,
+            capacity=min(capacity, 2 * edges.count),
+            whole=len(inputs) == 1,
+            path=str(folder / f"stars-{number:05d}.arrow"),
         )
-        if whole or len(results) == 1 or rows.count > capacity or rows.count >= before:
-            return rows, whole
+        for number, given in enumerate(inputs)
+    ]
+    results = exchange.run(run_contract, tasks)
+    exchange.check_read(edges, sum(result.read for result in results))
+    whole = all(result.whole for result in results)
+    schema = COMPONENT_SCHEMA if whole else EDGE_SCHEMA
+    rows = Rows(tuple(result.path for result in results), schema, sum(result.rows for result in results))
+    return rows, whole, about_distinct(lowest_of([result.lowest for result in results]))
+
+
+def lowest_of(hashes: Sequence[np.ndarray]) -> np.ndarray:
+    """The LOWEST lowest distinct hashes, sorted."""
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))[:LOWEST]
+
+
+def about_distinct(lowest: np.ndarray) -> int:
+    """Number of distinct values from the lowest of their hashes, by the k-minimum-values estimate: exact below LOWEST,
+    within 1.6 % (one standard deviation) above. Bar-Yossef, Jayram, Kumar, Sivakumar, Trevisan (2002)."""
+    if len(lowest) < LOWEST:
+        return len(lowest)
+    return int((LOWEST - 1) * 2.0**64 / float(lowest[-1]))
 
 
 def _by_rounds(exchange: FileExchange, step: Path, stars: Rows) -> Rows:
@@ -131,6 +150,7 @@ def _by_rounds(exchange: FileExchange, step: Path, stars: Rows) -> Rows:
             {"large": large},
             sort=("doc_key", "other_key"),
             prepare=both_directions if large else None,
+            expansion=2 if large else 1,
         )
         exchange.release(before)
         still = still + 1 if moved == 0 else 0

@@ -32,7 +32,7 @@ def deliver(exchange: FileExchange, rows: Rows, tasks: int) -> dict[int, str]:
             )
     schema = exchange.checked_schema(rows, None, None)
     step = exchange.step("deliver")
-    partitions = min(exchange.partitions(rows, schema), 1 << max(0, tasks - 1).bit_length())
+    partitions = min(exchange.partitions(rows.count, schema), 1 << max(0, tasks - 1).bit_length())
     maps, totals = exchange.split(step, rows, schema, Partitioner((TASK,), partitions, owners=tasks))
     reduces = reduce_tasks(
         step, maps, totals, schema, sort=(TASK, DOC_KEY), fold="", params={}, budget_bytes=exchange.budget_bytes

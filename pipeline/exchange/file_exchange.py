@@ -84,6 +84,7 @@ class FileExchange:
         *,
         prepare: Prepare | None = None,
         prepare_params: Mapping[str, Any] | None = None,
+        expansion: int = 1,
     ) -> Rows:
         """Partition by `key`, sort each partition by (key…, doc_key, the other columns), and fold it.
 
@@ -94,12 +95,13 @@ class FileExchange:
                 called once with an empty table, to learn its columns.
             prepare: applied to rows as they are read, so that rows made from notes (14 bands each) never lie on disk
                 as input. `doc_key` may come from it.
+            expansion: about how many rows `prepare` makes of one; sets the number of partitions.
 
         Raises ContractError for functions that cannot travel, wrong key columns and folds that break their contract;
         ConservationError when rows were lost or doubled; StorageError when a file is missing or damaged.
         """
         found, _ = self.group_with_tally(
-            rows, key, fold, params, prepare=prepare, prepare_params=prepare_params
+            rows, key, fold, params, prepare=prepare, prepare_params=prepare_params, expansion=expansion
         )
         return found
 
@@ -113,6 +115,7 @@ class FileExchange:
         sort: Sequence[str] | None = None,
         prepare: Prepare | None = None,
         prepare_params: Mapping[str, Any] | None = None,
+        expansion: int = 1,
     ) -> tuple[Rows, int]:
         """`group`, and the sum of the integers that the folds returned (a generator's return value). `sort` replaces
         the sort columns; they must begin with the key."""
@@ -122,8 +125,7 @@ class FileExchange:
         if sort is None:
             sort = (*key, DOC_KEY) if DOC_KEY in schema.names and DOC_KEY not in key else tuple(key)
         step = self.step("group")
-        # With a prepare, the number of rows is known only after it; plan by the input.
-        partitions = self.partitions(rows, schema)
+        partitions = self.partitions(rows.count * expansion, schema)
         partitioner = Partitioner(tuple(key), partitions)
         maps, totals = self.split(step, rows, schema, partitioner, prepare, prepare_params)
         tasks = reduce_tasks(
@@ -221,14 +223,12 @@ class FileExchange:
             raise StorageError(f"cannot make {step}: {error}. Fix the work folder and run again.") from error
         return step
 
-    def partitions(self, rows: Rows, schema: pa.Schema) -> int:
+    def partitions(self, rows: int, schema: pa.Schema) -> int:
         """Power of two, from rows and columns alone: neither workers nor the files' number and sizes enter."""
-        wanted = -(-rows.count * (row_bytes(schema) + SORT_BYTES) // self.partition_bytes)
+        wanted = -(-rows * (row_bytes(schema) + SORT_BYTES) // self.partition_bytes)
         return min(MAX_PARTITIONS, 1 << max(0, wanted - 1).bit_length())
 
-    def checked_schema(
-        self, rows: Rows, prepare: Prepare | None, params: Mapping[str, Any] | None
-    ) -> pa.Schema:
+    def checked_schema(self, rows: Rows, prepare: Prepare | None, params: Mapping[str, Any] | None) -> pa.Schema:
         schema = rows.schema
         if prepare is not None:
             reference(prepare)
@@ -309,9 +309,7 @@ class FileExchange:
                 raise ConservationError(f"the executor gave the result of task {index} of {function.__name__} twice")
             found[index] = result
         if len(found) != len(tasks):
-            raise ConservationError(
-                f"{function.__name__}: {len(tasks)} tasks were started, {len(found)} came back"
-            )
+            raise ConservationError(f"{function.__name__}: {len(tasks)} tasks were started, {len(found)} came back")
         return [found[index] for index in range(len(tasks))]
 
     def _gathered(

@@ -190,7 +190,9 @@ class PartitionWriter:
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._sink, schema, options=IPC_OPTIONS)
         # The schema message goes out with the first batch; an empty one keeps it apart from the first piece.
-        self._writer.write_batch(pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema))
+        self._writer.write_batch(
+            pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)
+        )
         self._spills: list[np.ndarray] = []
 
     def spill(self, table: pa.Table, bounds: np.ndarray, sums: np.ndarray) -> None:

@@ -17,14 +17,13 @@ from pipeline.errors import ConservationError
 from pipeline.exchange.hashing_kernels import mix
 from pipeline.exchange.sorting import argsort_words
 
-NODE_BYTES = 128
-"""Bytes per document at the peak: key 16, task 4, parent 4, table up to 16, then labels, sizes, sort buffers, output."""
+NODE_BYTES = 72
+"""Bytes per document at the peak: key 16, task 4, parent 4, and first a table of up to 16, then sizes and order 4 each,
+sort buffers 29; some to spare for the batch that is read or written."""
 EDGE_SCHEMA = pa.schema(
     [("doc_key", KEY_TYPE), ("task", pa.int32()), ("other_key", KEY_TYPE), ("other_task", pa.int32())]
 )
-COMPONENT_SCHEMA = pa.schema(
-    [("doc_key", KEY_TYPE), ("task", pa.int32()), ("label", KEY_TYPE), ("size", pa.int64())]
-)
+COMPONENT_SCHEMA = pa.schema([("doc_key", KEY_TYPE), ("task", pa.int32()), ("label", KEY_TYPE), ("size", pa.int64())])
 _OUTPUT_ROWS = 1 << 16
 
 
@@ -46,6 +45,14 @@ def _find_or_add(
         if words[node, 0] == high and words[node, 1] == low:
             return np.int64(node)
         slot = (slot + np.uint64(1)) & mask
+
+
+@numba.njit(cache=True, nogil=True)
+def _hashes(words: np.ndarray) -> np.ndarray:
+    out = np.empty(len(words), np.uint64)
+    for row in range(len(words)):
+        out[row] = mix(words[row, 0] ^ mix(words[row, 1]))
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,8 +140,16 @@ class Forest:
         tasks = [one_chunk(edges.column(name)).to_numpy() for name in ("task", "other_task")]
         stopped = int(
             _add_edges(
-                ends[0], tasks[0], ends[1], tasks[1], start,
-                self._table, self._words, self._tasks, self._parents, self._state,
+                ends[0],
+                tasks[0],
+                ends[1],
+                tasks[1],
+                start,
+                self._table,
+                self._words,
+                self._tasks,
+                self._parents,
+                self._state,
             )
         )
         if self._state[1]:
@@ -142,6 +157,11 @@ class Forest:
             key = keys_from_words(self._words[node : node + 1])[0].as_py()
             raise two_tasks(key, int(self._tasks[node]), int(self._state[2]))
         return stopped
+
+    def lowest_hashes(self, count: int) -> np.ndarray:
+        """The `count` lowest hashes of the documents held (uint64, in any order), or all if there are fewer."""
+        hashes = _hashes(self._words[: self.documents])
+        return hashes if len(hashes) <= count else np.partition(hashes, count)[:count]
 
     @property
     def documents(self) -> int:
@@ -177,7 +197,8 @@ class Forest:
         self._state[:] = 0
 
     def components(self) -> Iterator[pa.Table]:
-        """Rows of COMPONENT_SCHEMA, one for each document, sorted by doc_key."""
+        """Rows of COMPONENT_SCHEMA, one for each document, sorted by doc_key. Nothing can be added after it."""
+        self._table = np.empty(0, np.int32)
         parents, sizes = self._settled()
         order, _ = argsort_words(self._words[: self.documents])
         for start in range(0, len(order), _OUTPUT_ROWS):

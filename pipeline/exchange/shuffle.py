@@ -321,6 +321,8 @@ def run_fold(task: ReduceTask) -> ReduceResult:
                 except StopIteration as stop:
                     tally = stop.value or 0
                     break
+                if not isinstance(table, pa.Table):
+                    raise ContractError(f"fold `{task.fold}` yielded a {type(table).__name__}, expected pyarrow Tables")
                 if writer is None:
                     writer = RowsWriter(temporary, table.schema)
                 check_schema(table.schema, writer.schema, f"fold `{task.fold}`")

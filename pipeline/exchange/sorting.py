@@ -127,13 +127,9 @@ def _radix_sort_range(
     flipped = False
     for shift in range(lowest, 64, _DIGIT_BITS):
         if flipped:
-            moved = _radix_pass(
-                keys2[start:stop], order2[start:stop], keys[start:stop], order[start:stop], shift
-            )
+            moved = _radix_pass(keys2[start:stop], order2[start:stop], keys[start:stop], order[start:stop], shift)
         else:
-            moved = _radix_pass(
-                keys[start:stop], order[start:stop], keys2[start:stop], order2[start:stop], shift
-            )
+            moved = _radix_pass(keys[start:stop], order[start:stop], keys2[start:stop], order2[start:stop], shift)
         if moved:
             flipped = not flipped
     if flipped:
@@ -201,7 +197,9 @@ def _ordered_values(array: pa.Array) -> list[tuple[np.ndarray, int]]:
         encoded = array.dictionary_encode()
         ranks = pc.rank(encoded.dictionary, tiebreaker="dense").to_numpy(zero_copy_only=False)
         ranks = ranks.astype(np.uint64)
-        values = ranks[encoded.indices.to_numpy(zero_copy_only=False)] if len(ranks) else np.zeros(len(array), np.uint64)
+        values = (
+            ranks[encoded.indices.to_numpy(zero_copy_only=False)] if len(ranks) else np.zeros(len(array), np.uint64)
+        )
         return [(values, len(ranks).bit_length())]
     return [(hash_column(array), 64)]
 

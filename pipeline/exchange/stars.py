@@ -168,9 +168,7 @@ def label_components(tables: Iterator[pa.Table], spill: str, held_rows: int) -> 
     yield COMPONENT_SCHEMA.empty_table()
 
 
-def _labelled(
-    stars: pa.Table, counts: np.ndarray, size: int | None = None, begins: bool = True
-) -> pa.Table:
+def _labelled(stars: pa.Table, counts: np.ndarray, size: int | None = None, begins: bool = True) -> pa.Table:
     """Result rows of groups of stars, `counts` rows each; the label's own row comes first in its group.
 
     With `size`, the rows are a part of one component of that size; the label's row is made where it `begins`.

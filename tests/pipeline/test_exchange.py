@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from pipeline.document import KEY_TYPE, keys_from_bytes, keys_from_words
 from pipeline.errors import ConservationError, ContractError, StorageError
 from pipeline.exchange import Rows
 from pipeline.exchange.file_exchange import FileExchange
-from pipeline.exchange.forest import EDGE_SCHEMA
+from pipeline.exchange.forest import EDGE_SCHEMA, NODE_BYTES
 from pipeline.exchange.shuffle import MapTask, ReduceTask, map_path, run_fold, run_map
 from pipeline.executor.inline import InlineExecutor
 
@@ -103,7 +105,11 @@ def group_summaries(tables: Iterator[pa.Table], key: list[str]) -> Iterator[pa.T
                 found.append([*values, 0, []])
             found[-1][-2] += 1
             found[-1][-1].append(doc)
-    yield pa.table([list(column) for column in zip(*found, strict=True)], schema=schema) if found else schema.empty_table()
+    yield (
+        pa.table([list(column) for column in zip(*found, strict=True)], schema=schema)
+        if found
+        else schema.empty_table()
+    )
 
 
 def silent(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -114,6 +120,11 @@ def silent(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 def hasty(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     yield next(tables).slice(0, 1)
+
+
+def batches(tables: Iterator[pa.Table]) -> Iterator[Any]:
+    for table in tables:
+        yield from table.to_batches()
 
 
 def fickle(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -194,13 +205,16 @@ def test_a_partition_is_sorted_by_key_then_doc_key_with_nulls_first(tmp_path: Pa
 
 
 def test_one_group_far_larger_than_the_budget_is_sorted_on_disk_and_streams(tmp_path: Path) -> None:
-    count = 120_000
+    count = 40_000
     rng = np.random.default_rng(2)
     words = rng.integers(0, 1 << 63, (count, 2)).astype(np.uint64)
-    for name, given_words in (("random", words), ("sorted", np.sort(words.view("u8,u8"), axis=0).view("u8").reshape(-1, 2))):
+    for name, given_words in (
+        ("random", words),
+        ("sorted", np.sort(words.view("u8,u8"), axis=0).view("u8").reshape(-1, 2)),
+    ):
         table = pa.table({"key": pa.array(np.full(count, 7)), "doc_key": keys_from_words(given_words)})
-        # 120,000 rows need 13 MB with their sort buffers: about 100 runs, merged in two passes.
-        exchange = exchange_in(tmp_path / name, 1 << 17)
+        # 40,000 rows need 4.8 MB with their sort buffers: about 75 runs, merged in two passes.
+        exchange = exchange_in(tmp_path / name, 1 << 16)
         out = exchange.group(in_files(table, tmp_path / f"in-{name}"), ["key"], unchanged)
         assert len(out.files) == 1
         found = read(out.files, out.schema).column("doc_key").to_pylist()
@@ -218,7 +232,11 @@ def test_rows_without_a_doc_key_are_grouped_and_ordered_by_all_columns(tmp_path:
 def test_rows_are_prepared_as_they_are_read(tmp_path: Path) -> None:
     table = made_rows(300, 6)
     out = exchange_in(tmp_path / "work", 1 << 14).group(
-        in_files(table, tmp_path / "in", [10]), ["bucket"], unchanged, prepare=several_copies, prepare_params={"times": 3}
+        in_files(table, tmp_path / "in", [10]),
+        ["bucket"],
+        unchanged,
+        prepare=several_copies,
+        prepare_params={"times": 3},
     )
     assert sorted(map(repr, tuples(read(out.files, out.schema)))) == sorted(map(repr, tuples(table) * 3))
 
@@ -254,7 +272,11 @@ def test_a_map_task_that_runs_again_writes_the_same_bytes(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [([], "at least one key column"), (["nope"], "no such column: they have band, bucket"), (["share"], "found double")],
+    [
+        ([], "at least one key column"),
+        (["nope"], "no such column: they have band, bucket"),
+        (["share"], "found double"),
+    ],
 )
 def test_a_wrong_key_is_refused_with_the_columns_there_are(tmp_path: Path, key: list[str], message: str) -> None:
     rows = Rows((), SCHEMA.append(pa.field("share", pa.float64())), 0)
@@ -277,7 +299,12 @@ def test_functions_that_cannot_travel_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fold", "message"),
-    [(silent, "yields no table"), (hasty, "stopped before the end"), (fickle, "different columns")],
+    [
+        (silent, "yields no table"),
+        (hasty, "stopped before the end"),
+        (fickle, "different columns"),
+        (batches, "yielded a RecordBatch"),
+    ],
 )
 def test_a_fold_that_breaks_its_contract_is_named(tmp_path: Path, fold: Callable[..., Any], message: str) -> None:
     rows = in_files(made_rows(2000, 3), tmp_path / "in")
@@ -337,14 +364,17 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
         data[len(data) // 3] ^= 1
         path.write_bytes(bytes(data))
 
-    with pytest.raises(ConservationError, match=r"partition \d+: .*map-00000.parts: .* are not those that were written"):
+    with pytest.raises(
+        ConservationError, match=r"partition \d+: .*map-00000.parts: .* are not those that were written"
+    ):
         tampered(tmp_path, flip)
 
 
 def test_a_whole_file_in_the_place_of_another_is_found_by_counts_and_sums(tmp_path: Path) -> None:
     # Valid in itself, so that only the totals can tell: rows of one task are doubled, those of another lost.
     with pytest.raises(
-        ConservationError, match=r"partition 0 of 0000-group: \d+ rows with doc_key sum [0-9a-f]{32} were written, \d+ rows"
+        ConservationError,
+        match=r"partition 0 of 0000-group: \d+ rows with doc_key sum [0-9a-f]{32} were written, \d+ rows",
     ):
         tampered(tmp_path, lambda pieces: shutil.copy(map_path(str(pieces), 0), map_path(str(pieces), 1)))
 
@@ -377,9 +407,37 @@ def test_an_executor_that_loses_or_doubles_a_result_is_found(tmp_path: Path) -> 
                 yield found
 
     rows = in_files(made_rows(300, 8), tmp_path / "in")
-    for index, (executor, message) in enumerate([(Losing(), "1 map tasks were started, 0 came back"), (Doubling(), "twice")]):
+    for index, (executor, message) in enumerate(
+        [(Losing(), "1 map tasks were started, 0 came back"), (Doubling(), "twice")]
+    ):
         with pytest.raises(ConservationError, match=message):
             FileExchange(executor, tmp_path / f"work-{index}").group(rows, ["bucket"], unchanged)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    rows = in_files(made_rows(20_000, 3), tmp_path / "in")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"map-00000.parts: cannot be written"):
+            exchange_in(tmp_path / "work").group(rows, ["bucket"], unchanged)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.is_file()]
+
+
+def test_tasks_and_results_can_be_pickled(tmp_path: Path) -> None:
+    class Pickling(InlineExecutor):
+        def run(self, function: Any, payloads: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+            function, payloads = pickle.loads(pickle.dumps((function, list(payloads))))
+            for found in super().run(function, payloads):
+                yield pickle.loads(pickle.dumps(found))
+
+    exchange = FileExchange(Pickling(), tmp_path / "work", budget_bytes=1 << 12, partition_bytes=1 << 13)
+    table = made_edges(np.arange(200), np.arange(1, 201), random_words(201))
+    found = exchange.components(in_files(table, tmp_path / "in"))
+    assert sum(1 for _ in exchange.deliver(found, 5)) == 5
+    assert exchange.reduce(in_files(made_rows(9, 0), tmp_path / "words"), joined).num_rows == 1
 
 
 def test_a_failed_task_leaves_no_half_written_file(tmp_path: Path) -> None:
@@ -474,15 +532,15 @@ def test_components_of_random_graphs_are_those_of_brute_force_on_every_path(
 
 
 @pytest.mark.parametrize("in_key_order", [False, True])
-def test_a_long_chain_settles_in_few_rounds_in_both_ways(tmp_path: Path, in_key_order: bool) -> None:
-    count = 100_000
+@pytest.mark.parametrize("count", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_a_long_chain_settles_in_few_rounds_in_both_ways(tmp_path: Path, count: int, in_key_order: bool) -> None:
     ordered = np.stack([np.zeros(count, np.uint64), np.arange(count, dtype=np.uint64)], axis=1)
     words = ordered if in_key_order else random_words(count)
     table = made_edges(np.arange(count - 1), np.arange(1, count), words)
-    rows = in_files(table, tmp_path / "in", [40_000, 70_000], batch=10_000)
+    rows = in_files(table, tmp_path / "in", [count // 3, count // 2], batch=10_000)
     whole = exchange_in(tmp_path / "whole").components(rows)
-    # Room for 32,768 documents: a third of the chain.
-    exchange = exchange_in(tmp_path / "rounds", 1 << 22)
+    # Room for a third of the chain.
+    exchange = exchange_in(tmp_path / "rounds", count * NODE_BYTES // 3)
     found = exchange.components(rows)
     tables = [read(rows.files, rows.schema).sort_by("doc_key").combine_chunks() for rows in (whole, found)]
     assert tables[0].equals(tables[1])
@@ -491,11 +549,13 @@ def test_a_long_chain_settles_in_few_rounds_in_both_ways(tmp_path: Path, in_key_
     assert 4 <= rounds <= 24, "rounds grow with the logarithm of the length"
 
 
-def test_a_star_larger_than_memory_keeps_its_label_and_size(tmp_path: Path) -> None:
-    count = 150_000
+@pytest.mark.parametrize("count", [50_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_a_star_larger_than_memory_keeps_its_label_and_size(tmp_path: Path, count: int) -> None:
     words = random_words(count, 3)
-    rows = in_files(made_edges(np.zeros(count - 1), np.arange(1, count), words), tmp_path / "in", [50_000], batch=10_000)
-    found = exchange_in(tmp_path / "work", 1 << 22).components(rows)
+    rows = in_files(
+        made_edges(np.zeros(count - 1), np.arange(1, count), words), tmp_path / "in", [30_000], batch=10_000
+    )
+    found = exchange_in(tmp_path / "work", count * NODE_BYTES // 3).components(rows)
     table = read(found.files, found.schema)
     lowest = min(tuples(pa.table({"key": keys_from_words(words)})))[0]
     assert found.count == len(set(table.column("doc_key").to_pylist())) == count
@@ -533,7 +593,9 @@ def keyed(count: int, tasks: int, seed: int = 0) -> pa.Table:
     )
 
 
-@pytest.mark.parametrize(("count", "tasks", "budget"), [(0, 3, 1 << 29), (50, 1, 1 << 29), (5000, 40, 1 << 15), (900, 2000, 1 << 16)])
+@pytest.mark.parametrize(
+    ("count", "tasks", "budget"), [(0, 3, 1 << 29), (50, 1, 1 << 29), (5000, 40, 1 << 15), (900, 2000, 1 << 16)]
+)
 def test_every_row_reaches_its_owner_once_sorted(tmp_path: Path, count: int, tasks: int, budget: int) -> None:
     table = keyed(count, tasks)
     expected = defaultdict(list)

@@ -1,0 +1,113 @@
+"""Checks of the documents of an output: the manifest, its digests, its form, and the card beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.audit.result import Report
+from pipeline.errors import GristmillError
+from pipeline.provenance.forms import Statement
+from pipeline.provenance.manifest import FILES_TABLE, manifest_bytes, manifest_digest, statement_digest
+from pipeline.storage import exists, join, open_read, reason
+
+MANIFEST = "manifest.json"
+DOCUMENTS = ("README.md", "croissant.json")
+
+
+def read_bytes(folder: str, path: str, check: str, report: Report) -> bytes | None:
+    """A small file's bytes; None, with a finding, when it is not there or cannot be read."""
+    location = join(folder, path)
+    try:
+        if not exists(location):
+            report.fail(check, "is not there", file=path)
+            return None
+        with open_read(location) as stream:
+            data: bytes = stream.read()
+            return data
+    except OSError as error:
+        report.unread(check, reason(error), file=path)
+    except GristmillError as error:
+        report.unread(check, str(error), file=path)
+    return None
+
+
+def parse_strictly(text: str | bytes) -> Any:
+    """JSON without doubled keys. Raises ValueError that names the key."""
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(items)
+        if len(made) != len(items):
+            names = [name for name, _ in items]
+            raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+        return made
+
+    return json.loads(text, object_pairs_hook=pairs)
+
+
+def problems_of_form(model: type[BaseModel], value: Any) -> list[str]:
+    """Where a value has not the form of a model: key paths with what is wrong."""
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        return [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:20]]
+    return []
+
+
+def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
+    """The manifest as a statement, with its bytes; None, with findings, when nothing can be checked against it."""
+    report.saw("manifest")
+    data = read_bytes(folder, MANIFEST, "manifest", report)
+    if data is None:
+        return None, b""
+    try:
+        statement = parse_strictly(data)
+    except (ValueError, RecursionError) as error:
+        report.fail("manifest", f"cannot be parsed: {error}", file=MANIFEST)
+        return None, data
+    report.saw("schema")
+    problems = problems_of_form(Statement, statement)
+    for problem in problems:
+        report.fail("schema", problem, file=MANIFEST)
+    if problems:
+        return None, data
+    if manifest_bytes(statement) != data:
+        report.fail(
+            "manifest", "is not stored as it must be (indented by 1, sorted keys, UTF-8, one line feed)", file=MANIFEST
+        )
+    predicate = statement["predicate"]
+    for what, expected, found in (
+        ("the predicate's digest", predicate["digest"], manifest_digest(predicate)),
+        ("the statement's digest", predicate["varies"]["statement"], statement_digest(statement)),
+    ):
+        if expected != found:
+            report.fail("manifest", f"{what} is stated as {expected}, but is {found}", file=MANIFEST)
+    named = [item["name"] for item in statement["subject"]]
+    wanted = ["data", FILES_TABLE, *sorted(DOCUMENTS)]
+    if named != wanted:
+        report.fail("manifest", f"expected the subjects {wanted}, found {named}", file=MANIFEST)
+        return None, data
+    return statement, data
+
+
+def subject_digest(statement: Mapping[str, Any], name: str) -> str | None:
+    """SHA-256 of a file that the statement is about."""
+    digests = next(item["digest"] for item in statement["subject"] if item["name"] == name)
+    found = digests.get("sha256")
+    return found if isinstance(found, str) else None
+
+
+def check_documents(folder: str, statement: Mapping[str, Any], report: Report) -> None:
+    """The card and the metadata are as the run wrote them."""
+    for name in DOCUMENTS:
+        report.saw("documents")
+        data = read_bytes(folder, name, "documents", report)
+        if data is None:
+            continue
+        expected, found = subject_digest(statement, name), hashlib.sha256(data).hexdigest()
+        if found != expected:
+            report.fail("documents", f"expected the SHA-256 {expected}, found {found}", file=name)

@@ -1,0 +1,174 @@
+"""The exact join of a task's ledger with its shards, signals and dropped texts, on (doc_key, copy)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.audit.tasks import Answer
+from pipeline.audit.ways import AuditGraph, Ways
+from pipeline.document import COPY, DOC_KEY, key_words, one_chunk
+from pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
+
+NAMED = 5
+"""Documents that are named per kind of mismatch in a task; the rest are counted."""
+
+
+def as_strings(keys: np.ndarray) -> np.ndarray:
+    """doc_keys (uint64, rows × 2) as 16-byte strings, whose order is the keys'. Both sides of a comparison are padded
+    alike, so that trailing zero bytes do no harm."""
+    return np.frombuffer(np.ascontiguousarray(keys).astype(">u8").tobytes(), "S16")
+
+
+def places_in(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index of each wanted key among ascending keys, or their number for one that is not there."""
+    if not len(listed):
+        return np.zeros(len(wanted), np.int64)
+    place = np.searchsorted(listed, wanted)
+    inside = place < len(listed)
+    place[inside] = np.where(listed[place[inside]] == wanted[inside], place[inside], len(listed))
+    return place.astype(np.int64)
+
+
+def join_outputs(
+    graph: AuditGraph,
+    output: str,
+    data: list[tuple[str, pa.Table | None]],
+    keys: np.ndarray,
+    ways: Ways,
+    accounts: Accounts,
+    ledger: str,
+    answer: Answer,
+) -> None:
+    """A task's shards hold each document in the copies that the ledger leaves it, and no other document.
+
+    Args:
+        data: the shards, with doc_key and copy.
+        keys: the documents that the ledger lists, ascending.
+        ways: their ways, and last that of a document which it does not list.
+    """
+    answer.saw("join")
+    tables = [(path, table) for path, table in data if table is not None]
+    for path, table in tables:
+        if COPY not in table.column_names or not pa.types.is_integer(table.schema.field(COPY).type):
+            answer.fail("join", "has no column `copy` of integers", path)
+            return
+    words = np.concatenate([np.empty((0, 2), np.uint64), *(key_words(table[DOC_KEY]) for _, table in tables)])
+    copy = np.concatenate(
+        [np.empty(0, np.int64), *(np.asarray(pc.fill_null(one_chunk(t[COPY]), -1)).astype(np.int64) for _, t in tables)]
+    )
+    file = np.repeat(np.arange(len(tables)), [table.num_rows for _, table in tables])
+    row = np.concatenate([np.empty(0, np.int64), *(np.arange(table.num_rows) for _, table in tables)])
+    documents = as_strings(words)
+    order = np.lexsort((copy, documents))
+    ordered = documents[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else np.zeros(0, int)
+    count = np.diff(np.append(starts, len(ordered)))
+    ordinal = np.arange(len(ordered)) - np.repeat(starts, count)
+
+    def where(position: int) -> dict[str, object]:
+        at = int(order[position])
+        return {"row": int(row[at]), "document": ordered[position].ljust(16, b"\0").hex()}
+
+    def name(position: int) -> str:
+        return tables[int(file[int(order[position])])][0]
+
+    # A document's copies are numbered from 0 without a gap; a doubled (doc_key, copy) breaks that.
+    wrong = np.flatnonzero(copy[order] != ordinal)
+    _tell(answer, wrong, lambda p: f"copy {int(copy[order][p])} stands where copy {int(ordinal[p])} must", name, where)
+    listed = as_strings(keys)
+    expected = ways.into(graph.outputs[output])
+    place = places_in(listed, ordered[starts])
+    due = expected[place]
+    foreign = (due == 0) & (place == len(listed))
+    _tell(
+        answer,
+        starts[foreign],
+        lambda p: f"is here, but a document that the ledger does not list has no way to `{output}`",
+        name,
+        where,
+    )
+    gone = (due == 0) & (place < len(listed))
+    _tell(answer, starts[gone], lambda p: f"is here, but the ledger leaves it no way to `{output}`", name, where)
+    other = (due != count) & (due > 0)
+    copies = dict(
+        zip(starts[other].tolist(), zip(due[other].tolist(), count[other].tolist(), strict=True), strict=True)
+    )
+    _tell(answer, starts[other], lambda p: f"{copies[p][0]} copies are due, {copies[p][1]} are here", name, where)
+    here = np.zeros(len(listed) + 1, bool)
+    here[place] = True
+    for index in np.flatnonzero((expected[:-1] > 0) & ~here[:-1])[:NAMED].tolist():
+        lost = {"document": listed[index].ljust(16, b"\0").hex()}
+        answer.fail("join", f"{int(expected[index])} copies are due in the shards, none is there", ledger, **lost)
+    # The unlisted documents cannot be named, but their number and sum are known.
+    booked = Tally()
+    for tally in accounts.outputs.get(output, {}).values():
+        booked.add(tally)
+    found = Tally.of(words, np.zeros(len(words), np.int64))
+    if (found.rows, found.keys) != (booked.rows, booked.keys):
+        answer.fail(
+            "join",
+            f"the task's shards hold {found.rows} rows with the key sum {found.keys:032x}, its accounts {booked.rows} with "
+            f"{booked.keys:032x}",
+            ledger,
+        )
+
+
+def _tell(answer: Answer, found: np.ndarray, message, name, where) -> None:  # type: ignore[no-untyped-def]
+    for position in found[:NAMED].tolist():
+        answer.fail("join", message(position), name(position), **where(position))
+    if len(found) > NAMED:
+        answer.fail("join", f"and {len(found) - NAMED} more documents like that", name(int(found[NAMED])))
+
+
+def join_signals(
+    node: str, table: pa.Table, keys: np.ndarray, ways: Ways, accounts: Accounts, path: str, answer: Answer
+) -> None:
+    """Signals belong to the documents that entered their node, each once."""
+    answer.saw("signals")
+    if node not in ways.entered:
+        answer.fail("signals", "belongs to a node that the run has not", path, node=node)
+        return
+    words = key_words(table[DOC_KEY])
+    documents = np.sort(as_strings(words))
+    twice = np.flatnonzero(documents[1:] == documents[:-1])
+    if len(twice):
+        document = documents[int(twice[0])].ljust(16, b"\0").hex()
+        answer.fail("signals", "the document stands here twice", path, node=node, document=document)
+    entered = ways.entered[node]
+    place = places_in(as_strings(keys), as_strings(words))
+    strangers = np.flatnonzero(entered[place] == 0)
+    for row in strangers[:NAMED].tolist():
+        document = table[DOC_KEY][row].as_py().hex()
+        answer.fail("signals", "the document did not enter the node", path, node=node, row=row, document=document)
+    # Accounts count copies, signals documents: take the surplus of the listed ones off.
+    surplus = Tally.of(keys, np.zeros(len(keys), np.int64), np.maximum(entered[:-1] - 1, 0))
+    booked = accounts.nodes.get(node, NodeAccount()).entered
+    rows, total = booked.rows - surplus.rows, (booked.keys - surplus.keys) % MODULUS
+    found = Tally.of(words, np.zeros(len(words), np.int64))
+    if (found.rows, found.keys) != (rows, total):
+        answer.fail(
+            "signals",
+            f"{found.rows} documents with the key sum {found.keys:032x} are here, {rows} with {total:032x} entered",
+            path,
+            node=node,
+        )
+
+
+def listed_drops(table: pa.Table, ledger: pa.Table, path: str, answer: Answer) -> None:
+    """Dropped texts are of documents that the ledger drops at that node for that reason, each once."""
+    answer.saw("dropped")
+    if {"node", "rule", DOC_KEY} - set(table.column_names):
+        answer.fail("dropped", f"expected the columns node, rule, doc_key, found {table.column_names}", path)
+        return
+    drops = ledger.filter(pc.equal(ledger["decision"], "dropped"))
+    known = set(zip(*(drops[name].to_pylist() for name in (DOC_KEY, "node", "rule")), strict=True))
+    seen: set[tuple[bytes, str, str]] = set()
+    for row, item in enumerate(zip(*(table[name].to_pylist() for name in (DOC_KEY, "node", "rule")), strict=True)):
+        place = {"row": row, "node": item[1], "document": item[0].hex()}
+        if item not in known:
+            answer.fail("dropped", f"the ledger does not drop this document for {item[2]!r}", path, **place)
+        elif item in seen:
+            answer.fail("dropped", "the document stands here twice", path, **place)
+        seen.add(item)

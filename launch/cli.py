@@ -1,0 +1,352 @@
+"""The command `gristmill`. Imports nothing heavy before a command needs it, so that help comes at once."""
+
+from __future__ import annotations
+
+import io
+import sys
+import traceback
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import ConfigError, GristmillError
+
+DEBUG = "--debug"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+# typer has exported click's errors only in part, and carries its own copy of click since 0.20: these are the classes of
+# whichever click it uses.
+_UsageError: Any = typer.BadParameter.__base__
+_ClickError: Any = _UsageError.__base__
+
+app = typer.Typer(
+    name="gristmill",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Turns raw documents into a pretraining corpus: a YAML graph of stages, on Ray, over Parquet, with a "
+    "provenance log on every shard.",
+    epilog="""\b
+Start here:
+  gristmill run quickstart         curate a small web that ships with Gristmill
+  gristmill sample docs.parquet    what would be kept of your documents, and why
+  gristmill init docs.parquet      write a first config for them
+
+Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run; 130 stopped by Ctrl-C;
+1 anything else. `audit` has codes of its own.""",
+)
+train = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Train the models that Gristmill embeds, from your own data."
+)
+app.add_typer(train, name="train")
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a preset (see `gristmill presets`).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the config; may be given many times."),
+]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="Import a module with stages or sources of your own."),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", metavar="DIR", help="Write here: the folder of the output, or the parent of several."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]
+
+
+class ExecutorName(StrEnum):
+    """Values of `--executor`."""
+
+    inline = "inline"
+    ray = "ray"
+
+
+@app.callback()
+def gristmill(
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show the traceback of an unexpected error. Works anywhere on the line.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command(
+    short_help="Run a config and write its outputs.",
+    epilog="""\b
+Examples:
+  gristmill run quickstart
+  gristmill run web.yaml --workers 8
+  gristmill run web.yaml --set stages.minhash.bands=20 --output out/bands-20
+  gristmill run web.yaml --address ray://head:10001
+
+The same command goes on where a stopped run left off. A finished one is not computed again.""",
+)
+def run(
+    config: ConfigArgument,
+    executor: Annotated[
+        ExecutorName, typer.Option(help="Where tasks run: in this process, or on Ray. Results are the same.")
+    ] = ExecutorName.ray,
+    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks at the same time; default: every core.")] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="An existing Ray cluster; default: a local one for this run.")
+    ] = None,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+    plugin: PluginOption = None,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="On resume, read every input again instead of trusting size and time.")
+    ] = False,
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Leave the work folder in place at the end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run a config: read, decide, write the outputs with their provenance."""
+    from launch.run import RunOptions
+    from launch.run import run as run_config
+
+    return run_config(
+        RunOptions(
+            config, executor.value, workers, address, tuple(overrides or ()), output, tuple(plugin or ()), rehash,
+            keep_work, quiet, as_json,
+        )
+    )  # fmt: skip
+
+
+@app.command(
+    short_help="Try a config on a few documents, writing nothing.",
+    epilog="""\b
+Examples:
+  gristmill sample docs.parquet
+  gristmill sample web.yaml --documents 500 --set stages.quality.on_fail=drop
+  gristmill sample 'crawl/*.jsonl.zst' --show 5
+
+Nothing is written. Stages that must see the whole corpus, such as deduplication, are not judged in a sample.""",
+)
+def sample(
+    what: Annotated[list[str], typer.Argument(metavar="CONFIG|FILE…", help="A config or preset, or data to look at.")],
+    documents: Annotated[int, typer.Option(min=1, metavar="N", help="How many documents to look at.")] = 200,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Excerpts per reason, and of kept documents.")] = 2,
+    overrides: SetOption = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Try a config on a few documents, in this process: what is kept, what is dropped, and why."""
+    from launch.sample import sample as take_sample
+
+    return take_sample(what, documents, show, tuple(overrides or ()), tuple(plugin or ()), as_json)
+
+
+@app.command(
+    short_help="Write a first config for your data.",
+    epilog="""\b
+Examples:
+  gristmill init docs.parquet
+  gristmill init 'crawl/*.jsonl.zst' --output crawl.yaml""",
+)
+def init(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Data: files, folders or globs.")],
+    output: Annotated[str | None, typer.Option(metavar="CONFIG.yaml", help="Where to write it.")] = None,
+) -> int:
+    """Write a first config for your data: format and columns are guessed, and the guesses are said."""
+    from launch.init import init as write_config
+
+    return write_config(files, output)
+
+
+@app.command(
+    short_help="Show what a run would do.",
+    epilog="""\b
+Examples:
+  gristmill plan web.yaml
+  gristmill plan quickstart --json""",
+)
+def plan(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    output: OutputOption = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show what a run would do: graph, passes, memory and disk. Runs nothing."""
+    from launch.plan_view import plan_config
+
+    return plan_config(config, tuple(overrides or ()), output, tuple(plugin or ()), as_json)
+
+
+@app.command(
+    short_help="Verify an output.",
+    epilog="""\b
+Examples:
+  gristmill audit out/web
+  gristmill audit out/web --full
+  gristmill audit out/web --full --sample 1/20
+
+Exit codes: 0 clean; 3 something could not be read; 4 warnings only; from 10 the code of the first failed check.""",
+)
+def audit(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="An output folder.")],
+    full: Annotated[
+        bool, typer.Option("--full", help="Read every byte and every row, too; else what the files say of themselves.")
+    ] = False,
+    part: Annotated[
+        str | None, typer.Option("--sample", metavar="K/N", help="Of a full audit, only the K-th of N shares of the files.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Verify an output: files, digests, the chain from input to shard, the accounts, the documents."""
+    from launch.inspect import audit as audit_folder
+
+    return audit_folder(folder, full, part, as_json)
+
+
+@app.command(
+    short_help="Tell what happened to a document, and why.",
+    epilog="""\b
+Examples:
+  gristmill explain out/web 5d41402abc4b2a76b9719d911017c592
+  gristmill explain out/web "my-document-17\"""",
+)
+def explain(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="An output folder.")],
+    ident: Annotated[str, typer.Argument(metavar="ID", help="A document's id, or its doc_key in hexadecimal.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Tell what happened to a document at each node: rule, value, threshold, witness."""
+    from launch.inspect import explain as explain_document
+
+    return explain_document(folder, ident, as_json)
+
+
+@app.command(
+    short_help="List stages and source formats, or describe one.",
+    epilog="""\b
+Examples:
+  gristmill stages
+  gristmill stages quality""",
+)
+def stages(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A stage or a source format.")] = None,
+    plugin: PluginOption = None,
+) -> int:
+    """List stages and source formats, or one with its settings, ports, rules and columns."""
+    from launch.stages_help import show_stages
+
+    return show_stages(name, tuple(plugin or ()))
+
+
+@app.command(
+    short_help="List the presets, or print one.",
+    epilog="""\b
+Examples:
+  gristmill presets
+  gristmill presets web > my.yaml""",
+)
+def presets(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A preset to print.")] = None) -> int:
+    """List the presets, or print one as the start of a config of your own."""
+    from launch.presets import show_presets
+
+    return show_presets(name)
+
+
+@train.command(
+    epilog="""\b
+Example:
+  gristmill train toxicity --data toxicity.parquet --out model.npz""",
+)
+def toxicity(
+    data: Annotated[
+        str, typer.Option(metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown.")
+    ],
+    out: Annotated[str, typer.Option(metavar="FILE", help="Where to write the model.")],
+    clean: Annotated[
+        list[str] | None, typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; many are allowed.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
+) -> int:
+    """Train the toxicity model and say how well it does on the texts that it was not trained on."""
+    from launch.training import train_toxicity
+
+    return train_toxicity(data, out, tuple(clean or ()), seed)
+
+
+@app.command()
+def version() -> int:
+    """Print the version."""
+    from pipeline import __version__
+
+    typer.echo(f"gristmill {__version__}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0, or the code of what went wrong."""
+    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Runs one command line and returns its exit code. Errors are printed on stderr, the first line `error: …`."""
+    _tolerate_narrow_encodings()
+    # Wherever it stands: who needs it adds it to the end of a failed command.
+    debug = DEBUG in arguments
+    arguments = [argument for argument in arguments if argument != DEBUG]
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _ClickError as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(arguments)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`); Python must not complain while closing.
+        sys.stdout = io.StringIO()
+        return 1
+    except GristmillError as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(str(error), error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+            return 1
+        return _fail(
+            f"{type(error).__name__}: {error}\nThis is a defect of Gristmill or of a plugin. The same command with "
+            f"{DEBUG} shows where.",
+            1,
+        )
+
+
+def _usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "gristmill"
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(message + "\n")
+        return 0
+    return _fail(f"{message}\n`{path} --help` shows what is allowed.", ConfigError.exit_code)
+
+
+def _interrupted(arguments: list[str]) -> int:
+    if "run" in arguments[:1]:
+        return _fail("stopped by Ctrl-C. What was committed is kept: the same command goes on from there.", INTERRUPTED)
+    return _fail("stopped by Ctrl-C.", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def _tolerate_narrow_encodings() -> None:
+    """A terminal that is not UTF-8 gets `?` for what it cannot show; it is no reason to fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")

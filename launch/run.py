@@ -1,0 +1,190 @@
+"""`gristmill run`: a config on an executor, with progress while it is on and the funnel at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from launch.console import err, out, say, say_json
+from launch.formats import count, duration, size
+from launch.funnel import end_rows, funnel_json, print_funnel
+from launch.plugins import plugin_folders
+from launch.presets import read_config
+from launch.progress import progress_display
+
+if TYPE_CHECKING:
+    from pipeline.engine import RunResult
+    from pipeline.executor import Executor
+    from pipeline.plan import Plan
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The arguments of `gristmill run`."""
+
+    config: str
+    executor: str = "ray"
+    workers: int | None = None
+    address: str | None = None
+    overrides: Sequence[str] = ()
+    output: str | None = None
+    plugins: Sequence[str] = ()
+    rehash: bool = False
+    keep_work: bool = False
+    quiet: bool = False
+    json: bool = False
+
+
+def run(options: RunOptions) -> int:
+    """Runs a config and prints what became of the documents. Returns the exit code.
+
+    Raises GristmillError for what is wrong with the config, the data or the storage.
+    """
+    from pipeline.config import load
+    from pipeline.engine import Engine
+    from pipeline.plan import make_plan
+
+    text = read_config(options.config)
+    with progress_display(err(), quiet=options.quiet) as progress:
+        progress.note(f"reading {text.name}")
+        config = load(
+            text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins
+        )
+        plan = make_plan(config)
+        progress.note(f"{_headline(plan)}; starting {_place(options)}")
+        with _terminated_cleanly(), _executor(options) as executor:
+            engine = Engine(
+                plan,
+                executor,
+                listener=progress,
+                rehash=options.rehash,
+                keep_work=options.keep_work,
+                command=["gristmill", *sys.argv[1:]],
+            )
+            result = engine.run()
+    if options.json:
+        say_json(result_json(result))
+    elif not options.quiet:
+        report(result)
+    return _quickstart(result, options) if has_answers(plan) and not options.quiet and not options.json else 0
+
+
+def has_answers(plan: Plan) -> bool:
+    """Whether the run curates the small web, whose right answers are known."""
+    return any(spec.config.format == "small_web" for spec in plan.config.sources)
+
+
+def _quickstart(result: RunResult, options: RunOptions) -> int:
+    from launch.quickstart import report_quickstart
+
+    return report_quickstart(out(), result)
+
+
+def _headline(plan: Plan) -> str:
+    stored = sum(one.bytes for one in plan.slices)
+    return (
+        f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)}, {len(plan.graph.nodes)} stages in "
+        f"{len(plan.passes)} passes"
+    )
+
+
+def _place(options: RunOptions) -> str:
+    if options.executor == "inline":
+        return "in this process"
+    return f"on the Ray cluster {options.address}" if options.address else "Ray on this machine"
+
+
+@contextlib.contextmanager
+def _executor(options: RunOptions) -> Iterator[Executor]:
+    from pipeline.errors import ConfigError
+
+    if options.executor == "inline":
+        if options.workers not in (None, 1) or options.address is not None:
+            raise ConfigError("--executor inline is one process: leave --workers and --address out, or take `ray`.")
+        from pipeline.executor.inline import InlineExecutor
+
+        yield InlineExecutor()
+        return
+    from pipeline.executor.ray import RayExecutor
+
+    with RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does, so that the lease and a local cluster are given back; exit code 143."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, as in a test: then there is nothing to set back
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def report(result: RunResult) -> None:
+    """The end of a run for a person: what was done, the funnel, where the outputs are, what to do next."""
+    plan, console = result.plan, out()
+    say(_verdict(result))
+    for notice in plan.graph.notices:
+        say(f"note: {notice}")
+    say()
+    print_funnel(console, result.accounts, graph_order(plan))
+    say()
+    paths = {output.name: output.config.path for output in plan.graph.outputs}
+    for row in end_rows(result.accounts):
+        where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
+        say(f"{row.name}: {count(row.amount.documents)} documents, {size(row.amount.bytes)} of text{where}")
+    if not has_answers(plan):
+        first = next(iter(paths.values()))
+        say()
+        say(f"Verify it:        gristmill audit {first}")
+        say(f"Follow one:       gristmill explain {first} ID")
+
+
+def graph_order(plan: Plan) -> list[str]:
+    """Sources, then nodes in graph order."""
+    return [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]
+
+
+def _verdict(result: RunResult) -> str:
+    plan = result.plan
+    text = sum(result.accounts.nodes[name].entered.bytes for name in plan.graph.sources if name in result.accounts.nodes)
+    if result.already_done:
+        return f"{plan.config.name}: done before, with this very config and input; nothing was computed"
+    line = f"{plan.config.name}: done in {duration(result.seconds)}"
+    if result.reused_tasks:
+        total = len(plan.slices) * len(plan.passes)
+        return f"{line}; {count(result.reused_tasks)} of {count(total)} tasks were there from an earlier attempt"
+    return f"{line}, {size(text / max(result.seconds, 1e-9))}/s of text"
+
+
+def result_json(result: RunResult) -> dict[str, Any]:
+    """A run for programs."""
+    plan = result.plan
+    return {
+        "name": plan.config.name,
+        "run": plan.key,
+        "already_done": result.already_done,
+        "seconds": round(result.seconds, 3),
+        "tasks": len(plan.slices) * len(plan.passes),
+        "reused_tasks": result.reused_tasks,
+        "outputs": {
+            output.name: {"path": output.config.path, "manifest": result.manifests[output.name]}
+            for output in plan.graph.outputs
+        },
+        "funnel": funnel_json(result.accounts, graph_order(plan)),
+        "reports": {name: dict(value) for name, value in result.reports.items()},
+        "notices": list(plan.graph.notices),
+    }

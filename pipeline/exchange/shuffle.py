@@ -219,7 +219,6 @@ def _spill(writer: PartitionWriter, waiting: list[pa.Table], task: MapTask) -> N
         sums = key_sums(key_words(table.column(DOC_KEY)), order, bounds)
     else:
         sums = np.zeros((task.partitioner.partitions, 2), np.uint64)
-    names = table.schema.names
     columns: list[Any] = list(table.columns)
     del table
     taken = pa.array(order)
@@ -227,7 +226,7 @@ def _spill(writer: PartitionWriter, waiting: list[pa.Table], task: MapTask) -> N
     for index in range(len(columns)):
         columns[index] = one_chunk(columns[index]).take(taken)
     with writing(Path(task.path)):
-        writer.spill(pa.table(columns, names=names), bounds, sums)
+        writer.spill(pa.table(columns, schema=task.prepared), bounds, sums)
 
 
 def partition_rows(task: ReduceTask) -> SortedRows:

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.exchange 1e5 1e6 1e7 [--budget-mib 512] [--folder DIR]
 
-Each size runs in a process of its own, so that its peak memory is its own. Notes have 14 rows a document, (band, bucket,
-doc_key, task); documents of a cluster share about three buckets in four. Steps: group by (band, bucket) into edges from
-a bucket's lowest document to its others; components of the edges; delivery of the labels to 64 tasks. One core.
+Each size runs in a process of its own, so that its peak memory is its own; another makes the notes. Notes have 14 rows
+a document, (band, bucket, doc_key, task); documents of a cluster share about three buckets in four. Steps: group by
+(band, bucket) into edges from a bucket's lowest document to its others; components of the edges; delivery of the labels
+to 64 tasks. One core.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,9 +33,8 @@ from pipeline.executor.inline import InlineExecutor
 
 BANDS = 14
 TASKS = 64
-NOTES = pa.schema(
-    [("band", pa.int16()), ("bucket", pa.uint64()), ("doc_key", KEY_TYPE), ("task", pa.int32())]
-)
+NOTES = pa.schema([("band", pa.int16()), ("bucket", pa.uint64()), ("doc_key", KEY_TYPE), ("task", pa.int32())])
+ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 1 << 17
 """Documents made at once."""
 
@@ -121,7 +120,10 @@ def bucket_edges(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         made = _bucket_edges(
             one_chunk(table.column("band")).to_numpy(),
             one_chunk(table.column("bucket")).to_numpy(),
-            state, words, tasks, out,
+            state,
+            words,
+            tasks,
+            out,
         )
         rows = out[:made, 0].astype(np.int64)
         yield pa.table(
@@ -160,11 +162,10 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def measure(documents: int, budget: int, folder: Path) -> dict[str, float]:
-    """One size, in this process."""
-    notes = make_notes(documents, folder / "notes")
-    watch = DiskWatch(folder / "exchange")
-    exchange = FileExchange(InlineExecutor(), folder / "exchange", budget_bytes=budget)
+def measure(notes: Rows, budget: int, folder: Path) -> dict[str, float]:
+    """Group, components and delivery of the notes, in this process."""
+    watch = DiskWatch(folder)
+    exchange = FileExchange(InlineExecutor(), folder, budget_bytes=budget)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     watch.start()
     start = time.perf_counter()
@@ -176,51 +177,63 @@ def measure(documents: int, budget: int, folder: Path) -> dict[str, float]:
     delivered = exchange.deliver(found, TASKS)
     end = time.perf_counter()
     watch.stopped.set()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    documents = notes.count // BANDS
     return {
         "documents": documents,
         "rows": notes.count,
         "edges": edges.count,
         "clustered": found.count,
         "files": len(delivered),
-        "notes_mb": folder_bytes(folder / "notes") / 1e6,
+        "notes_mb": sum(Path(path).stat().st_size for path in notes.files) / 1e6,
         "exchange_disk_mb": watch.peak / 1e6,
         "group_s": grouped - start,
         "components_s": labelled - grouped,
         "deliver_s": end - labelled,
         "us_per_document": (end - start) / documents * 1e6,
         "million_rows_per_s": notes.count / (grouped - start) / 1e6,
-        "peak_mb": peak / 1e3,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
         "peak_before_mb": before / 1e3,
     }
 
 
+def run_one(documents: int, budget_mib: int, folder: Path) -> dict[str, float]:
+    """One size, in processes of its own: one makes the notes, the other is measured."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for step in ("make", "measure"):
+            # Imported, not run as a script: folds travel by their module's name.
+            code = f"from tests.benchmarks.exchange import child; child({step!r}, {documents}, {budget_mib}, {work!r})"
+            done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def child(step: str, documents: int, budget_mib: int, work: str) -> None:
+    """What `run_one` runs: make the notes, or measure the exchange on them."""
+    folder = Path(work)
+    if step == "make":
+        make_notes(documents, folder / "notes")
+        return
+    # A small run first, so that compiling is not measured.
+    measure(make_notes(2000, folder / "warm-notes"), budget_mib << 20, folder / "warm")
+    files = tuple(str(path) for path in sorted((folder / "notes").iterdir()))
+    notes = Rows(files, NOTES, documents * BANDS)
+    print(json.dumps(measure(notes, budget_mib << 20, folder / "exchange")))
+
+
 def main() -> None:
+    """Measure each size given and print a line for it."""
     parser = argparse.ArgumentParser(description="time and memory of the exchange by number of documents")
     parser.add_argument("documents", nargs="+", type=float)
     parser.add_argument("--budget-mib", type=int, default=512)
-    parser.add_argument("--folder", type=Path, default=None, help="where notes and work files go (emptied)")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="where notes and work files go"
+    )
     given = parser.parse_args()
-    if given.one:
-        # A small run first, so that compiling is not measured.
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            measure(2000, given.budget_mib << 20, Path(folder))
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            print(json.dumps(measure(int(given.documents[0]), given.budget_mib << 20, Path(folder))))
-        return
-    if given.folder is not None:
-        shutil.rmtree(given.folder, ignore_errors=True)
-        given.folder.mkdir(parents=True)
     for documents in given.documents:
-        # Imported, not run as a script: folds travel by their module's name.
-        code = "from tests.benchmarks.exchange import main; main()"
-        command = [sys.executable, "-c", code, "--one", str(documents)]
-        command += ["--budget-mib", str(given.budget_mib)]
-        command += ["--folder", str(given.folder)] if given.folder is not None else []
-        found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        shown = (f"{name} {value:,.3g}" if isinstance(value, float) else f"{name} {value:,}" for name, value in found.items())
-        print("  ".join(shown), flush=True)
+        found = run_one(int(documents), given.budget_mib, given.folder)
+        values = (f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values())
+        print("  ".join(f"{name} {value}" for name, value in zip(found, values, strict=True)), flush=True)
 
 
 if __name__ == "__main__":

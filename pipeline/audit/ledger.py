@@ -114,10 +114,8 @@ def read_decisions(
     words = key_words(ledger[DOC_KEY])
     keys, document = np.unique(words, axis=0, return_inverse=True) if len(words) else (words, np.zeros(0, np.int64))
     names = (source, *(node.name for node in graph.nodes))
-    places = {
-        (name, port): (names.index(name), graph.ports_of(name).index(port))
-        for name in names
-        for port in graph.ports_of(name)
+    places: dict[tuple[Any, Any], tuple[str, int]] = {
+        (name, port): (name, index) for name in names for index, port in enumerate(graph.ports_of(name))
     }
     kinds = pa.table({"node": ledger["node"], "port": ledger["port"], "decision": ledger["decision"]}).combine_chunks()
     codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
@@ -130,11 +128,11 @@ def read_decisions(
         name, label, decision = (
             text.dictionary[i].as_py() if i >= 0 else None for text, i in zip(texts, (n, p, d), strict=True)
         )
-        if name not in names or (decision not in codes and (name, label) not in places):
+        place = (name, codes[decision]) if decision in codes else places.get((name, label))
+        if name not in names or place is None:
             return keys, None
         rows = which.reshape(-1) == index
-        node[rows] = names.index(name)
-        port[rows] = codes[decision] if decision in codes else places[(name, label)][1]
+        node[rows], port[rows] = names.index(name), place[1]
     copies = np.asarray(pc.fill_null(one_chunk(ledger["copies"]), 0)).astype(np.int64)
     document = document.reshape(-1).astype(np.int64)
     pairs = node * max(1, len(keys)) + document

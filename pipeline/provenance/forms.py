@@ -120,11 +120,12 @@ class ShardLog(LedgerLog):
 
 
 class ManifestNode(LinkForm):
-    """A node as the manifest states it: with ports (the default one first), rules, and the fields that fingerprints
-    follow from."""
+    """A node as the manifest states it: with ports (the default one first), rules, the columns that it adds (name →
+    logical type), and the fields that fingerprints follow from."""
 
     ports: Annotated[list[str], Field(min_length=1)]
     rules: list[str]
+    columns: dict[str, str]
     fields: FieldsForm
 
 

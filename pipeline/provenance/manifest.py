@@ -56,6 +56,7 @@ def make_manifest(
                 **chain_link(plan, node),
                 "ports": list(node.stage.ports),
                 "rules": list(node.stage.rules()),
+                "columns": {i.name: logical_type(i.type) for i in plan.graph.own_columns(node.name)},
                 "fields": {kind: dict(values) for kind, values in plan.fingerprints[node.name].fields.items()},
             }
             for node in plan.graph.nodes

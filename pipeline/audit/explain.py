@@ -1,0 +1,445 @@
+"""What happened to a document: its way from its source through every node to the shards, with every reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.audit.lookup import Found, Searched, row_of, rows_with
+from pipeline.audit.ways import DROPPED, QUARANTINED, AuditGraph, Decided, follow
+from pipeline.document import COPY, DOC_KEY, ID, TEXT, doc_keys
+from pipeline.errors import ConfigError, DataError
+from pipeline.provenance.ledger import URL
+from pipeline.provenance.manifest import FILES_TABLE, read_manifest
+from pipeline.shard import read_log
+from pipeline.storage import join, open_read
+
+MOST_DOCUMENTS = 20
+"""Documents of one id or URL that are told of; an input may use an id many times."""
+_HEX_KEY = re.compile("[0-9a-fA-F]{32}")
+
+
+class DocumentNotFoundError(DataError):
+    """No file of the output knows the document."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a node did with a document.
+
+    Attributes:
+        node: its name, or a source's.
+        decision: dropped, quarantined, marked or emitted.
+        port: where it left, or None.
+        copies_in, copies_out: with how many copies it came and left.
+        rule, value, threshold: the deciding rule, what it saw and what it compared that with.
+        failed: all failing rules.
+        witness: what else decided it: a document's key, or an offset and a digest.
+        witness_document: id and URL of the witness, where it is a document that this output knows.
+        columns: what the node measured and found, as far as the output holds it.
+    """
+
+    node: str
+    use: str
+    decision: str
+    port: str | None
+    copies_in: int
+    copies_out: int
+    rule: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    failed: tuple[str, ...] = ()
+    witness: str | None = None
+    witness_document: Mapping[str, Any] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a copy of a document stands."""
+
+    file: str
+    row: int
+    copy: int | None = None
+
+
+@dataclass(frozen=True)
+class DocumentWay:
+    """The way of one document.
+
+    Attributes:
+        source: name, file path relative to the source's root, part of the file, record number in the file where it is
+            known, licence and snapshot.
+        outputs: output → copies that went there.
+        shards: where they stand in this output.
+        text: where its text is kept although it was dropped.
+    """
+
+    doc_key: str
+    id: str | None
+    url: str | None
+    source: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, int]
+    shards: tuple[Place, ...]
+    text: tuple[Place, ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The documents that an identifier names, with their ways."""
+
+    ident: str
+    folder: str
+    output: str
+    run: str
+    documents: tuple[DocumentWay, ...]
+    more: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ident": self.ident,
+            "folder": self.folder,
+            "output": self.output,
+            "run": self.run,
+            "documents": [_json(document) for document in self.documents],
+            "more_documents": self.more,
+        }
+
+    def lines(self) -> list[str]:
+        """The ways for people."""
+        made: list[str] = []
+        for document in self.documents:
+            made += [*_document_lines(document, self.output), ""]
+        if self.more:
+            made.append(f"… and {self.more} more documents with that identifier; name one by its doc_key.")
+        return made[:-1] if made and not made[-1] else made
+
+
+def explain(folder: str, ident: str) -> Explanation:
+    """The way of a document through the run that wrote an output.
+
+    Args:
+        folder: the output, local or a URL.
+        ident: a document's `id`, its `doc_key` in hexadecimal, or its URL.
+
+    Raises ConfigError for a folder without a manifest, DocumentNotFoundError, and DataError for files that cannot be
+    read.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ConfigError(
+            f"{folder}: there is no manifest.json, so this is no finished output. Give an output's folder."
+        )
+    return _Explainer(folder, manifest).explain(ident)
+
+
+class _Explainer:
+    def __init__(self, folder: str, manifest: Mapping[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+        self.graph = AuditGraph.of(manifest)
+        self.files: dict[str, list[tuple[str, int]]] = {}
+        with open_read(join(folder, FILES_TABLE)) as stream:
+            table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
+        for path, role, task in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            self.files.setdefault(role, []).append((path, task))
+        self.signals = [role for role in self.files if role.startswith("signals:")]
+
+    def explain(self, ident: str) -> Explanation:
+        searched: dict[str, Searched] = {}
+        keys: dict[bytes, int] = {}
+        if _HEX_KEY.fullmatch(ident):
+            task = self._task_of(bytes.fromhex(ident), searched)
+            if task is not None:
+                keys[bytes.fromhex(ident)] = task
+        if not keys:
+            names = (URL, ID) if "://" in ident else (ID, URL)
+            for column in names:
+                keys = self._keys_with(column, ident, searched)
+                if keys:
+                    break
+        if not keys:
+            raise self._not_found(ident, searched)
+        chosen = sorted(keys.items(), key=lambda item: (item[1], item[0]))[:MOST_DOCUMENTS]
+        ways = tuple(self._way(key, task) for key, task in chosen)
+        output, run = str(self.manifest["output"]), str(self.manifest["run"])
+        return Explanation(ident, self.folder, output, run, ways, len(keys) - len(chosen))
+
+    # Finding
+
+    def _task_of(self, key: bytes, searched: dict[str, Searched]) -> int | None:
+        for role in ("ledger", "data", *self.signals):
+            count = searched.setdefault(role.partition(":")[0], Searched())
+            found = rows_with(self.folder, self.files.get(role, []), DOC_KEY, key, count)
+            if found:
+                return found[0].task
+        return None
+
+    def _keys_with(self, column: str, value: str, searched: dict[str, Searched]) -> dict[bytes, int]:
+        keys: dict[bytes, int] = {}
+        for role in ("ledger", "data"):
+            count = searched.setdefault(role, Searched())
+            for found in rows_with(self.folder, self.files.get(role, []), column, value, count):
+                for row in found.rows[: MOST_DOCUMENTS + 1]:
+                    keys[self._row(found.path, row)[DOC_KEY]] = found.task
+        return keys
+
+    def _row(self, path: str, row: int) -> dict[str, Any]:
+        return row_of(self.folder, path, row, frozenset({TEXT}))
+
+    def _not_found(self, ident: str, searched: Mapping[str, Searched]) -> DocumentNotFoundError:
+        what = {"ledger": "ledger", "data": "shard", "signals": "signals"}
+        seen = ", ".join(
+            f"{one.rows:,} rows in {one.files:,} {what[role]} files" for role, one in searched.items() if one.files
+        )
+        kinds = "doc_key, id or URL" if _HEX_KEY.fullmatch(ident) else "id or URL"
+        advice = (
+            "A document that passed every node by its default port and went to another output is in that output's shards: ask "
+            "there. One that no output knows was not in the input."
+        )
+        if not _HEX_KEY.fullmatch(ident):
+            advice += " Signals name documents by doc_key only: if you know it, ask by that."
+        return DocumentNotFoundError(f"{self.folder}: no document has the {kinds} {ident!r}. Searched {seen}. {advice}")
+
+    def _rows_of_task(self, role: str, task: int, key: bytes) -> list[Found]:
+        files = [item for item in self.files.get(role, []) if item[1] == task]
+        return rows_with(self.folder, files, DOC_KEY, key, Searched())
+
+    # Telling
+
+    def _way(self, key: bytes, task: int) -> DocumentWay:
+        ledger = [self._row(f.path, row) for f in self._rows_of_task("ledger", task, key) for row in f.rows]
+        log = self._log(task)
+        source = log["slices"][0]["source"]
+        shards, row_columns = self._shards(task, key)
+        signals: dict[str, dict[str, Any]] = {}
+        for role in self.signals:
+            for found in self._rows_of_task(role, task, key):
+                values = self._row(found.path, found.rows[0])
+                signals[role.removeprefix("signals:")] = {n: v for n, v in values.items() if n != DOC_KEY}
+        steps, outputs = self._steps(source, ledger, signals, row_columns)
+        known = [*ledger, row_columns]
+        text = tuple(Place(f.path, row) for f in self._rows_of_task("dropped", task, key) for row in f.rows)
+        return DocumentWay(
+            doc_key=key.hex(),
+            id=_first(known, ID),
+            url=_first(known, URL),
+            source=self._source(log, key),
+            steps=steps,
+            outputs=outputs,
+            shards=shards,
+            text=text,
+            columns={n: v for n, v in row_columns.items() if n not in (DOC_KEY, COPY, ID, URL)},
+        )
+
+    def _log(self, task: int) -> Mapping[str, Any]:
+        path = next((path for path, number in self.files.get("ledger", []) if number == task), None)
+        log = None
+        if path is not None:
+            with open_read(join(self.folder, path)) as stream:
+                log = read_log(pq.ParquetFile(stream).metadata.metadata)
+        if log is None:
+            raise DataError(
+                f"{self.folder}: task {task} has no ledger with a log. `gristmill audit {self.folder}` tells what is wrong."
+            )
+        return log
+
+    def _shards(self, task: int, key: bytes) -> tuple[tuple[Place, ...], dict[str, Any]]:
+        places: list[Place] = []
+        columns: dict[str, Any] = {}
+        for found in self._rows_of_task("data", task, key):
+            for row in found.rows:
+                values = self._row(found.path, row)
+                columns = columns or values
+                places.append(Place(found.path, row, values.get(COPY)))
+        return tuple(places), columns
+
+    def _steps(
+        self,
+        source: str,
+        ledger: Sequence[Mapping[str, Any]],
+        signals: Mapping[str, Mapping[str, Any]],
+        row: Mapping[str, Any],
+    ) -> tuple[tuple[Step, ...], dict[str, int]]:
+        nodes = {node["name"]: node for node in self.manifest["nodes"]}
+        names = (source, *nodes)
+        told = {item["node"]: item for item in ledger}
+        ways = follow(self.graph, source, _decided(self.graph, names, told), 1)
+        steps = []
+        for name in names:
+            copies = int(ways.entered[name][0])
+            if not copies:
+                continue
+            ports = self.graph.ports_of(name)
+            item = told.get(name)
+            columns = dict(signals.get(name, {}))
+            columns |= {c: row[c] for c in nodes.get(name, {}).get("columns", {}) if c in row and c not in columns}
+            if item is None:
+                made = Step(name, _use(nodes, name), "emitted", ports[0], copies, copies, columns=columns)
+            else:
+                made = Step(
+                    node=name,
+                    use=_use(nodes, name),
+                    decision=item["decision"],
+                    port=item["port"],
+                    copies_in=copies,
+                    copies_out=copies * item["copies"],
+                    rule=item["rule"],
+                    value=item["value"],
+                    threshold=item["threshold"],
+                    failed=tuple(item["failed"] or ()),
+                    witness=item["witness"],
+                    witness_document=self._witness(item["witness"]),
+                    columns=columns,
+                )
+            steps.append(made)
+        outputs = {name: int(ways.into(edges)[0]) for name, edges in self.graph.outputs.items()}
+        return tuple(steps), {name: copies for name, copies in outputs.items() if copies}
+
+    def _witness(self, witness: str | None) -> Mapping[str, Any] | None:
+        """The document that a witness names, where this output knows it."""
+        if witness is None or not _HEX_KEY.fullmatch(witness):
+            return None
+        for role in ("data", "ledger"):
+            for found in rows_with(self.folder, self.files.get(role, []), DOC_KEY, bytes.fromhex(witness), Searched()):
+                values = self._row(found.path, found.rows[0])
+                known: dict[str, Any] = {"id": values.get(ID), "url": values.get(URL), "file": found.path}
+                return {**known, "row": found.rows[0]}
+        return None
+
+    def _source(self, log: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+        one = log["slices"][0]
+        return {
+            "name": one["source"],
+            "path": one["path"],
+            "part": one["part"],
+            "record": _record(one, log["snapshot"], key),
+            "license": log["licenses"].get(one["source"]),
+            "snapshot": log["snapshot"],
+        }
+
+
+def _record(one: Mapping[str, Any], snapshot: str | None, key: bytes) -> int | None:
+    """The record's number in its file, by making the keys of all records in the slice; None where positions are no
+    numbers of records (byte offsets)."""
+    first = int(one["part"].get("first_row", 0))
+    count = one["rows"] + one["rejects"]
+    keys = doc_keys(one["source"], snapshot, one["path"], np.arange(first, first + count))
+    found = rows_of_key(keys, key)
+    return first + found if found is not None else None
+
+
+def rows_of_key(keys: pa.Array, key: bytes) -> int | None:
+    """Index of a key in an array of keys."""
+    index = pc.index(keys, pa.scalar(key, keys.type)).as_py()
+    return index if index is not None and index >= 0 else None
+
+
+def _decided(graph: AuditGraph, names: tuple[str, ...], told: Mapping[str, Mapping[str, Any]]) -> Decided:
+    codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
+    items = [item for name, item in told.items() if name in names]
+    port = [
+        codes[i["decision"]] if i["decision"] in codes else graph.ports_of(i["node"]).index(i["port"]) for i in items
+    ]
+    return Decided(
+        names,
+        np.array([names.index(item["node"]) for item in items], np.int64),
+        np.zeros(len(items), np.int64),
+        np.array(port, np.int64),
+        np.array([item["copies"] for item in items], np.int64),
+    )
+
+
+def _use(nodes: Mapping[str, Any], name: str) -> str:
+    return str(nodes[name]["use"]) if name in nodes else "source"
+
+
+def _first(rows: Iterable[Mapping[str, Any]], column: str) -> str | None:
+    return next((str(row[column]) for row in rows if row.get(column) is not None), None)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, (Step, Place, DocumentWay)):
+        return {name: _json(item) for name, item in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _document_lines(document: DocumentWay, output: str) -> list[str]:
+    names = [f"id {document.id}" if document.id is not None else "", document.url or ""]
+    title = f"document {document.doc_key}"
+    made = [title + (f" ({', '.join(n for n in names if n)})" if any(names) else "")]
+    source = document.source
+    where = f"{source['path']}" + (f", record {source['record']}" if source["record"] is not None else "")
+    if source["record"] is None and source["part"]:
+        where += f", somewhere in {', '.join(f'{n} {v}' for n, v in source['part'].items())}"
+    licence = source["license"]
+    stated = f", licence {licence['spdx']} (stated by {licence['stated_by']})" if licence else ""
+    snapshot = f", snapshot {source['snapshot']}" if source["snapshot"] else ""
+    made.append(f"  read from {source['name']}: {where}{snapshot}{stated}")
+    width = max(len(step.node) for step in document.steps)
+    for step in document.steps:
+        made.append(f"  {step.node:<{width}}  {_step(step)}")
+        made += [f"  {'':<{width}}    {line}" for line in _step_details(step)]
+    for place in document.shards:
+        made.append(f"  copy {place.copy} stands in {place.file}, row {place.row}")
+    for name, copies in document.outputs.items():
+        if name != output:
+            made.append(f"  {copies} {'copy' if copies == 1 else 'copies'} went to the output {name}, another folder")
+    if not document.outputs:
+        made.append("  it is in no output")
+    made += [f"  its text is kept in {place.file}, row {place.row}" for place in document.text]
+    return made
+
+
+def _step(step: Step) -> str:
+    said = step.decision
+    if step.port is not None:
+        said += f" on {step.port}"
+        said += f" in {step.copies_out} copies" if step.copies_out != 1 else ""
+    if step.rule is None:
+        return said
+    numbers = "" if step.value is None else f" (value {step.value:g}"
+    if numbers and step.threshold is not None:
+        numbers += f", threshold {step.threshold:g}"
+    return f"{said}: {step.rule}{numbers}{')' if numbers else ''}"
+
+
+def _step_details(step: Step) -> list[str]:
+    lines = []
+    if len(step.failed) > 1:
+        lines.append(f"failed: {', '.join(step.failed)}")
+    if step.witness is not None:
+        known = step.witness_document
+        said = step.witness
+        if known is not None:
+            identity = ", ".join(str(v) for v in (known["id"], known["url"]) if v is not None)
+            said = f"{step.witness} ({identity}; {known['file']}, row {known['row']})"
+        lines.append(f"witness: {said}")
+    if step.columns:
+        lines.append(", ".join(f"{name} {_value(value)}" for name, value in step.columns.items()))
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bytes):
+        return value.hex()
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

@@ -80,7 +80,7 @@ def flags() -> np.ndarray:
     put("TERMINAL", np.array([c in TERMINAL_PUNCTUATION for c in chars]))
     # Whatever may begin, end or divide a token, so that a chunk without any such character is one token at once.
     active = table & np.uint16(FLAGS["PREFIX"] | FLAGS["SUFFIX"] | FLAGS["ALWAYS_INFIX"] | FLAGS["CURRENCY"])
-    put("ACTIVE", (active != 0) | np.array([c in "+-*^.,:<>=/~–—°%\\" for c in chars]))
+    put("ACTIVE", (active != 0) | np.array([c in "+-*^.,:<>=/~–—°%\\" or 0x1360 <= ord(c) <= 0x1368 for c in chars]))
     return table
 
 
@@ -99,6 +99,60 @@ def exceptions() -> tuple[list[str], list[int], list[list[int]]]:
             owners.append(number)
             parts.append([len(token[ORTH]) for token in tokens])
     return strings, owners, parts
+
+
+def lacking(strings: list[str]) -> tuple[list[int], list[int]]:
+    """(tokenizer, index of a shared exception) of the shared exceptions that a tokenizer does not have."""
+    from spacy.util import get_lang_class
+
+    shared = get_lang_class("xx").Defaults.tokenizer_exceptions
+    found = []
+    for number, name in enumerate(FLAGS["TOKENIZERS"]):
+        own = get_lang_class(name).Defaults.tokenizer_exceptions
+        found += [(number, index) for index, string in enumerate(strings) if string in shared and string not in own]
+    return [number for number, _ in found], [index for _, index in found]
+
+
+def expanded(pattern: str) -> set[str]:
+    """All strings that a finite regular expression matches."""
+    from re import _parser as parser  # type: ignore[attr-defined]
+
+    def strings(items: object) -> set[str]:
+        found = {""}
+        for kind, value in items:  # type: ignore[attr-defined]
+            name = str(kind)
+            if name == "LITERAL":
+                options = {chr(value)}
+            elif name == "IN":
+                options = {chr(code) for _, code in value}
+            elif name == "SUBPATTERN":
+                options = strings(value[-1])
+            elif name == "BRANCH":
+                options = set().union(*(strings(branch) for branch in value[1]))
+            elif name == "MAX_REPEAT" and value[:2] == (0, 1):
+                options = {""} | strings(value[2])
+            else:
+                raise SystemExit(f"{pattern!r} has the part {name}, which expands to no finite list here")
+            found = {head + tail for head in found for tail in options}
+        return found
+
+    return strings(parser.parse(pattern))
+
+
+def french() -> tuple[list[str], list[str]]:
+    """(beginnings of French compounds in lower case, pronouns behind a hyphen)."""
+    from spacy.lang.fr import punctuation, tokenizer_exceptions
+
+    compounds: set[str] = set()
+    for pattern in tokenizer_exceptions._hyphen_prefix:
+        compounds |= {word.lower() + "-" for word in expanded(pattern)}
+    for pattern in tokenizer_exceptions._elision_prefix:
+        compounds |= {word.lower() + "'" for word in expanded(pattern)}
+    for pattern in tokenizer_exceptions._hyphen_combination:
+        compounds |= {"-" + word.lower() + "-" for word in expanded(pattern)}
+    # From its list of single compounds, those that are common.
+    compounds |= {"états-", "etats-", "premier-", "hip-", "fac-", "new-"}
+    return sorted(compounds), sorted(punctuation._hyphen_suffixes.split())
 
 
 def assignments() -> tuple[list[str], list[int]]:
@@ -126,6 +180,8 @@ def main() -> None:
         raise SystemExit(f"the tables are pinned to {VERSIONS}, found {found}: install those versions")
     strings, owners, parts = exceptions()
     labels, tokenizers = assignments()
+    lacking_tokenizer, lacking_exception = lacking(strings)
+    compounds, enclitics = french()
     encoded = [string.encode() for string in strings]
     path = HERE / "word_rules.npz"
     np.savez_compressed(
@@ -136,6 +192,10 @@ def main() -> None:
         exception_tokenizer=np.array(owners, np.uint8),
         exception_lengths=np.array([length for lengths in parts for length in lengths], np.uint8),
         exception_parts=np.array([len(lengths) for lengths in parts], np.uint8),
+        lacking_tokenizer=np.array(lacking_tokenizer, np.uint8),
+        lacking_exception=np.array(lacking_exception, np.uint32),
+        compounds=np.array(compounds),
+        enclitics=np.array(enclitics),
         labels=np.array(labels),
         label_tokenizer=np.array(tokenizers, np.uint8),
     )

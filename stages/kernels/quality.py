@@ -58,7 +58,7 @@ class StopWords:
     keys: np.ndarray
 
 
-STOP_WORD_SEED = 3
+STOP_WORD_SEED = 0x510E527FADE682D1
 
 
 @njit(cache=True)
@@ -98,21 +98,6 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
     return StopWords(
         np.array(start, np.int64), np.array(mask, np.int64), np.array(longest, np.int64), keys
     )
-
-
-@njit(nogil=True)
-def _word_counts(codes, flags, size, row):  # type: ignore[no-untyped-def]
-    """Add one word, of `size` code points with these flags, to the counts."""
-    symbolic = np.uint16(0xFFFF)
-    letters = np.uint16(0)
-    for j in range(size):
-        symbolic &= flags[j]
-        letters |= flags[j]
-    if not symbolic & flag.SYMBOLIC:
-        row[_TEXT_WORDS] += 1
-        row[_TEXT_WORD_CHARS] += size
-    if letters & flag.LETTER:
-        row[_ALPHA_WORDS] += 1
 
 
 @njit(nogil=True)
@@ -186,6 +171,7 @@ def _count(  # type: ignore[no-untyped-def]
     flags_array = np.empty(CHUNK_LIMIT + 1, np.uint16)
     at_array = np.empty(CHUNK_LIMIT + 2, np.int32)
     stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
+    scratch_array = np.empty(64, np.uint8)
     stamps_array = np.full(len(stop_keys), -1, np.int64)
     suspects_array = np.empty(0, np.int32)
     slots_array = np.empty(0, np.int32)
@@ -211,6 +197,7 @@ def _count(  # type: ignore[no-untyped-def]
         at = pointer(at_array)
         stack = pointer(stack_array)
         stamps = pointer(stamps_array)
+        scratch = pointer(scratch_array)
         begin = offsets[r]
         end = offsets[r + 1]
         tokenizer = np.int64(tokenizers[r])
@@ -283,7 +270,7 @@ def _count(  # type: ignore[no-untyped-def]
                 first = words
                 words = split_chunk(
                     codes, flags, at, n, compact, rules, e_keys, e_values, e_parts, e_start, e_mask, starts, words,
-                    stack,
+                    stack, scratch,
                 )  # fmt: skip
                 starts[words] = size
                 # Code points of each word: `at` and `starts` rise together.

@@ -66,6 +66,23 @@ PERCENT_SUFFIX = 2097152
 """`%` is split off after a digit."""
 ICON_SUFFIX_OFF = 4194304
 """Icons are not split off the end."""
+COMPOUNDS = 8388608
+"""French: words such as `demi-heure`, whose part before the first hyphen or apostrophe is listed, stay whole, and so do
+those with a listed word between hyphens; listed pronouns are split off the end with their hyphen."""
+HYPHEN_ALWAYS = 16777216
+"""Every hyphen and dash divides."""
+STOP_AMONG_DIGITS = 33554432
+"""A full stop divides between digits and letters, before a digit or an upper-case letter."""
+ELISION_FIRST = 67108864
+"""A token ends after `d'` at the beginning of a chunk, before a letter."""
+ETHIOPIC = 134217728
+"""Ethiopic punctuation is split off the end."""
+STOP_AFTER_UPPER = 268435456
+"""A full stop is split off the end only after two upper-case or caseless letters."""
+COLON_BEFORE_UPPER = 536870912
+"""`:` divides before an upper-case letter only."""
+COLON_NEVER = 1073741824
+"""`:` does not divide."""
 
 _COMMON = STOP_BESIDE_QUOTE | COLON_AFTER_DIGIT | SLASH | ARITHMETIC | APOSTROPHE_S | DASH_SUFFIX
 _COMMON |= STOP_AFTER_DIGIT | PERCENT_SUFFIX
@@ -80,16 +97,17 @@ FEATURES: dict[str, int] = {
     "ms": DEFAULT | MALAY,
     "id": DEFAULT | MALAY,
     "de": MARKS_INSIDE | DOUBLE_HYPHEN | SLASH_AROUND_DIGITS | MINUS | SLASH_SUFFIX | PERCENT_SUFFIX,
-    "fr": (DEFAULT | ELISION | ICON_SUFFIX_OFF) & ~(APOSTROPHE_S | DASH_SUFFIX),
+    "fr": (DEFAULT | ELISION | ICON_SUFFIX_OFF | COMPOUNDS) & ~(APOSTROPHE_S | DASH_SUFFIX),
     "es": (_COMMON | DASH_SUFFIX) & ~(APOSTROPHE_S | PERCENT_SUFFIX),
     "it": DEFAULT | ELISION | LOWER_AFTER_HYPHEN,
     "ca": (_COMMON | MINUS | ELISION) & ~(APOSTROPHE_S | PERCENT_SUFFIX),
     "nl": (_NORDIC) & ~PERCENT_SUFFIX,
-    "pl": (_NORDIC | SLASH | STOP_ALWAYS | HYPHEN) & ~(DOUBLE_HYPHEN | DASH_SUFFIX),
+    "pl": (_NORDIC | SLASH | STOP_ALWAYS | HYPHEN_ALWAYS | STOP_AMONG_DIGITS) & ~(DOUBLE_HYPHEN | DASH_SUFFIX),
+    "pt": (DEFAULT | DASH_ONLY) & ~MINUS,
     "nb": (_NORDIC | SLASH | APOSTROPHE_INSIDE) & ~STOP_AFTER_DIGIT,
-    "sv": _NORDIC | SLASH | COLON_AFTER_DIGIT | APOSTROPHE_INSIDE,
+    "sv": _NORDIC | SLASH | COLON_AFTER_DIGIT | APOSTROPHE_INSIDE | COLON_BEFORE_UPPER,
     "da": _NORDIC | SLASH | COLON_AFTER_DIGIT | APOSTROPHE_INSIDE,
-    "fi": (_NORDIC | SLASH | COLON_AFTER_DIGIT | HYPHEN | DASH_ONLY) & ~DOUBLE_HYPHEN,
+    "fi": (_NORDIC | SLASH | COLON_AFTER_DIGIT | HYPHEN | DASH_ONLY | COLON_NEVER) & ~DOUBLE_HYPHEN,
     "hu": MARKS_INSIDE | DOUBLE_HYPHEN,
     "sr": (_COMMON | MINUS) & ~(APOSTROPHE_S | DASH_SUFFIX | STOP_AFTER_DIGIT),
     "ro": (_COMMON & ~(APOSTROPHE_S | SLASH | PERCENT_SUFFIX)),
@@ -99,15 +117,25 @@ FEATURES: dict[str, int] = {
     "ru": DEFAULT | COMBINING,
     "uk": DEFAULT | COMBINING,
     "bg": DEFAULT | COMBINING,
-    "tt": DEFAULT,
-    "ky": DEFAULT,
+    "tt": MARKS_INSIDE | HYPHEN | DASH_ONLY | MINUS | STOP_AFTER_DIGIT | DASH_SUFFIX | APOSTROPHE_S | PERCENT_SUFFIX,
+    "ky": MARKS_INSIDE | HYPHEN | DASH_ONLY | MINUS | STOP_AFTER_DIGIT | DASH_SUFFIX | APOSTROPHE_S | PERCENT_SUFFIX,
+    "lij": DEFAULT | ELISION,
+    "lb": (MARKS_INSIDE | DOUBLE_HYPHEN | MINUS | ELISION_FIRST | APOSTROPHE_S | DASH_SUFFIX | STOP_AFTER_DIGIT)
+    | PERCENT_SUFFIX,
+    "ar": (DEFAULT | STOP_AFTER_UPPER | ICON_SUFFIX_OFF) & ~(APOSTROPHE_S | DASH_SUFFIX),
+    "fa": (DEFAULT | STOP_AFTER_UPPER | ICON_SUFFIX_OFF) & ~(APOSTROPHE_S | DASH_SUFFIX),
+    "am": (DEFAULT | STOP_AFTER_UPPER | ICON_SUFFIX_OFF | ETHIOPIC) & ~(APOSTROPHE_S | DASH_SUFFIX),
+    "ti": (DEFAULT | STOP_AFTER_UPPER | ICON_SUFFIX_OFF | ETHIOPIC) & ~(APOSTROPHE_S | DASH_SUFFIX),
 }
 """Features of each tokenizer that has others than DEFAULT."""
 
 _PATH = Path(__file__).with_name("word_rules.npz")
 
-EXCEPTION_SEED = 1
-UNIT_SEED = 2
+# Seeds far apart in every byte: a seed is mixed into the first bytes that are hashed.
+EXCEPTION_SEED = 0x6A09E667F3BCC908
+UNIT_SEED = 0xBB67AE8584CAA73B
+COMPOUND_SEED = 0x3C6EF372FE94F82B
+ENCLITIC_SEED = 0xA54FF53A5F1D36F1
 LONGEST_EXCEPTION = 63
 """Bytes; no exception and no unit is longer, so that longer strings need not be looked up."""
 
@@ -187,23 +215,30 @@ def word_rules() -> WordRules:
         return counts[i] > 1 and not any(flags[ord(char)] & word_flags.ACTIVE for char in text)
 
     units = [unit.encode() for unit in _UNITS]
+    compounds = [word.encode() for word in archive["compounds"].tolist()]
+    enclitics = [word.encode() for word in archive["enclitics"].tolist()]
+    extra = len(compounds) + len(enclitics)
+    # An exception that all tokenizers share but some lack.
+    lacking = set(zip(archive["lacking_tokenizer"].tolist(), archive["lacking_exception"].tolist(), strict=True))
     sizes, chosen, inert = [], [], []
     for number in range(len(TOKENIZERS)):
         own = np.flatnonzero((owner == number) | (owner == 0))
+        own = np.array([i for i in own if (number, i) not in lacking], np.int64)
         strings = [raw[begins[i] : ends[i]] for i in own]
         chosen.append((own, strings))
         inert.append(any(divides_a_plain_word(i) for i in own if owner[i] == number))
-        sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units)) + 1))))
+        sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units) + extra) + 1))))
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
     keys = np.zeros(int(np.sum(sizes)), np.uint64)
     values = np.full(len(keys), -1, np.int32)
     for (own, strings), start, size in zip(chosen, starts.tolist(), sizes, strict=True):
         # The language's own exceptions go before the shared ones.
         order = np.argsort(owner[own] == 0, kind="stable")
-        listed = [strings[i] for i in order] + units
+        listed = [strings[i] for i in order] + units + compounds + enclitics
         data = np.frombuffer(b"".join(listed) + bytes(16), np.uint8)
-        seeds = np.array([EXCEPTION_SEED] * len(own) + [UNIT_SEED] * len(units), np.uint64)
-        first = np.concatenate((firsts[own[order]], np.full(len(units), -1))).astype(np.int32)
+        kinds = ((EXCEPTION_SEED, own), (UNIT_SEED, units), (COMPOUND_SEED, compounds), (ENCLITIC_SEED, enclitics))
+        seeds = np.concatenate([np.full(len(members), seed, np.uint64) for seed, members in kinds])
+        first = np.concatenate((firsts[own[order]], np.full(len(units) + extra, -1))).astype(np.int32)
         lengths = np.cumsum([len(item) for item in listed]).astype(np.int64)
         _fill(data, lengths, seeds, first, keys, values, start, size - 1)
     features = np.array([FEATURES.get(name, DEFAULT) for name in TOKENIZERS], np.uint32)

@@ -2,9 +2,9 @@
 
 White space (`str.isspace`) divides text into chunks. A chunk is taken apart by its tokenizer's rules in the order that
 spaCy documents (https://spacy.io/usage/linguistic-features#how-tokenizer-works): prefixes and suffixes are split off
-until an exception or nothing to split is left, then the middle is divided at infixes unless it looks like a URL. What
-is left out of spaCy's rules: exceptions that span several tokens after splitting (emoticons inside a longer chunk),
-and a few expressions of single languages that need more context than a neighbouring character.
+until an exception or nothing to split is left, then the middle is divided at infixes unless it looks like a URL. Last,
+neighbouring tokens that together are an exception are joined again. What is left out of spaCy's rules: a few
+expressions of single languages that need more context than a neighbouring character.
 
 Words partition the chunk, so a word is stored as one number: where it begins in the *compact text*, which is the
 document without its white space.
@@ -22,6 +22,9 @@ from stages.kernels.hashing64 import hash_bytes
 CHUNK_LIMIT = 1 << 15
 """Code points of a chunk without white space that are looked at together; a longer one is cut there. Real chunks are
 words with their punctuation; longer ones are encoded binary data or scripts without spaces."""
+
+LONGEST_REJOINED = 5
+"""Words that may form one exception after they were split: those of the longest emoticon but a few."""
 
 _STOP = 0x2E
 _HYPHEN = 0x2D
@@ -94,6 +97,8 @@ def _suffix(codes, flags, at, compact, lo, hi, features, keys, values, start, ma
         before = flags[hi - 2]
         if features & rule.STOP_ALWAYS:
             return 1
+        if features & rule.STOP_AFTER_UPPER:
+            return 1 if size > 2 and before & flag.UPPER and flags[hi - 3] & flag.UPPER else 0
         if _digit(codes[hi - 2]):
             return 1 if features & rule.STOP_AFTER_DIGIT else 0
         if before & flag.BEFORE_STOP:
@@ -123,6 +128,8 @@ def _suffix(codes, flags, at, compact, lo, hi, features, keys, values, start, ma
             return 1
     if last == 0x2F and features & rule.SLASH_SUFFIX:
         return 1
+    if 0x1360 <= last <= 0x1368 and features & rule.ETHIOPIC:
+        return 1
     if features & rule.MALAY:
         if last == _HYPHEN:
             return 1
@@ -131,6 +138,16 @@ def _suffix(codes, flags, at, compact, lo, hi, features, keys, values, start, ma
                 return 4
         if last == 0x75 and size >= 3 and codes[hi - 3] == _HYPHEN and codes[hi - 2] in (0x4B, 0x6B, 0x4D, 0x6D):
             return 3
+    if features & rule.COMPOUNDS:
+        for length in range(2, 6):
+            if length >= size:
+                break
+            if _is_hyphen(codes[hi - length]):
+                if flags[hi - length - 1] & flag.ALPHA:
+                    found = _exception(compact, at, hi - length + 1, hi, keys, values, start, mask, rule.ENCLITIC_SEED)
+                    if found >= 0:
+                        return length
+                break
     if size < 2:
         return 0
     # What is split off a number: a sign, a currency, a unit.
@@ -153,6 +170,76 @@ def _suffix(codes, flags, at, compact, lo, hi, features, keys, values, start, ma
             found = _exception(compact, at, hi - length, hi, keys, values, start, mask, rule.UNIT_SEED)
             return length if found >= 0 else 0
     return 0
+
+
+@njit(nogil=True)
+def _is_hyphen(code):  # type: ignore[no-untyped-def]
+    return code == _HYPHEN or code == _EN_DASH or code == _EM_DASH or code == 0x2010 or code == 0x2011
+
+
+@njit(nogil=True)
+def _listed(codes, lo, hi, opening, closing, scratch, keys, start, mask):  # type: ignore[no-untyped-def]
+    """Whether [lo, hi), in lower case and between ASCII marks (0 for none), is a listed part of a compound."""
+    n = 0
+    if opening:
+        scratch[n] = opening
+        n += 1
+    for i in range(lo, hi):
+        code = codes[i]
+        if 0x41 <= code <= 0x5A or 0xC0 <= code <= 0xDE:
+            code += 0x20
+        if n > 28:
+            return False
+        if code < 0x80:
+            scratch[n] = code
+            n += 1
+        elif code < 0x800:
+            scratch[n] = 0xC0 | (code >> 6)
+            scratch[n + 1] = 0x80 | (code & 0x3F)
+            n += 2
+        else:
+            return False
+    scratch[n] = closing
+    key = hash_bytes(scratch, 0, n + 1, np.uint64(rule.COMPOUND_SEED))
+    slot = np.int64(key) & mask
+    while keys[start + slot] != np.uint64(0):
+        if keys[start + slot] == key:
+            return True
+        slot = (slot + 1) & mask
+    return False
+
+
+@njit(nogil=True)
+def _compound(codes, flags, lo, hi, scratch, keys, start, mask):  # type: ignore[no-untyped-def]
+    """Whether [lo, hi) is a French compound that stays whole."""
+    first = hi
+    for i in range(lo, hi):
+        if _is_hyphen(codes[i]) or codes[i] == _APOSTROPHE or codes[i] == _RIGHT_QUOTE:
+            if first == hi:
+                first = i
+        elif not flags[i] & flag.ALPHA:
+            return False
+    if first == lo or first + 1 >= hi or not flags[first + 1] & flag.ALPHA:
+        return False
+    joint = _HYPHEN if _is_hyphen(codes[first]) else _APOSTROPHE
+    if _listed(codes, lo, first, 0, joint, scratch, keys, start, mask):
+        return True
+    if joint == _APOSTROPHE:
+        return False
+    second = first + 1
+    while second < hi and flags[second] & flag.ALPHA:
+        second += 1
+    if second + 1 >= hi or not _is_hyphen(codes[second]):
+        return False
+    rest = second + 1
+    if codes[rest] in (0x6C, 0x4C) and rest + 1 < hi and codes[rest + 1] in (_APOSTROPHE, _RIGHT_QUOTE):
+        rest += 2
+    if rest == hi:
+        return False
+    for i in range(rest, hi):
+        if not flags[i] & flag.ALPHA:
+            return False
+    return _listed(codes, first + 1, second, _HYPHEN, _HYPHEN, scratch, keys, start, mask)
 
 
 @njit(nogil=True)
@@ -197,6 +284,14 @@ def _host(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _scheme(code, flags_of):  # type: ignore[no-untyped-def]
+    """Whether a code point may stand in the scheme before `://`."""
+    if flags_of & flag.LETTER or _digit(code):
+        return True
+    return code == 0x5F or code == 0x2B or code == _HYPHEN or code == _STOP
+
+
+@njit(nogil=True)
 def _url(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
     """Whether [lo, hi) is a URL, an address or a host name, with or without a scheme."""
     first = hi
@@ -208,14 +303,16 @@ def _url(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
         return False
     if _host(codes, flags, lo, hi):
         return True
+    scheme = _scheme(codes[lo], flags[lo])
     for i in range(lo + 1, hi - 1):
         code = codes[i]
         if code == 0x40:
             if _host(codes, flags, i + 1, hi):
                 return True
-        elif code == 0x3A and i + 3 < hi and i - lo >= 2 and codes[i + 1] == 0x2F and codes[i + 2] == 0x2F:
-            if _host(codes, flags, i + 3, hi):
+        elif code == 0x3A and scheme and i + 3 < hi and i - lo >= 2:
+            if codes[i + 1] == 0x2F and codes[i + 2] == 0x2F and _host(codes, flags, i + 3, hi):
                 return True
+        scheme = scheme and _scheme(code, flags[i])
     return False
 
 
@@ -233,6 +330,10 @@ def _infix(codes, flags, i, lo, hi, features):  # type: ignore[no-untyped-def]
     code = codes[i]
     here = flags[i]
     if not here & flag.ACTIVE:
+        if features & rule.ELISION_FIRST and i == lo + 2 and here & flag.ALPHA:
+            mark = codes[lo + 1]
+            if (mark == _APOSTROPHE or mark == _RIGHT_QUOTE) and codes[lo] in (0x64, 0x44):
+                return -1
         if features & rule.ELISION and i >= lo + 2 and here & flag.ALPHA:
             mark = codes[i - 1]
             if (mark == _APOSTROPHE or mark == _RIGHT_QUOTE) and flags[i - 2] & flag.ALPHA:
@@ -253,7 +354,13 @@ def _infix(codes, flags, i, lo, hi, features):  # type: ignore[no-untyped-def]
         left = flags[i - 2] & (flag.ALPHA | flag.LOWER)
     right_code = codes[i + 1]
     right = flags[i + 1]
+    if features & rule.HYPHEN_ALWAYS and (code == _HYPHEN or code == _EN_DASH or code == _EM_DASH or code == 0x7E):
+        return 1
     if code == _STOP:
+        if features & rule.STOP_AMONG_DIGITS:
+            if (left & flag.ALPHA or _digit(left_code)) and (right & flag.UPPER or _digit(right_code)):
+                return 1
+            return 0
         if features & rule.STOP_BESIDE_QUOTE:
             return 1 if left & (flag.LOWER | flag.QUOTE) and right & (flag.UPPER | flag.QUOTE) else 0
         return 1 if left & flag.LOWER and right & flag.UPPER else 0
@@ -284,6 +391,9 @@ def _infix(codes, flags, i, lo, hi, features):  # type: ignore[no-untyped-def]
             if code == _HYPHEN and codes[i + 2] == code and i + 3 < hi and flags[i + 3] & flag.ALPHA:
                 return 3 if features & rule.HYPHEN else 0
         return 0
+    if code == 0x3A and features & (rule.COLON_NEVER | rule.COLON_BEFORE_UPPER):
+        if features & rule.COLON_NEVER or not right & flag.UPPER:
+            return 0
     if code == 0x3A or code == 0x3C or code == 0x3D or code == 0x3E:
         return 1 if before_letter and (after_letter or (after_digit and features & rule.COLON_AFTER_DIGIT)) else 0
     if code == 0x2F:
@@ -303,8 +413,47 @@ def _infix(codes, flags, i, lo, hi, features):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _rejoin(compact, starts, first, words, keys, values, parts, start, mask, marks):  # type: ignore[no-untyped-def]
+    """Put neighbouring words together that are an exception of one token, such as the `:` and `)` of a chunk's end.
+
+    Longer ones go first, then later ones. One that overlaps a candidate already looked at, even one not taken, is left:
+    of `''''`, only the last two are joined. `marks` is scratch for an int32 per word. Returns the number of words.
+    """
+    count = words - first
+    for w in range(count):
+        marks[w] = 0
+    any_taken = False
+    for length in range(min(count, LONGEST_REJOINED), 1, -1):
+        for w in range(count - length, -1, -1):
+            lo = first + w
+            found = _exception(compact, starts, lo, lo + length, keys, values, start, mask, rule.EXCEPTION_SEED)
+            if found < 0:
+                continue
+            if parts[values[found] + 1] == 0 and marks[w] == 0 and marks[w + length - 1] == 0:
+                taken = True
+                any_taken = True
+            else:
+                taken = False
+            for k in range(w, w + length):
+                marks[k] |= 1
+            if taken:
+                # All but the first word of a taken span end up without a beginning of their own.
+                for k in range(w + 1, w + length):
+                    marks[k] |= 2
+    if not any_taken:
+        return words
+    kept = first
+    for w in range(count):
+        if not marks[w] & 2:
+            starts[kept] = starts[first + w]
+            kept += 1
+    starts[kept] = starts[words]
+    return kept
+
+
+@njit(nogil=True)
 def split_chunk(  # type: ignore[no-untyped-def]
-    codes, flags, at, size, compact, features, keys, values, parts, start, mask, starts, words, stack
+    codes, flags, at, size, compact, features, keys, values, parts, start, mask, starts, words, stack, scratch
 ):
     """Write where the words of a chunk begin, and return the number of all words so far.
 
@@ -318,13 +467,19 @@ def split_chunk(  # type: ignore[no-untyped-def]
         starts: pointer to the beginnings of all words (int32); those from `words` on are written, at most `size`.
         words: number of words before this chunk.
         stack: pointer to int32 scratch for `size` entries.
+        scratch: pointer to uint8 scratch for 64 entries.
     """
     lo = np.int64(0)
     hi = np.int64(size)
     depth = 0
     last = np.int64(0)
     special = np.int64(-1)
+    whole = False
+    first = words
     while lo < hi and hi - lo != last:
+        if features & rule.COMPOUNDS and _compound(codes, flags, lo, hi, scratch, keys, start, mask):
+            whole = True
+            break
         special = _exception(compact, at, lo, hi, keys, values, start, mask, rule.EXCEPTION_SEED)
         if special >= 0:
             break
@@ -365,7 +520,7 @@ def split_chunk(  # type: ignore[no-untyped-def]
                 words += 1
                 lo += np.int64(parts[part])
                 part += 1
-        elif _url(codes, flags, lo, hi):
+        elif whole or _url(codes, flags, lo, hi):
             starts[words] = at[lo]
             words += 1
         else:
@@ -395,4 +550,7 @@ def split_chunk(  # type: ignore[no-untyped-def]
         depth -= 1
         starts[words] = stack[depth]
         words += 1
+    starts[words] = at[size]
+    if words - first > 1:
+        words = _rejoin(compact, starts, first, words, keys, values, parts, start, mask, stack)
     return words

@@ -1,0 +1,318 @@
+"""Inference with py3langid's models over Arrow text buffers: the library's labels, compiled.
+
+A finite automaton reads the text's bytes and names the n-gram feature, if any, that ends at each. The score of a class
+is its log prior plus Σ log(1 + count) · log likelihood over the features; probabilities are the softmax of scores divided
+by √bytes, which is what the library does to keep them calibrated across lengths, and labels that name several classes
+get their sum. Before that a text wholly in capitals is lowered, and all text is brought to Unicode's form NFC.
+
+Likelihoods are kept as int16 multiples of a power of two. Features with the same count are added as integers before their
+sum is multiplied, so that the result depends on no order, and few roundings are left; py3langid's own likelihoods are
+exact in this form.
+
+Source: https://github.com/adbar/py3langid, `py3langid/langid.py`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from stages.kernels.elementary import exp, log
+from stages.kernels.lanes import LANES, add_int16_rows
+from stages.kernels.unicode import SIZE, decode
+from stages.models.langid_format import LangidModel
+
+LIKELIHOOD_BITS = 15
+COMMON_COUNTS = 64
+"""Features with a smaller count are grouped by it; rarer ones are multiplied one by one."""
+MAX_GROUP = 1 << 16
+"""Rows of int16 that fit into an int32 sum."""
+
+NOT_NORMAL, UPPER, LOWER = 1, 2, 4
+"""Bits of a character's flags: NFC may change it (NFC_Quick_Check is No or Maybe); upper case; lower or title case."""
+
+
+class Tables(NamedTuple):
+    """A model in the form that kernels read.
+
+    Fields: `moves`, rows of 256 next states by byte, flat, uint32 or uint64: a state is its row and, in the lower
+    `rank_bits` bits, its rank among the states that share the row, so that the next look-up needs nothing but the last.
+    `start`: the first state. `first_numbers` (int64): by row, the number of its state of rank 0; `features` (int32): by
+    that number the feature that the state completes, or −1. `likelihoods` (int16, features × classes padded to LANES) in
+    multiples of `unit`; `priors` (float64) and `label_of` (int32) by class; `n_labels`.
+    """
+
+    moves: np.ndarray
+    rank_bits: np.uint64
+    start: np.uint64
+    first_numbers: np.ndarray
+    features: np.ndarray
+    likelihoods: np.ndarray
+    unit: float
+    priors: np.ndarray
+    label_of: np.ndarray
+    n_labels: int
+
+
+@cache
+def _characters() -> tuple[np.ndarray, np.ndarray]:
+    """(flags, combining class), uint8 by code point, of what Unicode says about normal forms and case."""
+    flags, combining = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
+    # Beyond these ranges no character is assigned but private ones, which have neither case nor decomposition.
+    for code in (*range(0xD800), *range(0xF900, 0x33480), *range(0xE0000, 0xE01F0)):
+        char = chr(code)
+        combining[code] = unicodedata.combining(char)
+        if char.isupper():
+            flags[code] |= UPPER
+        elif char.islower() or char.istitle():
+            flags[code] |= LOWER
+        parts = unicodedata.decomposition(char)
+        if parts and not parts.startswith("<"):
+            codes = [int(part, 16) for part in parts.split()]
+            if unicodedata.normalize("NFC", char) != char:
+                flags[code] |= NOT_NORMAL
+            elif len(codes) == 2:
+                flags[codes[1]] |= NOT_NORMAL
+    for first, last in ((0x1161, 0x1175), (0x11A8, 0x11C2)):  # Hangul vowels and finals join what precedes them.
+        flags[first : last + 1] |= NOT_NORMAL
+    flags.setflags(write=False)
+    combining.setflags(write=False)
+    return flags, combining
+
+
+@njit(cache=True, nogil=True)
+def _find_unprepared(data, offsets, flags, combining, found):
+    """Marks (bool) the documents that may have to be lowered or normalised: no lower but some upper case, or a
+    character or an order of marks that NFC may change (Unicode Standard Annex 15, quick check)."""
+    for row in range(offsets.size - 1):
+        at, end = offsets[row], offsets[row + 1]
+        has_lower = has_upper = changes = False
+        last = np.uint8(0)
+        while at < end and not changes:
+            byte = data[at]
+            if byte < 128:
+                has_lower |= 97 <= byte <= 122
+                has_upper |= 65 <= byte <= 90
+                last = np.uint8(0)
+                at += 1
+            else:
+                code, at = decode(data, at, end)
+                flag = flags[code]
+                mark = combining[code]
+                has_upper |= flag & UPPER != 0
+                has_lower |= flag & LOWER != 0
+                changes |= flag & NOT_NORMAL != 0 or (mark != 0 and mark < last)
+                last = mark
+        found[row] = changes or (has_upper and not has_lower)
+
+
+@njit(cache=True, nogil=True)
+def _add_group(likelihoods, width, group, first, last, sums, totals, weight):
+    """totals += weight * Σ rows group[first:last] of the likelihoods."""
+    for start in range(first, last, MAX_GROUP):
+        sums[:] = 0
+        add_int16_rows(likelihoods, width, group, start, min(start + MAX_GROUP, last), sums)
+        for i in range(width):
+            totals[i] += weight * np.float64(sums[i])
+
+
+@njit(cache=True, nogil=True)
+def _predict(t, data, offsets, skip, floor, weights, labels, scores):
+    moves, first_numbers, features = t.moves, t.first_numbers, t.features
+    rank_bits, rank_mask = t.rank_bits, (np.uint64(1) << t.rank_bits) - np.uint64(1)
+    likelihoods = t.likelihoods
+    n_classes = t.priors.size
+    width = likelihoods.shape[1]
+    flat = likelihoods.reshape(likelihoods.size)
+    visits = np.zeros(features.size, np.int32)
+    visited = np.empty(features.size + 1, np.int32)
+    counts = np.zeros(likelihoods.shape[0], np.int32)
+    touched = np.empty(likelihoods.shape[0] + 1, np.int32)
+    group = np.empty(likelihoods.shape[0], np.int32)
+    sizes = np.zeros(COMMON_COUNTS + 1, np.int64)
+    sums = np.empty(width, np.int32)
+    totals = np.empty(width, np.float64)
+    shares = np.empty(t.n_labels, np.float64)
+    top = labels.shape[1]
+    for row in range(offsets.size - 1):
+        if skip[row]:
+            continue
+        labels[row, :] = np.int32(-1)
+        scores[row, :] = np.float32(0.0)
+        n_visited = np.int64(0)
+        state = t.start
+        for at in range(offsets[row], offsets[row + 1]):
+            state = np.uint64(moves[((state >> rank_bits) << np.uint64(8)) | np.uint64(data[at])])
+            number = np.uint64(first_numbers[state >> rank_bits]) + (state & rank_mask)
+            seen = visits[number]
+            visits[number] = seen + 1
+            visited[np.uint64(n_visited)] = np.int32(number)
+            n_visited += np.int64(seen == 0)
+        n_touched = np.int64(0)
+        for i in range(n_visited):
+            number = np.int64(visited[i])
+            feature = np.int64(features[number])
+            if feature >= 0:  # Several states may complete the same feature.
+                if counts[feature] == 0:
+                    touched[n_touched] = np.int32(feature)
+                    n_touched += 1
+                counts[feature] += visits[number]
+            visits[number] = 0
+        if n_touched == 0:
+            continue
+        # Features in groups of equal counts (counting sort), those of large counts last and one by one.
+        sizes[:] = 0
+        for i in range(n_touched):
+            sizes[min(counts[touched[i]], COMMON_COUNTS)] += 1
+        place = np.int64(0)
+        for count in range(1, COMMON_COUNTS + 1):
+            size = sizes[count]
+            sizes[count] = place
+            place += size
+        for i in range(n_touched):
+            count = min(counts[touched[i]], COMMON_COUNTS)
+            group[sizes[count]] = touched[i]
+            sizes[count] += 1
+        totals[:] = 0.0
+        place = np.int64(0)
+        for count in range(1, COMMON_COUNTS):
+            if sizes[count] > place:
+                _add_group(flat, width, group, place, sizes[count], sums, totals, weights[count])
+            place = sizes[count]
+        for n in range(place, n_touched):
+            weight = _log_weight(counts[group[n]])
+            base = np.int64(group[n]) * width
+            for i in range(width):
+                totals[i] += weight * np.float64(flat[base + i])
+        for i in range(n_touched):
+            counts[touched[i]] = 0
+
+        largest = -np.inf
+        for i in range(n_classes):
+            totals[i] = totals[i] * t.unit + t.priors[i]
+            largest = max(largest, totals[i])
+        temperature = np.sqrt(np.float64(offsets[row + 1] - offsets[row]))
+        shares[:] = 0.0
+        total = 0.0
+        for i in range(n_classes):
+            share = exp((totals[i] - largest) / temperature)
+            shares[t.label_of[i]] += share
+            total += share
+        filled = 0
+        for label in range(t.n_labels):
+            share = np.float32(shares[label] / total)
+            if share < floor or (filled == top and share <= scores[row, top - 1]):
+                continue
+            at = min(filled, top - 1)
+            while at > 0 and share > scores[row, at - 1]:
+                scores[row, at] = scores[row, at - 1]
+                labels[row, at] = labels[row, at - 1]
+                at -= 1
+            scores[row, at] = share
+            labels[row, at] = np.int32(label)
+            filled = min(filled + 1, top)
+
+
+@njit(cache=True, nogil=True)
+def _log_weight(count):
+    """log(1 + count) as the library has it, in float32."""
+    return np.float64(np.float32(log(1.0 + np.float64(count))))
+
+
+@njit(cache=True, nogil=True)
+def _log_weights():
+    weights = np.zeros(COMMON_COUNTS, np.float64)
+    for count in range(1, COMMON_COUNTS):
+        weights[count] = _log_weight(count)
+    return weights
+
+
+class LangidClassifier:
+    """A py3langid model made ready for inference.
+
+    Attributes:
+        labels: distinct names, by label number.
+    """
+
+    def __init__(self, model: LangidModel) -> None:
+        self.labels = tuple(dict.fromkeys(model.classes))
+        index = {label: number for number, label in enumerate(self.labels)}
+        largest = float(np.abs(model.likelihoods).max())
+        unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-20))) - LIKELIHOOD_BITS)
+        width = -(-len(model.classes) // LANES) * LANES
+        likelihoods = np.zeros((len(model.likelihoods), width), np.int16)
+        likelihoods[:, : len(model.classes)] = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
+        rows = len(model.transitions)
+        order = np.argsort(model.state_rows, kind="stable")  # States by row: their numbers here.
+        first_numbers = np.searchsorted(model.state_rows[order], np.arange(rows)).astype(np.int64)
+        number_of = np.empty(len(order), np.int64)
+        number_of[order] = np.arange(len(order))
+        ranks = number_of - first_numbers[model.state_rows]
+        rank_bits = int(ranks.max()).bit_length()
+        wide = rank_bits + (rows - 1).bit_length() > 32
+        packed = (model.state_rows.astype(np.uint64) << np.uint64(rank_bits)) | ranks.astype(np.uint64)
+        packed = packed.astype(np.uint64 if wide else np.uint32)
+        self._tables = Tables(
+            moves=packed[model.transitions.reshape(-1)],
+            rank_bits=np.uint64(rank_bits),
+            start=np.uint64(packed[0]),
+            first_numbers=first_numbers,
+            features=model.state_features[order],
+            likelihoods=likelihoods,
+            unit=unit,
+            priors=model.priors.astype(np.float64),
+            label_of=np.array([index[name] for name in model.classes], np.int32),
+            n_labels=len(self.labels),
+        )
+        self._weights = _log_weights()
+
+    def predict(
+        self, data: np.ndarray, offsets: np.ndarray, *, top: int = 1, floor: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best labels of each document.
+
+        Args:
+            data: uint8, the texts' bytes; offsets: int64 of shape (documents + 1,), as `pipeline.document.text_buffers`
+                gives them.
+            top: how many labels at most; floor: labels of a smaller probability are left out.
+
+        Returns (labels, scores): int32 and float32 of shape (documents, top), best first, −1 and 0 where there are
+        fewer. Scores are the library's probabilities (`norm_probs=True`). A document without any feature has no label.
+        """
+        if top < 1:
+            raise ValueError(f"top must be at least 1, found {top}")
+        rows = max(len(offsets) - 1, 0)
+        top = min(top, len(self.labels))
+        labels = np.empty((rows, top), np.int32)
+        scores = np.empty((rows, top), np.float32)
+        if not rows:
+            return labels, scores
+        unprepared = np.empty(rows, np.bool_)
+        _find_unprepared(data, offsets, *_characters(), unprepared)
+        _predict(self._tables, data, offsets, unprepared, floor, self._weights, labels, scores)
+        changed = np.flatnonzero(unprepared)
+        if len(changed):
+            texts = [_prepared(data[offsets[row] : offsets[row + 1]].tobytes()) for row in changed]
+            starts = np.zeros(len(texts) + 1, np.int64)
+            np.cumsum([len(text) for text in texts], out=starts[1:])
+            joined = np.frombuffer(b"".join(texts), np.uint8)
+            some_labels, some_scores = labels[: len(texts)].copy(), scores[: len(texts)].copy()
+            skip = np.zeros(len(texts), np.bool_)
+            _predict(self._tables, joined, starts, skip, floor, self._weights, some_labels, some_scores)
+            labels[changed], scores[changed] = some_labels, some_scores
+        return labels, scores
+
+
+def _prepared(text: bytes) -> bytes:
+    """A text lowered if it is wholly in capitals, in form NFC; bytes that are no UTF-8 are left as they are."""
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError:
+        return text
+    if decoded.isupper():
+        decoded = decoded.lower()
+    return unicodedata.normalize("NFC", decoded).encode("utf-8")

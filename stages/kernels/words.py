@@ -33,9 +33,7 @@ from stages.kernels import unicode as ucd
 from stages.kernels.mixing import load8, trailing_zeros
 from stages.kernels.unicode import decode
 
-SPACELESS = tuple(
-    "Hani Hira Kana Bopo Yiii Tang Nshu Kits Thai Laoo Khmr Mymr Lana Tale Talu Tavt Ahom".split()
-)
+SPACELESS = tuple("Hani Hira Kana Bopo Yiii Tang Nshu Kits Thai Laoo Khmr Mymr Lana Tale Talu Tavt Ahom".split())
 """Scripts without spaces between words: those of line-breaking classes ID, CJ and SA (UAX #14, Unicode 15.0)."""
 _SPACELESS_COMMON = (0x3006, 0x303C, 0x30FC, 0xFF70, 0xFF9E, 0xFF9F)
 """Kana and ideographic signs whose script is Common: 〆 〼 ー and the half-width ー ﾞ ﾟ."""

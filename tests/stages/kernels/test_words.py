@@ -82,6 +82,7 @@ def test_word_hashes_are_pinned() -> None:
         "a59dfe74425f3818",
     ]
 
+
 # Characters whose class does not differ between the versions of Unicode of Python and of the tables.
 _STABLE = [
     code
@@ -115,8 +116,6 @@ def test_all_characters_with_two_parts_are_in_the_table() -> None:
         if len(kept) > 1:
             assert int(FORMS[code]) >> 56 == PAIR, f"U+{code:04X} has the parts {kept}"
             assert folded[code] == code
-
-
 
 
 def _left_out(code: int) -> bool:

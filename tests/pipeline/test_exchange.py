@@ -376,6 +376,17 @@ def test_a_whole_file_in_the_place_of_another_is_found_by_counts_and_sums(tmp_pa
         tampered(tmp_path, lambda pieces: shutil.copy(map_path(str(pieces), 0), map_path(str(pieces), 1)))
 
 
+def test_other_documents_in_the_same_number_are_found_by_their_sum(tmp_path: Path) -> None:
+    table = made_rows(900, 8)
+    others = table.set_column(3, "doc_key", keys_from_bytes(random.Random(1).randbytes(16 * 900)))
+    rows = in_files(pa.concat_tables([table, others]).combine_chunks(), tmp_path / "in", [900])
+    swap = Tampering(lambda pieces: shutil.copy(map_path(str(pieces), 0), map_path(str(pieces), 1)))
+    with pytest.raises(
+        ConservationError, match=r"partition 0 of .*: (\d+) rows with .* were written, \1 rows with doc_key"
+    ):
+        FileExchange(swap, tmp_path / "work", budget_bytes=1 << 16).group(rows, ["bucket"], unchanged)
+
+
 def test_rows_lost_between_survey_and_settle_are_found(tmp_path: Path) -> None:
     rows = in_files(made_rows(300, 8), tmp_path / "in", [100, 200])
     short = Rows(rows.files[:2], rows.schema, rows.count)
@@ -619,6 +630,15 @@ def test_a_document_with_two_settled_rows_is_refused(tmp_path: Path) -> None:
     for budget in (1 << 15, 1 << 29):
         with pytest.raises(ConservationError, match=f"document {key} of task .* more than one settled row"):
             exchange_in(tmp_path / str(budget), budget).deliver(in_files(doubled, tmp_path / f"in-{budget}"), 4)
+
+
+@pytest.mark.parametrize("place", range(0, 39))
+def test_two_settled_rows_are_found_wherever_the_stream_is_cut(tmp_path: Path, place: int) -> None:
+    # Within this budget the sorted rows come in tables of 16.
+    table = keyed(39, 1).sort_by("doc_key")
+    doubled = pa.concat_tables([table, table.slice(place, 1)]).combine_chunks()
+    with pytest.raises(ConservationError, match=f"document {table.column('doc_key')[place].as_py().hex()} of task 0"):
+        exchange_in(tmp_path / "work", 1 << 13).deliver(in_files(doubled, tmp_path / "in"), 1)
 
 
 @pytest.mark.parametrize(("task", "found"), [(4, "4"), (-1, "-1"), (None, "null")])

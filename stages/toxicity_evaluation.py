@@ -1,0 +1,174 @@
+"""Figures of toxicity scores: ranking, agreement of levels, calibration, and what they mean on mostly clean text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from stages.kernels import toxicity as kernel
+from stages.toxicity_groups import group_table
+from stages.toxicity_model import DIMENSIONS, HEAD_NAMES, ToxicityModel
+
+if TYPE_CHECKING:
+    from stages.toxicity_training import Labelled
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the share of (positive, negative) pairs in order, ties one half. NaN without both."""
+    positive = np.asarray(positive, bool)
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((rank[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def f1(found: np.ndarray, positive: np.ndarray) -> float:
+    """Harmonic mean of precision and recall; 0 when nothing is both found and positive."""
+    both = int((found & positive).sum())
+    total = int(found.sum()) + int(positive.sum())
+    return 2 * both / total if total else 0.0
+
+
+def confusion(found: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """int64[4, 4]: texts by labelled level (row) and found level (column)."""
+    return np.bincount(4 * levels.astype(np.int64) + found.astype(np.int64), minlength=16).reshape(4, 4)
+
+
+def quadratic_kappa(matrix: np.ndarray) -> float:
+    """Cohen's kappa of ordinal levels with quadratic weights, of a confusion matrix. NaN when nothing can disagree.
+
+    Source: Cohen, "Weighted kappa" (1968).
+    """
+    counts = matrix.astype(np.float64)
+    total = counts.sum()
+    at = np.arange(len(counts))
+    distance = (at[:, None] - at[None, :]) ** 2
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / total if total else counts
+    worst = float((distance * expected).sum())
+    return 1.0 - float((distance * counts).sum()) / worst if worst else float("nan")
+
+
+def calibration_error(scores: np.ndarray, positive: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width (Naeini et al., 2015); NaN without texts."""
+    if len(scores) == 0:
+        return float("nan")
+    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    gaps = np.abs(np.bincount(index, scores, bins) - np.bincount(index, positive.astype(np.float64), bins))
+    return float(gaps[counts > 0].sum() / len(scores))
+
+
+def precision_at(recall: float, false_rate: float, prevalence: float) -> float:
+    """Precision of a rule with this recall and false-positive rate where `prevalence` of all texts are positive."""
+    hits = recall * prevalence
+    alarms = false_rate * (1.0 - prevalence)
+    return hits / (hits + alarms) if hits + alarms else float("nan")
+
+
+def mentions(text: pa.Array) -> np.ndarray:
+    """bool[n, 4]: whether each text names a group of race_origin, gender_sex, religion, ability."""
+    from pipeline.document import text_buffers
+
+    data, offsets = text_buffers(text)
+    group_hash, group_class = group_table()
+    return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_hash, group_class))
+
+
+def levels_of(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """int8[n, 5]: how many cuts of its dimension each score reaches. Scores float32[n, ≥ 5], cuts [5, 3]."""
+    return (scores[:, : len(DIMENSIONS), None] >= cuts[None].astype(np.float32)).sum(axis=2).astype(np.int8)
+
+
+def rounded(value: float) -> float | None:
+    """Four digits; None for NaN, which JSON cannot say."""
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> dict[str, Any]:
+    """Figures of a model on labelled texts and clean texts that it never saw, as JSON values.
+
+    A text's score is its worst sentence's. `english` leaves out `madlibs`, a templated source that would flatter.
+    """
+    scores = model.scores(model.windows(labelled.text).highest)
+    whole = model.scores(model.windows(labelled.text, sentences=False).highest)
+    english = (labelled.language == "eng_Latn") & (labelled.source != "madlibs")
+    named = mentions(labelled.text)
+    result: dict[str, Any] = {"texts": len(scores), "english": {}, "languages": {}, "clean": {}}
+    for label, used in (("sentences", scores), ("whole", whole)):
+        result["english"][label] = ranking(used[english], labelled.levels[english], named[english])
+    found = levels_of(scores, model.cuts)
+    result["english"]["levels"] = {
+        name: agreement(found[english, head], scores[english, head], labelled.levels[english, head])
+        for head, name in enumerate(DIMENSIONS)
+    }
+    for name in sorted(set(labelled.language.tolist())):
+        rows = labelled.language == name
+        known = rows & (labelled.levels[:, 5] >= 0)
+        positive = labelled.levels[known, 5] > 0
+        result["languages"][name] = {
+            "texts": int(rows.sum()),
+            "positives": int(positive.sum()),
+            "auc_overall": rounded(auc(scores[known, 5], positive)),
+            "auc": {
+                head: rounded(auc(scores[rows & (labelled.levels[:, j] >= 0), j],
+                                  labelled.levels[rows & (labelled.levels[:, j] >= 0), j] > 0))
+                for j, head in enumerate(DIMENSIONS)
+            },
+        }  # fmt: skip
+    hit = found.max(axis=1) > 0
+    toxic = english & (labelled.levels[:, 5] > 0)
+    result["english"]["recall"] = {
+        str(level): rounded(float(hit[english & (labelled.levels[:, 5] >= level)].mean()))
+        for level in (1, 2, 3)
+        if (english & (labelled.levels[:, 5] >= level)).any()
+    }
+    del toxic
+    for name in sorted(set(genre.tolist())):
+        result["clean"][name] = clean_rates(model, clean.filter(pa.array(genre == name)))
+    return result
+
+
+def ranking(scores: np.ndarray, levels: np.ndarray, named: np.ndarray) -> dict[str, Any]:
+    """AUC per head, their macro mean over the dimensions, and the same among texts that name a group of it."""
+    result: dict[str, Any] = {"auc": {}, "auc_named": {}}
+    for head, name in enumerate(HEAD_NAMES):
+        known = levels[:, head] >= 0
+        result["auc"][name] = rounded(auc(scores[known, head], levels[known, head] > 0))
+        among = known & (named[:, head] if head < 4 else named.any(axis=1))
+        result["auc_named"][name] = rounded(auc(scores[among, head], levels[among, head] > 0))
+    values = [result["auc"][name] for name in DIMENSIONS]
+    result["macro_auc"] = rounded(float(np.mean([np.nan if value is None else value for value in values])))
+    values = [result["auc_named"][name] for name in DIMENSIONS[:4]]
+    result["macro_auc_named"] = rounded(float(np.mean([np.nan if value is None else value for value in values])))
+    return result
+
+
+def agreement(found: np.ndarray, scores: np.ndarray, levels: np.ndarray) -> dict[str, Any]:
+    """How found levels agree with labelled ones (−1 left out), and how far scores are probabilities of level ≥ 1."""
+    known = levels >= 0
+    matrix = confusion(found[known], levels[known])
+    return {
+        "f1": rounded(f1(found[known] > 0, levels[known] > 0)),
+        "kappa": rounded(quadratic_kappa(matrix)),
+        "confusion": matrix.tolist(),
+        "calibration_error": rounded(calibration_error(scores[known].astype(np.float64), levels[known] > 0)),
+    }
+
+
+def clean_rates(model: ToxicityModel, text: pa.Array) -> dict[str, Any]:
+    """Shares of clean sentences and of clean documents (any sentence) that reach level 1, 2 and 3."""
+    windows = model.windows(text, floor=np.zeros(kernel.HEADS, np.int16))
+    found = levels_of(model.scores(windows.steps), model.cuts).max(axis=1, initial=0)
+    worst = np.zeros(len(text), np.int8)
+    np.maximum.at(worst, windows.owner, found)
+    return {
+        "documents": len(text),
+        "sentences": len(found),
+        "sentence_rate": {str(k): round(float((found >= k).mean()), 6) for k in (1, 2, 3)} if len(found) else {},
+        "document_rate": {str(k): round(float((worst >= k).mean()), 4) for k in (1, 2, 3)} if len(text) else {},
+    }

@@ -78,15 +78,14 @@ def _audit(
         graph = AuditGraph.of(predicate)
         logs = LogAudit(folder, predicate, graph, report)
         logs.read(present, child)
-        logs.complete = logs.complete and not any(
-            entry.role in ("data", "ledger") for entry in set(entries) - set(present)
-        )
+        absent = set(entries) - set(present)
+        logs.complete = logs.complete and not any(entry.role == "ledger" for entry in absent)
         logs.check_lineage(entries)
         logs.check_accounts()
         logs.check_keys(entries)
         size = 0
         if full or sample is not None:
-            size = _rows(folder, predicate, graph, present, sample, child, report)
+            size = _rows(folder, predicate, graph, entries, absent, sample, child, report)
     return predicate["run"], size
 
 
@@ -95,6 +94,7 @@ def _rows(
     predicate: Mapping[str, Any],
     graph: AuditGraph,
     entries: Sequence[Entry],
+    absent: set[Entry],
     sample: tuple[int, int] | None,
     child: Child,
     report: Report,
@@ -109,9 +109,10 @@ def _rows(
     }
     size = 0
     for number, files in sorted(tasks.items()):
-        sound = [entry for entry in files if _right_bytes(folder, entry, report)]
+        there = [entry for entry in files if entry not in absent]
+        sound = [entry for entry in there if _right_bytes(folder, entry, report)]
         broken = tuple(entry.path for entry in files if entry not in sound)
-        size += sum(entry.size for entry in files)
+        size += sum(entry.size for entry in there)
         job = TaskJob(
             folder,
             number,
@@ -123,9 +124,10 @@ def _rows(
             graph.outputs,
             source_rules,
         )
-        for path in broken:
-            for check in ("pages", "content"):
-                report.unread(check, "not read, since its SHA-256 is wrong or could not be computed", file=path)
+        for entry in there:
+            if entry not in sound:
+                for check in ("pages", "content"):
+                    report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
         try:
             answer = child.call("check_task", job.to_json(), sum(entry.size for entry in sound))
         except ChildDied as error:

@@ -27,15 +27,19 @@ _LINK = [info.alias or name for name, info in LinkForm.model_fields.items()]
 
 @dataclass
 class _Task:
-    """What is known about a task from its logs."""
+    """What is known about a task from its logs: its ledger's counts, and the shards must tell the same.
 
-    ledgers: list[str] = field(default_factory=list)
-    shards: list[int] = field(default_factory=list)
-    common: bytes | None = None
+    Attributes:
+        story: digest of what the ledger's log says about the task.
+        stories: the same of each shard's log, with its path.
+        sent: what the accounts sent to this output.
+    """
+
+    ledger: str | None = None
+    story: bytes | None = None
+    stories: list[tuple[str, bytes]] = field(default_factory=list)
     slice: Mapping[str, Any] | None = None
     sent: Tally = field(default_factory=Tally)
-    held: Tally = field(default_factory=Tally)
-    told: bool = False
 
 
 @dataclass
@@ -62,12 +66,18 @@ class LogAudit:
             self.report.saw("footer")
             if "unreadable" in answer:
                 self.report.unread("footer", answer["unreadable"], file=entry.path)
-                self.complete = self.complete and entry.role not in ("data", "ledger")
+                self.complete = self.complete and entry.role != "ledger"
             elif "damaged" in answer:
                 self.report.fail("footer", answer["damaged"], file=entry.path)
-                self.complete = self.complete and entry.role not in ("data", "ledger")
+                self.complete = self.complete and entry.role != "ledger"
             else:
                 self._footer(entry, answer)
+        for task in self.tasks.values():
+            for path, story in task.stories:
+                if task.story is not None and story != task.story:
+                    self.report.fail(
+                        "footer", "its log tells another story about its task than the ledger's", file=path
+                    )
 
     def _footer(self, entry: Entry, answer: Mapping[str, Any]) -> None:
         self._equal(entry, "rows", entry.rows, answer["rows"])
@@ -80,7 +90,7 @@ class LogAudit:
             return
         log = self._log(entry, answer["log"])
         if log is None:
-            self.complete = False
+            self.complete = self.complete and entry.role != "ledger"
             return
         self._agrees(entry, log)
         self._remember(entry, log)
@@ -138,27 +148,17 @@ class LogAudit:
         self._equal(entry, "snapshot of the log", source["snapshot"], log["snapshot"])
         if entry.role == "data":
             self._equal(entry, "keys of the log", entry.keys, log["keys"])
-            self._equal(entry, "name", f"data/part-{entry.task:05d}-{log['shard']:02d}.parquet", entry.path)
+            self._equal(entry, "name", shard_path(entry.task, log["shard"]), entry.path)
         else:
             self._equal(entry, "name", f"ledger/part-{entry.task:05d}.parquet", entry.path)
 
     def _remember(self, entry: Entry, log: Mapping[str, Any]) -> None:
         task = self.tasks.setdefault(entry.task, _Task())
-        common = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
-        if task.common is None:
-            task.common, task.slice = common, log["slices"][0]
-        elif task.common != common:
-            self.report.fail(
-                "footer", "its log tells another story than those of its task's other files", file=entry.path
-            )
-        if entry.role == "data":
-            task.shards.append(log["shard"])
-            task.held.add(Tally(entry.rows, 0, int(log["keys"], 16)))
+        story = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
+        if entry.role == "data" or task.ledger is not None:
+            task.stories.append((entry.path, story))
             return
-        task.ledgers.append(entry.path)
-        if task.told:
-            return
-        task.told = True
+        task.ledger, task.story, task.slice = entry.path, story, log["slices"][0]
         accounts = Accounts.from_json(log["accounts"])
         self._task_accounts(entry, log, accounts)
         self.total.add(accounts)
@@ -191,14 +191,24 @@ class LogAudit:
         for entry in entries:
             if entry.role == "ledger":
                 listed[entry.task] = listed.get(entry.task, 0) + 1
+        if tasks > len(entries):
+            report.fail(
+                "lineage", f"the run has {tasks} tasks, but only {len(entries)} files are listed", file=MANIFEST
+            )
+            tasks = len(entries)
         for number in range(tasks):
             if listed.get(number, 0) != 1:
                 report.fail(
                     "lineage", f"task {number} has {listed.get(number, 0)} ledgers; each task leaves exactly one"
                 )
-        for number, task in sorted(self.tasks.items()):
-            if sorted(task.shards) != list(range(len(task.shards))):
-                report.fail("lineage", f"task {number} has the shards {sorted(task.shards)}, which are not 0, 1, …")
+        shards: dict[int, list[str]] = {}
+        for entry in entries:
+            if entry.role == "data":
+                shards.setdefault(entry.task, []).append(entry.path)
+        for number, paths in sorted(shards.items()):
+            wanted = {shard_path(number, shard) for shard in range(len(paths))}
+            for path in sorted(wanted - set(paths)):
+                report.fail("lineage", f"task {number} has {len(paths)} shards, but this one is not listed", file=path)
         self._slices(tasks)
         self._sources()
         known = set(self.graph.sources)
@@ -222,8 +232,6 @@ class LogAudit:
         slices = [self.tasks[n].slice if n in self.tasks else None for n in range(tasks)]
         known = [one for one in slices if one is not None]
         if len(known) < tasks:
-            if self.complete:
-                return
             self.report.unread("lineage", f"the slices of {tasks - len(known)} of {tasks} tasks are not known")
             return
         found = merkle_root([one["digest"] for one in known])
@@ -289,9 +297,9 @@ class LogAudit:
             stated.add(tally)
         self._sums(total, stated, "all shards", MANIFEST)
         for number, task in sorted(self.tasks.items()):
-            if task.told:
+            if task.ledger is not None:
                 self.report.saw("keys")
-                self._sums(held.get(number, Tally()), task.sent, f"the shards of task {number}", task.ledgers[0])
+                self._sums(held.get(number, Tally()), task.sent, f"the shards of task {number}", task.ledger)
 
     def _sums(self, held: Tally, sent: Tally, what: str, file: str) -> None:
         if (held.rows, held.keys) != (sent.rows, sent.keys):
@@ -300,6 +308,11 @@ class LogAudit:
                 f"{sent.keys:032x}"
             )
             self.report.fail("keys", message, file=file)
+
+
+def shard_path(task: int, shard: int) -> str:
+    """Where a task's shard lies in an output."""
+    return f"data/part-{task:05d}-{shard:02d}.parquet"
 
 
 def _footers(folder: str, entries: Sequence[Entry], child: Child) -> Iterator[tuple[Entry, dict[str, Any]]]:

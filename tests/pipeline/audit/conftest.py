@@ -1,0 +1,109 @@
+"""Clean outputs, written once per session and copied for each test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.config import load
+from pipeline.engine import Engine
+from pipeline.executor.inline import InlineExecutor
+from pipeline.plan import make_plan
+from tests.pipeline.audit.tampering import Output, SameProcess
+from tests.pipeline.running import GRAPH, PLUGINS, write_corpus
+
+assert PLUGINS
+
+WIDE = """
+name: wide
+seed: {seed}
+sources:
+  a: {{format: parquet, paths: ["{root}/a/*.parquet"], snapshot: s1, max_document_bytes: 60,
+       license: {{spdx: CC0-1.0, stated_by: author}}}}
+  b: {{format: jsonl, paths: ["{root}/b/*.jsonl"]}}
+stages:
+  bounds: {{from: [a, b], words: "{root}/words.txt"}}
+  same: {{}}
+  double: {{}}
+  split: {{at: 12}}
+  again: {{use: bounds, from: split.low, least: 6, most: 400, mark: {mark}}}
+  upper: {{from: [again, split.high]}}
+outputs:
+  corpus: {{path: "{root}/out/corpus", from: upper, shard_bytes: 900, dropped: all}}
+"""
+"""Two sources, copies before drops and branches, several reasons, rejects, a giant, edited text, several shards a task."""
+
+
+def run(text: str) -> None:
+    Engine(make_plan(load(text, "test.yaml", plugins=("toy_stages", "audit_stages"))), InlineExecutor()).run()
+
+
+def write_wide(root: Path, seed: int = 7, mark: str = "false") -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "words.txt").write_text("ab\n")
+    write_corpus(root / "a", files=2, rows=60)
+    first = root / "a/part-000.parquet"
+    rows = pq.read_table(first).to_pylist()
+    rows[7]["text"] = "x" * 61
+    for row in rows[::5]:
+        row["url"] = None
+    pq.write_table(pa.Table.from_pylist(rows), first)
+    (root / "b").mkdir(exist_ok=True)
+    lines = [json.dumps({"id": f"j{n}", "text": "cd " * (n % 9), "url": None}) for n in range(40)]
+    lines[5] = '{"id": "broken", "text": '
+    lines[9] = json.dumps({"id": "number", "text": 5})
+    (root / "b/more.jsonl").write_text("\n".join(lines) + "\n")
+    run(WIDE.format(root=root, seed=seed, mark=mark))
+
+
+@pytest.fixture(scope="session")
+def wide_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of WIDE: the folder with its input and output."""
+    root = tmp_path_factory.mktemp("wide")
+    write_wide(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def other_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same input under another config."""
+    root = tmp_path_factory.mktemp("other")
+    write_wide(root, seed=8, mark="true")
+    return root
+
+
+@pytest.fixture(scope="session")
+def two_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two outputs."""
+    root = tmp_path_factory.mktemp("two")
+    write_corpus(root / "in")
+    run(GRAPH.format(root=root))
+    return root
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.audit.checks.Child", SameProcess)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[Path], Output]:
+    """Copies an output for a test to change."""
+
+    def copy(folder: Path) -> Output:
+        target = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(folder, target)
+        return Output(target)
+
+    return copy
+
+
+@pytest.fixture
+def output(wide_run: Path, copied: Callable[[Path], Output], in_process: None) -> Iterator[Output]:
+    yield copied(wide_run / "out/corpus")

@@ -19,6 +19,9 @@ Fold = Callable[..., Iterator[pa.Table]]
 """fold(tables: Iterator[pa.Table], **params) -> Iterator[pa.Table]. The input tables are consecutive pieces of one
 sorted partition (by the key columns, then doc_key); a group may span pieces, and never spans partitions."""
 
+Prepare = Callable[..., pa.Table]
+"""prepare(table, **params) -> table, row by row: may drop, multiply and reshape rows as they are read."""
+
 Combine = Callable[..., pa.Table]
 """combine(tables: list[pa.Table], **params) -> pa.Table, associative; tables come in task order."""
 
@@ -41,8 +44,20 @@ class Rows:
 class Exchange(Protocol):
     """The operators. Every one checks that the rows that went in came out: counts and doc_key sums."""
 
-    def group(self, rows: Rows, key: Sequence[str], fold: Fold, params: Mapping[str, Any] | None = None) -> Rows:
-        """Partition by `key`, sort each partition by (key…, doc_key), and fold it."""
+    def group(
+        self,
+        rows: Rows,
+        key: Sequence[str],
+        fold: Fold,
+        params: Mapping[str, Any] | None = None,
+        *,
+        sort: Sequence[str] | None = None,
+        prepare: Prepare | None = None,
+        prepare_params: Mapping[str, Any] | None = None,
+        expansion: int = 1,
+    ) -> Rows:
+        """Partition by `key`, sort each partition by (key…, doc_key), or by `sort`, which begins with the key, and fold
+        it. `prepare` is applied to rows as they are read and makes about `expansion` of one."""
 
     def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Merge all rows into one table, as a tree of fan-in 16 over files in order."""
@@ -50,3 +65,6 @@ class Exchange(Protocol):
     def components(self, edges: Rows) -> Rows:
         """Connected components. `edges` has doc_key, task, other_key, other_task; the result has doc_key, task, label
         (the lowest doc_key of the component) and size (int64), one row for every document that an edge names."""
+
+    def release(self, rows: Rows) -> None:
+        """Remove the files of a result of this exchange that nobody will read again."""

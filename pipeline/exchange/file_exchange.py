@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.document import DOC_KEY, KEY_TYPE
 from pipeline.errors import ConservationError, ContractError, StorageError
-from pipeline.exchange import Combine, Fold, Rows
+from pipeline.exchange import Combine, Fold, Prepare, Rows
 from pipeline.exchange.components import components
 from pipeline.exchange.delivery import deliver
 from pipeline.exchange.files import add_totals, batch_count, read_batches
@@ -36,9 +36,6 @@ from pipeline.executor import Executor
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
-
-Prepare = Callable[..., pa.Table]
-"""prepare(table, **params) -> table, row by row: may drop, multiply and reshape rows as they are read."""
 
 DEFAULT_BUDGET = 512 << 20
 MAX_PARTITIONS = 1 << 16
@@ -82,6 +79,7 @@ class FileExchange:
         fold: Fold,
         params: Mapping[str, Any] | None = None,
         *,
+        sort: Sequence[str] | None = None,
         prepare: Prepare | None = None,
         prepare_params: Mapping[str, Any] | None = None,
         expansion: int = 1,
@@ -93,6 +91,7 @@ class FileExchange:
             key: columns that name a group; rows with null there form a group of their own, sorted first.
             fold: see `pipeline.exchange.Fold`. Called once per partition that has rows; a fold over no rows at all is
                 called once with an empty table, to learn its columns.
+            sort: columns to sort by instead; they begin with the key.
             prepare: applied to rows as they are read, so that rows made from notes (14 bands each) never lie on disk
                 as input. `doc_key` may come from it.
             expansion: about how many rows `prepare` makes of one; sets the number of partitions.
@@ -101,7 +100,7 @@ class FileExchange:
         ConservationError when rows were lost or doubled; StorageError when a file is missing or damaged.
         """
         found, _ = self.group_with_tally(
-            rows, key, fold, params, prepare=prepare, prepare_params=prepare_params, expansion=expansion
+            rows, key, fold, params, sort=sort, prepare=prepare, prepare_params=prepare_params, expansion=expansion
         )
         return found
 
@@ -117,8 +116,7 @@ class FileExchange:
         prepare_params: Mapping[str, Any] | None = None,
         expansion: int = 1,
     ) -> tuple[Rows, int]:
-        """`group`, and the sum of the integers that the folds returned (a generator's return value). `sort` replaces
-        the sort columns; they must begin with the key."""
+        """`group`, and the sum of the integers that the folds returned (a generator's return value)."""
         name = reference(fold)
         schema = self.checked_schema(rows, prepare, prepare_params)
         check_keys(schema, key)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -245,14 +246,24 @@ def read_weights(path: Path) -> dict[str, dict[int, int]]:
     """
     expected = 'expected JSON like {"por_Latn": {"1": 1, "2": 3}}: repeats from a cluster size on, by language'
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(path.read_bytes(), object_pairs_hook=partial(_without_doubles, path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a weights file that exists.") from error
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"{path}: is no JSON ({error}); {expected}.") from error
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path}: {expected}; found {type(data).__name__} with nothing in it that could be used.")
     return {label: _checked_weights(path, label, table, expected) for label, table in data.items()}
+
+
+def _without_doubles(path: Path, pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        double = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise ConfigError(f"{path}: `{double}` stands there twice. Keep one entry.")
+    return found
 
 
 def _checked_weights(path: Path, label: str, table: object, expected: str) -> dict[int, int]:

@@ -1,0 +1,120 @@
+"""Rehydration against FineWeb2's published weights, and the speed of the rebalancer's decisions.
+
+    GRISTMILL_DATA=DIR python -m tests.benchmarks.rehydration
+
+DIR holds `rehydration-examples.json`: by language, the `distribution` (cluster_sizes, cluster_removal_rates and the tail's
+threshold and rate, global_removal_rate) and the published `weights` by maximum, as lists of change points. Without the
+variable only the speed is measured. Exits with 1 when a language comes out otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.document import keys_from_words
+from pipeline.exchange import Rows
+from pipeline.exchange.file_exchange import FileExchange
+from pipeline.executor.inline import InlineExecutor
+from pipeline.stage import SettledView
+from stages.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
+
+BATCH = 1 << 16
+"""Rows of a batch, as the engine cuts batches without text."""
+
+
+def change_points(sizes: list[int], repeats: np.ndarray) -> dict[str, int]:
+    """Repeats from each size on at which they change."""
+    change = np.flatnonzero(np.diff(repeats, prepend=-1))
+    return {str(sizes[index]): int(repeats[index]) for index in change}
+
+
+def compare(path: Path) -> int:
+    """Number of (language, maximum) pairs whose weights differ from the published ones."""
+    wrong = total = 0
+    for language, example in json.loads(path.read_bytes()).items():
+        given = example["distribution"]
+        sizes = [*given["cluster_sizes"], given["tail_threshold"]]
+        rates = [*given["cluster_removal_rates"], given["tail_removal_rate"]]
+        for most, published in example["weights"].items():
+            found = rehydration_repeats(sizes, rates, given["global_removal_rate"], int(most))
+            total += 1
+            if change_points(sizes, found) != published:
+                wrong += 1
+                print(f"{language}, up to {most}: expected {published}, found {change_points(sizes, found)}")
+    print(f"rehydration: {total - wrong} of {total} published tables reproduced exactly")
+    return wrong
+
+
+def corpus(rows: int, seed: int = 1) -> pa.Table:
+    """Members of duplicate clusters in 40 languages with marks and a score."""
+    draw = np.random.default_rng(seed)
+    labels = pa.array([f"l{number:02d}" for number in range(40)])
+    sizes = np.minimum(draw.zipf(1.6, rows), 5000)
+    marked = draw.random(rows) < 0.7 - 0.04 * np.minimum(sizes, 15)
+    lengths = np.zeros(rows + 1, np.int32)
+    np.cumsum(marked, out=lengths[1:])
+    rules = pa.array(["rule"] * int(lengths[-1]))
+    return pa.table(
+        {
+            "doc_key": keys_from_words(draw.integers(0, 2**64, (rows, 2), np.uint64)),
+            "minhash_cluster_size": sizes,
+            "language": labels.take(pa.array(np.minimum(draw.zipf(1.5, rows), 40) - 1)),
+            "language_script": pa.array(["Latn"]).take(pa.array(np.zeros(rows, np.int64))),
+            "quality_failed": pa.ListArray.from_arrays(pa.array(lengths), rules),
+            "score": draw.random(rows),
+        }
+    )
+
+
+def measure(name: str, stage: Rebalance, table: pa.Table) -> None:
+    """Prints rows/s of survey and decisions on one core, and the time to settle."""
+    batches = [table.slice(start, BATCH).combine_chunks() for start in range(0, len(table), BATCH)]
+    stage.survey(batches[0])
+    start = time.perf_counter()
+    notes = pa.concat_tables([stage.survey(batch) for batch in batches]).combine_chunks()
+    surveyed = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "notes.arrow"
+        with pa.ipc.new_file(str(path), notes.schema) as writer:
+            writer.write_table(notes)
+        start = time.perf_counter()
+        exchange = FileExchange(InlineExecutor(), Path(folder) / "exchange")
+        view = SettledView(table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange).broadcast)
+        settled = time.perf_counter() - start
+    stage.decide(batches[0], view)
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for batch in batches:
+            stage.decide(batch, view)
+        seconds.append(time.perf_counter() - start)
+    print(
+        f"{name}: survey {len(table) / surveyed / 1e6:.2f}, decide {len(table) / min(seconds) / 1e6:.2f} million rows/s; "
+        f"settled in {settled * 1000:.0f} ms"
+    )
+
+
+def main() -> int:
+    """Compare, where there is data, and measure."""
+    folder = os.environ.get("GRISTMILL_DATA")
+    wrong = compare(Path(folder) / "rehydration-examples.json") if folder else 0
+    pa.set_cpu_count(1)
+    table = corpus(2_000_000)
+    rates = {"observe": "minhash", "marked_by": "quality"}
+    measure("rebalance", Rebalance(RebalanceConfig.model_validate({"rates": rates})), table)
+    tilt = {"column": "score", "none_below": 0.2, "full_above": 0.9}
+    options = {"rates": rates, "quality": tilt, "max_copies": "cluster_size"}
+    measure("with a score and a cap", Rebalance(RebalanceConfig.model_validate(options)), table)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -48,7 +48,7 @@ class FileExchange:
         executor: where tasks run.
         folder: for intermediate files; nothing else may be in it.
         budget_bytes: memory for rows and buffers of each process, beside what an interpreter with its libraries takes
-            (about 200 MB). A record batch of an input file is read whole, so batches must be well below it.
+            (about 300 MB). A record batch of an input file is read whole, so batches must be well below it.
         partition_bytes: working memory aimed at for one partition, sort buffers included; default half the budget.
 
     Disk: while `group` runs, its input, the same rows as partition files, and its output lie on disk; a partition that
@@ -181,7 +181,7 @@ class FileExchange:
         """Connected components: see `pipeline.exchange.Exchange.components`.
 
         Edges are contracted in parallel to one per document and file; if the documents then fit the budget of one
-        process (128 bytes each), it finishes, else partitioned label rounds do, where no process holds more than a
+        process (72 bytes each), it finishes, else partitioned label rounds do, where no process holds more than a
         partition. Both give the same rows, in another order. An edge from a document to itself makes it a component.
 
         Raises ContractError for other columns, ConservationError when a document is named with two tasks.

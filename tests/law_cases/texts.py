@@ -17,7 +17,8 @@ TEXTS = (
     "a",
     "!!! ??? …",
     "The ferry leaves the harbour at seven. Паром отходит в семь.",
-    "shut up you idiots, people like you should all be thrown out of this country. I hate every one of you.",
+    "Shut up. Women are worthless, stupid animals and should be beaten. I hate all women.",
+    "We met at noon. Women are too stupid to vote. Then we had soup and went home in the rain.",
     "Our museum keeps letters of families who were persecuted for their religion. Visitors may read them.",
 )
 

@@ -5,5 +5,9 @@ from tests.law_cases.texts import documents
 
 CASES = [
     LawCase("route", {}, documents),
-    LawCase("drop on the scale of the commons", {"tiers": "commons", "policy": "drop", "max_chance": None}, documents),
+    LawCase(
+        "drop on the scale of the commons",
+        {"tiers": "commons", "policy": "drop", "max_chance": None, "cuts": {"gender_sex": [0.3, 0.4, 0.5]}},
+        documents,
+    ),
 ]

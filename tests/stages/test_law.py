@@ -43,6 +43,16 @@ def test_every_registered_stage_has_a_case(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", STAGES)
+def test_the_cases_of_a_stage_take_more_than_one_of_its_paths(name: str) -> None:
+    taken = set()
+    for case in cases_of(name):
+        rows = case.rows().combine_chunks()
+        found = run_stage(make_stage(stage_class(name), case.config), rows, whole(len(rows)))
+        taken |= {(d["port"], d["copies"], d["rule"]) for d in found.decisions.values()}
+    assert len(taken) > 1, f"every document of every case is decided alike: {taken}"
+
+
 @pytest.mark.parametrize(("name", "case"), EVERY)
 def test_any_split_order_and_merge_tree_give_equal_results(name: str, case: LawCase) -> None:
     cls, rows = stage_class(name), case.rows().combine_chunks()

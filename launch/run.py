@@ -135,10 +135,15 @@ def _terminated_cleanly() -> Iterator[None]:
 
 def report(result: RunResult) -> None:
     """The end of a run for a person: what was done, the funnel, where the outputs are, what to do next."""
+    from launch.plan_view import notices
+
     plan, console = result.plan, out()
     say(_verdict(result))
-    for notice in plan.graph.notices:
-        say(f"note: {notice}")
+    if plan.graph.notices:
+        say()
+        say("notes")
+        for line in notices(plan):
+            say(line)
     say()
     print_funnel(console, result.accounts, graph_order(plan))
     say()

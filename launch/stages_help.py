@@ -9,7 +9,7 @@ import sys
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Union
 
@@ -199,11 +199,19 @@ def _show_list(registry: Registry, stages: Sequence[str], sources: Sequence[str]
     width = max(map(len, [*stages, *sources]))
     say("Stages (`use:` or the node's name):")
     for name in stages:
-        say(f"  {name:<{width}}  {registry.stage(name, name).summary}")
+        say(f"  {name:<{width}}  {_summary(registry.stage, name)}")
     say("\nSource formats (`format:`):")
     for name in sources:
-        say(f"  {name:<{width}}  {registry.source(name, name).summary}")
+        say(f"  {name:<{width}}  {_summary(registry.source, name)}")
     say("\n`gristmill stages NAME` shows settings, ports, rules and columns.")
+
+
+def _summary(load: Callable[[str, str], type[Any]], name: str) -> str:
+    """One broken plugin must not hide the others."""
+    try:
+        return str(load(name, name).summary)
+    except ImportError as error:
+        return f"(cannot be loaded: {error})"
 
 
 def _show_stage(name: str, stage: type[Any]) -> None:

@@ -65,9 +65,9 @@ class JsonlSource(Source):
         ]
 
     def schema(self, one: Slice) -> pa.Schema:
-        return mapped_schema(self._input_schema(one), self.config.columns, one.location)
+        return mapped_schema(self.input_schema(one), self.config.columns, one.location)
 
-    def _input_schema(self, one: Slice) -> pa.Schema:
+    def input_schema(self, one: Slice) -> pa.Schema:
         """Types of the columns as the first lines of the file show them."""
         rows: list[dict[str, Any]] = []
         with _stream(one) as stream:
@@ -91,7 +91,7 @@ class JsonlSource(Source):
         return pa.schema(fields)
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
-        schema = self._input_schema(one)
+        schema = self.input_schema(one)
         target = mapped_schema(schema, self.config.columns, one.location)
         if columns is not None:
             target = pa.schema([item for item in target if item.name in columns])

@@ -52,6 +52,11 @@ class ParquetSource(Source):
     def _slice(self, file: FoundFile, part: dict[str, int], size: int) -> Slice:
         return Slice(self.name, file.path, file.location, part, size, file.size, file.stamp)
 
+    def input_schema(self, one: Slice) -> pa.Schema:
+        """The file's own columns, before any mapping."""
+        with _opened(one.location, one.file_bytes) as reader:
+            return reader.schema_arrow
+
     def schema(self, one: Slice) -> pa.Schema:
         with _opened(one.location, one.file_bytes) as reader:
             return mapped_schema(reader.schema_arrow, self.config.columns, one.location)

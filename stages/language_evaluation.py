@@ -7,14 +7,14 @@ answered `und`; on the web that matters as much as being right about what is sup
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import ConfigError
 from stages.labels import UNDETERMINED
 
 MAX_CONFUSIONS = 50
-"""Pairs of labels that a report lists as most often confused."""
+"""Pairs of labels that each list of confusions has at most."""
 
 
 def evaluate(
@@ -39,7 +39,9 @@ def evaluate(
         accuracy_supported: share of the documents of supported languages that were answered, and rightly;
         unsupported_accepted: share of the documents of other languages that were answered at all;
         false_per_10000: wrong answers per 10,000 documents, of supported and other languages together;
-        f1: F1 by label; confusions: [given, predicted, documents], most frequent first.
+        f1: F1 by label;
+        confusions, confusions_unsupported: [given, predicted, documents], most frequent first, where the given language
+            is supported, and where it is not.
         A share of no documents is None.
 
     Raises ConfigError when the lists differ in length.
@@ -49,15 +51,15 @@ def evaluate(
             f"evaluate: expected one prediction per document, found {len(predicted)} for {len(given)} documents"
         )
     answers = [UNDETERMINED if label.startswith(UNDETERMINED) else label for label in predicted]
-    known = set(supported) if only is None else set(supported) & set(only)
+    named = set(supported)
+    known = named if only is None else named & set(only)
     inside = [(truth, answer) for truth, answer in zip(given, answers, strict=True) if truth in known]
-    foreign = [answer for truth, answer in zip(given, answers, strict=True) if truth not in set(supported)]
+    foreign = [answer for truth, answer in zip(given, answers, strict=True) if truth not in named]
     truths, answered = Counter(truth for truth, _ in inside), Counter(answer for _, answer in inside)
     right = Counter(truth for truth, answer in inside if truth == answer)
     f1 = {label: 2 * right[label] / (truths[label] + answered[label]) for label in sorted(truths)}
-    pairs = list(zip(given, answers, strict=True))
-    confusions = Counter(pair for pair in pairs if pair[0] != pair[1] and pair[1] != UNDETERMINED)
-    ranked = sorted(confusions.items(), key=lambda item: (-item[1], item[0]))[:MAX_CONFUSIONS]
+    pairs = zip(given, answers, strict=True)
+    wrong = Counter(pair for pair in pairs if pair[0] != pair[1] and pair[1] != UNDETERMINED)
     return {
         "documents": len(given),
         "documents_supported": len(inside),
@@ -65,9 +67,10 @@ def evaluate(
         "macro_f1_supported": _share(sum(f1.values()), len(f1)),
         "accuracy_supported": _share(sum(right.values()), len(inside)),
         "unsupported_accepted": _share(sum(answer != UNDETERMINED for answer in foreign), len(foreign)),
-        "false_per_10000": _share(10_000 * sum(confusions.values()), len(given)),
+        "false_per_10000": _share(10_000 * sum(wrong.values()), len(given)),
         "f1": f1,
-        "confusions": [[truth, answer, count] for (truth, answer), count in ranked],
+        "confusions": _ranked({pair: count for pair, count in wrong.items() if pair[0] in known}),
+        "confusions_unsupported": _ranked({pair: count for pair, count in wrong.items() if pair[0] not in named}),
     }
 
 
@@ -92,6 +95,11 @@ def expected_calibration_error(scores: Sequence[float], right: Sequence[bool], b
     if not scores:
         return None
     return sum(abs(hit - total) for hit, total in zip(hits, sums, strict=True)) / len(scores)
+
+
+def _ranked(confusions: Mapping[tuple[str, str], int]) -> list[list[Any]]:
+    ranked = sorted(confusions.items(), key=lambda item: (-item[1], item[0]))
+    return [[truth, answer, count] for (truth, answer), count in ranked[:MAX_CONFUSIONS]]
 
 
 def _share(part: float, whole: int) -> float | None:

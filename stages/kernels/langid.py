@@ -29,6 +29,10 @@ from stages.models.langid_format import LangidModel
 LIKELIHOOD_BITS = 15
 COMMON_COUNTS = 64
 """Features with a smaller count are grouped by it; rarer ones are multiplied one by one."""
+WARM_UP = 16
+"""Bytes after which the automaton should have forgotten the state that it started in; n-grams are shorter."""
+MIN_WALK = 32
+"""Bytes of a quarter of a text from which on quarters are walked through in turns."""
 MAX_GROUP = 1 << 16
 """Rows of int16 that fit into an int32 sum."""
 
@@ -120,10 +124,64 @@ def _add_group(likelihoods, width, group, first, last, sums, totals, weight):
             totals[i] += weight * np.float64(sums[i])
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _count(state, rank_bits, first_numbers, visits, visited, n_visited):
+    """Counts a visit; a state's first is noted in `visited`. Returns how many are noted."""
+    rank = state & ((np.uint64(1) << rank_bits) - np.uint64(1))
+    number = np.uint64(first_numbers[state >> rank_bits]) + rank
+    seen = visits[number]
+    visits[number] = seen + np.int32(1)
+    visited[np.uint64(n_visited)] = np.int32(number)
+    return n_visited + np.int64(seen == 0)
+
+
+@njit(cache=True, nogil=True)
+def _walk(data, start, end, moves, rank_bits, root, first_numbers, visits, visited):
+    """Runs the automaton over data[start:end] and counts the visits of each state; returns how many were visited.
+
+    Each step waits for the memory of the last, so four walks take turns: three start in the middle of the text, a few
+    bytes early, with the first state. An automaton that looks for n-grams has forgotten by then where it started. That
+    is not taken on trust: when a walk ends in another state than the next began with, all is counted anew in one walk.
+    """
+    eight = np.uint64(8)
+    n_visited = np.int64(0)
+    quarter = (end - start) // 4
+    if quarter >= MIN_WALK:
+        b0, b1, b2, b3 = start, start + quarter, start + 2 * quarter, start + 3 * quarter
+        s0, s1, s2, s3 = root, root, root, root
+        for i in range(-WARM_UP, 0):
+            s1 = np.uint64(moves[((s1 >> rank_bits) << eight) | np.uint64(data[b1 + i])])
+            s2 = np.uint64(moves[((s2 >> rank_bits) << eight) | np.uint64(data[b2 + i])])
+            s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[b3 + i])])
+        began1, began2, began3 = s1, s2, s3
+        for i in range(quarter):
+            s0 = np.uint64(moves[((s0 >> rank_bits) << eight) | np.uint64(data[b0 + i])])
+            s1 = np.uint64(moves[((s1 >> rank_bits) << eight) | np.uint64(data[b1 + i])])
+            s2 = np.uint64(moves[((s2 >> rank_bits) << eight) | np.uint64(data[b2 + i])])
+            s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[b3 + i])])
+            n_visited = _count(s0, rank_bits, first_numbers, visits, visited, n_visited)
+            n_visited = _count(s1, rank_bits, first_numbers, visits, visited, n_visited)
+            n_visited = _count(s2, rank_bits, first_numbers, visits, visited, n_visited)
+            n_visited = _count(s3, rank_bits, first_numbers, visits, visited, n_visited)
+        if s0 == began1 and s1 == began2 and s2 == began3:
+            for at in range(b3 + quarter, end):
+                s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[at])])
+                n_visited = _count(s3, rank_bits, first_numbers, visits, visited, n_visited)
+            return n_visited
+        for i in range(n_visited):
+            visits[visited[i]] = 0
+        n_visited = np.int64(0)
+    state = root
+    for at in range(start, end):
+        state = np.uint64(moves[((state >> rank_bits) << eight) | np.uint64(data[at])])
+        n_visited = _count(state, rank_bits, first_numbers, visits, visited, n_visited)
+    return n_visited
+
+
 @njit(cache=True, nogil=True)
 def _predict(t, data, offsets, skip, floor, weights, labels, scores):
     moves, first_numbers, features = t.moves, t.first_numbers, t.features
-    rank_bits, rank_mask = t.rank_bits, (np.uint64(1) << t.rank_bits) - np.uint64(1)
+    rank_bits = t.rank_bits
     likelihoods = t.likelihoods
     n_classes = t.priors.size
     width = likelihoods.shape[1]
@@ -143,15 +201,9 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores):
             continue
         labels[row, :] = np.int32(-1)
         scores[row, :] = np.float32(0.0)
-        n_visited = np.int64(0)
-        state = t.start
-        for at in range(offsets[row], offsets[row + 1]):
-            state = np.uint64(moves[((state >> rank_bits) << np.uint64(8)) | np.uint64(data[at])])
-            number = np.uint64(first_numbers[state >> rank_bits]) + (state & rank_mask)
-            seen = visits[number]
-            visits[number] = seen + 1
-            visited[np.uint64(n_visited)] = np.int32(number)
-            n_visited += np.int64(seen == 0)
+        n_visited = _walk(
+            data, offsets[row], offsets[row + 1], moves, rank_bits, t.start, first_numbers, visits, visited
+        )
         n_touched = np.int64(0)
         for i in range(n_visited):
             number = np.int64(visited[i])

@@ -88,6 +88,23 @@ def test_models_of_other_sizes_and_magnitudes_give_the_librarys_answers(tmp_path
                     assert tuple(dict.fromkeys(classes))[label] == name, text
 
 
+def test_an_automaton_that_never_forgets_where_it_started_is_still_run_exactly(tmp_path: Path) -> None:
+    """Long texts are walked through in four places at once, which only forgetful automata allow."""
+    moves = np.tile(np.array([[0], [1]], np.uint16), (1, 256))
+    moves[:, ord("a")] = [1, 0]  # Two states: the parity of the letters a.
+    parity = {"nextmove": moves.ravel(), "nextmove_row": np.arange(2, dtype=np.uint16), "out_feat": np.array([0, 1])}
+    likelihoods = np.array([[-1.0, -5.0], [-4.0, -1.5]], np.float16)
+    model = {"classes": np.array(["even", "odd"]), "pc": np.zeros(2, np.float32), "ptc": likelihoods}
+    path = write(tmp_path / "parity.npz.xz", **model, **parity)
+    ours, library = LangidClassifier(read_model(path)), LanguageIdentifier.from_modelpath(path, norm_probs=True)
+    texts = ["a" + "b" * n + "a" * (n % 3) + "b" * (3 * n) for n in (10, 100, 501, 1000)]
+    labels, scores = ours.predict(*buffers(texts))
+    expected = [library.classify(text) for text in texts]
+    assert [ours.labels[label] for label in labels[:, 0]] == [label for label, _ in expected]
+    assert scores[:, 0].tolist() == pytest.approx([score for _, score in expected], abs=1e-4)
+    assert len({label for label, _ in expected}) == 2
+
+
 def test_results_do_not_depend_on_what_else_is_in_the_batch(ours: LangidClassifier) -> None:
     labels, scores = ours.predict(*buffers(TEXTS), top=3)
     for row, text in enumerate(TEXTS):

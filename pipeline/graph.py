@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.config import OutputConfig, RunConfig
 from pipeline.document import COPY, DOC_KEY, KEY_TYPE, RESERVED, TEXT, TEXT_TYPE
 from pipeline.errors import ConfigError, nearest
+from pipeline.registry import STAGES, Registry
 from pipeline.source import Source
 from pipeline.stage import Stage
 
@@ -385,7 +386,24 @@ class _Builder:
                     if column in (*self.stages[spec.name].signals().names, *self.stages[spec.name].findings().names)
                 ]
                 hint = f" The node `{makers[0]}` makes it: put it before this one." if makers else ""
+                missing = [] if makers else self._stages_that_make(column)
+                if missing:
+                    hint = f" The stage `{missing[0]}` makes it: add one before this node."
                 raise self._fail(
                     f"stages.{name}",
                     f"its {what} reads the column `{column}`, which nobody makes before it; {nearest(column, have)}{hint}",
                 )
+
+    def _stages_that_make(self, column: str) -> list[str]:
+        """Names of stages, not used in this graph, that add a column with their default settings."""
+        registry = Registry(self.config.plugins)
+        found = []
+        for name in registry.names(STAGES):
+            try:
+                cls = registry.stage(name, name)
+                stage = cls(cls.Config())
+            except (ImportError, ValueError):
+                continue  # this is only a hint: a stage that needs settings, or is not installed whole, cannot be asked
+            if column in (*stage.signals().names, *stage.findings().names):
+                found.append(name)
+        return found

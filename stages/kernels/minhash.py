@@ -198,11 +198,11 @@ def sketches(signature: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def equal_lanes(a: np.ndarray, b: np.ndarray, lanes: int) -> int:
-    """How many lanes of two sketches have equal bits, int64."""
+def equal_lanes(a: np.ndarray, row: int, b: np.ndarray, other: int, lanes: int) -> int:
+    """How many lanes of the sketches a[row] and b[other] have equal bits, int64."""
     different = np.int64(0)
-    for w in range(a.shape[0]):
-        x = a[w] ^ b[w]
+    for w in range(a.shape[1]):
+        x = a[row, w] ^ b[other, w]
         x |= x >> np.uint64(2)
         x |= x >> np.uint64(1)
         different += ones(x & np.uint64(0x1111111111111111))

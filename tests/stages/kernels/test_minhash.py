@@ -153,7 +153,7 @@ def test_equal_lanes_are_counted(lanes: int, seed: int) -> None:
     sketch = np.empty((2, sketch_words(lanes)), np.uint64)
     sketches(signature, sketch)
     a, b = oracle.sketch(signature[0].tolist()), oracle.sketch(signature[1].tolist())
-    assert equal_lanes(sketch[0], sketch[1], lanes) == sum(x == y for x, y in zip(a, b, strict=True))
+    assert equal_lanes(sketch, 0, sketch, 1, lanes) == sum(x == y for x, y in zip(a, b, strict=True))
 
 
 @pytest.mark.parametrize(("lanes", "jaccard"), [(112, 0.65), (112, 0.0), (112, 1.0), (20, 0.5), (64, 0.8)])
@@ -273,7 +273,7 @@ def test_the_estimate_agrees_with_that_of_datasketch() -> None:
         rows, _ = signed([" ".join(words).encode(), " ".join(other).encode()], ngram=3)
         sketch = np.empty((2, sketch_words(LANES)), np.uint64)
         sketches(rows, sketch)
-        ours.append((equal_lanes(sketch[0], sketch[1], LANES) / LANES - 1 / 16) * 16 / 15)
+        ours.append((equal_lanes(sketch, 0, sketch, 1, LANES) / LANES - 1 / 16) * 16 / 15)
         pair = []
         for values in (a, b):
             one = datasketch.MinHash(num_perm=LANES, seed=1)

@@ -199,12 +199,18 @@ def audit(
     part: Annotated[
         str | None, typer.Option("--sample", metavar="K/N", help="Of a full audit, only the K-th of N shares of the files.")
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Public key, PEM, that must have signed the manifest.")
+    ] = None,
+    previous: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The output of the dataset's earlier run, to compare with.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Verify an output: files, digests, the chain from input to shard, the accounts, the documents."""
     from launch.inspect import audit as audit_folder
 
-    return audit_folder(folder, full, part, as_json)
+    return audit_folder(folder, full, part, key, previous, as_json)
 
 
 @app.command(

@@ -174,7 +174,7 @@ def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
         cells += [size(row.dropped.bytes)] if wide else []
         table.add_row(*cells)
         if row.branches:
-            for port, amount in row.ports.items():
+            for port, amount in sorted(row.ports.items(), key=lambda item: -item[1].documents):
                 blank = [""] * (len(cells) - 4 - (2 if wide else 1))
                 cells_of_port = [f"  → {port}", "", count(amount.documents), share(amount.documents, row.entered.documents)]
                 cells_of_port += [*blank, size(amount.bytes)] + ([""] if wide else [])

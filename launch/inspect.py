@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from launch.console import say, say_json
 from pipeline.errors import ConfigError
 
 
-def audit(folder: str, full: bool, sample: str | None, as_json: bool) -> int:
-    """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none."""
+def audit(
+    folder: str, full: bool, sample: str | None, key: str | None, previous: str | None, as_json: bool
+) -> int:
+    """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none and for a key
+    that cannot be read."""
     from pipeline.audit.checks import audit_output
 
     share = None if sample is None else _share(sample)
     if share is not None and not full:
         raise ConfigError("--sample takes a share of the files of a full audit: add --full.")
-    result = audit_output(folder, full=full, sample=share)
+    result = audit_output(folder, full=full, sample=share, key=None if key is None else _key(key), previous=previous)
     if as_json:
         say_json(result.to_json())
     else:
@@ -25,10 +29,18 @@ def audit(folder: str, full: bool, sample: str | None, as_json: bool) -> int:
 
 
 def _share(text: str) -> tuple[int, int]:
+    """`1/20` as (0, 20): people count shares from 1."""
     found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
     if found is None or int(found[1]) > int(found[2]):
         raise ConfigError(f"--sample {text}: expected K/N with 1 ≤ K ≤ N, such as 1/20.")
-    return int(found[1]), int(found[2])
+    return int(found[1]) - 1, int(found[2])
+
+
+def _key(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--key {path}: cannot be read: {error.strerror}. Name the file of a public key.") from error
 
 
 def explain(folder: str, ident: str, as_json: bool) -> int:

@@ -46,7 +46,7 @@ class Snapshot:
         parts = [f"{count(self.documents)} documents"]
         if self.bytes_per_second is not None:
             parts.append(f"{size(self.bytes_per_second)}/s")
-        if self.left is not None:
+        if self.left is not None and self.left >= 0.5:
             parts.append(f"about {duration(self.left)} left")
         return ", ".join(parts)
 

@@ -88,7 +88,7 @@ def _headline(plan: Plan) -> str:
     stored = sum(one.bytes for one in plan.slices)
     return (
         f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)}, {len(plan.graph.nodes)} stages in "
-        f"{len(plan.passes)} passes"
+        f"{len(plan.passes)} pass{'es' if len(plan.passes) != 1 else ''}"
     )
 
 
@@ -172,7 +172,8 @@ def _verdict(result: RunResult) -> str:
     if result.reused_tasks:
         total = len(plan.slices) * len(plan.passes)
         return f"{line}; {count(result.reused_tasks)} of {count(total)} tasks were there from an earlier attempt"
-    return f"{line}, {size(text / max(result.seconds, 1e-9))}/s of text"
+    # Of a few megabytes, starting up would be most of what is measured.
+    return f"{line}, {size(text / result.seconds)}/s of text" if text >= 50e6 and result.seconds > 0 else line
 
 
 def result_json(result: RunResult) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.kernels.hashing64 import absorb, finish, hash_bytes
+from stages.kernels.hashing64 import absorb, hash_bytes
 from stages.kernels.pointers import load8_at
 
 LARGEST_FILTER = 1 << 27

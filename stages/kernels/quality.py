@@ -17,7 +17,6 @@ from stages.kernels import word_rules as rule
 from stages.kernels.hashing64 import PADDING, hash_bytes
 from stages.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from stages.kernels.ngrams import (
-    LARGEST_FILTER,
     filter_size,
     repeated_chars,
     suspects_of_openings,
@@ -27,8 +26,10 @@ from stages.kernels.ngrams import (
 )
 from stages.kernels.pointers import pointer
 from stages.kernels.quality_counts import INDEX, NAMES
+from stages.kernels.spaceless import cut_spaceless
 from stages.kernels.unicode import decode_at
-from stages.kernels.word_splitter import CHUNK_LIMIT, _exception, split_chunk
+from stages.kernels.word_affixes import find_exception
+from stages.kernels.word_splitter import CHUNK_LIMIT, split_chunk
 
 _CHARS = INDEX["chars"]
 _WORDS = INDEX["words"]
@@ -95,9 +96,7 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
         tables.append(table)
         total += len(table)
     keys = np.concatenate([*tables, np.zeros(1, np.uint64)])
-    return StopWords(
-        np.array(start, np.int64), np.array(mask, np.int64), np.array(longest, np.int64), keys
-    )
+    return StopWords(np.array(start, np.int64), np.array(mask, np.int64), np.array(longest, np.int64), keys)
 
 
 @njit(nogil=True)
@@ -142,6 +141,7 @@ def _count(  # type: ignore[no-untyped-def]
     data,
     offsets,
     tokenizers,
+    pieces,
     lists,
     char_flags,
     features,
@@ -205,6 +205,15 @@ def _count(  # type: ignore[no-untyped-def]
         e_start = table_start[tokenizer]
         e_mask = table_mask[tokenizer]
         look_up = inert[tokenizer]
+        piece = pieces[r]
+        s_list = np.int64(lists[r])
+        s_start = np.int64(0)
+        s_mask = np.int64(-1)
+        s_longest = np.int64(0)
+        if s_list >= 0:
+            s_start = stop_start[s_list]
+            s_mask = stop_mask[s_list]
+            s_longest = stop_longest[s_list]
         row = pointer(out[r])
         size = np.int64(0)  # of the compact text
         words = np.int64(0)
@@ -242,11 +251,12 @@ def _count(  # type: ignore[no-untyped-def]
                 i += max(width, 1)
             if chunk_chars == 0:
                 continue
-            plain = not union & flag.ACTIVE
+            spaceless = piece > 0.0 and (union & flag.SPACELESS) != 0
+            plain = not union & flag.ACTIVE and not spaceless
             if plain and look_up and size - chunk <= rule.LONGEST_EXCEPTION:
                 at[0] = chunk
                 at[1] = size
-                found = _exception(compact, at, 0, 1, e_keys, e_values, e_start, e_mask, rule.EXCEPTION_SEED)
+                found = find_exception(compact, at, 0, 1, e_keys, e_values, e_start, e_mask, rule.EXCEPTION_SEED)
                 plain = found < 0
             if plain:
                 starts[words] = chunk
@@ -272,6 +282,11 @@ def _count(  # type: ignore[no-untyped-def]
                     codes, flags, at, n, compact, rules, e_keys, e_values, e_parts, e_start, e_mask, starts, words,
                     stack, scratch,
                 )  # fmt: skip
+                if spaceless:
+                    words = cut_spaceless(
+                        codes, flags, at, n, compact, piece, s_keys, s_start, s_mask, s_longest,
+                        np.uint64(STOP_WORD_SEED), starts, first, words, stack,
+                    )  # fmt: skip
                 starts[words] = size
                 # Code points of each word: `at` and `starts` rise together.
                 low = np.int64(0)
@@ -331,12 +346,10 @@ def _count(  # type: ignore[no-untyped-def]
         row[_WORDS] = words
         ascii_only = skipped == 0
 
-        stop_list = np.int64(lists[r])
-        if stop_list >= 0 and stop_mask[stop_list] >= 0:
+        if s_mask >= 0:
             row[_STOP_WORDS] = _count_stop_words(
-                compact, starts, words, s_keys, stop_start[stop_list], stop_mask[stop_list], stop_longest[stop_list],
-                stamps, np.int64(r),
-            )  # fmt: skip
+                compact, starts, words, s_keys, s_start, s_mask, s_longest, stamps, np.int64(r)
+            )
 
         newlines = count_newlines(text, begin, end)
         line_slots = table_size(newlines + 2)
@@ -391,6 +404,7 @@ def count(
     data: np.ndarray,
     offsets: np.ndarray,
     tokenizers: np.ndarray,
+    pieces: np.ndarray,
     lists: np.ndarray,
     stop_words: StopWords,
     short_line_length: int = 30,
@@ -401,6 +415,7 @@ def count(
     Args:
         data, offsets: text as `pipeline.document.text_buffers` gives it.
         tokenizers: int64 per document: number of its tokenizer, an index into `word_flags.TOKENIZERS`.
+        pieces: float64 per document: mean length of a piece where its script has no spaces, 0 for no such fallback.
         lists: int64 per document: its list of stop words, −1 for none.
         stop_words: the lists.
         short_line_length: code points up to which a line counts as short.
@@ -419,6 +434,7 @@ def count(
         data,
         np.ascontiguousarray(offsets, np.int64),
         np.ascontiguousarray(tokenizers, np.int64),
+        np.ascontiguousarray(pieces, np.float64),
         np.ascontiguousarray(lists, np.int64),
         rules.flags,
         rules.features,

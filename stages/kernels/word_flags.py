@@ -31,6 +31,10 @@ ACTIVE = 4096
 """May begin, end or divide a token: a chunk without such a character is one token unless it is an exception."""
 SPACE = 8192
 """White space, as `str.isspace`."""
+SPACELESS = 16384
+"""Of a script that is written without spaces between words, or, as Hangul, that datatrove cuts below the space."""
+CLINGING = 32768
+"""A mark or a sign that belongs to the character before it."""
 
 TOKENIZERS = (
     "xx", "tn", "ms", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "sv", "da", "nb", "fi", "et", "lv",

@@ -147,6 +147,16 @@ _UNITS = (
 """Units of measurement that are split off a number; each tokenizer knows all of them."""
 
 
+PIECE_LENGTH: dict[str, float] = {
+    "Hani": 2.0, "Hira": 2.0, "Kana": 2.0, "Bopo": 2.0, "Hang": 2.0, "Thai": 4.0, "Laoo": 4.0, "Khmr": 4.0,
+    "Mymr": 4.0, "Tibt": 4.0,
+}  # fmt: skip
+"""Mean code points of a piece between stop words, by script, in the fallback for text without spaces."""
+_LABEL_SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Jpan": "Hira", "Kore": "Hang"}
+_CLINGING = "ーｰ々ゝゞヽヾ" + "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ" + "ะาำๅๆະາຳໆ"
+"""Signs that begin no word in Japanese, Thai and Lao, beside the marks."""
+
+
 @dataclass(frozen=True)
 class WordRules:
     """Arrays that the splitter takes; every one is C-contiguous and read-only.
@@ -197,6 +207,10 @@ def word_rules() -> WordRules:
     flags = archive["flags"].copy()
     flags[classes == unicode.LETTER] |= np.uint16(word_flags.LETTER)
     flags[classes == unicode.SPACE] = word_flags.SPACE
+    of_script = np.array([name in PIECE_LENGTH for name in unicode.SCRIPTS])[unicode.script()]
+    flags[of_script & ((classes == unicode.LETTER) | (classes == unicode.MARK))] |= np.uint16(word_flags.SPACELESS)
+    flags[classes == unicode.MARK] |= np.uint16(word_flags.CLINGING)
+    flags[[ord(char) for char in _CLINGING]] |= np.uint16(word_flags.CLINGING | word_flags.SPACELESS)
     ends = archive["exception_ends"].astype(np.int64)
     begins = np.concatenate(([0], ends[:-1]))
     raw = archive["exception_bytes"].tobytes()
@@ -259,6 +273,12 @@ def _archive() -> dict[str, np.ndarray]:
 def _assigned() -> dict[str, int]:
     archive = _archive()
     return dict(zip(archive["labels"].tolist(), archive["label_tokenizer"].tolist(), strict=True))
+
+
+def piece_length(label: str) -> float:
+    """Mean length of a piece for a label whose script needs the fallback (`cmn_Hani`, `tha_Thai`); 0 for others."""
+    script = label.partition("_")[2]
+    return PIECE_LENGTH.get(_LABEL_SCRIPTS.get(script, script), 0.0)
 
 
 def tokenizer_of(label: str) -> int:

@@ -1,0 +1,257 @@
+"""Quality: Gopher's and FineWeb's rules, with thresholds and stop words of each document's language.
+
+The filters are those of Rae et al. 2021 (https://arxiv.org/abs/2112.11446) and Penedo et al. 2024
+(https://arxiv.org/abs/2406.17557) in datatrove's form, applied per language as in FineWeb2 (Penedo et al. 2025,
+https://arxiv.org/abs/2506.20920); `stages.quality_rules` lists the rules, `stages.quality_configs` reads FineWeb2's config
+files. Every rule is judged for every document, so that all that fail are recorded.
+
+Signals count in Unicode code points and in words of the splitter of the document's language (`kernels.word_splitter`); all
+ratios are float64, and 0 where nothing is there to divide by:
+
+quality_words              words that are not only punctuation (int32)
+quality_stop_words         different stop words of the language (int32); null for a language without a list
+quality_mean_word_length   code points per such word
+quality_alpha_word_ratio   words with a letter, of all words, punctuation included
+quality_hash_ratio, quality_ellipsis_ratio, quality_newline_ratio   `#`; `...` and `…`; newlines: per word, punctuation
+                           included
+quality_bullet_line_ratio, quality_ellipsis_line_ratio   of all lines
+quality_terminal_line_ratio, quality_short_line_ratio    of lines with more than white space
+quality_dup_content_char_frac   code points of such lines that came before, of all but newlines
+quality_dup_line_frac, quality_dup_para_frac             lines, paragraphs that came before, of all
+quality_dup_line_char_frac, quality_dup_para_char_frac   their code points, of all
+quality_top_N_gram (2–4)   code points in occurrences of the most frequent n-gram of words, of all
+quality_dup_N_grams (5–10) code points in n-grams of words that came before, of all
+quality_words_fallback     whether words were cut by the fallback for scripts without spaces (bool)
+
+A language without a config is counted as `no_config:LABEL`; only the rules whose thresholds FineWeb2 sets alike for every
+language (`quality_rules.UNIVERSAL`) judge its documents, and `no_words`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import field_validator, model_validator
+
+from pipeline.document import TEXT, one_chunk, text_buffers
+from pipeline.errors import ConfigError, nearest
+from pipeline.stage import Decisions, SettledView, Stage, StageConfig, from_failures, resource, signal, threshold
+from stages.quality_configs import LanguageConfig, config_files, read_config, read_configs
+from stages.quality_rules import (
+    ENGLISH,
+    ENGLISH_LABEL,
+    ENGLISH_STOP_WORDS,
+    FILTERS,
+    NO_WORDS,
+    RULE_NAMES,
+    RULES,
+    UNIVERSAL,
+    Thresholds,
+)
+from stages.quality_signals import SIGNALS, signal_columns
+
+LANGUAGE = "language"
+SCRIPT = "language_script"
+FAILED = "quality_failed"
+UNKNOWN = "und_Zyyy"
+"""Label of a row whose language or script is null."""
+
+
+class QualityConfig(StageConfig):
+    """Config of the stage `quality`.
+
+    Attributes:
+        filters: the filters whose rules are judged, in the order in which they are tried.
+        on_fail: `drop` documents that fail a rule, or `mark` them in `quality_failed` and keep them.
+        language: the label of all documents, such as `eng_Latn`; None takes it from the columns `language` and
+            `language_script`.
+        language_configs: a folder of config files in FineWeb2's format; None knows English alone.
+        short_line_length: code points up to which a line counts as short.
+        thresholds: thresholds to use in place of those of the configs: a number, or null to switch the rule off, by
+            rule, for all languages; or a map of these by label, for one language. The latter go before the former.
+    """
+
+    filters: tuple[Literal["gopher_repetition", "gopher_quality", "fineweb"], ...] = threshold(FILTERS, min_length=1)
+    on_fail: Literal["drop", "mark"] = threshold("drop")
+    language: str | None = signal(None, pattern=r"^[a-z]{3}_[A-Z][a-z]{3}$")
+    language_configs: Path | None = resource("signal", None)
+    short_line_length: int = signal(30, ge=0)
+    thresholds: Mapping[str, float | None | Mapping[str, float | None]] = threshold({})
+
+    @field_validator("filters")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"names a filter twice: {', '.join(value)}")
+        return value
+
+    @model_validator(mode="after")
+    def _rules_exist(self) -> QualityConfig:
+        for name, value in self.thresholds.items():
+            rules = value if isinstance(value, Mapping) else {name: value}
+            for rule in rules:
+                if rule not in RULE_NAMES:
+                    where = f"thresholds.{name}" if isinstance(value, Mapping) else "thresholds"
+                    raise ValueError(f"{where}: no rule is called `{rule}`; {nearest(rule, RULE_NAMES)}")
+        return self
+
+
+class Quality(Stage):
+    """Judges each document by the rules of its language."""
+
+    Config = QualityConfig
+    version: ClassVar[int] = 1
+    summary: ClassVar[str] = "Gopher and FineWeb rules with thresholds and stop words per language"
+
+    config: QualityConfig
+
+    def __init__(self, config: QualityConfig) -> None:
+        super().__init__(config)
+        self._read: dict[str, LanguageConfig | None] = {}
+
+    def measure_reads(self) -> frozenset[str]:
+        return frozenset({TEXT}) | self._label_columns()
+
+    def decide_reads(self) -> frozenset[str]:
+        return self._label_columns()
+
+    def _label_columns(self) -> frozenset[str]:
+        return frozenset() if self.config.language else frozenset({LANGUAGE, SCRIPT})
+
+    def signals(self) -> pa.Schema:
+        return SIGNALS
+
+    def findings(self) -> pa.Schema:
+        return pa.schema([(FAILED, pa.list_(pa.string()))])
+
+    def rules(self) -> tuple[str, ...]:
+        return (NO_WORDS, *(rule.name for rule in self._rules))
+
+    @cached_property
+    def _rules(self) -> tuple[Any, ...]:
+        return tuple(rule for name in self.config.filters for rule in RULES if rule.filter == name)
+
+    def models(self) -> Mapping[str, Path]:
+        folder = self.config.language_configs
+        return {} if folder is None else {"language_configs": folder}
+
+    def notice(self) -> Iterable[str]:
+        if self.config.language_configs is None:
+            applied = ", ".join((NO_WORDS, *(rule.name for rule in self._rules if rule.name in UNIVERSAL)))
+            other = self.config.language not in (None, ENGLISH_LABEL)
+            if self.config.language is None or other:
+                yield (
+                    f"quality: only {ENGLISH_LABEL} has thresholds and stop words; documents in other languages are judged "
+                    f"by {applied} alone. Set `language_configs` to a folder in FineWeb2's format to judge them fully."
+                )
+        elif self.config.language and self._config_of(self.config.language) is None:
+            yield f"quality: {self.config.language_configs} has no config for {self.config.language}."
+
+    def check_files(self) -> None:
+        if self.config.language_configs is None:
+            return
+        known = {ENGLISH_LABEL, *read_configs(self.config.language_configs)}
+        for name, value in self.config.thresholds.items():
+            if isinstance(value, Mapping) and name not in known:
+                close = nearest(name, known).split(" Allowed:")[0]
+                raise ConfigError(
+                    f"thresholds.{name}: {self.config.language_configs} has no config for that language"
+                    + (f"; {close}" if close.startswith("did") else ".")
+                )
+
+    @cached_property
+    def _files(self) -> Mapping[str, Path]:
+        folder = self.config.language_configs
+        return {} if folder is None else config_files(folder)
+
+    def _config_of(self, label: str) -> LanguageConfig | None:
+        """The language's config, read when it is first met; None if it has none."""
+        if label not in self._read:
+            path = self._files.get(label)
+            if path is not None:
+                self._read[label] = read_config(path)
+            elif label == ENGLISH_LABEL:
+                self._read[label] = LanguageConfig(ENGLISH, ENGLISH_STOP_WORDS)
+            else:
+                self._read[label] = None
+        return self._read[label]
+
+    def _labels(self, batch: pa.Table) -> tuple[list[str], np.ndarray]:
+        """(the labels in the batch, index of each row's label among them)."""
+        if self.config.language:
+            return [self.config.language], np.zeros(batch.num_rows, np.int64)
+        language = one_chunk(batch[LANGUAGE]).dictionary_encode()
+        script = one_chunk(batch[SCRIPT]).dictionary_encode()
+        unknown_language, unknown_script = UNKNOWN.split("_")
+        languages = [*language.dictionary.to_pylist(), unknown_language]
+        scripts = [*script.dictionary.to_pylist(), unknown_script]
+        first = language.indices.fill_null(len(languages) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+        second = script.indices.fill_null(len(scripts) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+        pairs, index = np.unique(first * len(scripts) + second, return_inverse=True)
+        labels = [f"{languages[pair // len(scripts)]}_{scripts[pair % len(scripts)]}" for pair in pairs.tolist()]
+        return labels, index.reshape(-1)
+
+    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+        labels, index = self._labels(batch)
+        configs = [self._config_of(label) for label in labels]
+        stop_words = [None if config is None else config.stop_words for config in configs]
+        data, offsets = text_buffers(batch[TEXT])
+        return signal_columns(data, offsets, labels, index, stop_words, self.config.short_line_length)
+
+    def _thresholds(self, label: str) -> Thresholds:
+        config = self._config_of(label)
+        merged = dict(UNIVERSAL if config is None else config.thresholds)
+        merged.update({k: v for k, v in self.config.thresholds.items() if not isinstance(v, Mapping)})
+        own = self.config.thresholds.get(label)
+        if isinstance(own, Mapping):
+            merged.update(own)
+        return merged
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        labels, index = self._labels(batch)
+        thresholds = [self._thresholds(label) for label in labels]
+        columns = {
+            rule.signal: one_chunk(batch[rule.signal]).to_numpy(zero_copy_only=False).astype(np.float64)
+            for rule in self._rules
+        }
+        failures: dict[str, np.ndarray] = {NO_WORDS: ~np.asarray(batch["quality_has_words"].to_numpy(), bool)}
+        values: dict[str, np.ndarray] = {}
+        limits: dict[str, np.ndarray] = {}
+        for rule in self._rules:
+            own = [limit.get(rule.name) for limit in thresholds]
+            limit = np.array([np.nan if number is None else number for number in own])[index]
+            value = columns[rule.signal]
+            # A comparison with NaN, a rule that is off or a signal that is null, is never true.
+            failures[rule.name] = value < limit if rule.at_least else value > limit
+            values[rule.name] = value
+            limits[rule.name] = limit
+        tallies = {
+            f"no_config:{label}": int(count)
+            for label, count in zip(labels, np.bincount(index, minlength=len(labels)).tolist(), strict=True)
+            if count and self._config_of(label) is None
+        }
+        fallback = int(np.count_nonzero(batch["quality_words_fallback"].to_numpy()))
+        if fallback:
+            tallies["words_fallback"] = fallback
+        return from_failures(
+            failures,
+            values,
+            limits,
+            rows=batch.num_rows,
+            mark=self.config.on_fail == "mark",
+            columns={FAILED: _names_of(failures)},
+            tallies=tallies,
+        )
+
+
+def _names_of(failures: Mapping[str, np.ndarray]) -> pa.Array:
+    """Names of the failing rules of each row, as list<string>."""
+    matrix = np.stack(list(failures.values()), axis=1)
+    offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1)))).astype(np.int32)
+    names = pa.array(list(failures)).take(pa.array(np.nonzero(matrix)[1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), names)

@@ -1,0 +1,87 @@
+"""Signals of the quality stage from the kernel's counts: one correctly rounded division each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from stages.kernels.quality import count, stop_word_tables
+from stages.kernels.quality_counts import INDEX
+from stages.kernels.word_rules import piece_length, tokenizer_of
+
+_RATIOS: dict[str, tuple[str, str]] = {
+    "quality_dup_para_frac": ("duplicate_paragraphs", "paragraphs"),
+    "quality_dup_para_char_frac": ("duplicate_paragraph_chars", "chars"),
+    "quality_dup_line_frac": ("duplicate_runs", "runs"),
+    "quality_dup_line_char_frac": ("duplicate_run_chars", "chars"),
+    **{f"quality_top_{n}_gram": (f"top_{n}", "chars") for n in (2, 3, 4)},
+    **{f"quality_dup_{n}_grams": (f"repeated_{n}", "chars") for n in range(5, 11)},
+    "quality_mean_word_length": ("text_word_chars", "text_words"),
+    "quality_hash_ratio": ("hashes", "words"),
+    "quality_ellipsis_ratio": ("ellipses", "words"),
+    "quality_bullet_line_ratio": ("bullet_lines", "lines"),
+    "quality_ellipsis_line_ratio": ("ellipsis_lines", "lines"),
+    "quality_alpha_word_ratio": ("alpha_words", "words"),
+    "quality_terminal_line_ratio": ("terminal_lines", "content_lines"),
+    "quality_short_line_ratio": ("short_lines", "content_lines"),
+    "quality_dup_content_char_frac": ("duplicate_line_chars", "chars - newlines"),
+    "quality_newline_ratio": ("newlines", "words"),
+}
+"""Numerator and denominator of each ratio, as counts."""
+
+SIGNALS = pa.schema(
+    [
+        ("quality_has_words", pa.bool_()),
+        ("quality_words", pa.int32()),
+        ("quality_stop_words", pa.int32()),
+        *((name, pa.float64()) for name in _RATIOS),
+        ("quality_words_fallback", pa.bool_()),
+    ]
+)
+"""Columns of the signals; `stages.quality` states what each is."""
+
+
+def signal_columns(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    labels: Sequence[str],
+    index: np.ndarray,
+    stop_words: Sequence[tuple[str, ...] | None],
+    short_line_length: int,
+    given: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> Mapping[str, pa.Array]:
+    """The signals of each document.
+
+    Args:
+        data, offsets: text as `pipeline.document.text_buffers` gives it.
+        labels: languages of the batch, such as `deu_Latn`; index: int64 per document, its language.
+        stop_words: stop words of each of `labels`; None for a language without a list.
+        short_line_length: code points up to which a line counts as short.
+        given: words to use in place of the splitter's, see `stages.kernels.quality.count`.
+    """
+    tokenizers = np.array([tokenizer_of(label) for label in labels], np.int64)[index]
+    has_list = np.array([words is not None for words in stop_words], bool)[index]
+    pieces = np.array([piece_length(label) for label in labels], np.float64)[index]
+    tables = stop_word_tables([words or () for words in stop_words])
+    lists = np.where(has_list, index, -1)
+    counts = count(data, offsets, tokenizers, pieces, lists, tables, short_line_length, given)
+
+    def total(name: str) -> np.ndarray:
+        if name == "chars - newlines":
+            return total("chars") - total("newlines")
+        return counts[:, INDEX[name]]
+
+    columns: dict[str, pa.Array] = {
+        "quality_has_words": pa.array(total("words") > 0),
+        "quality_words": pa.array(total("text_words").astype(np.int32)),
+        "quality_stop_words": pa.array(total("stop_words").astype(np.int32), mask=~has_list),
+    }
+    for name, (part, whole) in _RATIOS.items():
+        below = total(whole)
+        ratio = np.zeros(len(below), np.float64)
+        np.divide(total(part), below, out=ratio, where=below > 0)
+        columns[name] = pa.array(ratio)
+    columns["quality_words_fallback"] = pa.array(pieces > 0)
+    return columns

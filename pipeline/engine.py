@@ -15,6 +15,8 @@ from pipeline.executor import Executor
 from pipeline.finish import finish_outputs
 from pipeline.plan import Pass, Plan
 from pipeline.provenance.accounts import Accounts, NodeAccount
+from pipeline.provenance.attestation import Attestation
+from pipeline.provenance.manifest import read_manifest
 from pipeline.settling import settle
 from pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
 from pipeline.task import SettledFiles, TaskInput, run_task, task_key
@@ -63,6 +65,8 @@ class Engine:
         listener: is told the progress after each task.
         rehash: read every slice again on resume instead of trusting size and mtime or ETag.
         keep_work: leave the work folder in place after success.
+        command: how the run was started, for the manifest.
+        attestation: what signs the manifests, and which run they follow.
     """
 
     def __init__(
@@ -74,9 +78,11 @@ class Engine:
         rehash: bool = False,
         keep_work: bool = False,
         command: Sequence[str] = (),
+        attestation: Attestation | None = None,
     ) -> None:
         self.plan, self.executor, self.listener = plan, executor, listener
         self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
+        self.attestation = attestation or Attestation()
         self.work = WorkFolder(work_folder(plan.config))
         self.progress = Progress(plan)
         self.reports: dict[str, Mapping[str, Any]] = {}
@@ -94,6 +100,7 @@ class Engine:
         if done is not None:
             return done
         self._refuse_taken_outputs()
+        links = self.attestation.links(self.plan)
         self.work.root.mkdir(parents=True, exist_ok=True)
         with Lease(self.work.root) as lease:
             self._claim_outputs()
@@ -111,7 +118,16 @@ class Engine:
             self._say("publishing")
             finals = [task[-1] for task in records]
             manifests = finish_outputs(
-                self.plan, self.work, finals, accounts, self.settled_digests, self.reports, self.command, self.executor
+                self.plan,
+                self.work,
+                finals,
+                accounts,
+                self.settled_digests,
+                self.reports,
+                self.command,
+                self.executor,
+                links,
+                self.attestation.key,
             )
         if not self.keep_work:
             self.work.remove()
@@ -121,8 +137,6 @@ class Engine:
     # Before the first pass
 
     def _finished_before(self) -> RunResult | None:
-        from pipeline.provenance.manifest import read_manifest
-
         found = {}
         for output in self.plan.graph.outputs:
             manifest = read_manifest(output.config.path)
@@ -139,7 +153,10 @@ class Engine:
         for output in self.plan.graph.outputs:
             path = output.config.path
             where = self.plan.config.where(f"outputs.{output.name}.path")
-            if exists(join(path, "manifest.json")):
+            manifest = read_manifest(path)
+            if manifest is not None and manifest["run"] == self.plan.key:
+                continue  # this run was killed between the manifests of its outputs
+            if manifest is not None:
                 raise ConfigError(
                     f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give "
                     "this run another folder with --output, or remove that one first."

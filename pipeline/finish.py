@@ -17,9 +17,11 @@ from pipeline.executor import Executor
 from pipeline.graph import Output
 from pipeline.plan import Plan
 from pipeline.provenance.accounts import Accounts
+from pipeline.provenance.attestation import FIRST, Link, write_envelope
 from pipeline.provenance.card import croissant, dataset_card
 from pipeline.provenance.files import FILES, file_rows
 from pipeline.provenance.manifest import FILES_TABLE, make_manifest, manifest_bytes, seal
+from pipeline.provenance.signing import SigningKey
 from pipeline.publish import DROPPED_TEXTS
 from pipeline.shard import write_parquet
 from pipeline.storage import join, list_files, open_read, remove, write_checked
@@ -44,8 +46,15 @@ def finish_outputs(
     reports: Mapping[str, Mapping[str, Any]],
     command: Sequence[str],
     executor: Executor,
+    links: Mapping[str, Link] | None = None,
+    key: SigningKey | None = None,
 ) -> dict[str, str]:
-    """Publishes every output and returns the paths of the manifests."""
+    """Publishes every output and returns the paths of the manifests.
+
+    Args:
+        links: each output's place after the dataset's earlier run; default: the first.
+        key: signs the manifests.
+    """
     manifests = {}
     for output in plan.graph.outputs:
         thinned = _thin_dropped(plan, work, output, records, executor)
@@ -59,11 +68,16 @@ def finish_outputs(
             "README.md": _write_text(join(folder, "README.md"), dataset_card(plan, output, manifest, accounts)),
             "croissant.json": _write_text(join(folder, "croissant.json"), croissant(plan, output, manifest)),
         }
-        manifests[output.name] = (join(folder, "manifest.json"), seal(manifest, documents))
+        link = FIRST if links is None else links[output.name]
+        manifests[output.name] = (folder, seal(manifest, documents, link.to_json()))
     # All outputs are complete before the first manifest says so.
-    for path, manifest in manifests.values():
-        write_checked(path, lambda stream, body=manifest: stream.write(manifest_bytes(body)))  # type: ignore[misc]
-    return {name: path for name, (path, _) in manifests.items()}
+    for folder, manifest in manifests.values():
+        if key is not None:
+            write_envelope(folder, manifest, key)
+    for folder, manifest in manifests.values():
+        body = manifest_bytes(manifest)
+        write_checked(join(folder, "manifest.json"), lambda stream, body=body: stream.write(body))  # type: ignore[misc]
+    return {name: join(folder, "manifest.json") for name, (folder, _) in manifests.items()}
 
 
 def _files(

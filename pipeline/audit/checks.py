@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.audit.attested import check_sequence, check_signature
 from pipeline.audit.child import Child, ChildDied
 from pipeline.audit.documents import check_documents, read_statement
 from pipeline.audit.listing import check_presence, check_roots, read_entries
@@ -14,6 +15,7 @@ from pipeline.audit.result import CHECKS, AuditResult, Report
 from pipeline.audit.tasks import Entry, TaskJob
 from pipeline.audit.ways import AuditGraph
 from pipeline.errors import ConfigError, GristmillError
+from pipeline.provenance.signing import public_key
 from pipeline.reading import READ_RULES
 from pipeline.storage import exists, join, reason, sha256_of
 
@@ -24,6 +26,7 @@ def audit_output(
     full: bool = False,
     sample: tuple[int, int] | None = None,
     key: bytes | None = None,
+    previous: str | None = None,
 ) -> AuditResult:
     """Verifies an output.
 
@@ -33,8 +36,10 @@ def audit_output(
         sample: (i, n) with 0 ≤ i < n: of what `full` reads, only the files of tasks t with t mod n = i, so that n
             audits with i = 0 … n−1 read everything.
         key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
+        previous: the output of the dataset's earlier run, to compare sequence and drop rates with.
 
-    Raises ConfigError for a folder that is not there and for a sample that is none. Everything else is a finding.
+    Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
+    finding.
     """
     if sample is not None and not 0 <= sample[0] < sample[1]:
         raise ConfigError(f"sample: expected (i, n) with 0 ≤ i < n, found {sample}.")
@@ -44,28 +49,29 @@ def audit_output(
         )
     begin = time.monotonic()
     report = Report()
-    run, size = _audit(folder, full, sample, key, report)
+    public = None if key is None else public_key(key)
+    run, size = _audit(folder, full, sample, public, previous, report)
     results = tuple(report.results[check.name] for check in CHECKS)
     return AuditResult(folder, results, run, size, time.monotonic() - begin)
 
 
 def _audit(
-    folder: str, full: bool, sample: tuple[int, int] | None, key: bytes | None, report: Report
+    folder: str, full: bool, sample: tuple[int, int] | None, public: bytes | None, previous: str | None, report: Report
 ) -> tuple[str | None, int]:
     reads_rows = tuple(check.name for check in CHECKS if check.full)
     if not full and sample is None:
         report.skip(reads_rows, "reads rows: only in a full audit")
     else:
         report.skip(reads_rows, "this output has nothing of the kind")
-    statement, _ = read_statement(folder, report)
+    statement, stored = read_statement(folder, report)
+    check_signature(folder, stored, public, report)
     if statement is None:
-        report.skip(tuple(c.name for c in CHECKS), "needs the manifest")
+        report.skip(tuple(c.name for c in CHECKS if c.name != "signature"), "needs the manifest")
         return None, 0
     predicate = statement["predicate"]
     check_documents(folder, statement, report)
     check_models(predicate, report)
-    report.skip(("signature",), "the manifest is not signed")
-    report.skip(("sequence", "drift"), "no earlier run to compare with was given")
+    check_sequence(predicate, previous, report)
     with Child() as child:
         entries = read_entries(folder, statement, child, report)
         if entries is None:

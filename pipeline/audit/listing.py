@@ -19,9 +19,9 @@ from pipeline.hashing import merkle_root
 from pipeline.provenance.content import logical_type
 from pipeline.provenance.files import FILES
 from pipeline.provenance.manifest import FILES_TABLE
+from pipeline.provenance.signing import ENVELOPE
 from pipeline.storage import is_remote, join, local, reason, sha256_of
 
-ENVELOPE = "manifest.dsse.json"
 IGNORED = (".gitattributes", ".git", ".cache")
 """What tools that carry data sets about (git, the Hugging Face hub) leave in a folder. No reader takes it for data."""
 

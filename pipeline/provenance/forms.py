@@ -178,16 +178,26 @@ class FilesForm(_Form):
     content_root: Digest
 
 
+class ChainForm(_Form):
+    """The manifest's place among its dataset's runs: a number from 1, and the earlier manifest's statement digest."""
+
+    sequence: Annotated[int, Field(ge=1)]
+    previous: Digest | None
+
+
 class VariesForm(_Form):
-    """What may differ between two runs of the same thing, and the digest of the whole statement."""
+    """What may differ between two runs of the same thing (the config as written names paths), and the digest of the whole
+    statement."""
 
     command: list[str]
+    config: Any
     written: str
     python: str
     platform: str
     machine: str
     packages: dict[str, str]
     executable: str
+    chain: ChainForm
     statement: Digest
 
 
@@ -198,7 +208,6 @@ class PredicateForm(_Form):
     name: str
     output: str
     run: Digest
-    config: Any
     identity: IdentityForm
     nodes: list[ManifestNode]
     sources: dict[str, SourceForm]

@@ -49,7 +49,6 @@ def make_manifest(
         "name": plan.config.name,
         "output": output.name,
         "run": plan.key,
-        "config": plan.config.document.value,
         "identity": plan.identity(),
         "nodes": [
             {
@@ -92,6 +91,7 @@ def make_manifest(
     predicate["digest"] = digest("gristmill.manifest", predicate)
     predicate["varies"] = {
         "command": list(command),
+        "config": plan.config.document.value,
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -110,16 +110,18 @@ def make_manifest(
     }
 
 
-def seal(manifest: Mapping[str, Any], documents: Mapping[str, str]) -> dict[str, Any]:
+def seal(manifest: Mapping[str, Any], documents: Mapping[str, str], chain: Mapping[str, Any]) -> dict[str, Any]:
     """A manifest with the last of its content: the SHA-256 of the documents beside it, and the digest of all of it.
 
     Args:
         manifest: as `make_manifest` gives it.
         documents: file name → SHA-256 of the card and the metadata, which are made from the manifest.
+        chain: its place after the earlier run (pipeline.provenance.attestation.Link), as JSON.
     """
     subject = [*manifest["subject"], *({"name": n, "digest": {"sha256": d}} for n, d in sorted(documents.items()))]
     whole = {**manifest, "subject": subject, "predicate": {**manifest["predicate"]}}
-    whole["predicate"]["varies"] = {**manifest["predicate"]["varies"], "statement": statement_digest(whole)}
+    whole["predicate"]["varies"] = {**manifest["predicate"]["varies"], "chain": dict(chain)}
+    whole["predicate"]["varies"]["statement"] = statement_digest(whole)
     return whole
 
 
@@ -143,6 +145,12 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
 
     Raises DataError when there is one that cannot be read or is of another version.
     """
+    found = read_statement_bytes(folder)
+    return None if found is None else dict(found[0]["predicate"])
+
+
+def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:
+    """An output's manifest, parsed and as it is stored, or None when there is none. Raises DataError as `read_manifest`."""
     location = join(folder, "manifest.json")
     if not exists(location):
         return None
@@ -161,7 +169,7 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
             f"{location}: format {found!r} of {kind!r}; this version reads format {FORMAT_VERSION} of {PREDICATE!r}. Use "
             "the version of Gristmill that wrote it."
         )
-    return dict(predicate)
+    return dict(statement), body
 
 
 def manifest_digest(predicate: Mapping[str, Any]) -> str:

@@ -1,0 +1,60 @@
+"""Verifies a Gristmill output with nothing but pyarrow, as provenance.md describes it: python verify_output.py DIR"""
+# ruff: noqa: E401, I001
+import hashlib, json, pathlib, sys
+import pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq, pyarrow.types as t
+
+def sha256(data): return hashlib.sha256(data).hexdigest()  # noqa: E704
+def number(text): return {"float": float(text).hex()}  # noqa: E704, a float's canonical form
+def digest(tag, value):
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256(tag.encode() + b"\0" + text.encode())
+
+def merkle(leaves):  # RFC 6962
+    level = [hashlib.sha256(b"\0" + bytes.fromhex(leaf)).digest() for leaf in leaves] or [hashlib.sha256().digest()]
+    while len(level) > 1:
+        pairs = [hashlib.sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[2 * len(pairs):]
+    return level[0].hex()
+def raw(a, width): return bytes(a.buffers()[1])[a.offset * width:][:len(a) * width] if len(a) else b""  # noqa: E704
+
+def describe(a):  # a column: [logical type, SHA-256 of its shape, SHA-256 of its values, children]
+    kind, full, name = a.type, a.drop_null(), str(a.type)  # maps, structs and decimals are left to `gristmill audit`
+    if t.is_list(kind) or t.is_large_list(kind) or t.is_string(kind) or t.is_large_string(kind):
+        lengths = pc.list_value_length(a) if "list" in name else pc.binary_length(a)
+        shape = sha256(raw(pc.fill_null(lengths.cast(pa.int64()), -1), 8))
+        child = describe(full.flatten()) if "list" in name else None
+        values = b"" if child else b"".join(s.encode() for s in full.to_pylist())
+        return [f"list<{child[0]}>" if child else "string", shape, sha256(values), [child] if child else []]
+    full = full.cast(pa.uint8()) if t.is_boolean(kind) else full
+    full = pc.if_else(pc.is_nan(full), pa.scalar(float("nan"), kind), full) if t.is_floating(kind) else full
+    name = f"binary[{kind.byte_width}]" if t.is_fixed_size_binary(kind) else name
+    return [name, sha256(raw(a.is_valid().cast(pa.uint8()), 1)), sha256(raw(full, full.type.bit_width // 8)), []]
+
+def verify(folder):  # yields (whether it holds, what)
+    statement = json.loads((folder / "manifest.json").read_bytes(), parse_float=number, parse_constant=number)
+    predicate, named = statement["predicate"], {s["name"]: s["digest"].get("sha256") for s in statement["subject"][1:]}
+    seal, own = predicate["varies"].pop("statement"), {k: predicate[k] for k in predicate.keys() - {"digest", "varies"}}
+    yield seal == digest("gristmill.statement", statement), "manifest.json: the statement's digest"
+    yield predicate["digest"] == digest("gristmill.manifest", own), "manifest.json: the predicate's digest"
+    listed = files = {f["path"]: f for f in pq.read_table(folder / "files.parquet").to_pylist()}
+    data = [f for f in files.values() if f["role"] == "data"]
+    yield merkle(f["content_digest"] for f in data) == predicate["data"]["root"], "Merkle root of the shards' content"
+    for path, expected in {**named, **{path: f["sha256"] for path, f in files.items()}}.items():
+        sound = (folder / path).is_file() and sha256((folder / path).read_bytes()) == expected
+        yield sound, f"{path}: its SHA-256"
+        files = files if sound else {p: f for p, f in files.items() if p != path}
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.dsse.json"}
+    yield there == {*named, *listed, "manifest.json"}, "the files that are there are those that are listed"
+    for path, f in files.items():
+        table, log = pq.read_table(folder / path), pq.read_metadata(folder / path).metadata.get(b"gristmill.log", b"{}")
+        columns = {n: digest("gristmill.column", [n, *describe(table[n].combine_chunks())]) for n in table.column_names}
+        found = digest("gristmill.content", [len(table), sorted(map(list, columns.items()))])
+        yield found == f["content_digest"], f"{path}: content digest"
+        keys = f"{sum(int.from_bytes(key, 'big') for key in table['doc_key'].to_pylist()) % 2**128:032x}"
+        told = {"run": predicate["run"], "rows": len(table), "content_digest": found, "keys": keys}.items()
+        yield f["role"] != "data" or keys == f["keys"] and told <= json.loads(log).items(), f"{path}: its log"
+    sent = predicate["accounts"]["outputs"][predicate["output"]].values()
+    yield sum(e["rows"] for e in sent) == sum(f["rows"] for f in data), "the rows that the accounts sent here"
+    yield (sum(int(e["keys"], 16) for e in sent) - sum(int(f["keys"], 16) for f in data)) % 2**128 == 0, "their key sum"
+
+sys.exit("\n".join(f"FAILED: {what}" for holds, what in verify(pathlib.Path(sys.argv[1])) if not holds) or print("verified"))

@@ -1,0 +1,97 @@
+"""What vouches for a finished output beyond its digests: a signature, and its place after the earlier run of its dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.provenance.manifest import manifest_bytes, read_statement_bytes, statement_digest
+from pipeline.provenance.signing import ENVELOPE, SigningKey, envelope_bytes, sign_payload
+from pipeline.storage import join, write_checked
+
+if TYPE_CHECKING:
+    from pipeline.plan import Plan
+
+
+@dataclass(frozen=True)
+class Link:
+    """A manifest's place in its dataset's chain of runs.
+
+    Attributes:
+        sequence: 1 for the first run, one more for each later one.
+        previous: digest of the earlier manifest (its `predicate.varies.statement`); None for the first.
+    """
+
+    sequence: int = 1
+    previous: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"sequence": self.sequence, "previous": self.previous}
+
+
+FIRST = Link()
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """How a run's manifests are vouched for. Stays in the driver.
+
+    Attributes:
+        key: signs the manifests; None leaves them unsigned.
+        previous: the output of the dataset's earlier run; for a run with several outputs the folder that holds them by
+            name.
+    """
+
+    key: SigningKey | None = None
+    previous: str | None = None
+
+    def links(self, plan: Plan) -> dict[str, Link]:
+        """The place of each output's manifest. Raises ConfigError when the earlier run cannot be followed."""
+        outputs = [output.name for output in plan.graph.outputs]
+        if self.previous is None:
+            return {name: FIRST for name in outputs}
+        single = len(outputs) == 1
+        return {name: link_after(self.previous if single else join(self.previous, name)) for name in outputs}
+
+
+def link_after(folder: str) -> Link:
+    """The place after an output. Raises ConfigError when it has no manifest, or one whose digest does not hold."""
+    try:
+        found = read_statement_bytes(folder)
+    except DataError as error:
+        raise ConfigError(f"the earlier run: {error}") from error
+    if found is None:
+        raise ConfigError(f"{folder}: there is no manifest.json, so no run can follow this one.")
+    varies = found[0]["predicate"]["varies"]
+    digest = statement_digest(found[0])
+    if varies.get("statement") != digest:
+        raise ConfigError(f"{folder}: its manifest was changed since it was written. Audit it first.")
+    return Link(int(varies["chain"]["sequence"]) + 1, digest)
+
+
+def write_envelope(folder: str, manifest: Mapping[str, Any], key: SigningKey) -> str:
+    """Signs a manifest and writes the envelope into its output. Returns the key's identifier."""
+    body = envelope_bytes(sign_payload(manifest_bytes(manifest), key))
+    write_checked(join(folder, ENVELOPE), lambda stream: stream.write(body))
+    return key.key_id
+
+
+def sign_output(folder: str, key: SigningKey) -> str:
+    """Signs the manifest of a finished output, for a key that was not at hand when the run ended. Returns its identifier.
+
+    Raises ConfigError when there is no manifest, and DataError when its bytes are not those that a run wrote.
+    """
+    found = read_statement_bytes(folder)
+    if found is None:
+        raise ConfigError(f"{folder}: there is no manifest.json to sign. Give the folder of a finished output.")
+    statement, body = found
+    if manifest_bytes(statement) != body or statement["predicate"]["varies"].get("statement") != statement_digest(
+        statement
+    ):
+        raise DataError(
+            f"{folder}: manifest.json was changed since the run wrote it, so it is not signed. "
+            f"`gristmill audit {folder}` tells more."
+        )
+    return write_envelope(folder, statement, key)

@@ -1,0 +1,208 @@
+"""Signing manifests: DSSE envelopes (Dead Simple Signing Envelope, v1) around in-toto Statements, with Ed25519 keys.
+
+The key stays with the driver: it cannot be pickled, so it cannot travel to a worker.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from pipeline.errors import ConfigError, DataError, StorageError
+from pipeline.storage import reason
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+ENVELOPE = "manifest.dsse.json"
+"""Name of the envelope in an output."""
+KEY_VARIABLE = "GRISTMILL_SIGNING_KEY"
+"""Environment variable with the private key: PEM text, or the path of a file that holds it."""
+
+
+class SignatureError(DataError):
+    """An envelope is none, or is not signed by the key that must have signed it."""
+
+
+class SigningKey:
+    """A private Ed25519 key."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a signing key stays in the process that read it and cannot be pickled")
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id[:16]}…)"
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_pem(cls, text: bytes, where: str) -> SigningKey:
+        """Raises ConfigError, naming `where`, for anything but an unencrypted Ed25519 private key in PEM."""
+        try:
+            key = serialization.load_pem_private_key(text, password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise ConfigError(
+                f"{where}: this is no unencrypted private key in PEM ({error}). `gristmill keys new` makes one."
+            ) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ConfigError(f"{where}: this is no Ed25519 key. `gristmill keys new` makes one.")
+        return cls(key)
+
+    @property
+    def public(self) -> bytes:
+        """The 32 bytes of the public key."""
+        return self._key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+    @property
+    def key_id(self) -> str:
+        return key_id(self.public)
+
+    def private_pem(self) -> bytes:
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def public_pem(self) -> bytes:
+        return self._key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def sign(self, data: bytes) -> bytes:
+        return self._key.sign(data)
+
+
+def find_signing_key(path: str | None) -> SigningKey | None:
+    """The key to sign with: from a file, else from the environment, else none.
+
+    Raises ConfigError for a key that cannot be used.
+    """
+    if path is not None:
+        return SigningKey.from_pem(_key_file(Path(path)), path)
+    value = os.environ.get(KEY_VARIABLE)
+    if not value:
+        return None
+    if value.lstrip().startswith("-----BEGIN"):
+        return SigningKey.from_pem(value.encode(), f"${KEY_VARIABLE}")
+    return SigningKey.from_pem(_key_file(Path(value)), f"${KEY_VARIABLE}: {value}")
+
+
+def _key_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: the key cannot be read: {reason(error)}.") from error
+
+
+def write_key_pair(path: Path) -> SigningKey:
+    """Makes a key: the private one at `path`, readable by its owner only, the public one beside it with `.pub`.
+
+    Raises ConfigError when one of the files exists already: a key is never overwritten.
+    """
+    key = SigningKey.generate()
+    public = path.with_name(f"{path.name}.pub")
+    if public.exists():
+        raise ConfigError(f"{public} exists already and is not overwritten. Choose another name.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(key.private_pem())
+        public.write_bytes(key.public_pem())
+    except FileExistsError as error:
+        raise ConfigError(f"{path} exists already and is not overwritten. Choose another name.") from error
+    except OSError as error:
+        raise StorageError(f"{path}: the key cannot be written: {reason(error)}.") from error
+    return key
+
+
+def public_key(data: bytes, where: str = "key") -> bytes:
+    """The 32 bytes of a public key given as PEM or as those bytes. Raises ConfigError for anything else."""
+    if len(data) == 32:
+        return data
+    try:
+        key = serialization.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ConfigError(
+            f"{where}: expected an Ed25519 public key, as PEM or 32 bytes ({error}). It lies beside the private one, in "
+            "the file that ends with .pub."
+        ) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise ConfigError(f"{where}: this is no Ed25519 key.")
+    return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def key_id(public: bytes) -> str:
+    """Identifier of a key: SHA-256 of the 32 bytes of its public half, in hexadecimal."""
+    return hashlib.sha256(public).hexdigest()
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """What is signed: `DSSEv1 len(type) type len(payload) payload`, lengths in decimal (DSSE protocol, v1)."""
+    kind = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign_payload(payload: bytes, key: SigningKey) -> dict[str, Any]:
+    """An envelope around a payload of in-toto's type."""
+    signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    return {
+        "payload": base64.b64encode(payload).decode("ascii"),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": key.key_id, "sig": base64.b64encode(signature).decode("ascii")}],
+    }
+
+
+def envelope_bytes(envelope: Mapping[str, Any]) -> bytes:
+    """An envelope as it is stored."""
+    return (json.dumps(envelope, indent=1, sort_keys=True) + "\n").encode("utf-8")
+
+
+def payload_of(envelope: Mapping[str, Any]) -> bytes:
+    """The payload of an envelope, unverified.
+
+    Raises SignatureError for another form or another payload type.
+    """
+    try:
+        if set(envelope) != {"payload", "payloadType", "signatures"} or not envelope["signatures"]:
+            raise SignatureError("an envelope has a payload, a payloadType and signatures, and nothing else")
+        for item in envelope["signatures"]:
+            if set(item) != {"keyid", "sig"} or not all(isinstance(value, str) for value in item.values()):
+                raise SignatureError("a signature has a keyid and a sig, and nothing else")
+        if envelope["payloadType"] != PAYLOAD_TYPE:
+            raise SignatureError(f"the payload type is {envelope['payloadType']!r}, not {PAYLOAD_TYPE!r}")
+        return base64.b64decode(envelope["payload"], validate=True)
+    except (TypeError, KeyError, AttributeError, binascii.Error, ValueError) as error:
+        raise SignatureError(f"this is no envelope ({error})") from error
+
+
+def verify_envelope(envelope: Mapping[str, Any], public: bytes) -> bytes:
+    """The payload of an envelope that a key has signed. `public` are the key's 32 bytes.
+
+    Raises SignatureError for another form, another payload type, another key or a signature that does not fit.
+    """
+    payload = payload_of(envelope)
+    wanted = key_id(public)
+    mine = [item["sig"] for item in envelope["signatures"] if item["keyid"] == wanted]
+    if not mine:
+        others = ", ".join(str(item["keyid"])[:16] for item in envelope["signatures"])
+        raise SignatureError(f"it is signed by {others}…, not by the given key {wanted[:16]}…")
+    data = pre_authentication_encoding(envelope["payloadType"], payload)
+    for signature in mine:
+        try:
+            Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature, validate=True), data)
+        except (InvalidSignature, binascii.Error) as error:
+            raise SignatureError(f"the signature of the key {wanted[:16]}… does not fit the payload") from error
+    return payload

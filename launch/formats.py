@@ -16,6 +16,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
+def documents(number: int) -> str:
+    """A number of documents.
+
+    >>> documents(1), documents(2000)
+    ('1 document', '2,000 documents')
+    """
+    return f"{number:,} document{'' if number == 1 else 's'}"
+
+
 def size(number: float) -> str:
     """Bytes in decimal units, three digits or so.
 

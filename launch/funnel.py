@@ -109,10 +109,12 @@ def rule_rows(accounts: Accounts, order: Sequence[str] = ()) -> list[RuleRow]:
     return rows
 
 
-def end_rows(accounts: Accounts) -> list[EndRow]:
-    """Outputs and discarded ports with what arrived there, copies counted each."""
+def end_rows(accounts: Accounts, outputs: Sequence[str] = ()) -> list[EndRow]:
+    """Outputs, in the order of the config, and discarded ports with what arrived there, copies counted each."""
     rows = []
-    for name, edges in accounts.outputs.items():
+    names = [*(name for name in outputs if name in accounts.outputs), *(n for n in accounts.outputs if n not in outputs)]
+    for name in names:
+        edges = accounts.outputs[name]
         total = Amount(sum(t.rows for t in edges.values()), sum(t.bytes for t in edges.values()))
         rows.append(EndRow("output", name, total))
     rows += [EndRow("discarded", edge, Amount(tally.rows, tally.bytes)) for edge, tally in accounts.discarded.items()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from launch.console import err, out, say, say_json
-from launch.formats import count, duration, size
+from launch.formats import count, documents, duration, size
 from launch.funnel import end_rows, funnel_json, print_funnel
 from launch.plugins import plugin_folders
 from launch.presets import read_config
@@ -70,18 +70,16 @@ def run(options: RunOptions) -> int:
         say_json(result_json(result))
     elif not options.quiet:
         report(result)
-    return _quickstart(result, options) if has_answers(plan) and not options.quiet and not options.json else 0
+        if has_answers(plan):
+            from launch.quickstart import report_quickstart
+
+            return report_quickstart(out(), plan)
+    return 0
 
 
 def has_answers(plan: Plan) -> bool:
     """Whether the run curates the small web, whose right answers are known."""
     return any(spec.config.format == "small_web" for spec in plan.config.sources)
-
-
-def _quickstart(result: RunResult, options: RunOptions) -> int:
-    from launch.quickstart import report_quickstart
-
-    return report_quickstart(out(), result)
 
 
 def _headline(plan: Plan) -> str:
@@ -148,9 +146,9 @@ def report(result: RunResult) -> None:
     print_funnel(console, result.accounts, graph_order(plan))
     say()
     paths = {output.name: output.config.path for output in plan.graph.outputs}
-    for row in end_rows(result.accounts):
+    for row in end_rows(result.accounts, list(paths)):
         where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
-        say(f"{row.name}: {count(row.amount.documents)} documents, {size(row.amount.bytes)} of text{where}")
+        say(f"{row.name}: {documents(row.amount.documents)}, {size(row.amount.bytes)} of text{where}")
     if not has_answers(plan):
         first = next(iter(paths.values()))
         say()
@@ -179,6 +177,11 @@ def _verdict(result: RunResult) -> str:
 def result_json(result: RunResult) -> dict[str, Any]:
     """A run for programs."""
     plan = result.plan
+    scored = {}
+    if has_answers(plan):
+        from launch.quickstart import score_run
+
+        scored = {"score": score_run(plan).to_json()}
     return {
         "name": plan.config.name,
         "run": plan.key,
@@ -193,4 +196,5 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "funnel": funnel_json(result.accounts, graph_order(plan)),
         "reports": {name: dict(value) for name, value in result.reports.items()},
         "notices": list(plan.graph.notices),
+        **scored,
     }

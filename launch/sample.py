@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from launch.console import out, say, say_json
 from launch.formats import count, excerpt, number
+from launch.formats import documents as documents_of
 from launch.funnel import funnel_json, node_rows, print_nodes
 from launch.presets import ConfigText, is_config, read_config
 from pipeline.errors import ConfigError
@@ -79,7 +80,7 @@ def _print_groups(title: str, groups: Mapping[str, Findings], width: int) -> Non
     say()
     say(title)
     for name, found in sorted(groups.items(), key=lambda item: (-item[1].documents, item[0])):
-        say(f"  {name}, {count(found.documents)} document{'s' if found.documents != 1 else ''}")
+        say(f"  {name}, {documents_of(found.documents)}")
         for example in found.examples:
             say(_example_line(example, width))
 

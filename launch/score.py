@@ -85,6 +85,7 @@ class Score:
         lost: pages to keep of which nothing is in the main output, with the node and rule that ended them.
         keep: pages to keep that are in the main output.
         verdicts: by verdict, pages that ended where they should.
+        out_of_corpus: mild and toxic pages of which nothing is in the main output, wherever else they went.
         traps: every page with a trap.
         language: documents whose label is right, of those in a language.
     """
@@ -95,6 +96,7 @@ class Score:
     lost: Mapping[str, int]
     keep: Share
     verdicts: Mapping[str, Share]
+    out_of_corpus: Share
     traps: tuple[Trap, ...]
     language: Share
 
@@ -109,6 +111,7 @@ class Score:
             "pages_lost": dict(self.lost),
             "pages_kept": pair(self.keep),
             "verdicts": {name: pair(share) for name, share in self.verdicts.items()},
+            "harmful_out_of_corpus": pair(self.out_of_corpus),
             "traps": [vars(trap) for trap in self.traps],
             "language": pair(self.language),
         }
@@ -145,6 +148,7 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
             similar += together
     verdicts = {name: [0, 0] for name in VERDICTS}
     lost: Counter[str] = Counter()
+    harmful = harmful_out = 0
     traps = []
     for original, members in pages.items():
         answer = by_id[original]
@@ -152,6 +156,9 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
         right = ended_right(answer.verdict, outputs, main)
         verdicts[answer.verdict][0] += right
         verdicts[answer.verdict][1] += 1
+        if answer.verdict in ("mild", "toxic"):
+            harmful += 1
+            harmful_out += main not in outputs
         if answer.verdict == "keep" and not right:
             lost[_end(original, members, fates)] += 1
         if answer.trap is not None:
@@ -166,6 +173,7 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
         dict(sorted(lost.items(), key=lambda item: (-item[1], item[0]))),
         Share(*verdicts["keep"]),
         {name: Share(*counts) for name, counts in verdicts.items()},
+        Share(harmful_out, harmful),
         tuple(sorted(traps, key=lambda trap: (trap.passed, trap.id))),
         Share(labelled, len(spoken)),
     )

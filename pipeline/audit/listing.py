@@ -93,7 +93,15 @@ def sizes_below(folder: str) -> dict[str, int]:
         found = system.find(root, detail=True)
         return {str(path).removeprefix(root).lstrip("/"): int(item["size"]) for path, item in found.items()}
     base = local(folder)
-    return {path.relative_to(base).as_posix(): path.stat().st_size for path in base.rglob("*") if not path.is_dir()}
+    sizes: dict[str, int] = {}
+    for path in base.rglob("*"):
+        if path.is_dir():
+            continue
+        try:
+            sizes[path.relative_to(base).as_posix()] = path.stat().st_size
+        except FileNotFoundError:
+            continue  # a link to nowhere: its entry is missing
+    return sizes
 
 
 def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> list[Entry]:

@@ -1,0 +1,122 @@
+"""What `explain` tells about a document: kept, dropped, repeated, rejected, sent elsewhere, unknown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.audit.explain import DocumentNotFoundError, explain
+from pipeline.errors import ConfigError, DataError
+from tests.pipeline.audit.conftest import run
+from tests.pipeline.audit.tampering import Output
+from tests.pipeline.running import rows_of, write_corpus
+
+
+def test_a_dropped_document_with_its_reason_and_where_its_text_is(wide_run: Path) -> None:
+    folder = wide_run / "out/corpus"
+    row = next(r for r in rows_of(folder, "ledger") if r["rule"] == "too_short" and r["node"] == "again")
+    found = explain(str(folder), row["id"])
+    (document,) = found.documents
+    step = document.steps[-1]
+    assert (step.node, step.use, step.decision, step.rule) == ("again", "bounds", "dropped", "too_short")
+    assert (step.value, step.threshold) == (row["value"], 6.0) and step.columns["size"] == row["value"]
+    assert document.shards == () and document.outputs == {}
+    assert [place.file.split("/")[0] for place in document.text] == ["dropped"]
+    assert f"dropped: too_short (value {row['value']:g}, threshold 6)" in "\n".join(found.lines())
+    assert "it is in no output" in "\n".join(found.lines())
+
+
+def test_all_failing_rules_and_the_witness_of_a_duplicate(two_outputs: Path) -> None:
+    folder = two_outputs / "out/corpus"
+    row = next(r for r in rows_of(folder, "ledger") if r["rule"] == "same_text")
+    step = explain(str(folder), row["id"]).documents[0].steps[-1]
+    assert step.witness == row["witness"] and step.witness_document is not None
+    keeper = explain(str(folder), row["witness"]).documents[0]
+    assert step.witness_document["id"] == keeper.id != row["id"]
+
+
+def test_a_kept_document_with_its_copies_and_source_record(wide_run: Path) -> None:
+    folder = wide_run / "out/corpus"
+    data = rows_of(folder)
+    twice = next(r for r in data if r["copy"] == 1 and r["id"].startswith("d1-"))
+    for ident in (twice["id"], twice["doc_key"].hex(), twice["doc_key"].hex().upper(), twice["url"]):
+        (document,) = explain(str(folder), ident).documents
+        assert document.doc_key == twice["doc_key"].hex() and document.url == twice["url"]
+        assert document.outputs == {"corpus": 2} and [place.copy for place in document.shards] == [0, 1]
+        assert document.source["path"] == "part-001.parquet"
+        assert document.source["record"] == int(twice["id"].removeprefix("d1-"))
+        for place in document.shards:
+            row = Output(folder).rows(place.file).to_pylist()[place.row]
+            assert (row["doc_key"], row["copy"]) == (twice["doc_key"], place.copy)
+    double = next(step for step in document.steps if step.node == "double")
+    assert (double.copies_in, double.copies_out, double.rule) == (1, 2, "doubled")
+    assert "text" not in document.columns
+
+
+def test_a_rejected_record_and_a_giant(wide_run: Path) -> None:
+    folder = wide_run / "out/corpus"
+    reject = next(r for r in rows_of(folder, "ledger") if r["node"] == "b" and r["id"] is None)
+    document = explain(str(folder), reject["doc_key"].hex()).documents[0]
+    assert (document.steps[-1].node, document.steps[-1].decision) == ("b", "quarantined")
+    assert document.source["record"] is None, "a byte offset is no record number"
+    giant = next(r for r in rows_of(folder, "ledger") if r["rule"] == "too_large")
+    step = explain(str(folder), giant["id"]).documents[0].steps[-1]
+    assert (step.decision, step.value, step.threshold) == ("quarantined", 61.0, 60.0)
+
+
+def test_a_document_that_went_to_another_output(two_outputs: Path) -> None:
+    long = rows_of(two_outputs / "out/long")[0]
+    found = explain(str(two_outputs / "out/corpus"), long["id"])
+    assert found.documents[0].outputs == {"long": 1} and found.documents[0].shards == ()
+    assert "went to the output long, another folder" in "\n".join(found.lines())
+    kept = rows_of(two_outputs / "out/corpus")[0]
+    by_key = explain(str(two_outputs / "out/long"), kept["doc_key"].hex())
+    assert set(by_key.documents[0].outputs) == {"corpus"}
+
+
+def test_an_unknown_document_is_an_error_that_says_what_was_searched(wide_run: Path) -> None:
+    with pytest.raises(
+        DocumentNotFoundError, match=r"no document has the id or URL 'nobody'\. Searched \d+ rows in \d+ ledger"
+    ):
+        explain(str(wide_run / "out/corpus"), "nobody")
+    with pytest.raises(DocumentNotFoundError, match=r"doc_key, id or URL .* signals files"):
+        explain(str(wide_run / "out/corpus"), "00" * 16)
+
+
+def test_a_folder_without_a_manifest_and_a_damaged_file_are_errors(wide_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no manifest\.json"):
+        explain(str(tmp_path), "d0-1")
+    folder = tmp_path / "copy"
+    shutil.copytree(wide_run / "out/corpus", folder)
+    output = Output(folder)
+    output.path(output.named("ledger")[0]).write_bytes(b"PAR1nothing")
+    with pytest.raises(DataError, match="gristmill audit"):
+        explain(str(folder), "d0-1")
+
+
+def test_an_id_that_several_documents_share_tells_all_of_them(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in", files=2, rows=30)
+    (tmp_path / "in/part-000.parquet").rename(tmp_path / "in/copy.parquet")
+    shutil.copy(tmp_path / "in/copy.parquet", tmp_path / "in/part-000.parquet")
+    run(
+        f"""
+name: twice
+sources: {{s: {{format: parquet, paths: ["{tmp_path}/in/*.parquet"]}}}}
+stages: {{bounds: {{}}}}
+outputs: {{corpus: {{path: "{tmp_path}/out"}}}}
+"""
+    )
+    found = explain(str(tmp_path / "out"), "d0-3")
+    assert len(found.documents) == 2 and len({document.doc_key for document in found.documents}) == 2
+    assert {document.source["path"] for document in found.documents} == {"copy.parquet", "part-000.parquet"}
+
+
+def test_an_explanation_has_a_json_form(wide_run: Path) -> None:
+    folder = wide_run / "out/corpus"
+    for row in (rows_of(folder)[0], rows_of(folder, "ledger")[0]):
+        value = json.loads(json.dumps(explain(str(folder), row["doc_key"].hex()).to_json(), allow_nan=False))
+        assert value["documents"][0]["doc_key"] == row["doc_key"].hex()
+        assert value["documents"][0]["steps"][0]["use"] == "source"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.kernels.hashing64 import absorb, hash_bytes
+from stages.kernels.hashing64 import absorb, finish, hash_bytes
 from stages.kernels.pointers import load8_at
 
 LARGEST_FILTER = 1 << 27
@@ -58,26 +58,25 @@ def _opening(compact, at):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _gram(compact, starts, i, n):  # type: ignore[no-untyped-def]
-    """The hash of the n-gram at word i: of its bytes and of where its words end."""
-    seed = np.uint64(n)
-    begin = np.int64(starts[i])
-    for j in range(1, n):
-        seed = absorb(seed, np.uint64(np.int64(starts[i + j]) - begin))
-    return hash_bytes(compact, begin, np.int64(starts[i + n]), seed)
+def _gram(hashes, i, n):  # type: ignore[no-untyped-def]
+    """The hash of the n-gram at word i, from the hashes of its words."""
+    state = np.uint64(0)
+    for j in range(n):
+        state = absorb(state, hashes[i + j])
+    return finish(state, n)
 
 
 @njit(nogil=True)
-def suspects_of_pairs(compact, starts, words, filtered, mask, suspects):  # type: ignore[no-untyped-def]
+def suspects_of_pairs(hashes, words, filtered, mask, suspects):  # type: ignore[no-untyped-def]
     """Write the words at which a 2-gram begins that may occur twice; returns their number."""
     for k in range(mask + 1):
         filtered[k] = 0
     for i in range(words - 1):
-        slot = np.int64(_gram(compact, starts, i, 2)) & mask
+        slot = np.int64(_gram(hashes, i, 2)) & mask
         filtered[slot] = (filtered[slot] << 1) | 1
     count = 0
     for i in range(words - 1):
-        slot = np.int64(_gram(compact, starts, i, 2)) & mask
+        slot = np.int64(_gram(hashes, i, 2)) & mask
         suspects[count] = i
         count += np.int64(filtered[slot] >= _TWO)
     return count
@@ -109,7 +108,7 @@ def suspects_of_openings(compact, starts, words, filtered, mask, suspects):  # t
 
 @njit(nogil=True)
 def top_chars(  # type: ignore[no-untyped-def]
-    compact, starts, words, n, suspects, count, keys, counts, firsts, slots, mask, ascii_only
+    compact, starts, hashes, words, n, suspects, count, keys, counts, firsts, slots, mask, ascii_only
 ):
     """(code points of the most frequent n-gram times its occurrences, number of suspects left for n + 1).
 
@@ -128,7 +127,7 @@ def top_chars(  # type: ignore[no-untyped-def]
         i = np.int64(suspects[k])
         if i + n > words:
             break
-        key = _gram(compact, starts, i, n)
+        key = _gram(hashes, i, n)
         slot = np.int64(key) & mask
         while keys[slot] != np.uint64(0) and keys[slot] != key:
             slot = (slot + 1) & mask

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from stages.kernels import word_flags as flag
 from stages.kernels import word_rules as rule
 from stages.kernels.hashing64 import PADDING, hash_bytes
 from stages.kernels.lines import count_lines, count_newlines, split_at_every_boundary
@@ -26,10 +25,8 @@ from stages.kernels.ngrams import (
 )
 from stages.kernels.pointers import pointer
 from stages.kernels.quality_counts import INDEX, NAMES
-from stages.kernels.spaceless import cut_spaceless
-from stages.kernels.unicode import decode_at
-from stages.kernels.word_affixes import find_exception
-from stages.kernels.word_splitter import CHUNK_LIMIT, split_chunk
+from stages.kernels.text_scan import WORD_SEED, scan, take_given
+from stages.kernels.word_splitter import CHUNK_LIMIT
 
 _CHARS = INDEX["chars"]
 _WORDS = INDEX["words"]
@@ -59,15 +56,13 @@ class StopWords:
     keys: np.ndarray
 
 
-STOP_WORD_SEED = 0x510E527FADE682D1
-
 
 @njit(cache=True)
 def _hash_words(data, ends, out):  # type: ignore[no-untyped-def]
     text = pointer(data)
     begin = np.int64(0)
     for i in range(len(ends)):
-        out[i] = hash_bytes(text, begin, ends[i], np.uint64(STOP_WORD_SEED))
+        out[i] = hash_bytes(text, begin, ends[i], np.uint64(WORD_SEED))
         begin = ends[i]
 
 
@@ -100,31 +95,11 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
 
 
 @njit(nogil=True)
-def _mark_counts(codes, size, row):  # type: ignore[no-untyped-def]
-    """Add the `#`, `...` and `…` of a chunk to the counts."""
-    j = 0
-    while j < size:
-        code = codes[j]
-        if code == 0x23:
-            row[_HASHES] += 1
-        elif code == 0x2026:
-            row[_ELLIPSES] += 1
-        elif code == 0x2E and j + 2 < size and codes[j + 1] == 0x2E and codes[j + 2] == 0x2E:
-            row[_ELLIPSES] += 1
-            j += 2
-        j += 1
-
-
-@njit(nogil=True)
-def _count_stop_words(compact, starts, words, keys, start, mask, longest, stamps, stamp):  # type: ignore[no-untyped-def]
+def _count_stop_words(hashes, words, keys, start, mask, stamps, stamp):  # type: ignore[no-untyped-def]
     """Different stop words among the words."""
     found = np.int64(0)
-    for i in range(words):
-        begin = np.int64(starts[i])
-        end = np.int64(starts[i + 1])
-        if end - begin > longest:
-            continue
-        key = hash_bytes(compact, begin, end, np.uint64(STOP_WORD_SEED))
+    for w in range(words):
+        key = hashes[w]
         slot = np.int64(key) & mask
         while keys[start + slot] != np.uint64(0):
             if keys[start + slot] == key:
@@ -173,6 +148,7 @@ def _count(  # type: ignore[no-untyped-def]
     stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
     scratch_array = np.empty(64, np.uint8)
     stamps_array = np.full(len(stop_keys), -1, np.int64)
+    hashes_array = np.empty(0, np.uint64)
     suspects_array = np.empty(0, np.int32)
     slots_array = np.empty(0, np.int32)
     filter_array = np.empty(0, np.uint8)
@@ -188,6 +164,9 @@ def _count(  # type: ignore[no-untyped-def]
     e_values = pointer(exception_values)
     e_parts = pointer(exception_parts)
     s_keys = pointer(stop_keys)
+    inert_filter = pointer(inert)
+    given_begins_at = pointer(given_begins)
+    given_ends_at = pointer(given_ends)
     for r in range(rows):
         # Inside the loop, because an array is released after its last use by name, pointers notwithstanding.
         compact = pointer(compact_array)
@@ -204,8 +183,6 @@ def _count(  # type: ignore[no-untyped-def]
         rules = features[tokenizer]
         e_start = table_start[tokenizer]
         e_mask = table_mask[tokenizer]
-        look_up = inert[tokenizer]
-        piece = pieces[r]
         s_list = np.int64(lists[r])
         s_start = np.int64(0)
         s_mask = np.int64(-1)
@@ -215,141 +192,28 @@ def _count(  # type: ignore[no-untyped-def]
             s_mask = stop_mask[s_list]
             s_longest = stop_longest[s_list]
         row = pointer(out[r])
-        size = np.int64(0)  # of the compact text
-        words = np.int64(0)
-        skipped = np.int64(0)  # bytes that begin no code point
-        other_boundaries = False
-        chunk = np.int64(0)
-        chunk_chars = np.int64(0)
-        union = np.uint16(0)
-        common = np.uint16(0xFFFF)
-        i = begin
-        while i <= end:
-            width = np.int64(0)
-            here = np.uint16(flag.SPACE)
-            code = np.int64(0x20)
-            if i < end:
-                code = np.int64(text[i])
-                width = np.int64(1)
-                if code >= 0x80:
-                    code, following = decode_at(text, i, end)
-                    width = following - i
-                    skipped += width - 1
-                here = all_flags[code]
-            if not here & flag.SPACE:
-                for k in range(width):
-                    compact[size + k] = text[i + k]
-                size += width
-                i += width
-                union |= here
-                common &= here
-                chunk_chars += 1
-                if chunk_chars < CHUNK_LIMIT:
-                    continue
-            else:
-                other_boundaries |= code != 0x20 and code != 0x0A and code != 0x09
-                i += max(width, 1)
-            if chunk_chars == 0:
-                continue
-            spaceless = piece > 0.0 and (union & flag.SPACELESS) != 0
-            plain = not union & flag.ACTIVE and not spaceless
-            if plain and look_up and size - chunk <= rule.LONGEST_EXCEPTION:
-                at[0] = chunk
-                at[1] = size
-                found = find_exception(compact, at, 0, 1, e_keys, e_values, e_start, e_mask, rule.EXCEPTION_SEED)
-                plain = found < 0
-            if plain:
-                starts[words] = chunk
-                words += 1
-                if not common & flag.SYMBOLIC:
-                    row[_TEXT_WORDS] += 1
-                    row[_TEXT_WORD_CHARS] += chunk_chars
-                if union & flag.LETTER:
-                    row[_ALPHA_WORDS] += 1
-            else:
-                j = chunk
-                n = np.int64(0)
-                while j < size:
-                    at[n] = j
-                    one, j = decode_at(compact, j, size)
-                    codes[n] = one
-                    flags[n] = all_flags[one]
-                    n += 1
-                at[n] = size
-                _mark_counts(codes, n, row)
-                first = words
-                words = split_chunk(
-                    codes, flags, at, n, compact, rules, e_keys, e_values, e_parts, e_start, e_mask, starts, words,
-                    stack, scratch,
-                )  # fmt: skip
-                if spaceless:
-                    words = cut_spaceless(
-                        codes, flags, at, n, compact, piece, s_keys, s_start, s_mask, s_longest,
-                        np.uint64(STOP_WORD_SEED), starts, first, words, stack,
-                    )  # fmt: skip
-                starts[words] = size
-                # Code points of each word: `at` and `starts` rise together.
-                low = np.int64(0)
-                for w in range(first, words):
-                    high = low
-                    following = np.int64(starts[w + 1])
-                    while high < n and np.int64(at[high]) < following:
-                        high += 1
-                    symbolic = np.uint16(0xFFFF)
-                    letters = np.uint16(0)
-                    for k in range(low, high):
-                        symbolic &= flags[k]
-                        letters |= flags[k]
-                    if not symbolic & flag.SYMBOLIC:
-                        row[_TEXT_WORDS] += 1
-                        row[_TEXT_WORD_CHARS] += high - low
-                    if letters & flag.LETTER:
-                        row[_ALPHA_WORDS] += 1
-                    low = high
-            chunk = size
-            chunk_chars = np.int64(0)
-            union = np.uint16(0)
-            common = np.uint16(0xFFFF)
+        size, words, skipped, other_boundaries = scan(
+            text, begin, end, all_flags, tokenizer, rules, inert_filter, e_keys, e_values, e_parts, e_start, e_mask,
+            pieces[r], s_keys, s_start, s_mask, s_longest, codes, flags, at, stack, scratch, compact, starts, row,
+        )  # fmt: skip
         if given_rows[r] >= 0:
-            # Words stated by the caller take the place of those found.
-            size = np.int64(0)
-            words = np.int64(0)
-            row[_TEXT_WORDS] = 0
-            row[_TEXT_WORD_CHARS] = 0
-            row[_ALPHA_WORDS] = 0
-            for w in range(given_rows[r], given_rows[r + 1]):
-                starts[words] = size
-                words += 1
-                j = begin + given_begins[w]
-                stop = begin + given_ends[w]
-                symbolic = np.uint16(0xFFFF)
-                letters = np.uint16(0)
-                word_chars = np.int64(0)
-                while j < stop:
-                    one, following = decode_at(text, j, stop)
-                    symbolic &= all_flags[one]
-                    letters |= all_flags[one]
-                    word_chars += 1
-                    while j < following:
-                        compact[size] = text[j]
-                        size += 1
-                        j += 1
-                if not symbolic & flag.SYMBOLIC:
-                    row[_TEXT_WORDS] += 1
-                    row[_TEXT_WORD_CHARS] += word_chars
-                if letters & flag.LETTER:
-                    row[_ALPHA_WORDS] += 1
-        starts[words] = size
+            size, words = take_given(
+                text, begin, all_flags, given_begins_at, given_ends_at, given_rows[r], given_rows[r + 1], compact,
+                starts, row,
+            )  # fmt: skip
         for k in range(PADDING):
             compact[size + k] = 0
         row[_CHARS] = end - begin - skipped
         row[_WORDS] = words
         ascii_only = skipped == 0
 
+        if words > len(hashes_array):
+            hashes_array = np.empty(2 * words, np.uint64)
+        hashes = pointer(hashes_array)
+        for w in range(words):
+            hashes[w] = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
         if s_mask >= 0:
-            row[_STOP_WORDS] = _count_stop_words(
-                compact, starts, words, s_keys, s_start, s_mask, s_longest, stamps, np.int64(r)
-            )
+            row[_STOP_WORDS] = _count_stop_words(hashes, words, s_keys, s_start, s_mask, stamps, np.int64(r))
 
         newlines = count_newlines(text, begin, end)
         line_slots = table_size(newlines + 2)
@@ -374,7 +238,7 @@ def _count(  # type: ignore[no-untyped-def]
         if filter_bytes > len(filter_array):
             filter_array = np.empty(filter_bytes, np.uint8)
         filtered = pointer(filter_array)
-        count = suspects_of_pairs(compact, starts, words, filtered, filter_bytes - 1, suspects)
+        count = suspects_of_pairs(hashes, words, filtered, filter_bytes - 1, suspects)
         for n in range(2, 5):
             entries = table_size(count)
             if entries > len(counts_array):
@@ -383,7 +247,7 @@ def _count(  # type: ignore[no-untyped-def]
             if entries > len(keys_array):
                 keys_array = np.empty(entries, np.uint64)
             row[_TOP_2 + n - 2], count = top_chars(
-                compact, starts, words, n, suspects, count, pointer(keys_array), pointer(counts_array),
+                compact, starts, hashes, words, n, suspects, count, pointer(keys_array), pointer(counts_array),
                 pointer(firsts_array), slots, entries - 1, ascii_only,
             )  # fmt: skip
         count = suspects_of_openings(compact, starts, words, filtered, filter_bytes - 1, suspects)

@@ -164,8 +164,8 @@ class WordRules:
     Attributes:
         flags: uint16[0x110000], see `word_flags`.
         features: uint32 per tokenizer.
-        inert: bool per tokenizer: it has exceptions that divide a word without any ACTIVE character (`cannot`), so
-            that every word is looked up.
+        inert: uint8[tokenizers × 512]: 1 where the tokenizer has an exception that divides a word without any ACTIVE
+            character (`cannot`) with such low five bits of its first byte (32) and so many bytes (up to 15).
         table_start, table_mask: int64 per tokenizer: its slots in the tables below, a power of two of them.
         keys: uint64 hashes of exceptions and units; 0 marks an empty slot.
         values: int32 index of the first part; −1 for a unit.
@@ -234,13 +234,16 @@ def word_rules() -> WordRules:
     extra = len(compounds) + len(enclitics)
     # An exception that all tokenizers share but some lack.
     lacking = set(zip(archive["lacking_tokenizer"].tolist(), archive["lacking_exception"].tolist(), strict=True))
-    sizes, chosen, inert = [], [], []
+    sizes, chosen = [], []
+    inert = np.zeros((len(TOKENIZERS), 32, 16), np.uint8)
     for number in range(len(TOKENIZERS)):
         own = np.flatnonzero((owner == number) | (owner == 0))
         own = np.array([i for i in own if (number, i) not in lacking], np.int64)
         strings = [raw[begins[i] : ends[i]] for i in own]
         chosen.append((own, strings))
-        inert.append(any(divides_a_plain_word(i) for i in own if owner[i] == number))
+        for i, string in zip(own, strings, strict=True):
+            if divides_a_plain_word(i):
+                inert[number, string[0] & 0x1F, min(len(string), 15)] = 1
         sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units) + extra) + 1))))
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
     keys = np.zeros(int(np.sum(sizes)), np.uint64)
@@ -257,7 +260,7 @@ def word_rules() -> WordRules:
         _fill(data, lengths, seeds, first, keys, values, start, size - 1)
     features = np.array([FEATURES.get(name, DEFAULT) for name in TOKENIZERS], np.uint32)
     mask = np.array(sizes, np.int64) - 1
-    tables = (flags, features, np.array(inert), starts, mask, keys, values, parts)
+    tables = (flags, features, inert.reshape(-1), starts, mask, keys, values, parts)
     for table in tables:
         table.setflags(write=False)
     return WordRules(*tables)

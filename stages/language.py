@@ -1,8 +1,9 @@
 """Language and script of each document, by a language-ID model and Unicode.
 
 The step is FineWeb2's (Penedo et al., *FineWeb2: One Pipeline to Scale Them All*, arXiv:2506.20920, section 3.1): a
-fastText-format classifier names the language, and a document is kept when its language is wanted and the classifier
-confident enough. Two things differ: labels are checked against the script of the text (see `stages.kernels.language`),
+classifier names the language, and a document is kept when its language is wanted and the classifier confident enough.
+Three things differ: labels are checked against the script of the text (see `stages.kernels.language`); the default
+model's scores are calibrated, so that they also tell text in none of its languages (see `stages.language_calibration`);
 and thresholds are those of the config, because FineWeb2's `language_score` values are confidences of GlotLID and mean
 nothing for another model.
 
@@ -41,12 +42,14 @@ from stages.kernels.fasttext import FastTextClassifier
 from stages.kernels.langid import LangidClassifier
 from stages.kernels.language import MAX_PAIR_JSON, SCRIPT_NAMES, resolve
 from stages.labels import MODEL_CODES, UNDETERMINED, canonical_labels, codes, map_labels
+from stages.language_calibration import coefficients_for
 from stages.models import fasttext_format, langid_format
 
 CANDIDATES = 10
 """Labels of a model that are tried against a document's script, if more than `top` does not ask for more."""
 CANDIDATE_FLOOR = 0.001
 """Least score of a candidate: below it a label is the model's noise, and no answer is better."""
+
 
 class LanguageConfig(StageConfig):
     """Config of the stage `language`.
@@ -60,6 +63,9 @@ class LanguageConfig(StageConfig):
             determined (`und`), which a list must name to keep.
         min_score: documents below this score are dropped. Text of language `und` has score 0.
         min_scores: other thresholds for single labels, by label pair.
+        calibrated: whether scores of a model that has a calibration (py3langid's own has, see
+            `stages.language_calibration`) are the probability that the label is right; else, and for other models, they
+            are the model's own, which takes some label for granted.
         top: how many label pairs `top_langs` lists at most.
         floor: the least score of a pair in `top_langs`.
     """
@@ -69,6 +75,7 @@ class LanguageConfig(StageConfig):
     keep: tuple[str, ...] | None = threshold(None)
     min_score: float = threshold(0.0, ge=0.0, le=1.0)
     min_scores: Mapping[str, float] = threshold({})
+    calibrated: bool = signal(True)
     top: int = signal(5, ge=1, le=100)
     floor: float = signal(0.01, ge=CANDIDATE_FLOOR, le=1.0)
 
@@ -114,10 +121,6 @@ class _Backend:
     parts: tuple[str, ...]
     load: Callable[[Path], LangidClassifier | FastTextClassifier]
 
-    @property
-    def model_name(self) -> str:
-        return f"{self.package}'s {self.parts[-1]}"
-
 
 BACKENDS = {
     "langid": _Backend(
@@ -156,6 +159,7 @@ class _Classifier:
         model = BACKENDS[backend].load(path)
         mapped = map_labels(model.labels, str(path))
         self.model = model
+        self.coefficients = coefficients_for(path) if isinstance(model, LangidClassifier) else None
         self.pairs = tuple(sorted({pair for pairs in mapped for pair in pairs}))
         index = {pair: number for number, pair in enumerate(self.pairs)}
         width = max((len(pairs) for pairs in mapped), default=0) or 1
@@ -171,6 +175,15 @@ class _Classifier:
             )
         self.pair_scripts = np.array([scripts[pair[4:]] for pair in self.pairs], np.int32)
         self.pair_names = np.frombuffer("".join(self.pairs).encode("ascii"), np.uint8).reshape(len(self.pairs), -1)
+
+    def predict(
+        self, data: np.ndarray, offsets: np.ndarray, *, top: int, floor: float, calibrated: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and scores of the model (see its `predict`), scores calibrated if asked for and possible."""
+        if isinstance(self.model, LangidClassifier):
+            coefficients = self.coefficients if calibrated else None
+            return self.model.predict(data, offsets, top=top, floor=floor, coefficients=coefficients)
+        return self.model.predict(data, offsets, top=top, floor=floor)
 
 
 @cache
@@ -233,7 +246,13 @@ class Language(Stage):
     def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
         data, offsets = text_buffers(batch[TEXT])
         return identify(
-            data, offsets, self.config.backend, self._path(), top=self.config.top, floor=self.config.floor
+            data,
+            offsets,
+            self.config.backend,
+            self._path(),
+            top=self.config.top,
+            floor=self.config.floor,
+            calibrated=self.config.calibrated,
         )
 
     def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
@@ -287,6 +306,7 @@ def identify(
     *,
     top: int = 5,
     floor: float = 0.01,
+    calibrated: bool = True,
 ) -> dict[str, Any]:
     """The stage's signals for texts in Arrow buffers (uint8 and int64, as `pipeline.document.text_buffers` gives them).
 
@@ -297,12 +317,12 @@ def identify(
     room = top * MAX_PAIR_JSON + 2
     if rows * room >= 1 << 31 and rows > 1:  # Beyond the 32-bit offsets of `top_langs`.
         halves = [
-            identify(data, part, backend, model, top=top, floor=floor)
+            identify(data, part, backend, model, top=top, floor=floor, calibrated=calibrated)
             for part in (offsets[: rows // 2 + 1], offsets[rows // 2 :])
         ]
         return {name: pa.concat_arrays([half[name] for half in halves]) for name in halves[0]}
-    labels, scores = classifier.model.predict(
-        data, offsets, top=max(top, CANDIDATES), floor=min(floor, CANDIDATE_FLOOR)
+    labels, scores = classifier.predict(
+        data, offsets, top=max(top, CANDIDATES), floor=CANDIDATE_FLOOR, calibrated=calibrated
     )
     pairs = np.empty(rows, np.int32)
     scripts = np.empty(rows, np.int32)

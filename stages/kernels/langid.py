@@ -27,6 +27,10 @@ from stages.kernels.unicode import SIZE, decode
 from stages.models.langid_format import LangidModel
 
 LIKELIHOOD_BITS = 15
+EVIDENCE = ("logit", "likelihood", "best_likelihood", "mean_likelihood", "log_bytes")
+"""What is known of an answer, each a float64 (see `LangidClassifier.predict`)."""
+MAX_LOGIT = 12.0
+"""Bound of the evidence `logit`: beyond it probabilities are rounding."""
 COMMON_COUNTS = 64
 """Features with a smaller count are grouped by it; rarer ones are multiplied one by one."""
 WARM_UP = 16
@@ -179,7 +183,7 @@ def _walk(data, start, end, moves, rank_bits, root, first_numbers, visits, visit
 
 
 @njit(cache=True, nogil=True)
-def _predict(t, data, offsets, skip, floor, weights, labels, scores):
+def _predict(t, data, offsets, skip, floor, weights, labels, scores, evidence):
     moves, first_numbers, features = t.moves, t.first_numbers, t.features
     rank_bits = t.rank_bits
     likelihoods = t.likelihoods
@@ -195,12 +199,14 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores):
     sums = np.empty(width, np.int32)
     totals = np.empty(width, np.float64)
     shares = np.empty(t.n_labels, np.float64)
+    fits = np.empty(t.n_labels, np.float64)
     top = labels.shape[1]
     for row in range(offsets.size - 1):
         if skip[row]:
             continue
         labels[row, :] = np.int32(-1)
         scores[row, :] = np.float32(0.0)
+        evidence[row, :, :] = 0.0
         n_visited = _walk(
             data, offsets[row], offsets[row + 1], moves, rank_bits, t.start, first_numbers, visits, visited
         )
@@ -240,12 +246,18 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores):
             base = np.int64(group[n]) * width
             for i in range(width):
                 totals[i] += weight * np.float64(flat[base + i])
+        mass = 0.0
         for i in range(n_touched):
+            count = counts[touched[i]]
+            mass += weights[count] if count < COMMON_COUNTS else _log_weight(count)
             counts[touched[i]] = 0
 
         largest = -np.inf
+        fits[:] = -np.inf
         for i in range(n_classes):
-            totals[i] = totals[i] * t.unit + t.priors[i]
+            totals[i] = totals[i] * t.unit
+            fits[t.label_of[i]] = max(fits[t.label_of[i]], totals[i])
+            totals[i] += t.priors[i]
             largest = max(largest, totals[i])
         temperature = np.sqrt(np.float64(offsets[row + 1] - offsets[row]))
         shares[:] = 0.0
@@ -267,6 +279,30 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores):
             scores[row, at] = share
             labels[row, at] = np.int32(label)
             filled = min(filled + 1, top)
+        for i in range(filled):
+            label = labels[row, i]
+            rest = total - shares[label]
+            logit = MAX_LOGIT if rest <= 0.0 else log(shares[label]) - log(rest)
+            evidence[row, i, 0] = min(max(logit, -MAX_LOGIT), MAX_LOGIT)
+            evidence[row, i, 1] = fits[label] / mass
+            evidence[row, i, 2] = totals[n_classes] * t.unit / mass
+            evidence[row, i, 3] = totals[n_classes + 1] * t.unit / mass
+            evidence[row, i, 4] = log(np.float64(offsets[row + 1] - offsets[row]))
+
+
+@njit(cache=True, nogil=True)
+def _calibrate(labels, evidence, coefficients, scores):
+    """Replaces a document's best score by 1 / (1 + exp(-(intercept + Σ coefficient · evidence))), and the others in
+    proportion."""
+    for row in range(labels.shape[0]):
+        if labels[row, 0] < 0:
+            continue
+        logit = coefficients[0]
+        for k in range(evidence.shape[2]):
+            logit += coefficients[k + 1] * evidence[row, 0, k]
+        factor = 1.0 / (1.0 + exp(-logit)) / np.float64(scores[row, 0])
+        for i in range(labels.shape[1]):
+            scores[row, i] = np.float32(factor * np.float64(scores[row, i]))
 
 
 @njit(cache=True, nogil=True)
@@ -295,9 +331,13 @@ class LangidClassifier:
         index = {label: number for number, label in enumerate(self.labels)}
         largest = float(np.abs(model.likelihoods).max())
         unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-20))) - LIKELIHOOD_BITS)
-        width = -(-len(model.classes) // LANES) * LANES
+        # Two columns more than classes, which padding mostly has room for: of each feature the best and the mean class.
+        width = -(-(len(model.classes) + 2) // LANES) * LANES
         likelihoods = np.zeros((len(model.likelihoods), width), np.int16)
-        likelihoods[:, : len(model.classes)] = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
+        whole = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
+        likelihoods[:, : len(model.classes)] = whole
+        likelihoods[:, len(model.classes)] = whole.max(axis=1)
+        likelihoods[:, len(model.classes) + 1] = np.rint(whole.mean(axis=1, dtype=np.float64))
         rows = len(model.transitions)
         order = np.argsort(model.state_rows, kind="stable")  # States by row: their numbers here.
         first_numbers = np.searchsorted(model.state_rows[order], np.arange(rows)).astype(np.int64)
@@ -323,7 +363,13 @@ class LangidClassifier:
         self._weights = _log_weights()
 
     def predict(
-        self, data: np.ndarray, offsets: np.ndarray, *, top: int = 1, floor: float = 0.0
+        self,
+        data: np.ndarray,
+        offsets: np.ndarray,
+        *,
+        top: int = 1,
+        floor: float = 0.0,
+        coefficients: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best labels of each document.
 
@@ -331,9 +377,27 @@ class LangidClassifier:
             data: uint8, the texts' bytes; offsets: int64 of shape (documents + 1,), as `pipeline.document.text_buffers`
                 gives them.
             top: how many labels at most; floor: labels of a smaller probability are left out.
+            coefficients: float64, an intercept and one factor per EVIDENCE: the best score is then calibrated by them,
+                and a document's other scores keep their proportion to it.
 
         Returns (labels, scores): int32 and float32 of shape (documents, top), best first, −1 and 0 where there are
-        fewer. Scores are the library's probabilities (`norm_probs=True`). A document without any feature has no label.
+        fewer. Scores are the library's probabilities (`norm_probs=True`), or calibrated ones. A document without any
+        feature has no label.
+        """
+        labels, scores, evidence = self.examine(data, offsets, top=top, floor=floor)
+        if coefficients is not None:
+            _calibrate(labels, evidence, np.ascontiguousarray(coefficients, np.float64), scores)
+        return labels, scores
+
+    def examine(
+        self, data: np.ndarray, offsets: np.ndarray, *, top: int = 1, floor: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `predict`, with the evidence for each answer: float64 of shape (documents, top, len(EVIDENCE)).
+
+        Probabilities only compare the classes with each other, and one must win, also for text in none of the languages.
+        Evidence of how well the winner fits by itself: `logit`, log p/(1 − p); `likelihood`, its mean log likelihood per
+        feature, weighted as in the score; `best_likelihood` and `mean_likelihood`, the same for the best class of each
+        feature, and for all classes on average; `log_bytes`, of the text as it is scored.
         """
         if top < 1:
             raise ValueError(f"top must be at least 1, found {top}")
@@ -341,22 +405,22 @@ class LangidClassifier:
         top = min(top, len(self.labels))
         labels = np.empty((rows, top), np.int32)
         scores = np.empty((rows, top), np.float32)
+        evidence = np.empty((rows, top, len(EVIDENCE)), np.float64)
         if not rows:
-            return labels, scores
+            return labels, scores, evidence
         unprepared = np.empty(rows, np.bool_)
         _find_unprepared(data, offsets, *_characters(), unprepared)
-        _predict(self._tables, data, offsets, unprepared, floor, self._weights, labels, scores)
+        _predict(self._tables, data, offsets, unprepared, floor, self._weights, labels, scores, evidence)
         changed = np.flatnonzero(unprepared)
         if len(changed):
             texts = [_prepared(data[offsets[row] : offsets[row + 1]].tobytes()) for row in changed]
             starts = np.zeros(len(texts) + 1, np.int64)
             np.cumsum([len(text) for text in texts], out=starts[1:])
             joined = np.frombuffer(b"".join(texts), np.uint8)
-            some_labels, some_scores = labels[: len(texts)].copy(), scores[: len(texts)].copy()
-            skip = np.zeros(len(texts), np.bool_)
-            _predict(self._tables, joined, starts, skip, floor, self._weights, some_labels, some_scores)
-            labels[changed], scores[changed] = some_labels, some_scores
-        return labels, scores
+            parts = labels[: len(texts)].copy(), scores[: len(texts)].copy(), evidence[: len(texts)].copy()
+            _predict(self._tables, joined, starts, np.zeros(len(texts), np.bool_), floor, self._weights, *parts)
+            labels[changed], scores[changed], evidence[changed] = parts
+        return labels, scores, evidence
 
 
 def _prepared(text: bytes) -> bytes:

@@ -126,8 +126,10 @@ def figures(path: Path) -> None:
     rows = zip(table["language"].to_pylist(), table["script"].to_pylist(), strict=True)
     given = [canonical_label(language, script) for language, script in rows]
     batch = pa.table({"text": table["text"].cast(TEXT_TYPE)}).combine_chunks()
-    for backend in ("langid", "fasttext"):
-        signals = pa.table(dict(Language(LanguageConfig(backend=backend)).measure(batch)))
+    for backend, calibrated in (("langid", True), ("langid", False), ("fasttext", False)):
+        stage = Language(LanguageConfig(backend=backend, calibrated=calibrated))
+        name = f"{backend}, calibrated," if calibrated else backend
+        signals = pa.table(dict(stage.measure(batch)))
         answers = [
             f"{language}_{script}" if language != UNDETERMINED else UNDETERMINED
             for language, script in zip(
@@ -140,11 +142,11 @@ def figures(path: Path) -> None:
         inside = [i for i, label in enumerate(given) if label in supported]
         error = expected_calibration_error([scores[i] for i in inside], [given[i] == answers[i] for i in inside])
         print(
-            f"{backend} on {path.name}: macro-F1 {report['macro_f1_supported']:.4f} and accuracy "
+            f"{name} on {path.name}: macro-F1 {report['macro_f1_supported']:.4f} and accuracy "
             f"{report['accuracy_supported']:.4f} over {report['languages_supported']} supported languages "
             f"({report['documents_supported']} texts), expected calibration error {error:.4f}"
         )
-        for least in (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 0.995):
+        for least in (0.0, 0.5, 0.8, 0.9, 0.93, 0.95, 0.99, 0.995):
             cut = [label if score >= least else UNDETERMINED for label, score in zip(answers, scores, strict=True)]
             at = evaluate(given, cut, supported)
             print(

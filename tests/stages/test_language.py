@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError
 from pipeline.stage import DROPPED
 from stages import language
 from stages.language import Language, LanguageConfig, default_model
+from tests.stages.kernels import langid_files
 from tests.stages.kernels.fasttext_files import TinyModel
 
 
@@ -64,14 +65,14 @@ PINNED = {
         {
             "language": "por",
             "language_script": "Latn",
-            "language_score": 0.9075844883918762,
-            "top_langs": '{"por_Latn_score": 0.907584, "glg_Latn_score": 0.045181}',
+            "language_score": 0.7967415452003479,
+            "top_langs": '{"por_Latn_score": 0.796742, "glg_Latn_score": 0.039663}',
         },
         {
             "language": "rus",
             "language_script": "Cyrl",
-            "language_score": 0.9422019124031067,
-            "top_langs": '{"rus_Cyrl_score": 0.942202, "ukr_Cyrl_score": 0.038563}',
+            "language_score": 0.9684004783630371,
+            "top_langs": '{"rus_Cyrl_score": 0.968400, "ukr_Cyrl_score": 0.039635}',
         },
     ],
     "fasttext": [
@@ -156,6 +157,29 @@ def test_top_langs_lists_at_most_top_pairs_above_the_floor_best_first() -> None:
     assert len(pairs) > 2 and list(pairs.values()) == sorted(pairs.values(), reverse=True)
     assert all(score >= 0.001 for score in pairs.values())
     assert list(json.loads(str(measure([text], top=1)[0]["top_langs"]))) == ["por_Latn_score"]
+
+
+INUKTITUT = "ᓄᓇᕗᑦ ᐃᓄᒃᑎᑐᑦ ᐅᖃᐅᓯᖅ ᐱᔪᓐᓇᐅᑎᖃᖅᑐᑦ"
+# The Lord's Prayer in Rapa Nui and in Blackfoot's neighbour Cree, which no default model knows.
+UNKNOWN = [
+    "Ko to mātou Matu'a i te raŋi ē, ka haka tapu hia te ikoa ō'ou, ka tu'u mai te hau ō'ou, ka haka tītika hia",
+    "nohtâwînân kihci-kîsikohk kâ-ayâyan, kitisiyihkâsowin kita-kihcêyihtâkwan, kitipêyihcikêwin kita-otihcipayin",
+]
+
+
+def test_calibrated_scores_tell_known_languages_from_unknown_ones_and_keep_the_labels() -> None:
+    known = [text for text, _ in LABELLED]
+    calibrated, plain = measure([*known, *UNKNOWN]), measure([*known, *UNKNOWN], calibrated=False)
+    for one, other in zip(calibrated, plain, strict=True):
+        assert (one["language"], one["language_script"]) == (other["language"], other["language_script"])
+    assert min(row["language_score"] for row in calibrated[: len(known)]) > 0.6  # type: ignore[type-var]
+    assert max(row["language_score"] for row in calibrated[len(known) :]) < 0.2  # type: ignore[type-var]
+
+
+def test_a_model_without_a_calibration_keeps_its_own_scores(tmp_path: Path) -> None:
+    model = langid_files.write(tmp_path / "model.npz.xz")
+    text = "the the кот"
+    assert measure([text], model=model) == measure([text], model=model, calibrated=False)
 
 
 @settings(max_examples=100, deadline=None)

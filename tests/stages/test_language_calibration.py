@@ -39,7 +39,7 @@ def test_calibration_changes_the_best_score_and_keeps_order_and_proportions() ->
 def test_fit_finds_the_curve_that_answers_were_drawn_from() -> None:
     draw = np.random.default_rng(3)
     truth = np.array([0.5, 1.0, -2.0, 0.0, 0.7, 0.3])
-    evidence = draw.normal(size=(60_000, len(EVIDENCE))) * [1, 2, 0.5, 3, 1] + [0, 5, 0, -1, 0]
+    evidence = draw.normal(size=(60_000, len(EVIDENCE))) * [1, 2, 0.5, 3, 1] + [0, 1, 0, -1, 0]
     right = draw.random(len(evidence)) < 1 / (1 + np.exp(-(truth[0] + evidence @ truth[1:])))
     assert fit(evidence, right, np.ones(len(evidence))) == pytest.approx(truth, abs=0.1)
 

@@ -94,7 +94,9 @@ def run(
     executor: Annotated[
         ExecutorName, typer.Option(help="Where tasks run: in this process, or on Ray. Results are the same.")
     ] = ExecutorName.ray,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tasks at the same time; default: every core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Tasks at the same time; default: every core.")
+    ] = None,
     address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="An existing Ray cluster; default: a local one for this run.")
     ] = None,
@@ -197,7 +199,8 @@ def audit(
         bool, typer.Option("--full", help="Read every byte and every row, too; else what the files say of themselves.")
     ] = False,
     part: Annotated[
-        str | None, typer.Option("--sample", metavar="K/N", help="Of a full audit, only the K-th of N shares of the files.")
+        str | None,
+        typer.Option("--sample", metavar="K/N", help="Of a full audit, only the K-th of N shares of the files."),
     ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="FILE", help="Public key, PEM, that must have signed the manifest.")
@@ -269,11 +272,13 @@ Example:
 )
 def toxicity(
     data: Annotated[
-        str, typer.Option(metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown.")
+        str,
+        typer.Option(metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown."),
     ],
     out: Annotated[str, typer.Option(metavar="FILE", help="Where to write the model.")],
     clean: Annotated[
-        list[str] | None, typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; many are allowed.")
+        list[str] | None,
+        typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; many are allowed."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
 ) -> int:
@@ -305,6 +310,8 @@ def run_command(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != DEBUG]
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False)
+        if code == INTERRUPTED:  # typer's newer versions catch Ctrl-C themselves and return this
+            return _interrupted(arguments)
         return code if isinstance(code, int) else 0
     except _ClickError as error:
         return _usage(error)

@@ -51,7 +51,10 @@ def columns(*names: tuple[str, str], title: str | None = None) -> Table:
     )  # fmt: skip
     for heading, justify in names:
         table.add_column(
-            heading, justify=justify, no_wrap=justify == "right", overflow="fold"  # type: ignore[arg-type]
+            heading,
+            justify=justify,
+            no_wrap=justify == "right",
+            overflow="fold",  # type: ignore[arg-type]
         )
     return table
 

@@ -66,7 +66,9 @@ def read_story(plan: Plan) -> Story:
     for row in _rows(first, "ledger", _LEDGER):
         ident = names[row["doc_key"]]
         reasons.setdefault(ident, []).append(
-            Reason(row["node"], row["decision"], row["rule"], tuple(row["failed"] or ()), row["value"], row["threshold"])
+            Reason(
+                row["node"], row["decision"], row["rule"], tuple(row["failed"] or ()), row["value"], row["threshold"]
+            )
         )
         if row["decision"] in ("dropped", "quarantined") or (row["node"], row["port"]) in discarded:
             ended[ident] = (row["node"], row["rule"])

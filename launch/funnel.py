@@ -112,7 +112,10 @@ def rule_rows(accounts: Accounts, order: Sequence[str] = ()) -> list[RuleRow]:
 def end_rows(accounts: Accounts, outputs: Sequence[str] = ()) -> list[EndRow]:
     """Outputs, in the order of the config, and discarded ports with what arrived there, copies counted each."""
     rows = []
-    names = [*(name for name in outputs if name in accounts.outputs), *(n for n in accounts.outputs if n not in outputs)]
+    names = [
+        *(name for name in outputs if name in accounts.outputs),
+        *(n for n in accounts.outputs if n not in outputs),
+    ]
     for name in names:
         edges = accounts.outputs[name]
         total = Amount(sum(t.rows for t in edges.values()), sum(t.bytes for t in edges.values()))
@@ -178,7 +181,12 @@ def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
         if row.branches:
             for port, amount in sorted(row.ports.items(), key=lambda item: -item[1].documents):
                 blank = [""] * (len(cells) - 4 - (2 if wide else 1))
-                cells_of_port = [f"  → {port}", "", count(amount.documents), share(amount.documents, row.entered.documents)]
+                cells_of_port = [
+                    f"  → {port}",
+                    "",
+                    count(amount.documents),
+                    share(amount.documents, row.entered.documents),
+                ]
                 cells_of_port += [*blank, size(amount.bytes)] + ([""] if wide else [])
                 table.add_row(*cells_of_port, style="dim")
     console.print(table)
@@ -202,4 +210,6 @@ def print_rules(console: Console, rows: Sequence[RuleRow]) -> None:
         table.add_row(*cells)
         last = row.node
     console.print(table)
-    console.print("first: the rule decided · any: it failed, with or without others · sole: nothing else failed", style="dim")
+    console.print(
+        "first: the rule decided · any: it failed, with or without others · sole: nothing else failed", style="dim"
+    )

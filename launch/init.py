@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PARQUET = (".parquet",)
-JSON_LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson", ".ndjson.gz", ".ndjson.zst", ".json", ".json.gz", ".json.zst")
+JSON_LINES = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".ndjson",
+    ".ndjson.gz",
+    ".ndjson.zst",
+    ".json",
+    ".json.gz",
+    ".json.zst",
+)
 FORMATS = {"parquet": PARQUET, "jsonl": JSON_LINES}
 ID_GUESSES = ("id", "doc_id", "document_id", "docid", "uuid", "uid", "_id", "warc_record_id")
 URL_GUESSES = ("url", "uri", "source_url", "link")
@@ -85,7 +95,7 @@ def guess(files: Sequence[str]) -> Guess:
 
     format_ = _format(files)
     source = Registry().source(format_, "format")
-    config = source.Config(format=format_, paths=tuple(files))
+    config = source.Config.model_validate({"format": format_, "paths": tuple(files)})
     slices = source("data", config).slices()
     if not slices:
         raise DataError(f"{', '.join(files)}: no records. Name files that hold documents.")
@@ -128,7 +138,8 @@ def _format_of(file: str) -> str:
             return "parquet"
         if head.lstrip().startswith(b"{"):
             return "jsonl"
-    what = "no such file" if not Path(file).exists() and not set("*?[") & set(file) and "://" not in file else "its format is unknown"
+    listed = Path(file).exists() or "://" in file or set("*?[") & set(file)
+    what = "its format is unknown" if listed else "no such file"
     raise ConfigError(
         f"{file}: {what}. Expected {', '.join((*PARQUET, *JSON_LINES[:3]))} files, a folder of them, or a glob that ends so."
     )
@@ -212,10 +223,11 @@ def config_text(found: Guess) -> str:
         f"    paths: {json.dumps(list(found.paths), ensure_ascii=False)}",
     ]
     if found.columns:
-        source.append(f"    columns: {{{', '.join(f'{ours}: {json.dumps(theirs)}' for ours, theirs in found.columns.items())}}}")
+        pairs = ", ".join(f"{ours}: {json.dumps(theirs)}" for ours, theirs in found.columns.items())
+        source.append(f"    columns: {{{pairs}}}")
     source += [
         "    # What you know about the licence goes into every shard's log:",
-        "    # license: {spdx: CC-BY-4.0, stated_by: distributor, evidence: \"https://…\"}",
+        '    # license: {spdx: CC-BY-4.0, stated_by: distributor, evidence: "https://…"}',
     ]
     preset = read_preset("web").text
     _, _, body = preset.partition("\n\n")

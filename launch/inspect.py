@@ -9,9 +9,7 @@ from launch.console import say, say_json
 from pipeline.errors import ConfigError
 
 
-def audit(
-    folder: str, full: bool, sample: str | None, key: str | None, previous: str | None, as_json: bool
-) -> int:
+def audit(folder: str, full: bool, sample: str | None, key: str | None, previous: str | None, as_json: bool) -> int:
     """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none and for a key
     that cannot be read."""
     from pipeline.audit.checks import audit_output

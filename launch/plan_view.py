@@ -83,7 +83,11 @@ def _source(plan: Plan, name: str) -> str:
     spec = next(spec for spec in plan.config.sources if spec.name == name)
     mine = [one for one in plan.slices if one.source == name]
     files = len({one.path for one in mine})
-    parts = [spec.config.format, f"{count(files)} file{'s' if files != 1 else ''}", size(sum(one.bytes for one in mine))]
+    parts = [
+        spec.config.format,
+        f"{count(files)} file{'s' if files != 1 else ''}",
+        size(sum(one.bytes for one in mine)),
+    ]
     parts += [f"snapshot {spec.config.snapshot}"] if spec.config.snapshot else []
     licence = spec.config.license
     parts.append(f"licence {licence.spdx} (stated by: {licence.stated_by})" if licence else "licence not stated")

@@ -29,7 +29,9 @@ class ConfigText:
 def preset_names() -> list[str]:
     """All presets, with hyphens."""
     folder = resources.files("configs")
-    return sorted(item.name.removesuffix(".yaml").replace("_", "-") for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return sorted(
+        item.name.removesuffix(".yaml").replace("_", "-") for item in folder.iterdir() if item.name.endswith(".yaml")
+    )
 
 
 def preset_summary(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from launch.console import columns, say
 from launch.fates import Page, Reason, Story, read_story
 from launch.formats import count, excerpt, number, plain, share
-from launch.score import RIGHT_ENDS, SIMILAR, VERDICTS, Score, Trap, score
+from launch.score import RIGHT_ENDS, SIMILAR, VERDICTS, Score, Share, Trap, score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,23 +57,16 @@ def _title(console: Console, title: str) -> None:
 def _print_score(console: Console, found: Score, main: str) -> None:
     say()
     _title(console, "Score, against what the pages' authors say is right")
+    passed = Share(sum(trap.passed for trap in found.traps), len(found.traps))
+    rows = [(f"{kind} copies found", item) for kind, item in found.copies.items()]
+    rows.append((f"copies found that are at least {SIMILAR} similar", found.similar))
+    rows += [(f"{name} pages {RIGHT_ENDS[name]}", found.verdicts[name]) for name in VERDICTS]
+    rows.append((f"mild and toxic pages kept out of {main}", found.out_of_corpus))
+    rows += [("traps passed", passed), ("documents with the right language", found.language)]
     table = columns(("", "left"), ("right", "right"), ("of", "right"), ("", "right"))
-    for kind, item in found.copies.items():
+    for name, item in rows:
         if item.of:
-            table.add_row(f"{kind} copies found", count(item.right), count(item.of), share(item.right, item.of))
-    item = found.similar
-    table.add_row(f"copies found that are at least {SIMILAR} similar", count(item.right), count(item.of), share(item.right, item.of))
-    for name in VERDICTS:
-        item = found.verdicts[name]
-        if item.of:
-            table.add_row(f"{name} pages {RIGHT_ENDS[name]}", count(item.right), count(item.of), share(item.right, item.of))
-    item = found.out_of_corpus
-    table.add_row(f"mild and toxic pages kept out of {main}", count(item.right), count(item.of), share(item.right, item.of))
-    passed = sum(trap.passed for trap in found.traps)
-    table.add_row("traps passed", count(passed), count(len(found.traps)), share(passed, len(found.traps)))
-    item = found.language
-    if item.of:
-        table.add_row("documents with the right language", count(item.right), count(item.of), share(item.right, item.of))
+            table.add_row(name, count(item.right), count(item.of), share(item.right, item.of))
     console.print(table)
     say(f"wrongly taken for a copy of another page: {count(found.merged)} documents")
     lost = sum(found.lost.values())
@@ -116,8 +109,10 @@ def _dropped_page(story: Story) -> str | None:
 
 def _quality_reason(story: Story, ident: str) -> Reason | None:
     """The marking or dropping row with a value and a threshold."""
-    rows = story.reasons.get(ident, ())
-    return next((r for r in rows if r.value is not None and r.threshold is not None and r.decision in ("marked", "dropped")), None)
+    for row in story.reasons.get(ident, ()):
+        if row.decision in ("marked", "dropped") and row.value is not None and row.threshold is not None:
+            return row
+    return None
 
 
 def _print_dropped(console: Console, story: Story, ident: str) -> None:
@@ -171,7 +166,9 @@ def _print_pair(console: Console, story: Story, kept: str, dropped: str) -> None
         say(f"  true similarity {answer.similarity:.2f} (Jaccard, five-word shingles); what differs is in brackets")
     else:
         say("  two copies of one page; what differs is in brackets")
-    table = columns((f"{kept}, {_host(story.pages[kept])}", "left"), (f"{dropped}, {_host(story.pages[dropped])}", "left"))
+    table = columns(
+        (f"{kept}, {_host(story.pages[kept])}", "left"), (f"{dropped}, {_host(story.pages[dropped])}", "left")
+    )
     for column in table.columns:
         column.ratio = 1
     table.expand = True

@@ -51,9 +51,7 @@ def run(options: RunOptions) -> int:
     text = read_config(options.config)
     with progress_display(err(), quiet=options.quiet) as progress:
         progress.note(f"reading {text.name}")
-        config = load(
-            text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins
-        )
+        config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         plan = make_plan(config)
         progress.note(f"{_headline(plan)}; starting {_place(options)}")
         with _terminated_cleanly(), _executor(options) as executor:
@@ -163,7 +161,9 @@ def graph_order(plan: Plan) -> list[str]:
 
 def _verdict(result: RunResult) -> str:
     plan = result.plan
-    text = sum(result.accounts.nodes[name].entered.bytes for name in plan.graph.sources if name in result.accounts.nodes)
+    text = sum(
+        result.accounts.nodes[name].entered.bytes for name in plan.graph.sources if name in result.accounts.nodes
+    )
     if result.already_done:
         return f"{plan.config.name}: done before, with this very config and input; nothing was computed"
     line = f"{plan.config.name}: done in {duration(result.seconds)}"

@@ -89,7 +89,8 @@ def _example_line(example: Example, width: int) -> str:
     ident = excerpt(example.id, 24)
     found = ""
     if example.value is not None:
-        found = f"[{number(example.value)}" + ("" if example.threshold is None else f", limit {number(example.threshold)}") + "] "
+        limit = "" if example.threshold is None else f", limit {number(example.threshold)}"
+        found = f"[{number(example.value)}{limit}] "
     elif example.witness:
         found = f"[{excerpt(example.witness, 32)}] "
     start = f"    {ident}  {found}"

@@ -148,9 +148,7 @@ def _judge(plan: Plan, flow: Flow, made: Sample, show: int) -> None:
 def _passed(node: Node, rows: int) -> Outcome:
     """The outcome of a node that was not asked."""
     nothing = np.full(rows, np.nan)
-    columns = {
-        item.name: pa.nulls(rows, item.type) for item in node.stage.findings() if item.name != TEXT
-    }
+    columns = {item.name: pa.nulls(rows, item.type) for item in node.stage.findings() if item.name != TEXT}
     return Outcome(
         np.zeros(rows, np.int16), np.ones(rows, np.int64), (), np.full(rows, -1, np.int16), np.zeros(rows, np.uint64),
         nothing, nothing, pa.nulls(rows, pa.string()), columns, {},

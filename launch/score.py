@@ -150,8 +150,8 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
     lost: Counter[str] = Counter()
     harmful = harmful_out = 0
     traps = []
-    for original, members in pages.items():
-        answer = by_id[original]
+    for page, members in pages.items():
+        answer = by_id[page]
         outputs = {name for member in members for name in fates[member.id].outputs}
         right = ended_right(answer.verdict, outputs, main)
         verdicts[answer.verdict][0] += right
@@ -160,10 +160,10 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
             harmful += 1
             harmful_out += main not in outputs
         if answer.verdict == "keep" and not right:
-            lost[_end(original, members, fates)] += 1
+            lost[_end(page, members, fates)] += 1
         if answer.trap is not None:
-            what = "in " + ", ".join(sorted(outputs)) if outputs else _end(original, members, fates)
-            traps.append(Trap(original, answer.trap, right, what))
+            what = "in " + ", ".join(sorted(outputs)) if outputs else _end(page, members, fates)
+            traps.append(Trap(page, answer.trap, right, what))
     spoken = [answer for answer in answers if answer.language != "und" and fates[answer.id].language is not None]
     labelled = sum(fates[answer.id].language == answer.language for answer in spoken)
     return Score(

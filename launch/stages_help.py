@@ -138,7 +138,9 @@ def type_name(annotation: Any) -> str:
         return " or ".join(type_name(item) for item in arguments)
     if origin in (tuple, list, set, frozenset, Sequence) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
         inner = [item for item in arguments if item is not Ellipsis]
-        return f"list of {type_name(inner[0])}" if len(set(inner)) == 1 else f"list ({', '.join(map(type_name, inner))})"
+        return (
+            f"list of {type_name(inner[0])}" if len(set(inner)) == 1 else f"list ({', '.join(map(type_name, inner))})"
+        )
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return f"map of {type_name(arguments[0])} to {type_name(arguments[1])}"
     if inspect.isclass(annotation) and _nested(annotation) is not None:
@@ -229,12 +231,15 @@ def _show_stage(name: str, stage: type[Any]) -> None:
     if made.rules():
         say("rules")
         say(textwrap.fill(", ".join(made.rules()), out().width, initial_indent="  ", subsequent_indent="  "))
-    for title, schema in (("signals (columns that it measures)", made.signals()), ("findings (columns that it adds)", made.findings())):
-        if len(schema):
-            say(title)
-            for item in schema:
-                note = "" if item.name in made.shown() or title.startswith("find") else "  (in `signals/`, not in shards)"
-                say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.hidden() else note}")
+    if len(made.signals()):
+        say("signals (columns that it measures)")
+        for item in made.signals():
+            note = "" if item.name in made.shown() else "  (in `signals/`, not in shards)"
+            say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.hidden() else note}")
+    if len(made.findings()):
+        say("findings (columns that it adds)")
+        for item in made.findings():
+            say(f"  {item.name}  {item.type}")
 
 
 def _with_defaults(stage: type[Any]) -> Any:
@@ -276,7 +281,9 @@ def _show_fields(model: type[BaseModel]) -> None:
         return
     table = columns(("setting", "left"), ("kind", "left"), ("default", "left"), ("type and meaning", "left"))
     for item in fields:
-        table.add_row(item.name, item.kind, item.default, item.type + (f". {_yaml_words(item.text)}" if item.text else ""))
+        table.add_row(
+            item.name, item.kind, item.default, item.type + (f". {_yaml_words(item.text)}" if item.text else "")
+        )
     say()
     say("settings")
     out().print(table)

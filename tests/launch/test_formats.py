@@ -44,6 +44,8 @@ def test_sizes_change_unit_before_four_digits(number: int, shown: str) -> None:
     assert formats.size(number) == shown
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.04, "0.0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3600, "1 h 00 min")])
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.04, "0.0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3600, "1 h 00 min")]
+)
 def test_durations(seconds: float, shown: str) -> None:
     assert formats.duration(seconds) == shown

@@ -27,8 +27,6 @@ RIGHT = {
 }
 
 
-
-
 def test_a_perfect_run_has_a_perfect_score() -> None:
     found = score(ANSWERS, RIGHT, "corpus")
     assert found.copies["exact"] == Share(1, 1)

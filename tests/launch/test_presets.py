@@ -1,0 +1,59 @@
+"""Presets: each is a whole config that loads, says what it is for, and is found by its name."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from launch.presets import is_config, preset_names, preset_summary, read_config, read_preset
+from pipeline.config import load
+from pipeline.errors import ConfigError
+from pipeline.graph import build
+from tests.launch.running import Command
+
+
+def test_the_presets_that_are_promised_are_there() -> None:
+    assert {"quickstart", "web", "fineweb2", "installed-docs"} <= set(preset_names())
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_loads_and_its_graph_is_sound(name: str) -> None:
+    text = read_preset(name)
+    graph = build(load(text.text, text.name))
+    assert graph.outputs
+    assert all(output.config.path.startswith(f"out/{name}/") for output in graph.outputs)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_says_what_it_is_for(gristmill: Command, name: str) -> None:
+    assert len(preset_summary(name)) > 40
+    listed = gristmill("presets").out
+    assert f"{name} " in listed
+    assert gristmill("presets", name).out == read_preset(name).text
+
+
+def test_hyphens_and_underscores_name_the_same_preset() -> None:
+    assert read_config("installed-docs") == read_config("installed_docs")
+
+
+def test_a_file_goes_before_a_preset_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("web").write_text("name: mine")
+    assert read_config("web").preset is None
+    assert read_config("quickstart").preset == "quickstart"
+
+
+def test_data_are_not_taken_for_configs() -> None:
+    assert is_config("a/b.yml") and is_config("web") and is_config("installed_docs")
+    assert not is_config("docs.parquet") and not is_config("crawl/*.jsonl.zst")
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean `fineweb2`"):
+        read_preset("fineweb")
+
+
+def test_configs_are_shipped_as_package_data() -> None:
+    assert (resources.files("configs") / "quickstart.yaml").is_file()

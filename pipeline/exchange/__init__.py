@@ -15,6 +15,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from pipeline.compiled import use_cache
+
+use_cache()
+
 Fold = Callable[..., Iterator[pa.Table]]
 """fold(tables: Iterator[pa.Table], **params) -> Iterator[pa.Table]. The input tables are consecutive pieces of one
 sorted partition (by the key columns, then doc_key); a group may span pieces, and never spans partitions."""

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.audit.keys import key_order, name_of, places_in, starts_of
 from pipeline.audit.tasks import Answer
 from pipeline.audit.ways import AuditGraph, Ways
 from pipeline.document import COPY, DOC_KEY, key_words, one_chunk
@@ -13,22 +14,6 @@ from pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 
 NAMED = 5
 """Documents that are named per kind of mismatch in a task; the rest are counted."""
-
-
-def as_strings(keys: np.ndarray) -> np.ndarray:
-    """doc_keys (uint64, rows × 2) as 16-byte strings, whose order is the keys'. Both sides of a comparison are padded
-    alike, so that trailing zero bytes do no harm."""
-    return np.frombuffer(np.ascontiguousarray(keys).astype(">u8").tobytes(), "S16")
-
-
-def places_in(listed: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Index of each wanted key among ascending keys, or their number for one that is not there."""
-    if not len(listed):
-        return np.zeros(len(wanted), np.int64)
-    place = np.searchsorted(listed, wanted)
-    inside = place < len(listed)
-    place[inside] = np.where(listed[place[inside]] == wanted[inside], place[inside], len(listed))
-    return place.astype(np.int64)
 
 
 def join_outputs(
@@ -60,16 +45,15 @@ def join_outputs(
     )
     file = np.repeat(np.arange(len(tables)), [table.num_rows for _, table in tables])
     row = np.concatenate([np.empty(0, np.int64), *(np.arange(table.num_rows) for _, table in tables)])
-    documents = as_strings(words)
-    order = np.lexsort((copy, documents))
-    ordered = documents[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else np.zeros(0, int)
+    order = key_order(words, copy)
+    ordered = words[order]
+    starts = starts_of(ordered)
     count = np.diff(np.append(starts, len(ordered)))
     ordinal = np.arange(len(ordered)) - np.repeat(starts, count)
 
     def where(position: int) -> dict[str, object]:
         at = int(order[position])
-        return {"row": int(row[at]), "document": ordered[position].ljust(16, b"\0").hex()}
+        return {"row": int(row[at]), "document": name_of(ordered[position])}
 
     def name(position: int) -> str:
         return tables[int(file[int(order[position])])][0]
@@ -77,11 +61,10 @@ def join_outputs(
     # A document's copies are numbered from 0 without a gap; a doubled (doc_key, copy) breaks that.
     wrong = np.flatnonzero(copy[order] != ordinal)
     _tell(answer, wrong, lambda p: f"copy {int(copy[order][p])} stands where copy {int(ordinal[p])} must", name, where)
-    listed = as_strings(keys)
     expected = ways.into(graph.outputs[output])
-    place = places_in(listed, ordered[starts])
+    place = places_in(keys, ordered[starts])
     due = expected[place]
-    foreign = (due == 0) & (place == len(listed))
+    foreign = (due == 0) & (place == len(keys))
     _tell(
         answer,
         starts[foreign],
@@ -89,17 +72,17 @@ def join_outputs(
         name,
         where,
     )
-    gone = (due == 0) & (place < len(listed))
+    gone = (due == 0) & (place < len(keys))
     _tell(answer, starts[gone], lambda p: f"is here, but the ledger leaves it no way to `{output}`", name, where)
     other = (due != count) & (due > 0)
     copies = dict(
         zip(starts[other].tolist(), zip(due[other].tolist(), count[other].tolist(), strict=True), strict=True)
     )
     _tell(answer, starts[other], lambda p: f"{copies[p][0]} copies are due, {copies[p][1]} are here", name, where)
-    here = np.zeros(len(listed) + 1, bool)
+    here = np.zeros(len(keys) + 1, bool)
     here[place] = True
     for index in np.flatnonzero((expected[:-1] > 0) & ~here[:-1])[:NAMED].tolist():
-        lost = {"document": listed[index].ljust(16, b"\0").hex()}
+        lost = {"document": name_of(keys[index])}
         answer.fail("join", f"{int(expected[index])} copies are due in the shards, none is there", ledger, **lost)
     # The unlisted documents cannot be named, but their number and sum are known.
     booked = Tally()
@@ -131,15 +114,15 @@ def join_signals(
         answer.fail("signals", "belongs to a node that the run has not", path, node=node)
         return
     words = key_words(table[DOC_KEY])
-    documents = np.sort(as_strings(words))
-    twice = np.flatnonzero(documents[1:] == documents[:-1])
+    order = key_order(words)
+    ordered = words[order]
+    twice = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
     if len(twice):
-        document = documents[int(twice[0])].ljust(16, b"\0").hex()
+        document = name_of(ordered[int(twice[0])])
         answer.fail("signals", "the document stands here twice", path, node=node, document=document)
     entered = ways.entered[node]
-    place = places_in(as_strings(keys), as_strings(words))
-    strangers = np.flatnonzero(entered[place] == 0)
-    for row in strangers[:NAMED].tolist():
+    strangers = order[np.flatnonzero(entered[places_in(keys, ordered)] == 0)]
+    for row in np.sort(strangers)[:NAMED].tolist():
         document = table[DOC_KEY][row].as_py().hex()
         answer.fail("signals", "the document did not enter the node", path, node=node, row=row, document=document)
     # Accounts count copies, signals documents: take the surplus of the listed ones off.
@@ -162,7 +145,8 @@ def listed_drops(table: pa.Table, ledger: pa.Table, path: str, answer: Answer) -
     if {"node", "rule", DOC_KEY} - set(table.column_names):
         answer.fail("dropped", f"expected the columns node, rule, doc_key, found {table.column_names}", path)
         return
-    drops = ledger.filter(pc.equal(ledger["decision"], "dropped"))
+    here = pc.is_in(ledger[DOC_KEY], value_set=one_chunk(table[DOC_KEY]))
+    drops = ledger.filter(pc.and_(pc.equal(ledger["decision"], "dropped"), here))
     known = set(zip(*(drops[name].to_pylist() for name in (DOC_KEY, "node", "rule")), strict=True))
     seen: set[tuple[bytes, str, str]] = set()
     for row, item in enumerate(zip(*(table[name].to_pylist() for name in (DOC_KEY, "node", "rule")), strict=True)):

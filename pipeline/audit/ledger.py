@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.audit.keys import key_order, starts_of
 from pipeline.audit.tasks import Answer
 from pipeline.audit.ways import DROPPED, QUARANTINED, AuditGraph, Decided, Ways
 from pipeline.document import DOC_KEY, key_words, one_chunk
@@ -112,7 +113,11 @@ def read_decisions(
     None, with a finding, when a document is told of twice at one node, or a word is not the run's.
     """
     words = key_words(ledger[DOC_KEY])
-    keys, document = np.unique(words, axis=0, return_inverse=True) if len(words) else (words, np.zeros(0, np.int64))
+    order = key_order(words)
+    starts = starts_of(words[order])
+    keys = words[order[starts]]
+    document = np.empty(len(words), np.int64)
+    document[order] = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(words))))
     names = (source, *(node.name for node in graph.nodes))
     places: dict[tuple[Any, Any], tuple[str, int]] = {
         (name, port): (name, index) for name in names for index, port in enumerate(graph.ports_of(name))
@@ -134,11 +139,11 @@ def read_decisions(
         rows = which.reshape(-1) == index
         node[rows], port[rows] = names.index(name), place[1]
     copies = np.asarray(pc.fill_null(one_chunk(ledger["copies"]), 0)).astype(np.int64)
-    document = document.reshape(-1).astype(np.int64)
     pairs = node * max(1, len(keys)) + document
-    values, counts = np.unique(pairs, return_counts=True)
-    if (counts > 1).any():
-        row = int(np.flatnonzero(pairs == values[counts > 1][0])[1])
+    ascending = np.sort(pairs)
+    twice = ascending[1:][ascending[1:] == ascending[:-1]]
+    if len(twice):
+        row = int(np.flatnonzero(pairs == twice[0])[1])
         answer.fail(
             "ledger",
             "tells of the document a second time",

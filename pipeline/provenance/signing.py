@@ -6,7 +6,6 @@ The key stays with the driver: it cannot be pickled, so it cannot travel to a wo
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import os
@@ -183,9 +182,17 @@ def payload_of(envelope: Mapping[str, Any]) -> bytes:
                 raise SignatureError("a signature has a keyid and a sig, and nothing else")
         if envelope["payloadType"] != PAYLOAD_TYPE:
             raise SignatureError(f"the payload type is {envelope['payloadType']!r}, not {PAYLOAD_TYPE!r}")
-        return base64.b64decode(envelope["payload"], validate=True)
-    except (TypeError, KeyError, AttributeError, binascii.Error, ValueError) as error:
+        return _decoded(envelope["payload"])
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise SignatureError(f"this is no envelope ({error})") from error
+
+
+def _decoded(text: str) -> bytes:
+    """Base64 in its one canonical spelling: the bits that padding leaves over must be zero. Raises ValueError."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode("ascii") != text:
+        raise ValueError("base64 that is not in its canonical form")
+    return data
 
 
 def verify_envelope(envelope: Mapping[str, Any], public: bytes) -> bytes:
@@ -202,7 +209,7 @@ def verify_envelope(envelope: Mapping[str, Any], public: bytes) -> bytes:
     data = pre_authentication_encoding(envelope["payloadType"], payload)
     for signature in mine:
         try:
-            Ed25519PublicKey.from_public_bytes(public).verify(base64.b64decode(signature, validate=True), data)
-        except (InvalidSignature, binascii.Error) as error:
+            Ed25519PublicKey.from_public_bytes(public).verify(_decoded(signature), data)
+        except (InvalidSignature, ValueError) as error:
             raise SignatureError(f"the signature of the key {wanted[:16]}… does not fit the payload") from error
     return payload

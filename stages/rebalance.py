@@ -131,6 +131,8 @@ class RebalanceConfig(StageConfig):
         quality: a score column that tilts the repeats (see Tilt).
         cluster_size: the column that holds the number of members of the document's duplicate cluster.
         seed: of the draws that settle fractional repeats, which only `quality` brings about.
+        form: `rows` emits each copy as a row; `columns` emits each document once, with `repeats` (whole copies) and
+            `weight` (copies before fractions are drawn), for loaders that sample and for a `mix` behind this node.
     """
 
     rates: Rates = signal()
@@ -143,6 +145,7 @@ class RebalanceConfig(StageConfig):
     quality: Tilt | None = threshold(None)
     cluster_size: str = signal("minhash_cluster_size")
     seed: int = threshold(0, ge=0, lt=1 << 63)
+    form: Literal["rows", "columns"] = threshold("rows")
 
 
 class Rebalance(Stage):
@@ -158,6 +161,8 @@ class Rebalance(Stage):
     def __init__(self, config: RebalanceConfig) -> None:
         super().__init__(config)
         self._curves: tuple[pa.Table, GroupCurves] | None = None
+        # Nodes behind this one may survey the corpus if there is one row per document.
+        self.emits_copies = config.form == "rows"  # type: ignore[misc]
 
     # What the stage declares.
 
@@ -175,6 +180,9 @@ class Rebalance(Stage):
 
     def optional_reads(self) -> frozenset[str]:
         return frozenset(DEFAULT_GROUP) if self.config.group is None else frozenset()
+
+    def findings(self) -> pa.Schema:
+        return pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if self.config.form == "columns" else [])
 
     def rules(self) -> tuple[str, ...]:
         return (INVALID, REHYDRATED)
@@ -252,21 +260,24 @@ class Rebalance(Stage):
         wanted = found.repeats.astype(np.float64)
         if self.config.quality is not None:
             wanted = 1 + (wanted - 1) * tilt_share(batch[self.config.quality.column], self.config.quality)
-        copies = self._whole(wanted, batch)
         if self.config.max_copies == "cluster_size":
-            copies = np.minimum(copies, np.maximum(sizes, 1))
-        copies = np.where(valid, copies, 1).astype(np.int32)
+            wanted = np.minimum(wanted, np.maximum(sizes, 1))
+        copies = np.where(valid, self._whole(wanted, batch), 1).astype(np.int32)
         repeated = valid & (copies > 1)
         rule = np.full(batch.num_rows, -1, np.int16)
         rule[repeated] = self.rules().index(REHYDRATED)
         rule[~valid] = self.rules().index(INVALID)
+        columns = {}
+        if self.config.form == "columns":
+            columns = {"repeats": pa.array(copies, mask=~valid), "weight": pa.array(wanted, mask=~valid)}
         return Decisions(
             port=np.where(valid, 0, QUARANTINED).astype(np.int16),
-            copies=copies,
+            copies=None if self.config.form == "columns" else copies,
             rules=self.rules(),
             rule=rule,
             value=np.where(repeated, found.removal_rate, np.where(valid, np.nan, sizes.astype(np.float64))),
             threshold=np.where(repeated, found.global_rate, np.where(valid, np.nan, 1.0)),
+            columns=columns,
             tallies=_tallies(coded, np.where(valid, copies, 0)),
         )
 

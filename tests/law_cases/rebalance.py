@@ -58,6 +58,7 @@ CASES = [
         },
         members,
     ),
+    LawCase("as columns", {"rates": OBSERVED, "exact": True, "form": "columns"}, members),
     LawCase("FineWeb2's first table", {"rates": {"table": "fineweb2"}}, members),
     LawCase("a weights file", {"rates": {"table": WEIGHTS}}, members),
 ]

@@ -1,4 +1,5 @@
-"""What the source decides about a document before any stage sees it: empty text is dropped, a giant is quarantined."""
+"""A slice as the engine reads it, with the plan's names and types, and what its source decides before any stage sees a
+document: empty text is dropped, a giant is quarantined."""
 
 from __future__ import annotations
 
@@ -6,12 +7,58 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.document import one_chunk, text_bytes
+from pipeline.document import DOC_KEY, TEXT, one_chunk, text_bytes
 from pipeline.flow import Outcome
+from pipeline.hashing import digest
+from pipeline.plan import Plan
+from pipeline.provenance.content import combine, content_digest
+from pipeline.source import Slice, SliceData
 from pipeline.stage import DROPPED, QUARANTINED
 
 READ_RULES = ("empty_text", "too_large")
 """`empty_text`: null, no bytes or only white space (dropped); `too_large`: above `max_document_bytes` (quarantined)."""
+
+
+def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceData:
+    """A slice with the plan's columns for its source: in one order, of one type, null where this file lacks them.
+
+    Args:
+        plan: what the run is to do.
+        one: the slice.
+        columns: names to read, as the plan knows them; None reads all.
+    """
+    schema = plan.graph.source_schema[one.source]
+    # An input column that a node makes anew is passed on under another name (see pipeline.graph).
+    shadowed = {name.removeprefix("input_"): name for name in schema.names if name.startswith("input_")}
+    wanted = columns
+    if wanted is not None:
+        back = {new: old for old, new in shadowed.items()}
+        wanted = frozenset(back.get(name, name) for name in wanted)
+    data = plan.graph.sources[one.source].read(one, wanted)
+    made = {name for node in plan.graph.nodes for name in plan.graph.own_columns(node.name, hidden=True).names}
+    table = data.table.rename_columns(
+        [f"input_{n}" if n in made and n != TEXT and n in shadowed else n for n in data.table.column_names]
+    )
+    fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
+    arrays = [one_chunk(table[DOC_KEY])]
+    for item in schema:
+        if columns is not None and item.name not in columns:
+            continue
+        if item.name in table.column_names:
+            array = one_chunk(table[item.name])
+            arrays.append(array if array.type == item.type else array.cast(item.type))
+        else:
+            arrays.append(pa.nulls(table.num_rows, item.type))
+        fields.append(pa.field(item.name, item.type))
+    return SliceData(pa.table(arrays, schema=pa.schema(fields)), data.rejects, data.bytes_read)
+
+
+def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:
+    """Digest of what was read of a slice: its rows, from their column digests, and its rejects."""
+    found = combine(data.table.num_rows, columns)
+    if data.rejects.num_rows:
+        found = digest("gristmill.rejects", [found, content_digest(data.rejects)])
+    return found
 
 
 def read_outcome(text: pa.Array | pa.ChunkedArray, max_document_bytes: int) -> Outcome:

@@ -24,9 +24,9 @@ from pipeline.graph import SOURCE_PORT, Edge, Node
 from pipeline.hashing import digest
 from pipeline.plan import Pass, Plan
 from pipeline.provenance.accounts import Accounts, Tally, count_rules
-from pipeline.provenance.content import ContentDigest, combine
+from pipeline.provenance.content import ContentDigest
 from pipeline.publish import publish_task
-from pipeline.reading import read_outcome
+from pipeline.reading import digest_of_slice, read_outcome, read_slice
 from pipeline.source import Slice, SliceData
 from pipeline.stage import DROPPED, QUARANTINED, SettledView
 from pipeline.storage import sha256_of, write_checked
@@ -155,9 +155,7 @@ class _Task:
                 flow.set_sizes(annotations.sizes())
         notes: dict[str, Any] = {}
         self._read_outcome(flow, annotations)
-        slice_digest = combine(data.table.num_rows, columns) if not self.job.earlier else self._slice()["digest"]
-        if not self.job.earlier and data.rejects.num_rows:
-            slice_digest = digest("gristmill.rejects", [slice_digest, _rejects_digest(data.rejects)])
+        slice_digest = self._slice()["digest"] if self.job.earlier else digest_of_slice(data, columns)
         for node in self.plan.graph.nodes:
             self._visit(node, flow, annotations, notes, slice_digest)
         accounts = self._accounts(flow, data.rejects)
@@ -224,19 +222,8 @@ class _Task:
         return frozenset(wanted & names)
 
     def _read(self) -> tuple[SliceData, dict[str, str]]:
-        source = self.plan.graph.sources[self.job.slice.source]
-        shadowed = {n.removeprefix("input_"): n for n in self._schema_names() if n.startswith("input_")}
-        wanted = self._columns()
-        if wanted is not None:
-            back = {new: old for old, new in shadowed.items()}
-            wanted = frozenset(back.get(name, name) for name in wanted)
-        data = source.read(self.job.slice, wanted)
-        made = {n for node in self.plan.graph.nodes for n in self.plan.graph.own_columns(node.name, hidden=True).names}
-        table = data.table.rename_columns(
-            [f"input_{n}" if n in made and n != TEXT and n in shadowed else n for n in data.table.column_names]
-        )
-        table = self._aligned(table)
-        found = ContentDigest(table.schema).update(table).columns()
+        data = read_slice(self.plan, self.job.slice, self._columns())
+        found = ContentDigest(data.table.schema).update(data.table).columns()
         if self.job.earlier:
             expected = self._slice()["columns"]
             for name, value in found.items():
@@ -246,29 +233,7 @@ class _Task:
                         f"digest {expected.get(name)} and now has {value}. Restore the file, or remove the work folder "
                         "and run again."
                     )
-        return SliceData(table, data.rejects, data.bytes_read), found
-
-    def _schema_names(self) -> list[str]:
-        return list(self.plan.graph.source_schema[self.job.slice.source].names)
-
-    def _aligned(self, table: pa.Table) -> pa.Table:
-        """The table with the source's schema: columns that this file lacks are null, in one order."""
-        schema = self.plan.graph.source_schema[self.job.slice.source]
-        wanted = self._columns()
-        fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
-        arrays = [one_chunk(table[DOC_KEY])]
-        for item in schema:
-            if wanted is not None and item.name not in wanted:
-                continue
-            if item.name in table.column_names:
-                array = one_chunk(table[item.name])
-                if array.type != item.type:
-                    array = array.cast(item.type)
-            else:
-                array = pa.nulls(table.num_rows, item.type)
-            fields.append(pa.field(item.name, item.type))
-            arrays.append(array)
-        return pa.table(arrays, schema=pa.schema(fields))
+        return data, found
 
     def _flow(self, data: SliceData) -> Flow:
         keys = key_words(data.table[DOC_KEY])
@@ -472,10 +437,6 @@ class _Task:
 
 def _edge_name(edge: Edge) -> str:
     return f"{edge.node}.{edge.port}" if edge.port != SOURCE_PORT else f"{edge.node}.{SOURCE_PORT}"
-
-
-def _rejects_digest(rejects: pa.Table) -> str:
-    return ContentDigest(rejects.schema).update(rejects).hexdigest()
 
 
 def _aligned_answer(name: str, keyed: pa.Table, keys: np.ndarray) -> pa.Table:

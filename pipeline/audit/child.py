@@ -5,6 +5,7 @@ Requests and answers are lines of JSON over pipes: nothing that a file holds is 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -56,7 +57,8 @@ class Child:
         process = self._started()
         request = json.dumps([function, argument]).encode() + b"\n"
         try:
-            assert process.stdin is not None
+            if process.stdin is None:
+                raise BrokenPipeError
             process.stdin.write(request)
             process.stdin.flush()
             answer = self._line(process, SECONDS + size / BYTES_PER_SECOND)
@@ -85,7 +87,8 @@ class Child:
         return self._process
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
-        assert process.stdout is not None
+        if process.stdout is None:
+            raise EOFError
         end = time.monotonic() + seconds
         parts = [self._pending]
         with selectors.DefaultSelector() as selector:
@@ -111,11 +114,10 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return None
-        try:
+        # What was not yet sent is of no use to a dead process.
+        with contextlib.suppress(BrokenPipeError):
             if process.stdin is not None:
                 process.stdin.close()
-        except BrokenPipeError:
-            pass  # what was not yet sent is of no use to a dead process
         try:
             process.wait(timeout=2)
         except subprocess.TimeoutExpired:
@@ -132,9 +134,15 @@ def serve() -> None:
 
     from pipeline.audit.listing import listing
     from pipeline.audit.reading import footers
+    from pipeline.audit.replay import check_sources
     from pipeline.audit.rows import check_task
 
-    functions: dict[str, Callable[[Any], Any]] = {"footers": footers, "listing": listing, "check_task": check_task}
+    functions: dict[str, Callable[[Any], Any]] = {
+        "footers": footers,
+        "listing": listing,
+        "check_task": check_task,
+        "check_sources": check_sources,
+    }
     # Whatever else prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

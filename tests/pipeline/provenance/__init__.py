@@ -1,0 +1,1 @@
+"""Tests of what the provenance is made of."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.audit.attested import check_sequence, check_signature
@@ -11,6 +12,7 @@ from pipeline.audit.child import Child, ChildDied
 from pipeline.audit.documents import check_documents, read_statement
 from pipeline.audit.listing import check_presence, check_roots, read_entries
 from pipeline.audit.logs import LogAudit, check_models
+from pipeline.audit.replay import SourceJob
 from pipeline.audit.result import CHECKS, AuditResult, Report
 from pipeline.audit.tasks import Entry, TaskJob
 from pipeline.audit.ways import AuditGraph
@@ -27,6 +29,8 @@ def audit_output(
     sample: tuple[int, int] | None = None,
     key: bytes | None = None,
     previous: str | None = None,
+    sources: bool = True,
+    plugins: Sequence[str] = (),
 ) -> AuditResult:
     """Verifies an output.
 
@@ -37,6 +41,8 @@ def audit_output(
             audits with i = 0 … n−1 read everything.
         key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
         previous: the output of the dataset's earlier run, to compare sequence and drop rates with.
+        sources: whether a full audit also goes back to the input, where it is at hand.
+        plugins: modules with stages and sources that the run used and that may be imported for that.
 
     Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
     finding.
@@ -48,37 +54,47 @@ def audit_output(
             f"{folder}: there is no such folder. Give the folder of an output: the one with manifest.json."
         )
     begin = time.monotonic()
-    report = Report()
     public = None if key is None else public_key(key)
-    run, size = _audit(folder, full, sample, public, previous, report)
-    results = tuple(report.results[check.name] for check in CHECKS)
-    return AuditResult(folder, results, run, size, time.monotonic() - begin)
-
-
-def _audit(
-    folder: str, full: bool, sample: tuple[int, int] | None, public: bytes | None, previous: str | None, report: Report
-) -> tuple[str | None, int]:
-    reads_rows = tuple(check.name for check in CHECKS if check.full)
-    if not full and sample is None:
-        report.skip(reads_rows, "reads rows: only in a full audit")
-    else:
-        report.skip(reads_rows, "this output has nothing of the kind")
-    statement, stored = read_statement(folder, report)
-    check_signature(folder, stored, public, report)
-    if statement is None:
-        report.skip(tuple(c.name for c in CHECKS if c.name != "signature"), "needs the manifest")
-        return None, 0
-    predicate = statement["predicate"]
-    check_documents(folder, statement, report)
-    check_models(predicate, report)
-    check_sequence(predicate, previous, report)
+    audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, sources, tuple(plugins))
     with Child() as child:
+        audit.run(child)
+    results = tuple(audit.report.results[check.name] for check in CHECKS)
+    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin)
+
+
+@dataclass
+class _Audit:
+    folder: str
+    rows: bool
+    sample: tuple[int, int]
+    public: bytes | None
+    previous: str | None
+    sources: bool
+    plugins: tuple[str, ...]
+    report: Report = field(default_factory=Report)
+    key: str | None = None
+    bytes_read: int = 0
+
+    def run(self, child: Child) -> None:
+        report, folder = self.report, self.folder
+        whole = tuple(check.name for check in CHECKS if check.full)
+        report.skip(whole, "this output has nothing of the kind" if self.rows else "reads rows: only in a full audit")
+        statement, stored = read_statement(folder, report)
+        check_signature(folder, stored, self.public, report)
+        if statement is None:
+            report.skip(tuple(check.name for check in CHECKS if check.name != "signature"), "needs the manifest")
+            return
+        predicate = statement["predicate"]
+        self.key = predicate["run"]
+        check_documents(folder, statement, report)
+        check_models(predicate, report)
+        check_sequence(predicate, self.previous, report)
         entries = read_entries(folder, statement, child, report)
         if entries is None:
-            for check in CHECKS:
-                if not report.results[check.name].looked_at and report.results[check.name].skipped is None:
-                    report.unread(check.name, "needs files.parquet")
-            return predicate["run"], 0
+            for name, result in report.results.items():
+                if not result.looked_at and result.skipped is None:
+                    report.unread(name, "needs files.parquet")
+            return
         present = check_presence(folder, entries, report)
         check_roots(predicate, statement, entries, report)
         graph = AuditGraph.of(predicate)
@@ -89,76 +105,78 @@ def _audit(
         logs.check_lineage(entries)
         logs.check_accounts()
         logs.check_keys(entries)
-        size = 0
-        if full or sample is not None:
-            size = _rows(folder, predicate, graph, entries, absent, sample, child, report)
-    return predicate["run"], size
+        if self.rows:
+            self._tasks(predicate, graph, entries, absent, child)
 
+    def _tasks(
+        self,
+        predicate: Mapping[str, Any],
+        graph: AuditGraph,
+        entries: Sequence[Entry],
+        absent: set[Entry],
+        child: Child,
+    ) -> None:
+        """The checks that read whole files, task by task."""
+        tasks: dict[int, list[Entry]] = {}
+        for entry in entries:
+            if entry.task % self.sample[1] == self.sample[0]:
+                tasks.setdefault(entry.task, []).append(entry)
+        accounts = predicate["accounts"]["nodes"]
+        source_rules = {name: (*READ_RULES, *accounts.get(name, {"rules": {}})["rules"]) for name in graph.sources}
+        if not self.sources:
+            self.report.skip(("source", "text", "replay"), "not asked for")
+        for number, files in sorted(tasks.items()):
+            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
+            job = TaskJob(
+                self.folder,
+                number,
+                predicate["output"],
+                tuple(sound),
+                tuple(entry.path for entry in files if entry not in sound),
+                graph.sources,
+                graph.nodes,
+                graph.outputs,
+                source_rules,
+            )
+            size = sum(entry.size for entry in sound)
+            if not self._ask(child, "check_task", job.to_json(), size, "content", sound):
+                continue
+            if self.sources:
+                again = SourceJob(job, predicate["varies"]["config"], predicate["run"], self.plugins)
+                # The slice is read and its documents are judged again: that takes far longer than reading the files.
+                self._ask(child, "check_sources", again.to_json(), 50 * size, "source", sound)
 
-def _rows(
-    folder: str,
-    predicate: Mapping[str, Any],
-    graph: AuditGraph,
-    entries: Sequence[Entry],
-    absent: set[Entry],
-    sample: tuple[int, int] | None,
-    child: Child,
-    report: Report,
-) -> int:
-    """The checks that read whole files, task by task. Returns the bytes that were read."""
-    tasks: dict[int, list[Entry]] = {}
-    for entry in entries:
-        if sample is None or entry.task % sample[1] == sample[0]:
-            tasks.setdefault(entry.task, []).append(entry)
-    source_rules = {
-        name: (*READ_RULES, *predicate["accounts"]["nodes"].get(name, {"rules": {}})["rules"]) for name in graph.sources
-    }
-    size = 0
-    for number, files in sorted(tasks.items()):
-        there = [entry for entry in files if entry not in absent]
-        sound = [entry for entry in there if _right_bytes(folder, entry, report)]
-        broken = tuple(entry.path for entry in files if entry not in sound)
-        size += sum(entry.size for entry in there)
-        job = TaskJob(
-            folder,
-            number,
-            predicate["output"],
-            tuple(sound),
-            broken,
-            graph.sources,
-            graph.nodes,
-            graph.outputs,
-            source_rules,
-        )
-        for entry in there:
-            if entry not in sound:
-                for check in ("pages", "content"):
-                    report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
+    def _ask(self, child: Child, function: str, job: Any, size: int, check: str, files: Sequence[Entry]) -> bool:
+        """One request about a task; its findings are recorded. False when it could not be answered."""
         try:
-            answer = child.call("check_task", job.to_json(), sum(entry.size for entry in sound))
+            answer = child.call(function, job, size)
         except ChildDied as error:
-            for entry in sound:
-                report.unread("content", f"{error} while it read the files of task {number}", file=entry.path)
-            continue
+            for entry in files:
+                self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
+            return False
+        if "skipped" in answer:
+            self.report.skip(("source", "text", "replay"), answer["skipped"])
+            self.sources = False
+            return True
         for name, count in answer["seen"].items():
-            report.saw(name, count)
+            self.report.saw(name, count)
         for finding in answer["findings"]:
-            check, message = finding.pop("check"), finding.pop("message")
-            (report.unread if finding.pop("unread", False) else report.fail)(check, message, **finding)
-    return size
+            name, message = finding.pop("check"), finding.pop("message")
+            (self.report.unread if finding.pop("unread", False) else self.report.fail)(name, message, **finding)
+        return True
 
-
-def _right_bytes(folder: str, entry: Entry, report: Report) -> bool:
-    report.saw("sha256")
-    try:
-        found = sha256_of(join(folder, entry.path))
-    except OSError as error:
-        report.unread("sha256", reason(error), file=entry.path)
+    def _right_bytes(self, entry: Entry) -> bool:
+        report = self.report
+        report.saw("sha256")
+        self.bytes_read += entry.size
+        try:
+            found = sha256_of(join(self.folder, entry.path))
+        except (OSError, GristmillError) as error:
+            report.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
+        else:
+            if found == entry.sha256:
+                return True
+            report.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
+        for check in ("pages", "content"):
+            report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
         return False
-    except GristmillError as error:
-        report.unread("sha256", str(error), file=entry.path)
-        return False
-    if found != entry.sha256:
-        report.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
-        return False
-    return True

@@ -190,7 +190,7 @@ class VariesForm(_Form):
     statement."""
 
     command: list[str]
-    config: Any
+    config: Annotated[str, Field(description="the config with overrides, as YAML")]
     written: str
     python: str
     platform: str

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from pipeline import __version__
 from pipeline.config import FORMAT_VERSION
 from pipeline.errors import DataError
@@ -91,7 +93,8 @@ def make_manifest(
     predicate["digest"] = digest("gristmill.manifest", predicate)
     predicate["varies"] = {
         "command": list(command),
-        "config": plan.config.document.value,
+        # As text, since the order of its keys matters and a manifest's are sorted.
+        "config": yaml.safe_dump(plan.config.document.value, sort_keys=False, allow_unicode=True),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.audit import replay
 from pipeline.audit.checks import audit_output
 from pipeline.audit.child import Child
 from pipeline.audit.listing import listing
@@ -31,8 +32,17 @@ LogChange = Callable[[dict[str, Any]], Any]
 class SameProcess(Child):
     """The reading process without a process: a second per test is saved where no file can kill the reader."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        replay._plan.cache_clear()  # which a new process would not have either
+
     def call(self, function: str, argument: Any, size: int = 0) -> Any:
-        functions: dict[str, Callable[[Any], Any]] = {"footers": footers, "listing": listing, "check_task": check_task}
+        functions: dict[str, Callable[[Any], Any]] = {
+            "footers": footers,
+            "listing": listing,
+            "check_task": check_task,
+            "check_sources": replay.check_sources,
+        }
         answer = functions[function](json.loads(json.dumps(argument)))
         return json.loads(json.dumps(answer))
 

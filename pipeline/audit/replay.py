@@ -1,0 +1,295 @@
+"""Checks against the source: the input is still what was read, kept text is its text, sampled decisions come out again.
+
+Runs in the reading process. It needs the input where the config says, and the stages and models that made the run; where
+they are not at hand, the checks are not made, and say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.audit.joining import NAMED
+from pipeline.audit.keys import key_order, places_in
+from pipeline.audit.ledger import read_decisions
+from pipeline.audit.reading import Damaged, Unreadable, opened
+from pipeline.audit.tasks import Answer, TaskJob
+from pipeline.audit.ways import AuditGraph, follow
+from pipeline.config import load
+from pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, take
+from pipeline.errors import GristmillError
+from pipeline.flow import Flow, Outcome, State
+from pipeline.graph import Node
+from pipeline.hashing import canonical
+from pipeline.plan import Plan, make_plan
+from pipeline.provenance.content import ContentDigest
+from pipeline.provenance.ledger import LEDGER
+from pipeline.publish import dropped_rank
+from pipeline.reading import digest_of_slice, read_outcome, read_slice
+from pipeline.shard import read_log
+from pipeline.source import SliceData
+from pipeline.stage import DROPPED, QUARANTINED
+
+SAMPLE = 8
+"""Documents that are replayed per task for each node that decided about some, and as many that no ledger lists."""
+TOLERANCE = 1e-6
+"""Relative difference of a value that another machine's floating point may make."""
+
+
+@dataclass(frozen=True)
+class SourceJob:
+    """What the reading process needs to go back to the source.
+
+    Attributes:
+        task: the task's files.
+        config: the run's config, as YAML.
+        run: the run's key.
+        plugins: modules with stages and sources that may be imported.
+    """
+
+    task: TaskJob
+    config: str
+    run: str
+    plugins: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"task": self.task.to_json(), "config": self.config, "run": self.run, "plugins": list(self.plugins)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SourceJob:
+        return cls(TaskJob.from_json(value["task"]), value["config"], value["run"], tuple(value["plugins"]))
+
+
+def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """Compares one task's files with its slice. `argument` is a SourceJob; the answer an Answer, or `skipped` with why."""
+    job = SourceJob.from_json(argument)
+    plan = _plan(job.config, job.plugins)
+    if isinstance(plan, str):
+        return {"skipped": plan}
+    if plan.key != job.run:
+        return {"skipped": "the config gives another run here: other input, models, stage versions or Gristmill"}
+    answer = Answer()
+    ledger_entry = next((entry for entry in job.task.files if entry.role == "ledger"), None)
+    if ledger_entry is None:
+        return answer.to_json()
+    try:
+        with opened(job.task.folder, ledger_entry.path) as file:
+            ledger = file.read(use_threads=False).combine_chunks()
+            log = read_log(file.metadata.metadata)
+        if log is None:
+            return answer.to_json()
+        one = plan.slices[job.task.task]
+        data = read_slice(plan, one, plan.columns_needed(one.source))
+        columns = ContentDigest(data.table.schema).update(data.table).columns()
+        answer.saw("source")
+        if digest_of_slice(data, columns) != log["slices"][0]["digest"]:
+            answer.fail("source", f"{one.location} holds other rows than those that the run read", ledger_entry.path)
+            return answer.to_json()
+        _text(job.task, plan, data, ledger, ledger_entry.path, answer)
+        _replay(plan, one.source, data, ledger, ledger_entry.path, answer)
+    except Damaged:
+        return answer.to_json()  # other checks have said so
+    except Unreadable as error:
+        answer.unread("source", str(error), ledger_entry.path)
+    except GristmillError as error:
+        answer.unread("source", str(error), ledger_entry.path)
+    return answer.to_json()
+
+
+@lru_cache(maxsize=1)
+def _plan(config: str, plugins: tuple[str, ...]) -> Plan | str:
+    """The plan of a run's config, or why there is none here."""
+    try:
+        return make_plan(load(config, "manifest.json", plugins=plugins))
+    except GristmillError as error:
+        return f"the run cannot be planned here: {error}"
+
+
+def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: str, answer: Answer) -> None:
+    """Kept text is the source's text, for documents that met no node that may change it."""
+    graph = AuditGraph(job.sources, job.nodes, job.outputs)
+    listed, decided = read_decisions(graph, data_source(plan, job), ledger, path, Answer())
+    if decided is None:
+        return
+    ways = follow(graph, data_source(plan, job), decided, len(listed))
+    editors = [node.name for node in plan.graph.nodes if node.stage.changes_text]
+    edited = np.zeros(len(listed) + 1, bool)
+    for name in editors:
+        edited |= ways.entered[name] > 0
+    source_keys = key_words(data.table[DOC_KEY])
+    source_order = key_order(source_keys)
+    texts = one_chunk(data.table[TEXT])
+    for entry in job.files:
+        if entry.role != "data":
+            continue
+        answer.saw("text")
+        with opened(job.folder, entry.path) as file:
+            start = 0
+            for group in range(file.metadata.num_row_groups):
+                piece = file.read_row_group(group, columns=[DOC_KEY, TEXT], use_threads=False)
+                keys = key_words(piece[DOC_KEY])
+                order = key_order(keys)
+                place = places_in(source_keys[source_order], keys[order])
+                here = place < len(source_keys)
+                theirs = texts.take(pa.array(source_order[place[here]]))
+                mine = one_chunk(piece[TEXT]).take(pa.array(order[here])).cast(theirs.type)
+                same = np.ones(len(order), bool)
+                same[here] = np.asarray(pc.fill_null(pc.equal(mine, theirs), False))
+                may = edited[places_in(listed, keys[order])]
+                for message, wrong in (
+                    ("its text is not its source's, and no node on its way may change text", here & ~same & ~may),
+                    ("is not among the documents of the slice that its task read", ~here),
+                ):
+                    for position in np.flatnonzero(wrong)[:NAMED].tolist():
+                        row = int(order[position])
+                        document = piece[DOC_KEY][row].as_py().hex()
+                        answer.fail("text", message, entry.path, row=start + row, document=document)
+                start += piece.num_rows
+
+
+def data_source(plan: Plan, job: TaskJob) -> str:
+    """The source that a task reads."""
+    return plan.slices[job.task].source
+
+
+def _replay(plan: Plan, source: str, data: SliceData, ledger: pa.Table, path: str, answer: Answer) -> None:
+    """Nodes that need no corpus-wide answer decide about sampled documents as the ledger says."""
+    if ledger.schema.names != LEDGER.names:
+        return
+    rows = _sampled(plan, data, ledger)
+    table = take(data.table, rows)
+    told = _told(ledger, table)
+    flow = Flow(plan.graph, source, table)
+    state = State(np.arange(len(rows)), np.ones(len(rows), np.int64))
+    state.outcome = read_outcome(table[TEXT], plan.graph.sources[source].config.max_document_bytes)
+    flow.states[source] = state
+    _compare(plan, source, flow, told, path, answer)
+    unknown: set[str] = set()
+    for node in plan.graph.nodes:
+        state = flow.enter(node.name, node.inputs)
+        flow.states[node.name] = state
+        stage = node.stage
+        optional = stage.optional_reads()
+        if node.measures and not unknown & (stage.measure_reads() | optional):
+            state.signals = flow.measure(node)
+        elif node.measures:
+            unknown |= set(stage.signals().names)
+            state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in stage.signals()}
+        blind = unknown & (stage.decide_reads() | optional | set(stage.signals().names))
+        if node.settles or blind:
+            # What the whole corpus decided is taken from the ledger, and what follows from it is not replayed.
+            unknown |= set(stage.findings().names)
+            state.outcome = _as_told(node, flow, state, told)
+            continue
+        state.outcome = flow.decide(node, None)
+        _compare(plan, node.name, flow, told, path, answer)
+
+
+def _sampled(plan: Plan, data: SliceData, ledger: pa.Table) -> np.ndarray:
+    """Rows of the slice: those of the lowest seeded rank per node of the ledger, and of all documents."""
+    keys = key_words(data.table[DOC_KEY])
+    seed = plan.config.seed
+    chosen = [np.argsort(dropped_rank(keys, seed), kind="stable")[:SAMPLE]]
+    order = key_order(keys)
+    for node in pc.unique(ledger["node"]).to_pylist():
+        listed = key_words(ledger.filter(pc.equal(ledger["node"], node))[DOC_KEY])
+        some = listed[np.argsort(dropped_rank(listed, seed), kind="stable")[:SAMPLE]]
+        some = some[key_order(some)]
+        place = places_in(keys[order], some)
+        chosen.append(order[place[place < len(keys)]])
+    return np.unique(np.concatenate(chosen))
+
+
+def _told(ledger: pa.Table, table: pa.Table) -> dict[tuple[str, bytes], dict[str, Any]]:
+    """What the ledger says about documents, by node and key."""
+    numbered = ledger.append_column("row", pa.array(np.arange(ledger.num_rows)))
+    mine = numbered.filter(pc.is_in(numbered[DOC_KEY], value_set=one_chunk(table[DOC_KEY])))
+    return {(item["node"], item[DOC_KEY]): item for item in mine.to_pylist()}
+
+
+def _compare(
+    plan: Plan, name: str, flow: Flow, told: Mapping[tuple[str, bytes], Mapping[str, Any]], path: str, answer: Answer
+) -> None:
+    state = flow.states[name]
+    outcome = state.outcome
+    if outcome is None:
+        return
+    answer.saw("replay", len(state.rows))
+    ports = plan.graph.ports_of(name)
+    keys = flow.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()
+    for position, key in enumerate(keys):
+        item = told.get((name, key))
+        again = _decision(outcome, ports, position)
+        before = _plain(ports) if item is None else {column: item[column] for column in again}
+        if not _same(before, again):
+            place = {"node": name, "document": key.hex(), "row": None if item is None else item["row"]}
+            answer.fail(
+                "replay", f"the ledger says {_words(before)}; decided again, it is {_words(again)}", path, **place
+            )
+
+
+def _plain(ports: tuple[str, ...]) -> dict[str, Any]:
+    return {"port": ports[0], "copies": 1, "rule": None, "failed": [], "value": None, "threshold": None}
+
+
+def _decision(outcome: Outcome, ports: tuple[str, ...], row: int) -> dict[str, Any]:
+    port, rule = int(outcome.port[row]), int(outcome.rule[row])
+    value, limit = float(outcome.value[row]), float(outcome.threshold[row])
+    made = {
+        "port": ports[port] if port >= 0 else None,
+        "copies": int(outcome.copies[row]) if port >= 0 else 0,
+        "rule": outcome.rules[rule] if rule >= 0 else None,
+        "failed": [n for bit, n in enumerate(outcome.rules) if int(outcome.failed[row]) >> bit & 1],
+        "value": None if math.isnan(value) else value,
+        "threshold": None if math.isnan(limit) else limit,
+    }
+    plain = _plain(ports)
+    # A plain emission is in no ledger, whatever numbers a stage left beside it.
+    return plain if all(made[name] == plain[name] for name in ("port", "copies", "rule", "failed")) else made
+
+
+def _same(before: Mapping[str, Any], again: Mapping[str, Any]) -> bool:
+    if any(before[name] != again[name] for name in ("port", "copies", "rule", "failed")):
+        return False
+    for name in ("value", "threshold"):
+        a, b = before[name], again[name]
+        if (a is None) != (b is None) or (a is not None and not math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=1e-12)):
+            return False
+    return True
+
+
+def _words(decision: Mapping[str, Any]) -> str:
+    return canonical({name: value for name, value in decision.items() if value not in (None, [])}).decode("utf-8")
+
+
+def _as_told(node: Node, flow: Flow, state: State, told: Mapping[tuple[str, bytes], Mapping[str, Any]]) -> Outcome:
+    """A node's decisions as the ledger tells them, with its columns unknown."""
+    count = len(state.rows)
+    keys = flow.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()
+    port, copies = np.zeros(count, np.int16), np.ones(count, np.int64)
+    codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
+    for position, key in enumerate(keys):
+        item = told.get((node.name, key))
+        if item is not None:
+            name = item["port"]
+            port[position] = codes.get(item["decision"], 0 if name is None else node.stage.ports.index(name))
+            copies[position] = max(1, item["copies"])
+    missing = np.full(count, np.nan)
+    return Outcome(
+        port,
+        copies,
+        (),
+        np.full(count, -1, np.int16),
+        np.zeros(count, np.uint64),
+        missing,
+        missing,
+        pa.nulls(count, pa.string()),
+        {item.name: pa.nulls(count, item.type) for item in node.stage.findings()},
+    )

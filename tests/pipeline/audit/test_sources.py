@@ -1,0 +1,164 @@
+"""Going back to the source: edited texts, false reasons, changed input, and audits far from the input."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import StorageError
+from tests.pipeline.audit.conftest import run, write_wide
+from tests.pipeline.audit.tampering import Output
+from tests.pipeline.running import GRAPH, write_corpus
+
+PLUGINS = ("toy_stages", "audit_stages")
+BACK = ("source", "text", "replay")
+
+
+@pytest.fixture
+def plain(two_outputs: Path, copied: Callable[[Path], Output], in_process: None) -> Output:
+    """An output of a graph in which no node changes text, with settling and observing nodes."""
+    return copied(two_outputs / "out/corpus")
+
+
+def set_column(name: str, values: list[Any]) -> Callable[[pa.Table], pa.Table]:
+    def change(table: pa.Table) -> pa.Table:
+        index = table.column_names.index(name)
+        return table.set_column(index, name, pa.array(values, table.schema.field(name).type))
+
+    return change
+
+
+def mended(output: Output, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
+    output.rewrite(name, change, mend=True)
+    output.seal(content=[name])
+
+
+@pytest.mark.parametrize("kind", ["plain", "output"])
+def test_a_clean_output_beside_its_input_passes_all_three(kind: str, request: pytest.FixtureRequest) -> None:
+    output: Output = request.getfixturevalue(kind)
+    result = output.audit(plugins=PLUGINS)
+    assert result.exit_code == 0, result.problems
+    assert {result[name].status for name in BACK} == {"pass"}
+    assert result["replay"].looked_at > 50
+
+
+def test_an_audit_imports_no_plugin_that_it_was_not_given(output: Output) -> None:
+    result = output.audit()
+    assert result.exit_code == 0 and {result[name].status for name in BACK} == {"skipped"}
+    assert "no stage named `bounds`" in str(result["text"].skipped)
+    assert output.audit(sources=False, plugins=PLUGINS)["text"].skipped == "not asked for"
+
+
+def test_text_edited_under_the_same_key(plain: Output) -> None:
+    name = plain.named("data")[1]
+    texts = plain.rows(name)["text"].to_pylist()
+    texts[2] = texts[2].swapcase()
+    mended(plain, name, set_column("text", texts))
+    assert plain.audit(sources=False).exit_code == 0, "the forger recomputed every digest: only the source can tell"
+    result = plain.expect("text", plugins=PLUGINS)
+    assert [(finding.file, finding.row) for finding in result["text"].findings] == [(name, 2)]
+
+
+def test_text_may_differ_only_after_a_node_that_may_change_it(output: Output) -> None:
+    changed = {key for name in output.named("data") for key in output.rows(name)["text"].to_pylist() if key.isupper()}
+    assert changed, "the fixture edits some texts"
+    assert output.audit(plugins=PLUGINS)["text"].status == "pass"
+
+
+def test_a_false_reason(output: Output) -> None:
+    """Drops of one reason declared as another, with ledger, dropped texts, accounts and digests all mended."""
+    task = "00001"
+    ledger, dropped = f"ledger/part-{task}.parquet", f"dropped/part-{task}.parquet"
+
+    def renamed(table: pa.Table) -> pa.Table:
+        hit = pc.and_(pc.equal(table["node"], "bounds"), pc.equal(table["rule"], "too_short"))
+        table = set_column("rule", pc.if_else(hit, "too_long", table["rule"]).to_pylist())(table)
+        if "failed" not in table.column_names:
+            return table
+        failed = [
+            [{"too_short": "too_long"}.get(rule, rule) for rule in rules] if one else rules
+            for one, rules in zip(hit.to_pylist(), table["failed"].to_pylist(), strict=True)
+        ]
+        return set_column("failed", failed)(table)
+
+    def moved(accounts: dict[str, Any], gone: dict[str, Any]) -> None:
+        rules = accounts["nodes"]["bounds"]["rules"]
+        for kind, (rows, size) in gone.items():
+            for rule, sign in (("too_short", -1), ("too_long", 1)):
+                into = rules.setdefault(rule, {"first": [0, 0], "any": [0, 0], "sole": [0, 0]})
+                into[kind] = [into[kind][0] + sign * rows, into[kind][1] + sign * size]
+        if rules["too_short"]["any"] == [0, 0]:
+            del rules["too_short"]
+
+    gone = output.log(ledger)["accounts"]["nodes"]["bounds"]["rules"]["too_short"]
+
+    def edit(log: dict[str, Any]) -> dict[str, Any]:
+        moved(log["accounts"], gone)
+        return log
+
+    for entry in output.entries():
+        if entry["task"] == 1 and entry["role"] in ("data", "ledger"):
+            output.rewrite(entry["path"], renamed if entry["role"] == "ledger" else lambda t: t, log=edit, mend=True)
+    output.rewrite(dropped, renamed)
+    output.set_manifest(lambda s: moved(s["predicate"]["accounts"], gone))
+    output.seal(content=[ledger, dropped])
+    assert output.audit(sources=False).exit_code == 0, "everything in the folder agrees"
+    result = output.expect("replay", plugins=PLUGINS)
+    assert '"rule":"too_long"' in result.problems[0] and '"rule":"too_short"' in result.problems[0]
+    assert {finding.node for finding in result["replay"].findings} == {"bounds"}
+
+
+def test_a_false_value(output: Output) -> None:
+    name = "ledger/part-00001.parquet"
+    values = [None if value is None else value + 1 for value in output.rows(name)["value"].to_pylist()]
+    mended(output, name, set_column("value", values))
+    output.expect("replay", plugins=PLUGINS)
+
+
+def test_input_that_changed_since_the_run_is_a_warning(tmp_path: Path, in_process: None) -> None:
+    write_corpus(tmp_path / "in")
+    victim = tmp_path / "in/part-001.parquet"
+    pq.write_table(pq.read_table(victim), victim, compression="none", use_dictionary=False)
+    run(GRAPH.format(root=tmp_path))
+    output = Output(tmp_path / "out/corpus")
+    before = pq.read_table(victim)
+    text = before["text"][3].as_py().encode()
+    victim.write_bytes(victim.read_bytes().replace(text, text.swapcase(), 1))
+    assert not pq.read_table(victim).equals(before), "the same size, other rows"
+    result = output.audit(plugins=PLUGINS)
+    assert result.failed == {"source"} and result.exit_code == 4
+    assert result["source"].findings[0].file == "ledger/part-00001.parquet"
+
+
+def test_another_input_or_none_is_no_fault_of_the_output(tmp_path: Path, in_process: None) -> None:
+    write_wide(tmp_path)
+    output = Output(tmp_path / "out/corpus")
+    assert output.audit(plugins=PLUGINS)["replay"].status == "pass"
+    (tmp_path / "words.txt").write_text("other\n")
+    result = output.audit(plugins=PLUGINS)
+    assert result.exit_code == 0 and "another run here" in str(result["replay"].skipped)
+    shutil.rmtree(tmp_path / "a")
+    result = output.audit(plugins=PLUGINS)
+    assert result.exit_code == 0 and "cannot be planned here" in str(result["replay"].skipped)
+
+
+def test_a_slice_that_cannot_be_read_leaves_the_audit_incomplete(
+    tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "in", files=1)
+    run(GRAPH.format(root=tmp_path))
+    output = Output(tmp_path / "out/corpus")
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk went away")
+
+    monkeypatch.setattr("pipeline.audit.replay.read_slice", fail)
+    result = output.audit(plugins=PLUGINS)
+    assert result.exit_code == 3 and "the disk went away" in result.problems[0]

@@ -43,6 +43,10 @@ train = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Train the models that Gristmill embeds, from your own data."
 )
 app.add_typer(train, name="train")
+evaluate = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Measure a part of the pipeline on data that you have labelled."
+)
+app.add_typer(evaluate, name="evaluate")
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a preset (see `gristmill presets`).")
@@ -286,6 +290,37 @@ def toxicity(
     from launch.training import train_toxicity
 
     return train_toxicity(data, out, tuple(clean or ()), seed)
+
+
+@evaluate.command(
+    epilog="""\b
+Examples:
+  gristmill evaluate language labelled.parquet
+  gristmill evaluate language labelled.jsonl --backend fasttext --model glotlid.bin --calibrate""",
+)
+def language(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Parquet, JSON lines or CSV with `text`, `language`, `script`.")
+    ],
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help="langid or fasttext; see `gristmill stages language`.")
+    ] = "langid",
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A model of the backend's format; default: its own.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Also show what thresholds do, and a curve from score to probability.")
+    ] = False,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, metavar="S", help="Refuse answers below; default: the backend's own threshold."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Say how well languages are told apart, and how much text in other languages is refused."""
+    from launch.evaluation import evaluate_language
+
+    return evaluate_language(file, backend, model, calibrate, min_score, as_json)
 
 
 @app.command()

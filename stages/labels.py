@@ -285,7 +285,7 @@ _MEMBERS = {
     "zho": "cmn",
 }
 """Codes of macro-languages and of members that FineWeb2 has under another code."""
-_SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Hira": "Jpan", "Kana": "Jpan", "Hrkt": "Jpan", "Kore": "Hang"}
+FOLDED_SCRIPTS = {"Hans": "Hani", "Hant": "Hani", "Hira": "Jpan", "Kana": "Jpan", "Hrkt": "Jpan", "Kore": "Hang"}
 """Scripts that FineWeb2 has under another code."""
 # `sh` (Serbo-Croatian) has no pair of its own in FineWeb2; its Wikipedia stands nearest to Serbian in Latin script.
 # `zxx` (no linguistic content) deliberately maps to nothing: such text is `und`.
@@ -308,7 +308,7 @@ def codes() -> Mapping[str, tuple[str, ...]]:
 def canonical_label(language: str, script: str) -> str:
     """The label pair of an ISO 639-3 code and an ISO 15924 code as labelled data have them: macro-languages and scripts
     folded as FineWeb2 folds them. A pair outside the canonical set is given back as it is."""
-    pair = f"{_MEMBERS.get(language, language)}_{_SCRIPTS.get(script, script)}"
+    pair = f"{_MEMBERS.get(language, language)}_{FOLDED_SCRIPTS.get(script, script)}"
     unfolded = f"{language}_{script}"
     return unfolded if unfolded in canonical_labels() else pair
 

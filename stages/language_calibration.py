@@ -12,7 +12,7 @@ any labelled texts, by `fit` below, and prints its figures on held-out languages
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,9 @@ Bible, Leipzig sentences, MasakhaNEWS), cut and joined to lengths of 60 to 20,00
 ten texts were in a supported language.
 """
 
+SUPPORTED_SHARE = 0.9
+"""What share of texts is taken to be in a supported language. Labelled files of many languages hold far more of the others
+than a crawl does."""
 PENALTY = 1e-7
 """Ridge penalty on standardised coefficients: it only keeps the solution finite."""
 MAX_STEPS = 100
@@ -61,6 +64,56 @@ def fit(evidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndar
     """
     if evidence.ndim != 2 or evidence.shape[1] != len(EVIDENCE):
         raise ConfigError(f"calibration: expected {len(EVIDENCE)} columns of evidence, found shape {evidence.shape}")
+    return _regress(evidence, right, weights)
+
+
+def fit_scores(scores: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Platt's scaling of any model's scores: `fit` with the score's logit as the only evidence (Platt, *Probabilistic
+    Outputs for Support Vector Machines*, 1999).
+
+    Args:
+        scores: float64 in [0, 1]; right: bool; weights: float64.
+
+    Returns float64 of shape (2,), for `apply_to_scores`. Raises ConfigError as `fit` does.
+    """
+    return _regress(_logit(scores)[:, None], right, weights)
+
+
+def apply_to_scores(curve: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Scores as the curve of `fit_scores` sees them; 0, which is no answer, stays 0."""
+    return np.where(scores > 0.0, 1.0 / (1.0 + np.exp(-(curve[0] + curve[1] * _logit(scores)))), 0.0)
+
+
+def document_weights(supported: np.ndarray) -> np.ndarray:
+    """Weights (float64) by which documents in a supported language (bool) make SUPPORTED_SHARE of all; equal ones where
+    all are, or none."""
+    share = float(supported.mean()) if len(supported) else 0.0
+    if share in (0.0, 1.0):
+        return np.ones(len(supported))
+    return np.where(supported, SUPPORTED_SHARE / share, (1.0 - SUPPORTED_SHARE) / (1.0 - share))
+
+
+def held_out(labels: Sequence[str], supported: Collection[str]) -> np.ndarray:
+    """Which documents (bool) to keep from a fit for its figures: every second of a supported language, and every second
+    of the other languages as a whole, for texts in one language are alike."""
+    seen: dict[str, int] = {}
+    others = {label: number for number, label in enumerate(sorted(set(labels) - set(supported)))}
+    marks = np.zeros(len(labels), bool)
+    for row, label in enumerate(labels):
+        number = others.get(label)
+        if number is None:
+            number = seen[label] = seen.get(label, -1) + 1
+        marks[row] = number % 2 == 1
+    return marks
+
+
+def _logit(scores: np.ndarray) -> np.ndarray:
+    """log p/(1 − p), within bounds that float32 scores can tell apart."""
+    bounded = np.clip(scores, 1e-6, 1.0 - 1e-6)
+    return np.log(bounded) - np.log1p(-bounded)
+
+
+def _regress(evidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
     if bool(right.all()) or not bool(right.any()):
         raise ConfigError(
             f"calibration: expected right and wrong answers, found {int(right.sum())} right of {len(right)}. Give "

@@ -13,6 +13,20 @@ from typing import Any
 from pipeline.errors import ConfigError
 from stages.labels import UNDETERMINED
 
+MOST_COMMON: frozenset[str] = frozenset(
+    """
+    afr_Latn als_Latn arb_Arab azj_Latn bel_Cyrl ben_Beng bos_Latn bul_Cyrl cat_Latn ces_Latn cmn_Hani cym_Latn dan_Latn
+    deu_Latn ekk_Latn ell_Grek eng_Latn epo_Latn eus_Latn fao_Latn fas_Arab fil_Latn fin_Latn fra_Latn gle_Latn glg_Latn
+    guj_Gujr heb_Hebr hin_Deva hrv_Latn hun_Latn hye_Armn ind_Latn isl_Latn ita_Latn jpn_Jpan kan_Knda kat_Geor kaz_Cyrl
+    khk_Cyrl khm_Khmr kir_Cyrl kmr_Latn kor_Hang lat_Latn lit_Latn lvs_Latn mal_Mlym mar_Deva mkd_Cyrl mya_Mymr nld_Latn
+    nno_Latn nob_Latn npi_Deva ory_Orya pan_Guru pol_Latn por_Latn ron_Latn rus_Cyrl sin_Sinh slk_Latn slv_Latn som_Latn
+    spa_Latn srp_Cyrl srp_Latn swe_Latn swh_Latn tam_Taml tat_Cyrl tel_Telu tgk_Cyrl tha_Thai tur_Latn ukr_Cyrl urd_Arab
+    uzn_Cyrl uzn_Latn vie_Latn zsm_Latn
+    """.split()
+)
+"""The 80 most common languages of the web: those with most pages in the crawl CC-MAIN-2024-10, by Common Crawl's statistics
+(github.com/commoncrawl/cc-crawl-statistics, `plots/languages.csv`, labels of CLD2) as canonical pairs. Serbian and Uzbek,
+which the statistics do not divide, stand in both of their scripts."""
 MAX_CONFUSIONS = 50
 """Pairs of labels that each list of confusions has at most."""
 
@@ -36,6 +50,8 @@ def evaluate(
         documents, documents_supported: how many there are, and how many of them have a supported label;
         languages_supported: supported labels that occur among the given ones;
         macro_f1_supported: mean over these of F1, where each counts the documents of supported languages;
+        macro_f1_common, languages_common: the mean of F1 over the labels of MOST_COMMON that are given, and how many these
+            are; one that the identifier cannot answer counts as 0;
         accuracy_supported: share of the documents of supported languages that were answered, and rightly;
         unsupported_accepted: share of the documents of other languages that were answered at all;
         false_per_10000: wrong answers per 10,000 documents, of supported and other languages together;
@@ -58,6 +74,7 @@ def evaluate(
     truths, answered = Counter(truth for truth, _ in inside), Counter(answer for _, answer in inside)
     right = Counter(truth for truth, answer in inside if truth == answer)
     f1 = {label: 2 * right[label] / (truths[label] + answered[label]) for label in sorted(truths)}
+    common = sorted(MOST_COMMON.intersection(given))
     pairs = zip(given, answers, strict=True)
     wrong = Counter(pair for pair in pairs if pair[0] != pair[1] and pair[1] != UNDETERMINED)
     return {
@@ -65,6 +82,8 @@ def evaluate(
         "documents_supported": len(inside),
         "languages_supported": len(f1),
         "macro_f1_supported": _share(sum(f1.values()), len(f1)),
+        "macro_f1_common": _share(sum(f1.get(label, 0.0) for label in common), len(common)),
+        "languages_common": len(common),
         "accuracy_supported": _share(sum(right.values()), len(inside)),
         "unsupported_accepted": _share(sum(answer != UNDETERMINED for answer in foreign), len(foreign)),
         "false_per_10000": _share(10_000 * sum(wrong.values()), len(given)),
@@ -74,27 +93,27 @@ def evaluate(
     }
 
 
-def expected_calibration_error(scores: Sequence[float], right: Sequence[bool], bins: int = 15) -> float | None:
+def expected_calibration_error(
+    scores: Sequence[float], right: Sequence[bool], bins: int = 15, weights: Sequence[float] | None = None
+) -> float | None:
     """Expected calibration error: Σ over bins of equal width of |share right − mean score| · share of documents (Guo et
-    al., *On Calibration of Modern Neural Networks*, ICML 2017). Scores are clipped to [0, 1]. None without documents.
+    al., *On Calibration of Modern Neural Networks*, ICML 2017), where documents count by their weight. Scores are clipped
+    to [0, 1]. None without documents.
 
     Raises ConfigError when the lists differ in length or `bins` is not positive.
     """
-    if len(scores) != len(right) or bins < 1:
+    given = [1.0] * len(scores) if weights is None else weights
+    if len(scores) != len(right) or len(scores) != len(given) or bins < 1:
         raise ConfigError(
             f"expected_calibration_error: expected one score per answer and at least one bin, found {len(scores)} "
-            f"scores, {len(right)} answers, {bins} bins"
+            f"scores, {len(right)} answers, {len(given)} weights, {bins} bins"
         )
-    counts, sums, hits = [0] * bins, [0.0] * bins, [0] * bins
-    for score, hit in zip(scores, right, strict=True):
+    gaps = [0.0] * bins
+    for score, hit, weight in zip(scores, right, given, strict=True):
         clipped = min(max(score, 0.0), 1.0)
-        index = min(int(clipped * bins), bins - 1)
-        counts[index] += 1
-        sums[index] += clipped
-        hits[index] += bool(hit)
-    if not scores:
-        return None
-    return sum(abs(hit - total) for hit, total in zip(hits, sums, strict=True)) / len(scores)
+        gaps[min(int(clipped * bins), bins - 1)] += weight * (bool(hit) - clipped)
+    total = sum(given)
+    return sum(abs(gap) for gap in gaps) / total if total else None
 
 
 def _ranked(confusions: Mapping[tuple[str, str], int]) -> list[list[Any]]:

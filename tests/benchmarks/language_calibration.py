@@ -20,7 +20,7 @@ from pipeline.hashing import file_digest
 from stages.kernels.langid import LangidClassifier
 from stages.labels import canonical_label, pairs_of
 from stages.language import default_model, supported_labels
-from stages.language_calibration import fit
+from stages.language_calibration import document_weights, fit
 from stages.language_evaluation import expected_calibration_error
 from stages.models import langid_format
 
@@ -28,8 +28,6 @@ CUTS = (60, 150)
 """Texts are also tried cut to so many characters,"""
 JOINED = (2, 4, 8)
 """and joined to so many of the same language, and all of a language at once."""
-SUPPORTED_SHARE = 0.9
-"""What share of texts is taken to be in a supported language."""
 LENGTHS = ((0, 130), (130, 400), (400, 1100), (1100, 4000), (4000, 1 << 40))
 """Groups of lengths, in bytes, for the figures."""
 KEPT = 0.88
@@ -87,7 +85,7 @@ def main() -> int:
             for number, label in zip(found[:, 0], sample.labels, strict=True)
         ]
     )
-    weights = np.where(known, SUPPORTED_SHARE / known.mean(), (1 - SUPPORTED_SHARE) / (1 - known.mean()))
+    weights = document_weights(known)
     held_out = np.array(sample.held_out)
     chosen = ~held_out & answered
     coefficients = fit(evidence[chosen, 0], right[chosen], weights[chosen])

@@ -215,7 +215,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> int:
     """Verify an output: files, digests, the chain from input to shard, the accounts, the documents."""
-    from launch.inspect import audit as audit_folder
+    from launch.auditing import audit as audit_folder
 
     return audit_folder(folder, full, part, key, previous, as_json)
 
@@ -233,7 +233,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> int:
     """Tell what happened to a document at each node: rule, value, threshold, witness."""
-    from launch.inspect import explain as explain_document
+    from launch.auditing import explain as explain_document
 
     return explain_document(folder, ident, as_json)
 

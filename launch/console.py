@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+Justify = Literal["left", "right"]
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,12 +52,7 @@ def columns(*names: tuple[str, str], title: str | None = None) -> Table:
         header_style="dim",
     )  # fmt: skip
     for heading, justify in names:
-        table.add_column(
-            heading,
-            justify=justify,
-            no_wrap=justify == "right",
-            overflow="fold",  # type: ignore[arg-type]
-        )
+        table.add_column(heading, justify=cast(Justify, justify), no_wrap=justify == "right", overflow="fold")
     return table
 
 

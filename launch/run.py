@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launch.console import err, out, say, say_json
@@ -53,7 +55,8 @@ def run(options: RunOptions) -> int:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         plan = make_plan(config)
-        progress.note(f"{_headline(plan)}; starting {_place(options)}")
+        first = "; the first run on a machine compiles its kernels, which takes a minute or two" if _cold() else ""
+        progress.note(f"{_headline(plan)}; starting {_place(options)}{first}")
         with _terminated_cleanly(), _executor(options) as executor:
             engine = Engine(
                 plan,
@@ -86,6 +89,14 @@ def _headline(plan: Plan) -> str:
         f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)}, {len(plan.graph.nodes)} stages in "
         f"{len(plan.passes)} pass{'es' if len(plan.passes) != 1 else ''}"
     )
+
+
+def _cold() -> bool:
+    """Whether no compiled kernel is cached yet on this machine."""
+    import stages.kernels
+
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(str(stages.kernels.__file__)).parent)
+    return next(folder.rglob("*.nbi"), None) is None
 
 
 def _place(options: RunOptions) -> str:

@@ -224,7 +224,7 @@ def _show_stage(name: str, stage: type[Any]) -> None:
     say(f"parts    {', '.join(parts)}" + ("  (must see the whole corpus)" if "settle" in parts else ""))
     say(f"version  {stage.version}")
     _show_fields(stage.Config)
-    made = _with_defaults(stage)
+    made = with_defaults(stage)
     if made is None:
         say("Rules and columns depend on required settings: `gristmill plan CONFIG` knows them.")
         return
@@ -242,7 +242,7 @@ def _show_stage(name: str, stage: type[Any]) -> None:
             say(f"  {item.name}  {item.type}")
 
 
-def _with_defaults(stage: type[Any]) -> Any:
+def with_defaults(stage: type[Any]) -> Any:
     """The stage with its default config, or None when a setting is required."""
     if any(info.is_required() for info in stage.Config.model_fields.values()):
         return None
@@ -267,7 +267,7 @@ def _show_doc(cls: type[Any]) -> None:
         say()
 
 
-def _yaml_words(text: str) -> str:
+def yaml_words(text: str) -> str:
     """What an author wrote for Python, in the words of YAML."""
     for python, yaml in (("None", "null"), ("True", "true"), ("False", "false")):
         text = re.sub(rf"\b{python}\b", yaml, text)
@@ -282,7 +282,7 @@ def _show_fields(model: type[BaseModel]) -> None:
     table = columns(("setting", "left"), ("kind", "left"), ("default", "left"), ("type and meaning", "left"))
     for item in fields:
         table.add_row(
-            item.name, item.kind, item.default, item.type + (f". {_yaml_words(item.text)}" if item.text else "")
+            item.name, item.kind, item.default, item.type + (f". {yaml_words(item.text)}" if item.text else "")
         )
     say()
     say("settings")

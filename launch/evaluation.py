@@ -134,9 +134,7 @@ def calibration_figures(
 
 
 def _refused_below(answers: Sequence[str], scores: np.ndarray, least: float) -> list[str]:
-    return [
-        answer if score >= least else UNDETERMINED for answer, score in zip(answers, scores.tolist(), strict=True)
-    ]
+    return [answer if score >= least else UNDETERMINED for answer, score in zip(answers, scores.tolist(), strict=True)]
 
 
 def _print(figures: Mapping[str, Any]) -> None:
@@ -193,7 +191,9 @@ def _print_calibration(found: Mapping[str, Any]) -> None:
             _number(row["false_per_10000"], 1),
         )
     out().print(table)
-    say(f"\nThe least of them that accepts at most {ACCEPTABLE:.0%} of unsupported text: {found['proposed_min_score']:g}")
+    say(
+        f"\nThe least of them that accepts at most {ACCEPTABLE:.0%} of unsupported text: {found['proposed_min_score']:g}"
+    )
     curve = found["curve"]
     say(
         f"A curve from score to probability, 1/(1 + exp(−({curve['intercept']:.4g} + {curve['slope']:.4g}·logit))): "

@@ -75,11 +75,11 @@ def flags() -> np.ndarray:
     put("ALWAYS_INFIX", probe(infix, "\x01", "\x01", 1))
     # `x.` loses its full stop after these; the upper-case pair is a rule of its own.
     put("BEFORE_STOP", probe(suffix, "", ".", 1))
-    put("CURRENCY", np.array([c in "$£€¥฿₽﷼₴₠₡₢₣₤₥₦₧₨₩₪₫€₭₮₯₰₱₲₳₴₵₶₷₸₹₺₻₼₽₾₿" for c in chars]))
+    put("DIGIT", np.array([c in "0123456789" for c in chars]))
     put("SYMBOLIC", np.array([c in PUNCTUATION_SET for c in chars]))
     put("TERMINAL", np.array([c in TERMINAL_PUNCTUATION for c in chars]))
     # Whatever may begin, end or divide a token, so that a chunk without any such character is one token at once.
-    active = table & np.uint16(FLAGS["PREFIX"] | FLAGS["SUFFIX"] | FLAGS["ALWAYS_INFIX"] | FLAGS["CURRENCY"])
+    active = table & np.uint16(FLAGS["PREFIX"] | FLAGS["SUFFIX"] | FLAGS["ALWAYS_INFIX"])
     put("ACTIVE", (active != 0) | np.array([c in "+-*^.,:<>=/~–—°%\\" or 0x1360 <= ord(c) <= 0x1368 for c in chars]))
     return table
 

@@ -18,7 +18,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 _LENGTH = np.uint64(0xC2B2AE3D27D4EB4F)
 _LAST = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(nogil=True)
@@ -46,5 +46,5 @@ def hash_bytes(data, start, end, seed):  # type: ignore[no-untyped-def]
         state = absorb(state, load8_at(data, i))
         i += 8
     if i < end:
-        state = absorb(state, load8_at(data, i) & (_ALL >> np.uint64(8 * (8 - (end - i)))))
+        state = absorb(state, load8_at(data, i) & (ALL_BITS >> np.uint64(8 * (8 - (end - i)))))
     return finish(state, end - start)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.kernels.hashing64 import absorb, finish, hash_bytes
+from stages.kernels.hashing64 import ALL_BITS, absorb, finish
 from stages.kernels.pointers import load8_at
 
 LARGEST_FILTER = 1 << 27
@@ -59,27 +59,43 @@ def _opening(compact, at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _gram(hashes, i, n):  # type: ignore[no-untyped-def]
-    """The hash of the n-gram at word i, from the hashes of its words."""
-    state = np.uint64(0)
-    for j in range(n):
-        state = absorb(state, hashes[i + j])
-    return finish(state, n)
+    """The hash of the n-gram at word i, n from 2 to 4, from the hashes of its words; never 0."""
+    state = absorb(absorb(np.uint64(n), hashes[i]), hashes[i + 1])
+    if n > 2:
+        state = absorb(state, hashes[i + 2])
+        if n > 3:
+            state = absorb(state, hashes[i + 3])
+    return state if state != np.uint64(0) else np.uint64(1)
 
 
 @njit(nogil=True)
-def suspects_of_pairs(hashes, words, filtered, mask, suspects):  # type: ignore[no-untyped-def]
-    """Write the words at which a 2-gram begins that may occur twice; returns their number."""
-    for k in range(mask + 1):
-        filtered[k] = 0
-    for i in range(words - 1):
-        slot = np.int64(_gram(hashes, i, 2)) & mask
-        filtered[slot] = (filtered[slot] << 1) | 1
+def suspects_of_top(hashes, words, n, filtered, mask, suspects, least):  # type: ignore[no-untyped-def]
+    """(number of suspects, the count that they have at least), for the most frequent n-gram.
+
+    Writes the words at which an n-gram begins whose slot was hit at least as often as the fullest slot was, or `least`
+    times if `least` is positive. An n-gram occurs at most as often as its slot is hit, so an n-gram that occurs as often
+    as that is among the suspects, and so is every other that occurs as often. One hit less is let in as well, because
+    the fullest slot is often full by two n-grams that share it.
+    """
+    last = words - n
+    if least <= 0:
+        for k in range(mask + 1):
+            filtered[k] = 0
+        fullest = np.int64(0)
+        for i in range(last + 1):
+            slot = np.int64(_gram(hashes, i, n)) & mask
+            hits = np.int64(filtered[slot]) + 1
+            # A byte stays at its largest value, and its n-grams are suspects from then on.
+            hits = min(hits, np.int64(255))
+            filtered[slot] = hits
+            fullest = max(fullest, hits)
+        least = max(fullest - 1, np.int64(min(fullest, 2)))
     count = 0
-    for i in range(words - 1):
-        slot = np.int64(_gram(hashes, i, 2)) & mask
-        suspects[count] = i
-        count += np.int64(filtered[slot] >= _TWO)
-    return count
+    if least > 1:
+        for i in range(last + 1):
+            suspects[count] = i
+            count += np.int64(np.int64(filtered[np.int64(_gram(hashes, i, n)) & mask]) >= least)
+    return count, least
 
 
 @njit(nogil=True)
@@ -107,80 +123,76 @@ def suspects_of_openings(compact, starts, words, filtered, mask, suspects):  # t
 
 
 @njit(nogil=True)
-def top_chars(  # type: ignore[no-untyped-def]
-    compact, starts, hashes, words, n, suspects, count, keys, counts, firsts, slots, mask, ascii_only
-):
-    """(code points of the most frequent n-gram times its occurrences, number of suspects left for n + 1).
-
-    The n-gram is joined by single spaces. Of several equally frequent ones the first in the text counts. `suspects` is
-    overwritten with those whose n-gram occurs twice and whose successor is among them too, which every repeated
-    (n+1)-gram requires.
-    """
-    if words < n:
-        return np.int64(0), 0
+def top_count(hashes, n, suspects, count, keys, counts, firsts, mask):  # type: ignore[no-untyped-def]
+    """(occurrences of the most frequent n-gram among the suspects, the word where the first of the most frequent ones
+    in the text begins)."""
     for k in range(mask + 1):
         keys[k] = 0
-    best_count = np.int64(1)
+    best = np.int64(0)
     best_first = np.int64(0)
-    kept = 0
     for k in range(count):
         i = np.int64(suspects[k])
-        if i + n > words:
-            break
         key = _gram(hashes, i, n)
         slot = np.int64(key) & mask
         while keys[slot] != np.uint64(0) and keys[slot] != key:
             slot = (slot + 1) & mask
         if keys[slot] == np.uint64(0):
             keys[slot] = key
-            counts[slot] = 1
+            counts[slot] = 0
             firsts[slot] = i
-        else:
-            counts[slot] += 1
-            if counts[slot] > best_count or (counts[slot] == best_count and firsts[slot] < best_first):
-                best_count = np.int64(counts[slot])
-                best_first = np.int64(firsts[slot])
-        slots[k] = slot
-        kept = k + 1
-    left = 0
-    for k in range(kept - 1):
-        if suspects[k + 1] == suspects[k] + 1 and counts[slots[k]] > 1 and counts[slots[k + 1]] > 1:
-            suspects[left] = suspects[k]
-            left += 1
-    begin = np.int64(starts[best_first])
-    end = np.int64(starts[best_first + n])
-    return best_count * (count_chars(compact, begin, end, ascii_only) + n - 1), left
+        counts[slot] += 1
+        found = np.int64(counts[slot])
+        if found > best or (found == best and np.int64(firsts[slot]) < best_first):
+            best = found
+            best_first = np.int64(firsts[slot])
+    return best, best_first
 
 
 @njit(nogil=True)
 def repeated_chars(  # type: ignore[no-untyped-def]
-    compact, starts, words, n, suspects, count, keys, mask, ascii_only
+    compact, starts, words, suspects, count, keys, slots, following, ascii_only, found
 ):
-    """Code points of the words in n-grams that came before, walking on behind each one that did.
+    """Add up the code points of the words in n-grams that came before, for n from 5 to 10, walking on behind each one.
 
     n-grams are compared by their words joined without spaces, as datatrove compares them.
+
+    Args:
+        keys: pointer to uint64 scratch, 6 · slots entries; slots is a power of two above 2 · count.
+        following: pointer to int64 scratch for 6 entries.
+        found: pointer to int64, 6 entries, to which the code points are added.
     """
-    for k in range(mask + 1):
+    for k in range(6 * slots):
         keys[k] = 0
-    chars = np.int64(0)
-    following = np.int64(0)
+    for n in range(6):
+        following[n] = 0
+    mask = slots - 1
     for k in range(count):
         i = np.int64(suspects[k]) >> 1
-        if i < following:
-            continue
-        if i + n > words:
-            break
+        twice = suspects[k] & 1
         begin = np.int64(starts[i])
-        end = np.int64(starts[i + n])
-        if not suspects[k] & 1 and end - begin >= 16:
-            continue
-        key = hash_bytes(compact, begin, end, np.uint64(0))
-        slot = np.int64(key) & mask
-        while keys[slot] != np.uint64(0) and keys[slot] != key:
-            slot = (slot + 1) & mask
-        if keys[slot] == np.uint64(0):
-            keys[slot] = key
-        else:
-            chars += count_chars(compact, begin, end, ascii_only)
-            following = i + n
-    return chars
+        state = np.uint64(0)
+        at = begin
+        for n in range(6):
+            if i + n + 5 > words:
+                break
+            end = np.int64(starts[i + n + 5])
+            if not twice and end - begin >= 16:
+                break
+            while at + 8 <= end:
+                state = absorb(state, load8_at(compact, at))
+                at += 8
+            if i < following[n]:
+                continue
+            key = state
+            if at < end:
+                key = absorb(key, load8_at(compact, at) & (ALL_BITS >> np.uint64(8 * (8 - (end - at)))))
+            key = finish(key, end - begin)
+            slot = np.int64(key) & mask
+            table = n * slots
+            while keys[table + slot] != np.uint64(0) and keys[table + slot] != key:
+                slot = (slot + 1) & mask
+            if keys[table + slot] == np.uint64(0):
+                keys[table + slot] = key
+            else:
+                found[n] += count_chars(compact, begin, end, ascii_only)
+                following[n] = i + n + 5

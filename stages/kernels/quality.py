@@ -16,12 +16,13 @@ from stages.kernels import word_rules as rule
 from stages.kernels.hashing64 import PADDING, hash_bytes
 from stages.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from stages.kernels.ngrams import (
+    count_chars,
     filter_size,
     repeated_chars,
     suspects_of_openings,
-    suspects_of_pairs,
+    suspects_of_top,
     table_size,
-    top_chars,
+    top_count,
 )
 from stages.kernels.pointers import pointer
 from stages.kernels.quality_counts import INDEX, NAMES
@@ -150,7 +151,7 @@ def _count(  # type: ignore[no-untyped-def]
     stamps_array = np.full(len(stop_keys), -1, np.int64)
     hashes_array = np.empty(0, np.uint64)
     suspects_array = np.empty(0, np.int32)
-    slots_array = np.empty(0, np.int32)
+    following_array = np.empty(6, np.int64)
     filter_array = np.empty(0, np.uint8)
     keys_array = np.empty(0, np.uint64)
     counts_array = np.empty(0, np.int32)
@@ -231,34 +232,46 @@ def _count(  # type: ignore[no-untyped-def]
             continue
         if words > len(suspects_array):
             suspects_array = np.empty(2 * words, np.int32)
-            slots_array = np.empty(2 * words, np.int32)
         suspects = pointer(suspects_array)
-        slots = pointer(slots_array)
         filter_bytes = filter_size(words)
         if filter_bytes > len(filter_array):
             filter_array = np.empty(filter_bytes, np.uint8)
         filtered = pointer(filter_array)
-        count = suspects_of_pairs(hashes, words, filtered, filter_bytes - 1, suspects)
-        for n in range(2, 5):
-            entries = table_size(count)
-            if entries > len(counts_array):
-                counts_array = np.empty(entries, np.int32)
-                firsts_array = np.empty(entries, np.int32)
-            if entries > len(keys_array):
-                keys_array = np.empty(entries, np.uint64)
-            row[_TOP_2 + n - 2], count = top_chars(
-                compact, starts, hashes, words, n, suspects, count, pointer(keys_array), pointer(counts_array),
-                pointer(firsts_array), slots, entries - 1, ascii_only,
-            )  # fmt: skip
+        for n in range(2, min(words, 4) + 1):
+            least = np.int64(0)
+            while True:
+                count, least = suspects_of_top(hashes, words, n, filtered, filter_bytes - 1, suspects, least)
+                slots = table_size(count)
+                if slots > len(counts_array):
+                    counts_array = np.empty(slots, np.int32)
+                    firsts_array = np.empty(slots, np.int32)
+                if slots > len(keys_array):
+                    keys_array = np.empty(slots, np.uint64)
+                best, first = top_count(
+                    hashes, n, suspects, count, pointer(keys_array), pointer(counts_array), pointer(firsts_array),
+                    slots - 1,
+                )  # fmt: skip
+                if best >= least or least <= 1:
+                    break
+                # Different n-grams shared the fullest slot: any that occurs as often as the best may be elsewhere.
+                least = max(best, np.int64(1))
+            if best == 0:
+                # Every n-gram occurs once; the first of them counts.
+                best = np.int64(1)
+                first = np.int64(0)
+            chars = count_chars(compact, np.int64(starts[first]), np.int64(starts[first + n]), ascii_only)
+            row[_TOP_2 + n - 2] = best * (chars + n - 1)
+        if words < 5:
+            continue
         count = suspects_of_openings(compact, starts, words, filtered, filter_bytes - 1, suspects)
-        entries = table_size(count)
-        if entries > len(keys_array):
-            keys_array = np.empty(entries, np.uint64)
         if count:
-            for n in range(5, 11):
-                row[_REPEATED_5 + n - 5] = repeated_chars(
-                    compact, starts, words, n, suspects, count, pointer(keys_array), entries - 1, ascii_only
-                )
+            slots = table_size(count)
+            if 6 * slots > len(keys_array):
+                keys_array = np.empty(6 * slots, np.uint64)
+            repeated_chars(
+                compact, starts, words, suspects, count, pointer(keys_array), slots, pointer(following_array),
+                ascii_only, pointer(out[r, _REPEATED_5 : _REPEATED_5 + 6]),
+            )  # fmt: skip
 
 
 _NONE_GIVEN = np.empty(0, np.int64)

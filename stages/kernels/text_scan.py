@@ -67,15 +67,45 @@ def _splits_off(mark, before, features):  # type: ignore[no-untyped-def]
     )
 
 
+_APOSTROPHE_DIVIDES = rule.ELISION | rule.ELISION_FIRST | rule.COMPOUNDS
+
+
+@njit(nogil=True)
+def _joins(compact, at, end, features):  # type: ignore[no-untyped-def]
+    """Whether the mark at compact[at], the only one of a chunk that ends at `end` and inside it, is an apostrophe that
+    divides nothing."""
+    if features & _APOSTROPHE_DIVIDES:
+        return False
+    if compact[at] == 0x27:
+        following = at + 1
+    elif compact[at] == 0xE2 and compact[at + 1] == 0x80 and compact[at + 2] == 0x99:
+        if features & rule.MARKS_INSIDE:
+            return False
+        following = at + 3
+    else:
+        return False
+    return not (following == end - 1 and (compact[following] | 0x20) == 0x73)
+
+
+@njit(nogil=True)
+def _opens_currency(byte):  # type: ignore[no-untyped-def]
+    """Whether a byte may begin a currency in letters (USD, RM, MYR, Rp, IDR, RMB, SGD) of the Malay tokenizer."""
+    return byte == 0x55 or byte == 0x52 or byte == 0x4D or byte == 0x49 or byte == 0x53
+
+
+@njit(nogil=True)
+def _found(compact, begin, end, at, keys, values, start, mask):  # type: ignore[no-untyped-def]
+    """Whether compact[begin:end] is an exception of the tokenizer."""
+    at[0] = begin
+    at[1] = end
+    return find_exception(compact, at, 0, 1, keys, values, start, mask, rule.EXCEPTION_SEED) >= 0
+
+
 @njit(nogil=True)
 def _is_exception(compact, begin, end, tokenizer, at, inert_filter, keys, values, start, mask):  # type: ignore[no-untyped-def]
     """Whether the letters compact[begin:end] are an exception of the tokenizer that divides them."""
     slot = (tokenizer << 9) | (np.int64(compact[begin] & 0x1F) << 4) | min(end - begin, 15)
-    if not inert_filter[slot]:
-        return False
-    at[0] = begin
-    at[1] = end
-    return find_exception(compact, at, 0, 1, keys, values, start, mask, rule.EXCEPTION_SEED) >= 0
+    return inert_filter[slot] != 0 and _found(compact, begin, end, at, keys, values, start, mask)
 
 
 @njit(nogil=True)
@@ -157,8 +187,11 @@ def scan(  # type: ignore[no-untyped-def]
         core_common = np.uint16(0)
         last = np.uint16(0)
         before = np.uint16(0)
+        marks = np.int64(0)
+        mark_at = size
         while i < end and chars < CHUNK_LIMIT:
             byte = text[i]
+            before_size = size
             if byte < 0x80:
                 here = all_flags[byte]
                 if here & flag.SPACE:
@@ -180,44 +213,58 @@ def scan(  # type: ignore[no-untyped-def]
                     compact[size] = text[i]
                     size += 1
                     i += 1
-            if here & flag.ACTIVE and core_chars < 0:
-                core_chars = chars
-                core_union = union
-                core_common = common
-                before = last
+            if here & flag.ACTIVE:
+                if core_chars < 0:
+                    core_chars = chars
+                    core_union = union
+                    core_common = common
+                    before = last
+                    mark_at = before_size
+                marks += 1
             union |= here
             common &= here
             last = here
             chars += 1
         if chars == 0:
             continue
-        if not (union & flag.SPACELESS and piece > 0.0):
-            if core_chars < 0:
-                if not _is_exception(compact, chunk, size, tokenizer, at, inert_filter, keys, values, start, mask):
-                    starts[words] = chunk
-                    words += 1
-                    _count_word(union, common, chars, row)
-                    continue
-            elif core_chars > 0 and core_chars == chars - 1 and core_common & flag.ALPHA:
-                # Letters and one mark behind them.
-                mark = compact[size - 1]
-                if _splits_off(mark, before, features):
-                    whole = False
-                    if mark == 0x2E:
-                        at[0] = chunk
-                        at[1] = size
-                        whole = (
-                            find_exception(compact, at, 0, 1, keys, values, start, mask, rule.EXCEPTION_SEED) >= 0
-                        )
-                    if not whole and not _is_exception(
-                        compact, chunk, size - 1, tokenizer, at, inert_filter, keys, values, start, mask
-                    ):
-                        starts[words] = chunk
-                        starts[words + 1] = size - 1
-                        words += 2
-                        _count_word(core_union, core_common, core_chars, row)
-                        _count_word(last, last, 1, row)
-                        continue
+        if (union & flag.SPACELESS and piece > 0.0) or (features & rule.MALAY and _opens_currency(compact[chunk])):
+            quick = False
+        elif union & flag.DIGIT and not common & flag.DIGIT and chars > 1:
+            # A unit behind a number.
+            quick = False
+        elif marks == 0:
+            quick = not _is_exception(compact, chunk, size, tokenizer, at, inert_filter, keys, values, start, mask)
+        elif chars == 1:
+            quick = True
+            first = compact[chunk]
+            if first == 0x23:
+                row[_HASHES] += 1
+            elif first == 0xE2 and compact[chunk + 1] == 0x80 and compact[chunk + 2] == 0xA6:
+                row[_ELLIPSES] += 1
+        elif marks == 1 and 0 < core_chars and core_chars == chars - 1 and _splits_off(compact[mark_at], before, features):
+            # A plain word and one mark behind it.
+            quick = False
+            if not (
+                compact[mark_at] == 0x2E and _found(compact, chunk, size, at, keys, values, start, mask)
+            ) and not _is_exception(compact, chunk, mark_at, tokenizer, at, inert_filter, keys, values, start, mask):
+                starts[words] = chunk
+                starts[words + 1] = mark_at
+                words += 2
+                _count_word(core_union, core_common, core_chars, row)
+                _count_word(last, last, 1, row)
+                continue
+        else:
+            quick = (
+                marks == 1
+                and 0 < core_chars < chars - 1
+                and _joins(compact, mark_at, size, features)
+                and not _found(compact, chunk, size, at, keys, values, start, mask)
+            )
+        if quick:
+            starts[words] = chunk
+            words += 1
+            _count_word(union, common, chars, row)
+            continue
         words = _split_slowly(
             compact, chunk, size, all_flags, features, keys, values, parts, start, mask, piece, s_keys, s_start, s_mask,
             s_longest, codes, flags, at, stack, scratch, starts, words, row,

@@ -28,6 +28,10 @@ def find_exception(compact, at, lo, hi, keys, values, start, mask, seed):  # typ
     end = np.int64(at[hi])
     if end - begin > rule.LONGEST_EXCEPTION or end == begin:
         return np.int64(-1)
+    if seed == rule.EXCEPTION_SEED:
+        bit = rule.sieve_bit(compact[begin], compact[end - 1], end - begin)
+        if not (keys[start - rule.SIEVE + (bit >> 6)] >> np.uint64(bit & 63)) & np.uint64(1):
+            return np.int64(-1)
     key = hash_bytes(compact, begin, end, np.uint64(seed))
     slot = np.int64(key) & mask
     while True:
@@ -49,6 +53,14 @@ def is_digit(code):  # type: ignore[no-untyped-def]
 def is_hyphen(code):  # type: ignore[no-untyped-def]
     """Whether a code point is a hyphen or a dash."""
     return code == _HYPHEN or code == _EN_DASH or code == _EM_DASH or code == 0x2010 or code == 0x2011
+
+
+@njit(nogil=True)
+def is_currency(code):  # type: ignore[no-untyped-def]
+    """Whether a code point is a currency sign that is split off a number."""
+    if code < 0x80:
+        return code == 0x24
+    return code == 0xA3 or code == 0xA5 or code == 0xE3F or 0x20A0 <= code <= 0x20BF or code == 0xFDFC
 
 
 @njit(nogil=True)
@@ -173,7 +185,7 @@ def suffix_length(codes, flags, at, compact, lo, hi, features, keys, values, sta
         return 0
     # What is split off a number: a sign, a currency, a unit.
     if is_digit(codes[hi - 2]):
-        if last == 0x2B or last_flags & flag.CURRENCY:
+        if last == 0x2B or is_currency(last):
             return 1
         if last == 0x25:
             return 1 if features & rule.PERCENT_SUFFIX else 0

@@ -19,8 +19,8 @@ ALWAYS_INFIX = 64
 """Divides a token wherever it stands (icons, emoji, the ellipsis)."""
 BEFORE_STOP = 128
 """A full stop after it, at the end of a token, is split off."""
-CURRENCY = 256
-"""A currency sign of one character: split off after a digit."""
+DIGIT = 256
+"""One of 0 to 9."""
 SYMBOLIC = 512
 """In datatrove's set of punctuation: a word of such characters alone does not count as a word."""
 TERMINAL = 1024

@@ -167,7 +167,7 @@ class WordRules:
         inert: uint8[tokenizers × 512]: 1 where the tokenizer has an exception that divides a word without any ACTIVE
             character (`cannot`) with such low five bits of its first byte (32) and so many bytes (up to 15).
         table_start, table_mask: int64 per tokenizer: its slots in the tables below, a power of two of them.
-        keys: uint64 hashes of exceptions and units; 0 marks an empty slot.
+        keys: uint64 hashes of exceptions and units; 0 marks an empty slot. In front of each tokenizer's slots, its sieve.
         values: int32 index of the first part; −1 for a unit.
         parts: uint8 lengths of the tokens in code points, each exception's followed by a 0.
     """
@@ -182,6 +182,17 @@ class WordRules:
     parts: np.ndarray
 
 
+SIEVE = 256
+"""Words of uint64 in front of each tokenizer's slots: a sieve of SIEVE · 64 bits for exceptions, one for each combination
+of first byte, last byte and length, folded. Most strings that are no exception fall through it without being hashed."""
+
+
+@njit(nogil=True)
+def sieve_bit(first, last, length):  # type: ignore[no-untyped-def]
+    """The bit of the sieve for a string with that first and last byte and that many bytes."""
+    return ((np.int64(first) << 6) ^ (np.int64(last) * 67) ^ (length * 1039)) & (SIEVE * 64 - 1)
+
+
 @njit(cache=True)
 def _fill(data, ends, seeds, firsts, keys, values, start, mask):  # type: ignore[no-untyped-def]
     """Put the strings data[ends[i-1]:ends[i]] into one tokenizer's slots; the first of two equal strings stays."""
@@ -190,6 +201,9 @@ def _fill(data, ends, seeds, firsts, keys, values, start, mask):  # type: ignore
     for i in range(len(ends)):
         end = np.int64(ends[i])
         key = hash_bytes(text, begin, end, seeds[i])
+        if seeds[i] == np.uint64(EXCEPTION_SEED):
+            bit = sieve_bit(data[begin], data[end - 1], end - begin)
+            keys[start - SIEVE + (bit >> 6)] |= np.uint64(1) << np.uint64(bit & 63)
         slot = np.int64(key) & mask
         while keys[start + slot] != np.uint64(0) and keys[start + slot] != key:
             slot = (slot + 1) & mask
@@ -245,8 +259,9 @@ def word_rules() -> WordRules:
             if divides_a_plain_word(i):
                 inert[number, string[0] & 0x1F, min(len(string), 15)] = 1
         sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units) + extra) + 1))))
-    starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
-    keys = np.zeros(int(np.sum(sizes)), np.uint64)
+    taken = np.cumsum([SIEVE + size for size in sizes])
+    starts = (taken - np.array(sizes)).astype(np.int64)
+    keys = np.zeros(int(taken[-1]), np.uint64)
     values = np.full(len(keys), -1, np.int32)
     for (own, strings), start, size in zip(chosen, starts.tolist(), sizes, strict=True):
         # The language's own exceptions go before the shared ones.

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.kernels.quality import stop_word_tables
+from stages.kernels.word_flags import TOKENIZERS
 from stages.kernels.word_splitter import CHUNK_LIMIT, split_words
 from tests.stages.kernels.quality_oracle import counted, oracle
 
@@ -56,6 +57,24 @@ def test_repetitive_text_has_datatroves_counts(text: str) -> None:
 def test_ngrams_count_as_equal_when_their_words_join_equally(words: list[str]) -> None:
     # "ab a" and "a ba" are the same 2-gram of joined text, but different 2-grams of words.
     check(" ".join(words), words)
+
+
+CHUNKS = [
+    "word", "10km", "1990", "1990,", "5", "a1", "don't", "it's", "aujourd'hui", "l'eau", "ka'a", "ka’a", "cannot", "cannot.",
+    "e.g.", "etc.", "etc,", "so...", "…", "#", "x#y", "Rp100", "USDx", "RMIT.", "(a)", "well-known", "a--b", "é.", "U.S.",
+    "½kg", "10%", "漢字。", "naïve!", "o’clock", "d’abord", "foo:bar", "a\u0301.", "A\u0301b", "…!", '"q"', "http://a.bc/d.",
+]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(CHUNKS) | st.text(max_size=6), max_size=12), st.sampled_from(range(len(TOKENIZERS))))
+def test_words_found_while_scanning_are_those_of_the_rules(chunks: list[str], tokenizer: int) -> None:
+    text = " ".join(chunks).encode("utf-8", "ignore").decode()
+    words = split_words(text, tokenizer)
+    found = counted([text], None, STOP_WORDS, tokenizer)[0]
+    expected = oracle(text, words, STOP_WORDS)
+    names = ("words", "text_words", "text_word_chars", "alpha_words", "stop_words", "hashes", "ellipses", "top_2", "top_3")
+    assert {name: found[name] for name in names} == {name: expected[name] for name in names}
 
 
 def test_long_repetitive_documents_have_datatroves_counts() -> None:

@@ -91,9 +91,9 @@ def _read(path: Path) -> pa.Table:
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED else "".join(suffixes[-1:])
     try:
         if kind == ".parquet":
-            # Of the columns only, so that others of any type do no harm; absent ones are noticed by the caller.
             names = pq.read_schema(path).names
-            return pq.read_table(path, columns=[name for name in COLUMNS if name in names] or None)
+            complete = set(COLUMNS) <= set(names)
+            return pq.read_table(path, columns=list(COLUMNS)) if complete else pa.table({name: [] for name in names})
         if kind in _READERS:
             with pa.input_stream(str(path), compression="detect") as file:
                 return _READERS[kind](file)

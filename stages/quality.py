@@ -149,7 +149,13 @@ class Quality(Stage):
                     f"quality: only {ENGLISH_LABEL} has thresholds and stop words; documents in other languages are judged "
                     f"by {applied} alone. Set `language_configs` to a folder in FineWeb2's format to judge them fully."
                 )
-        elif self.config.language and self._config_of(self.config.language) is None:
+            return
+        yield (
+            f"quality: the `language_score` thresholds in {self.config.language_configs} are not applied: in FineWeb2's "
+            "files they are confidences of GlotLID, and mean nothing for another backend. The language stage has "
+            "`min_score` and `min_scores` for the backend that it uses."
+        )
+        if self.config.language and self._config_of(self.config.language) is None:
             yield f"quality: {self.config.language_configs} has no config for {self.config.language}."
 
     def check_files(self) -> None:

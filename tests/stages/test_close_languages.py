@@ -55,7 +55,7 @@ def test_the_winner_takes_the_score_and_the_place_of_the_first_answer() -> None:
         pa.table(dict(Language(LanguageConfig(backend="fasttext", separate=separate)).measure(batch))).to_pylist()[0]
         for separate in (False, True)
     )
-    assert separated["language_score"] == own["language_score"] > 0.5
+    assert separated["language_score"] == own["language_score"] > 0.4
     before, after = json.loads(own["top_langs"]), json.loads(separated["top_langs"])
     assert after["bos_Latn_score"] == before["srp_Latn_score"]
     assert after["srp_Latn_score"] == before["bos_Latn_score"]

@@ -10,7 +10,15 @@ import pytest
 from pipeline.errors import ConfigError
 from stages.kernels.langid import EVIDENCE, LangidClassifier
 from stages.language import default_model
-from stages.language_calibration import coefficients_for, fit
+from stages.language_calibration import (
+    SUPPORTED_SHARE,
+    apply_to_scores,
+    coefficients_for,
+    document_weights,
+    fit,
+    fit_scores,
+    held_out,
+)
 from stages.models.langid_format import read_model
 from tests.stages.kernels.langid_files import write
 from tests.stages.kernels.test_fasttext import SENTENCES, buffers
@@ -85,3 +93,27 @@ def test_evidence_is_what_it_says() -> None:
             "log_bytes": np.log(len(text)),
         }
         assert dict(zip(EVIDENCE, evidence[0, rank].tolist(), strict=True)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_curve_for_scores_makes_them_probabilities_and_leaves_no_answer_at_zero() -> None:
+    draw = np.random.default_rng(5)
+    truth = draw.random(40_000) * 0.98 + 0.01
+    right = draw.random(len(truth)) < truth
+    logit = np.log(truth / (1 - truth))
+    too_sure = 1 / (1 + np.exp(-(2 * logit + 1)))
+    curve = fit_scores(too_sure, right, np.ones(len(truth)))
+    assert curve == pytest.approx([-0.5, 0.5], abs=0.05)
+    assert apply_to_scores(curve, too_sure) == pytest.approx(truth, abs=0.03)
+    assert apply_to_scores(curve, np.array([0.0, 1.0]))[0] == 0.0
+
+
+def test_weights_give_supported_languages_their_share() -> None:
+    supported = np.array([True, False, False, False])
+    weights = document_weights(supported)
+    assert weights[supported].sum() / weights.sum() == pytest.approx(SUPPORTED_SHARE)
+    assert document_weights(np.ones(3, bool)).tolist() == [1.0] * 3
+
+
+def test_half_of_each_supported_language_and_whole_other_languages_are_held_out() -> None:
+    labels = ["a", "a", "x", "a", "y", "x", "a", "y", "b"]
+    assert held_out(labels, {"a", "b"}).tolist() == [False, True, False, False, True, False, True, True, False]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import ConfigError
-from stages.language_evaluation import evaluate, expected_calibration_error
+from stages.labels import canonical_labels
+from stages.language_evaluation import MOST_COMMON, evaluate, expected_calibration_error
 
 GIVEN = ["eng_Latn"] * 4 + ["fra_Latn"] * 2 + ["xyz_Latn"] * 4
 PREDICTED = ["eng_Latn", "eng_Latn", "fra_Latn", "und", "fra_Latn", "eng_Latn", "und_Latn", "und", "eng_Latn", "und"]
@@ -32,6 +33,17 @@ def test_figures_can_be_restricted_to_some_languages() -> None:
     assert report["unsupported_accepted"] == pytest.approx(1 / 4)
 
 
+def test_the_most_common_languages_count_as_nothing_where_they_cannot_be_answered() -> None:
+    report = evaluate([*GIVEN, "deu_Latn"], [*PREDICTED, "deu_Latn"], ["eng_Latn", "fra_Latn"])
+    assert report["languages_common"] == 3
+    assert report["macro_f1_common"] == pytest.approx((4 / 7 + 1 / 2 + 0) / 3)
+
+
+def test_the_most_common_languages_are_eighty_two_of_them_in_two_scripts() -> None:
+    assert len(MOST_COMMON) == 82 and len({label[:3] for label in MOST_COMMON}) == 80
+    assert canonical_labels() >= MOST_COMMON
+
+
 def test_shares_of_nothing_are_none_and_lists_must_match() -> None:
     report = evaluate([], [], SUPPORTED)
     assert report["macro_f1_supported"] is None and report["unsupported_accepted"] is None
@@ -45,5 +57,7 @@ def test_calibration_error_is_zero_for_honest_scores_and_the_gap_otherwise() -> 
     assert expected_calibration_error([0.9] * 10, [True] * 5 + [False] * 5) == pytest.approx(0.4)
     assert expected_calibration_error([1.00001], [True]) == 0.0
     assert expected_calibration_error([], []) is None
+    weighted = expected_calibration_error([0.9, 0.9], [True, False], weights=[3.0, 1.0])
+    assert weighted == pytest.approx(abs(3 * 0.1 - 0.9) / 4)
     with pytest.raises(ConfigError, match="found 1 scores, 0 answers"):
         expected_calibration_error([0.5], [])

@@ -260,9 +260,13 @@ def test_what_the_config_will_not_do_is_said_beforehand() -> None:
     assert "only eng_Latn" in next(iter(Quality(QualityConfig()).notice()))
     assert "only eng_Latn" in next(iter(Quality(QualityConfig(language="deu_Latn")).notice()))
     assert list(Quality(QualityConfig(language="eng_Latn")).notice()) == []
-    assert list(Quality(QualityConfig(language_configs=CONFIGS)).notice()) == []
     missing = Quality(QualityConfig(language="fin_Latn", language_configs=CONFIGS))
-    assert "no config for fin_Latn" in next(iter(missing.notice()))
+    assert "no config for fin_Latn" in list(missing.notice())[-1]
+
+
+def test_language_scores_of_fineweb2_are_not_applied_and_a_notice_says_so() -> None:
+    (notice,) = Quality(QualityConfig(language_configs=CONFIGS)).notice()
+    assert "`language_score` thresholds in" in notice and "not applied" in notice and "GlotLID" in notice
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,14 @@ def write_checked(location: str, write: Callable[[Any], None], attempt: str = "0
 
 def _write_remote(location: str, write: Callable[[Any], None]) -> WrittenFile:
     try:
-        with fsspec.open(location, "wb") as stream:
-            tee = _Tee(stream)
+        # Through a local file: closing a half-written remote stream would complete the upload of half an object.
+        with tempfile.NamedTemporaryFile(prefix="gristmill-") as partial:
+            tee = _Tee(partial)
             write(tee)
+            partial.flush()
+            system, path = fsspec.core.url_to_fs(location)
+            system.makedirs(system._parent(path), exist_ok=True)
+            system.put_file(partial.name, path)
         found = sha256_of(location)
     except OSError as error:
         raise StorageError(f"{location}: cannot be written: {reason(error)}") from error

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.provenance.accounts import Accounts, NodeAccount
 from pipeline.provenance.content import logical_type
 from pipeline.publish import data_columns
 
 if TYPE_CHECKING:
     from pipeline.graph import Output
     from pipeline.plan import Plan
-    from pipeline.provenance.accounts import Accounts
 
 _CROISSANT_TYPES = {
     "string": "sc:Text",
@@ -57,7 +57,9 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
             f"{known.stated_by if known else '–'} | {totals['rows']:,} | {totals['text_bytes'] / 1e6:,.1f} MB |"
         )
     lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
-    for name, account in accounts.nodes.items():
+    # In the graph's order: that of the accounts is lost when a run goes on from its records.
+    for name in [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]:
+        account = accounts.nodes.get(name, NodeAccount())
         lines.append(
             f"| {name} | {account.entered.rows:,} | {account.dropped.rows:,} | {account.quarantined.rows:,} | "
             f"{account.kept.rows:,} |"

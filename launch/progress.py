@@ -115,6 +115,10 @@ class PlainProgress:
         """A line of its own."""
         self.console.print(line, soft_wrap=True)
 
+    def hint(self, line: str) -> None:
+        """Why the first task may take long."""
+        self.note(line)
+
     def __call__(self, progress: Progress) -> None:
         now = self.clock.now()
         shown = self.clock.snapshot(progress)
@@ -137,6 +141,7 @@ class LiveProgress:
 
         self.console, self.clock = console, clock or Clock()
         self._note = ""
+        self._hint = ""
         self._shown: Snapshot | None = None
         self._passes = 1
         self._pass = 0
@@ -154,6 +159,10 @@ class LiveProgress:
     def note(self, line: str) -> None:
         """What goes on before the first task."""
         self._note = line
+
+    def hint(self, line: str) -> None:
+        """Why the first task may take long; shown until it ends."""
+        self._hint = line
 
     def __call__(self, progress: Progress) -> None:
         self._passes, self._pass = len(progress.plan.passes), progress.pass_index
@@ -180,6 +189,8 @@ class LiveProgress:
             Text(f"{shown.done}/{shown.total} tasks, {elapsed}"),
         )
         lines: list[Any] = [bar, Text("  " + shown.figures(), no_wrap=True, overflow="ellipsis")]
+        if self._hint and not done:
+            lines[1:] = [Text("  " + self._hint, style="dim", no_wrap=True, overflow="ellipsis")]
         if shown.keep:
             lines.append(Text("  kept: " + shown.keeps(), style="dim"))
         return Group(*lines)
@@ -197,6 +208,9 @@ class NoProgress:
         return None
 
     def note(self, line: str) -> None:
+        """Nothing."""
+
+    def hint(self, line: str) -> None:
         """Nothing."""
 
     def __call__(self, progress: Progress) -> None:

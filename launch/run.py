@@ -55,8 +55,9 @@ def run(options: RunOptions) -> int:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         plan = make_plan(config)
-        first = "; the first run on a machine compiles its kernels, which takes a minute or two" if _cold() else ""
-        progress.note(f"{_headline(plan)}; starting {_place(options)}{first}")
+        progress.note(f"{_headline(plan)}; starting {_place(options)}")
+        if _cold():
+            progress.hint("the first run on a machine compiles kernels for a minute or two")
         with _terminated_cleanly(), _executor(options) as executor:
             engine = Engine(
                 plan,

@@ -118,6 +118,20 @@ def test_a_terminal_gets_a_display_with_step_bar_figures_and_keep_rates() -> Non
     assert "kept: quality 80.0 %" in shown
 
 
+def test_a_hint_explains_a_slow_start_until_the_first_task_ends() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+    progress = LiveProgress(console, Clock(Hands()))
+    progress.hint("kernels are compiled")
+    progress(told(0))
+    console.print(progress._render())
+    assert "kernels are compiled" in stream.getvalue()
+    stream.truncate(0)
+    progress(told(1))
+    console.print(progress._render())
+    assert "kernels are compiled" not in stream.getvalue()
+
+
 def test_the_display_suits_the_console() -> None:
     assert isinstance(progress_display(Console(file=io.StringIO())), PlainProgress)
     assert isinstance(progress_display(Console(file=io.StringIO(), force_terminal=True), quiet=True), NoProgress)

@@ -142,6 +142,12 @@ class Engine:
             manifest = read_manifest(output.config.path)
             if manifest is None or manifest["run"] != self.plan.key:
                 return None
+            if manifest["varies"]["stamps"] != self.plan.stamps():
+                raise ConfigError(
+                    f"{self.plan.config.where(f'outputs.{output.name}.path')}: {output.config.path} holds the result of this "
+                    "run, but its input files were changed or touched since. Give this run another folder with --output, "
+                    "or remove that one first."
+                )
             found[output.name] = manifest
         accounts = Accounts.from_json(next(iter(found.values()))["accounts"])
         paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}

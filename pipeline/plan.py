@@ -94,6 +94,10 @@ class Plan:
             slices.update(digest("gristmill.slice", _slice_identity(one)).encode())
         return digest("gristmill.run", [self.identity(), slices.hexdigest()])
 
+    def stamps(self) -> str:
+        """Digest of the input files' modification times or ETags: equal stamps vouch for unchanged files."""
+        return digest("gristmill.stamps", [[one.source, one.path, one.stamp] for one in self.slices])
+
     def identity(self) -> dict[str, Any]:
         """What may change the result, apart from the input's content; no path, no worker, no region."""
         config = self.config
@@ -148,7 +152,8 @@ def _slice_identity(one: Slice) -> list[Any]:
 def _source_identity(name: str, graph: Graph) -> dict[str, Any]:
     source = graph.sources[name]
     config = source.config
-    fields = config.model_dump(mode="json", exclude={"paths", "exclude", "root", "license"}, exclude_none=True)
+    # The licence decides nothing, but it is written into every shard's log.
+    fields = config.model_dump(mode="json", exclude={"paths", "exclude", "root"}, exclude_none=True)
     return {"version": type(source).version, "config": fields}
 
 

@@ -23,9 +23,7 @@ class InlineExecutor:
     def __init__(self, order: int | None = None) -> None:
         self.order = order
 
-    def run(
-        self, function: Callable[[Payload], Result], payloads: Iterable[Payload]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
         """See `pipeline.executor.Executor.run`."""
         if self.order is None:
             for index, payload in enumerate(payloads):

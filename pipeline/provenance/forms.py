@@ -191,6 +191,7 @@ class VariesForm(_Form):
 
     command: list[str]
     config: Annotated[str, Field(description="the config with overrides, as YAML")]
+    stamps: Annotated[Digest, Field(description="digest of the input files' modification times or ETags")]
     written: str
     python: str
     platform: str

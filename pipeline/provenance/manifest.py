@@ -95,6 +95,7 @@ def make_manifest(
         "command": list(command),
         # As text, since the order of its keys matters and a manifest's are sorted.
         "config": yaml.safe_dump(plan.config.document.value, sort_keys=False, allow_unicode=True),
+        "stamps": plan.stamps(),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "platform": platform.platform(),

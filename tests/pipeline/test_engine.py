@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -86,6 +87,24 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     assert again.already_done
     assert (tmp_path / "out/corpus/manifest.json").stat().st_mtime_ns == before
     assert not work_folder(again.plan.config).exists()
+
+
+def test_a_finished_run_over_changed_input_is_not_taken_for_done(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    run(GRAPH.format(root=tmp_path))
+    path = tmp_path / "in/part-000.parquet"
+    body = path.read_bytes()
+    path.write_bytes(body)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ConfigError, match="its input files were changed or touched since"):
+        run(GRAPH.format(root=tmp_path))
+
+
+def test_a_changed_licence_is_another_run(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    run(GRAPH.format(root=tmp_path))
+    with pytest.raises(ConfigError, match="already holds the result of another run"):
+        run(GRAPH.format(root=tmp_path).replace("CC0-1.0", "CC-BY-4.0"))
 
 
 def test_an_output_of_another_run_is_refused(tmp_path: Path) -> None:

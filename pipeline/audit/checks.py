@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.audit.attested import check_sequence, check_signature
+from pipeline.audit.chain import check_models
 from pipeline.audit.child import Child, ChildDied
 from pipeline.audit.documents import check_documents, read_statement
 from pipeline.audit.listing import check_presence, check_roots, read_entries
-from pipeline.audit.logs import LogAudit, check_models
+from pipeline.audit.logs import LogAudit
 from pipeline.audit.replay import SourceJob
 from pipeline.audit.result import CHECKS, AuditResult, Report
 from pipeline.audit.tasks import Entry, TaskJob

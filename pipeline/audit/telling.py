@@ -1,0 +1,151 @@
+"""The way of a document as values, as JSON and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a node did with a document.
+
+    Attributes:
+        node: its name, or a source's.
+        decision: dropped, quarantined, marked or emitted.
+        port: where it left, or None.
+        copies_in, copies_out: with how many copies it came and left.
+        rule, value, threshold: the deciding rule, what it saw and what it compared that with.
+        failed: all failing rules.
+        witness: what else decided it: a document's key, or an offset and a digest.
+        witness_document: id and URL of the witness, where it is a document that this output knows.
+        columns: what the node measured and found, as far as the output holds it.
+    """
+
+    node: str
+    use: str
+    decision: str
+    port: str | None
+    copies_in: int
+    copies_out: int
+    rule: str | None = None
+    value: float | None = None
+    threshold: float | None = None
+    failed: tuple[str, ...] = ()
+    witness: str | None = None
+    witness_document: Mapping[str, Any] | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a copy of a document stands."""
+
+    file: str
+    row: int
+    copy: int | None = None
+
+
+@dataclass(frozen=True)
+class DocumentWay:
+    """The way of one document.
+
+    Attributes:
+        source: name, file path relative to the source's root, part of the file, record number in the file where it is
+            known, licence and snapshot.
+        outputs: output → copies that went there.
+        shards: where they stand in this output.
+        text: where its text is kept although it was dropped.
+    """
+
+    doc_key: str
+    id: str | None
+    url: str | None
+    source: Mapping[str, Any]
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, int]
+    shards: tuple[Place, ...]
+    text: tuple[Place, ...] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def as_json(value: Any) -> Any:
+    """A way, or a part of one, as JSON values: bytes in hexadecimal, times as text."""
+    if isinstance(value, (Step, Place, DocumentWay)):
+        return {name: as_json(item) for name, item in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def document_lines(document: DocumentWay, output: str) -> list[str]:
+    """A way for people; `output` is the output that they look at."""
+    names = [f"id {document.id}" if document.id is not None else "", document.url or ""]
+    title = f"document {document.doc_key}"
+    made = [title + (f" ({', '.join(n for n in names if n)})" if any(names) else "")]
+    source = document.source
+    where = f"{source['path']}" + (f", record {source['record']}" if source["record"] is not None else "")
+    if source["record"] is None and source["part"]:
+        where += f", somewhere in {', '.join(f'{n} {v}' for n, v in source['part'].items())}"
+    licence = source["license"]
+    stated = f", licence {licence['spdx']} (stated by {licence['stated_by']})" if licence else ""
+    snapshot = f", snapshot {source['snapshot']}" if source["snapshot"] else ""
+    made.append(f"  read from {source['name']}: {where}{snapshot}{stated}")
+    width = max(len(step.node) for step in document.steps)
+    for step in document.steps:
+        made.append(f"  {step.node:<{width}}  {_step(step)}")
+        made += [f"  {'':<{width}}    {line}" for line in _step_details(step)]
+    for place in document.shards:
+        made.append(f"  copy {place.copy} stands in {place.file}, row {place.row}")
+    for name, copies in document.outputs.items():
+        if name != output:
+            made.append(f"  {copies} {'copy' if copies == 1 else 'copies'} went to the output {name}, another folder")
+    if not document.outputs:
+        made.append("  it is in no output")
+    made += [f"  its text is kept in {place.file}, row {place.row}" for place in document.text]
+    return made
+
+
+def _step(step: Step) -> str:
+    said = step.decision
+    if step.port is not None:
+        said += f" on {step.port}"
+        said += f" in {step.copies_out} copies" if step.copies_out != 1 else ""
+    if step.rule is None:
+        return said
+    numbers = "" if step.value is None else f" (value {step.value:g}"
+    if numbers and step.threshold is not None:
+        numbers += f", threshold {step.threshold:g}"
+    return f"{said}: {step.rule}{numbers}{')' if numbers else ''}"
+
+
+def _step_details(step: Step) -> list[str]:
+    lines = []
+    if len(step.failed) > 1:
+        lines.append(f"failed: {', '.join(step.failed)}")
+    if step.witness is not None:
+        known = step.witness_document
+        said = step.witness
+        if known is not None:
+            identity = ", ".join(str(v) for v in (known["id"], known["url"]) if v is not None)
+            said = f"{step.witness} ({identity}; {known['file']}, row {known['row']})"
+        lines.append(f"witness: {said}")
+    if step.columns:
+        lines.append(", ".join(f"{name} {_value(value)}" for name, value in step.columns.items()))
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bytes):
+        return value.hex()
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

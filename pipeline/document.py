@@ -25,7 +25,7 @@ TEXT_TYPE = pa.large_string()
 """Text has 64-bit offsets, so that a slice may hold more than 2 GiB of it."""
 
 RESERVED = frozenset({DOC_KEY, COPY})
-"""Columns that the engine makes; an input column or a stage's column of that name is refused."""
+"""Columns that the engine makes; a stage's column of that name is refused, an input column goes on as `input_NAME`."""
 
 Batch = pa.Table
 """Rows that a stage sees: a table whose columns are single-chunk arrays, `doc_key` always among them."""

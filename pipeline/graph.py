@@ -323,20 +323,25 @@ class _Builder:
     def _shadow(self, source: str, schema: pa.Schema) -> pa.Schema:
         """Renames input columns that stages make, so that nothing of the user's is lost."""
         made = {name for stage in self.stages.values() for name in (*stage.signals().names, *stage.findings().names)}
+        mapped = self.sources[source].config.columns
         fields = []
         for item in schema:
-            if item.name in RESERVED and item.name != DOC_KEY:
-                raise self._fail(
-                    f"sources.{source}",
-                    f"the input has a column `{item.name}`, a name that we keep for our own. "
-                    f"Map it to another name under `columns:`.",
-                )
             if item.name in made - {TEXT}:
+                if f"input_{item.name}" in schema.names:
+                    raise self._fail(
+                        f"sources.{source}",
+                        f"the input's column `{item.name}` would be passed on as `input_{item.name}`, since a stage makes a "
+                        f"column of that name, but the input has that column too. Map one of them to another name under "
+                        f"`columns:`.",
+                    )
                 self.notices.append(
                     f"{source}: the input's column `{item.name}` is passed on as `input_{item.name}`, since a stage "
                     "makes a column of that name"
                 )
                 item = item.with_name(f"input_{item.name}")
+            elif (name := item.name.removeprefix("input_")) != item.name and (name in mapped or name in RESERVED):
+                why = f"`{mapped[name]}` is mapped to that name" if name in mapped else "that name is ours"
+                self.notices.append(f"{source}: the input's column `{name}` is passed on as `{item.name}`, since {why}")
             fields.append(item)
         return pa.schema(fields)
 

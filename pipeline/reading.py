@@ -29,16 +29,14 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
     """
     schema = plan.graph.source_schema[one.source]
     # An input column that a node makes anew is passed on under another name (see pipeline.graph).
-    shadowed = {name.removeprefix("input_"): name for name in schema.names if name.startswith("input_")}
+    made = {name for node in plan.graph.nodes for name in plan.graph.own_columns(node.name, hidden=True).names}
+    renamed = {name: f"input_{name}" for name in made - {TEXT}}
     wanted = columns
     if wanted is not None:
-        back = {new: old for old, new in shadowed.items()}
-        wanted = frozenset(back.get(name, name) for name in wanted)
+        # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
+        wanted = wanted | {old for old, new in renamed.items() if new in wanted}
     data = plan.graph.sources[one.source].read(one, wanted)
-    made = {name for node in plan.graph.nodes for name in plan.graph.own_columns(node.name, hidden=True).names}
-    table = data.table.rename_columns(
-        [f"input_{n}" if n in made and n != TEXT and n in shadowed else n for n in data.table.column_names]
-    )
+    table = data.table.rename_columns([renamed.get(name, name) for name in data.table.column_names])
     fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
     arrays = [one_chunk(table[DOC_KEY])]
     for item in schema:

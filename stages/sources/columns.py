@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, ID, TEXT, TEXT_TYPE, one_chunk
-from pipeline.errors import DataError, nearest
+from pipeline.document import DOC_KEY, ID, RESERVED, TEXT, TEXT_TYPE, one_chunk
+from pipeline.errors import ConfigError, DataError, nearest
 
 TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents", "article", "markdown", "page")
 """Names under which data sets keep the text, most common first (for `init` and `sample`, which say what they took)."""
@@ -16,21 +16,25 @@ TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents"
 def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> pa.Schema:
     """The input's schema after mapping, with `text` as large_string and `id` as string.
 
-    Raises DataError, naming the columns there are, when a mapped column or the text column is missing or of another
-    type than text.
+    An input column whose name another one takes by the mapping, or that is ours (`doc_key`, `copy`), goes on as
+    `input_NAME`.
+
+    Raises ConfigError for a mapping to a name of ours, and DataError, naming the columns there are, when a mapped column
+    or the text column is missing or of another type than text, or when two columns would have one name.
     """
     for ours, theirs in mapping.items():
+        if ours in RESERVED:
+            raise ConfigError(
+                f"{where}: `columns` maps `{theirs}` to `{ours}`, a name that we keep for our own. Choose another one."
+            )
         if theirs not in schema.names:
             raise DataError(
                 f"{where}: there is no column `{theirs}` to map to `{ours}`; {nearest(theirs, schema.names)}"
             )
-    taken = {theirs: ours for ours, theirs in mapping.items()}
-    fields: list[pa.Field] = []
-    for item in schema:
-        name = taken.get(item.name, item.name)
-        if name != item.name or name not in mapping:
-            fields.append(pa.field(name, plain_type(item.type)))
+    _refuse_doubles(schema.names, where)
+    fields = [pa.field(name, plain_type(item.type)) for item in schema for name in _names_of(item.name, mapping)]
     result = pa.schema(fields)
+    _refuse_doubles(result.names, where)
     if TEXT not in result.names:
         raise DataError(
             f"{where}: there is no column `text`; found {', '.join(schema.names) or 'none'}. Map one: "
@@ -39,9 +43,49 @@ def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> 
     kind = result.field(TEXT).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
         raise DataError(f"{where}: the column `text` is {kind}, not text. Map another one under `columns:`.")
+    if ID in result.names:
+        _refuse_wordless_id(result.field(ID).type, where)
     result = result.set(result.get_field_index(TEXT), pa.field(TEXT, TEXT_TYPE))
     names = [name for name in result.names if name not in (TEXT, ID, DOC_KEY)]
     return pa.schema([pa.field(ID, pa.string()), result.field(TEXT), *(result.field(name) for name in names)])
+
+
+def _names_of(theirs: str, mapping: Mapping[str, str]) -> list[str]:
+    """Our names for an input column: those that the mapping gives it, else its own unless that is taken."""
+    given = [ours for ours, name in mapping.items() if name == theirs]
+    if given:
+        return given
+    return [f"input_{theirs}" if theirs in mapping or theirs in RESERVED else theirs]
+
+
+def input_name(ours: str, mapping: Mapping[str, str], names: Collection[str]) -> str:
+    """The input's name of one of our columns; the inverse of the mapping. `names` are the input's columns."""
+    if ours in mapping:
+        return mapping[ours]
+    return ours if ours in names else ours.removeprefix("input_")
+
+
+def _refuse_doubles(names: Sequence[str], where: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"{where}: {names.count(name)} columns would be called `{name}`. Give one of them another name under "
+                "`columns:`, or in the file."
+            )
+
+
+def _refuse_wordless_id(kind: pa.DataType, where: str) -> None:
+    nested_or_binary = (
+        pa.types.is_nested(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+    if nested_or_binary:
+        raise DataError(
+            f"{where}: the column `id` is {kind}, which has no form as text. Give it another name under `columns:` "
+            "(`columns: {raw_id: id}`); then documents are called by their doc_key."
+        )
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -63,13 +107,13 @@ def mapped_table(table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str],
     arrays: list[pa.Array] = [keys]
     fields = [pa.field(DOC_KEY, keys.type)]
     for item in schema:
-        theirs = mapping.get(item.name, item.name)
+        theirs = input_name(item.name, mapping, table.column_names)
         if theirs in table.column_names:
             array = one_chunk(table[theirs].cast(item.type) if table[theirs].type != item.type else table[theirs])
         elif item.name == ID:
             array = pa.array([key.hex() for key in keys.to_pylist()], pa.string())
         else:
-            array = pa.nulls(table.num_rows, item.type)
+            array = pa.nulls(len(keys), item.type)
         arrays.append(array)
         fields.append(item)
     return pa.table(arrays, schema=pa.schema(fields))

@@ -18,7 +18,7 @@ from pipeline.document import TEXT, TEXT_TYPE, doc_keys
 from pipeline.errors import DataError
 from pipeline.source import REJECTS, Slice, SliceData, Source
 from pipeline.storage import open_read
-from stages.sources.columns import mapped_schema, mapped_table
+from stages.sources.columns import input_name, mapped_schema, mapped_table
 from stages.sources.listing import FoundFile, find_files
 
 _ENDINGS = (
@@ -95,7 +95,7 @@ class JsonlSource(Source):
         target = mapped_schema(schema, self.config.columns, one.location)
         if columns is not None:
             target = pa.schema([item for item in target if item.name in columns])
-        taken = {ours: self.config.columns.get(ours, ours) for ours in target.names}
+        taken = {ours: input_name(ours, self.config.columns, schema.names) for ours in target.names}
         kinds = {theirs: target.field(ours).type for ours, theirs in taken.items()}
         text = taken.get(TEXT, self.config.columns.get(TEXT, TEXT))
         positions: list[int] = []

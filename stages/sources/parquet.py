@@ -13,7 +13,7 @@ from pipeline.document import DOC_KEY, doc_keys
 from pipeline.errors import DataError
 from pipeline.source import REJECTS, Slice, SliceData, Source
 from pipeline.storage import open_read
-from stages.sources.columns import mapped_schema, mapped_table
+from stages.sources.columns import input_name, mapped_schema, mapped_table
 from stages.sources.listing import FoundFile, find_files
 
 
@@ -66,11 +66,11 @@ class ParquetSource(Source):
             schema = mapped_schema(reader.schema_arrow, self.config.columns, one.location)
             if columns is not None:
                 schema = pa.schema([item for item in schema if item.name in columns])
-            theirs = [self.config.columns.get(item.name, item.name) for item in schema]
-            theirs = [name for name in theirs if name in reader.schema_arrow.names]
+            have = reader.schema_arrow.names
+            theirs = {input_name(item.name, self.config.columns, have) for item in schema} & set(have)
             groups = list(range(one.part["row_group"], one.part["row_group"] + one.part["row_groups"]))
             try:
-                table = reader.read_row_groups(groups, columns=theirs, use_threads=False)
+                table = reader.read_row_groups(groups, columns=sorted(theirs), use_threads=False)
             except (OSError, pa.ArrowException) as error:
                 raise DataError(
                     f"{one.location}: row groups {groups[0] if groups else 0} to {groups[-1] if groups else 0} cannot be read "
@@ -81,8 +81,9 @@ class ParquetSource(Source):
                 f"{one.location}: expected {one.part['rows']} rows in these row groups, found {table.num_rows}. The file "
                 "changed since the plan was made; run again."
             )
+        # A table without columns forgets its number of rows: only the plan's is used from here on.
         table = table.replace_schema_metadata(None)
-        positions = np.arange(one.part["first_row"], one.part["first_row"] + table.num_rows)
+        positions = np.arange(one.part["first_row"], one.part["first_row"] + one.part["rows"])
         keys = doc_keys(self.name, self.config.snapshot, one.path, positions)
         rows = mapped_table(table, schema, self.config.columns, keys)
         _refuse_invalid_utf8(rows, one)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from stages.kernels.fasttext_tables import FNV_BASIS, hash_step
-from stages.kernels.lanes import add_rows
+from stages.kernels.row_sums import add_rows
 from stages.models.fasttext_format import LABEL_PREFIX
 
 WORD_NGRAM_FACTOR = np.uint64(116049371)

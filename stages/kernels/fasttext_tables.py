@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from stages.kernels.elementary import exp
-from stages.kernels.lanes import LANES
+from stages.kernels.row_sums import LANES
 from stages.models.fasttext_format import FastTextModel
 
 FNV_BASIS = np.uint32(2166136261)

@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 
 from stages.kernels.elementary import exp, log
-from stages.kernels.lanes import LANES, add_int16_rows
+from stages.kernels.row_sums import LANES, add_int16_rows
 from stages.kernels.unicode import SIZE, decode
 from stages.models.langid_format import LangidModel
 

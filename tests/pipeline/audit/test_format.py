@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -183,3 +184,19 @@ def test_the_script_sees_edited_text_behind_a_stale_log(output: Output) -> None:
         f"FAILED: {name}: content digest",
         f"FAILED: {name}: its log",
     ]
+
+
+def test_the_page_s_queries_run_and_agree_with_the_accounts(wide_run: Path) -> None:
+    folder = wide_run / "out/corpus"
+    (code,) = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+    found: dict[str, Any] = {"folder": folder}
+    exec(compile(code, "provenance.md", "exec"), found)
+    nodes = json.loads((folder / "manifest.json").read_bytes())["predicate"]["accounts"]["nodes"]
+    why = {(row["node"], row["rule"]): row["doc_key_count"] for row in found["why"].to_pylist()}
+    assert why[("bounds", "too_short")] == nodes["bounds"]["rules"]["too_short"]["first"][0]
+    saved = {(row["node"], row["rule"]): row["doc_key_count"] for row in found["saved"].to_pylist()}
+    assert saved[("bounds", "too_short")] == nodes["bounds"]["rules"]["too_short"]["sole"][0]
+    assert all(abs(row["value"] / row["threshold"] - 1) < 0.1 for row in found["close"].to_pylist())
+    assert found["largest"].num_rows > 0 and found["largest"]["doc_key_count"][0].as_py() >= 1
+    entered = nodes[found["node"]]["entered"]["rows"]
+    assert found["measured"].num_rows == entered and "size_mean" in found["means"].column_names

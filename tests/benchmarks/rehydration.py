@@ -1,4 +1,4 @@
-"""Rehydration against FineWeb2's published weights, and the speed of the rebalancer's decisions.
+"""Rehydration against FineWeb2's published weights, and the speed of the decisions of `rebalance` and `mix`.
 
     GRISTMILL_DATA=DIR python -m tests.benchmarks.rehydration
 
@@ -24,6 +24,7 @@ from pipeline.exchange import Rows
 from pipeline.exchange.file_exchange import FileExchange
 from pipeline.executor.inline import InlineExecutor
 from pipeline.stage import SettledView
+from stages.mix import Mix, MixConfig
 from stages.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
 
 BATCH = 1 << 16
@@ -102,6 +103,33 @@ def measure(name: str, stage: Rebalance, table: pa.Table) -> None:
     )
 
 
+def measure_mix(table: pa.Table) -> None:
+    """Prints rows/s of a mix's survey and decisions, and the time to settle, which reads all notes twice."""
+    stage = Mix(MixConfig.model_validate({"temperature": 3.0, "target": len(table) // 2}))
+    batches = [table.slice(start, BATCH).combine_chunks() for start in range(0, len(table), BATCH)]
+    stage.survey(batches[0])
+    start = time.perf_counter()
+    notes = pa.concat_tables([stage.survey(batch) for batch in batches]).combine_chunks()
+    surveyed = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "notes.arrow"
+        with pa.ipc.new_file(str(path), notes.schema) as writer:
+            writer.write_table(notes, max_chunksize=BATCH)
+        exchange = FileExchange(InlineExecutor(), Path(folder) / "exchange")
+        start = time.perf_counter()
+        view = SettledView(table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange).broadcast)
+        settled = time.perf_counter() - start
+    stage.decide(batches[0], view)
+    start = time.perf_counter()
+    for batch in batches:
+        stage.decide(batch, view)
+    decided = time.perf_counter() - start
+    print(
+        f"mix: survey {len(table) / surveyed / 1e6:.2f}, settle {len(table) / settled / 1e6:.2f}, decide "
+        f"{len(table) / decided / 1e6:.2f} million rows/s"
+    )
+
+
 def main() -> int:
     """Compare, where there is data, and measure."""
     folder = os.environ.get("GRISTMILL_DATA")
@@ -113,6 +141,7 @@ def main() -> int:
     tilt = {"column": "score", "none_below": 0.2, "full_above": 0.9}
     options = {"rates": rates, "quality": tilt, "max_copies": "cluster_size"}
     measure("with a score and a cap", Rebalance(RebalanceConfig.model_validate(options)), table)
+    measure_mix(table)
     return 1 if wrong else 0
 
 

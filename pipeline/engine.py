@@ -13,6 +13,7 @@ from pipeline.config import RunConfig
 from pipeline.errors import ConfigError, DataError
 from pipeline.executor import Executor
 from pipeline.finish import finish_outputs
+from pipeline.places import check_places
 from pipeline.plan import Pass, Plan
 from pipeline.provenance.accounts import Accounts, NodeAccount
 from pipeline.provenance.attestation import Attestation
@@ -20,7 +21,7 @@ from pipeline.provenance.manifest import read_manifest
 from pipeline.settling import settle
 from pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
 from pipeline.task import SettledFiles, TaskInput, run_task, task_key
-from pipeline.work import Lease, WorkFolder
+from pipeline.work import CLAIMS, Lease, WorkFolder
 
 MIN_QUARANTINED = 10
 """A run never fails for this many unreadable records or fewer."""
@@ -99,10 +100,14 @@ class Engine:
         done = self._finished_before()
         if done is not None:
             return done
+        check_places(self.plan, self.work.root)
         self._refuse_taken_outputs()
         links = self.attestation.links(self.plan)
-        self.work.root.mkdir(parents=True, exist_ok=True)
+        self.work.make()
         with Lease(self.work.root) as lease:
+            done = self._finished_before()
+            if done is not None:  # another driver came to the end while this one waited for nothing but the lease
+                return done
             self._claim_outputs()
             plan_file, plan_digest = self._write_plan()
             records: list[list[dict[str, Any]]] = [[] for _ in self.plan.slices]
@@ -129,8 +134,8 @@ class Engine:
                 links,
                 self.attestation.key,
             )
-        if not self.keep_work:
-            self.work.remove()
+            if not self.keep_work:
+                self.work.remove()  # under the lease, so that no other driver has begun to work in it
         seconds = time.monotonic() - begin
         return RunResult(self.plan, accounts, manifests, seconds, self.progress.reused, self.reports)
 
@@ -152,6 +157,11 @@ class Engine:
         accounts = Accounts.from_json(next(iter(found.values()))["accounts"])
         paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
         reports = next(iter(found.values()))["reports"]
+        # What decides nothing about the result may differ from the config that made it: it is held to this one.
+        rest = "The outputs of the earlier run stand as they are"
+        self._check_quarantine(accounts, rest=rest)
+        for one in self.plan.passes:
+            self._check_expect(one, accounts, rest=rest)
         return RunResult(self.plan, accounts, paths, 0.0, len(self.plan.slices), reports, already_done=True)
 
     def _refuse_taken_outputs(self) -> None:
@@ -167,18 +177,20 @@ class Engine:
                     f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give "
                     "this run another folder with --output, or remove that one first."
                 )
+            if not is_remote(path) and local(path).is_file():
+                raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
             if exists(path) and path not in claims and list_files(path):
                 raise ConfigError(
                     f"{where}: {path} holds files that are no Gristmill output. Choose an empty or a new folder."
                 )
 
     def _claims(self) -> set[str]:
-        path = self.work.root / "outputs.txt"
+        path = self.work.root / CLAIMS
         return set(path.read_text().splitlines()) if path.is_file() else set()
 
     def _claim_outputs(self) -> None:
         paths = self._claims() | {output.config.path for output in self.plan.graph.outputs}
-        (self.work.root / "outputs.txt").write_text("\n".join(sorted(paths)) + "\n")
+        (self.work.root / CLAIMS).write_text("\n".join(sorted(paths)) + "\n")
 
     def _write_plan(self) -> tuple[str, str]:
         path = self.work.root / f"plan-{self.plan.key[:32]}.pickle"
@@ -250,7 +262,7 @@ class Engine:
         if self.listener is not None:
             self.listener(self.progress)
 
-    def _check_quarantine(self, accounts: Accounts, final: bool = True) -> None:
+    def _check_quarantine(self, accounts: Accounts, final: bool = True, rest: str = "Nothing was published") -> None:
         """Stops a run that sets too much aside. While it is on, the whole planned input is the base, so that it stops
         early only when the end is certain."""
         quarantined = [account.quarantined for account in accounts.nodes.values()]
@@ -267,11 +279,16 @@ class Engine:
             ]
             raise DataError(
                 f"{rows} records ({size} bytes, {size / base:.2%} of the input) are in quarantine, more than "
-                f"max_quarantined: {self.plan.config.max_quarantined:.2%} allows ({'; '.join(worst)}). Nothing was published. "
+                f"max_quarantined: {self.plan.config.max_quarantined:.2%} allows ({'; '.join(worst)}). {rest}. "
                 "Look at the input, or raise `max_quarantined` if this is what you expect."
             )
 
-    def _check_expect(self, one: Pass, accounts: Accounts) -> None:
+    def _check_expect(self, one: Pass, accounts: Accounts, rest: str | None = None) -> None:
+        if rest is None:
+            rest = (
+                f"Nothing was published; signals are kept in {self.work.root}, so a run with other thresholds reads them "
+                "instead of computing them"
+            )
         for name, shares in self.plan.config.expect.items():
             if self.plan.decided_in.get(name, 0) != one.index:
                 continue
@@ -288,8 +305,7 @@ class Engine:
                 if not least <= share <= most:
                     raise DataError(
                         f"{self.plan.config.where(f'expect.{name}.{what}')}: expected a share from {least} to {most}, "
-                        f"found {share:.4f} ({count} of {total} rows). Nothing was published; signals are kept in "
-                        f"{self.work.root}, so a run with other thresholds reads them instead of computing them."
+                        f"found {share:.4f} ({count} of {total} rows). {rest}."
                     )
 
     def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:

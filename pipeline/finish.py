@@ -137,7 +137,7 @@ def _thin_dropped(
         return {**result, **{task: item for task, item in candidates}}
     heaps: dict[tuple[str, str, str | None], list[int]] = {}
     for _, item in candidates:
-        ranks = _read(item["candidate"], ["node", "rule", "language", "rank"])
+        ranks = _read(str(work.root / item["candidate"]), ["node", "rule", "language", "rank"])
         for node, rule, language, rank in zip(*(ranks[c].to_pylist() for c in ranks.column_names), strict=True):
             heap = heaps.setdefault((node, rule, language), [])
             if len(heap) < most:
@@ -145,7 +145,7 @@ def _thin_dropped(
             elif -heap[0] > rank:
                 heapq.heapreplace(heap, -rank)
     limits = tuple((*group, -heap[0]) for group, heap in sorted(heaps.items(), key=lambda i: tuple(map(str, i[0]))))
-    jobs = [_Thin(item["candidate"], join(output.config.path, item["path"]), limits) for _, item in candidates]
+    jobs = [_Thin(str(work.root / item["candidate"]), join(output.config.path, item["path"]), limits) for _, item in candidates]
     for index, kept in executor.run(thin_one, jobs):
         result[candidates[index][0]] = kept
     return result

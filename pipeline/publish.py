@@ -276,8 +276,8 @@ class _OutputWriter:
             self.table(path, "dropped", table, DROPPED_TEXTS)
             return
         # Candidates stay in the work folder: an output holds nothing provisional.
-        candidate = join(work, "dropped", self.output.name, f"part-{self.task:05d}.parquet")
-        shard = write_parquet(candidate, DROPPED_TEXTS, iter([table]), level=1, attempt=self.attempt)
+        candidate = join("dropped", self.output.name, f"part-{self.task:05d}.parquet")
+        shard = write_parquet(join(work, candidate), DROPPED_TEXTS, iter([table]), level=1, attempt=self.attempt)
         self.keep(path, "dropped", shard)
         self.files[-1]["candidate"] = candidate
 

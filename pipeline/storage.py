@@ -6,6 +6,7 @@ store's put is atomic by itself, so there the final name is written directly and
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -120,7 +121,7 @@ def write_checked(location: str, write: Callable[[Any], None], attempt: str = "0
     except OSError as error:
         raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
     return WrittenFile(location, tee.size, tee.sha256.hexdigest())
 
 
@@ -181,7 +182,13 @@ def create_once(path: Path, data: bytes) -> bool:
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
+
+
+def _discard(partial: Path) -> None:
+    """Removes what is left of a partial file; there can be nothing where its folder could not be made."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        partial.unlink()
 
 
 def sync_folder(folder: Path) -> None:

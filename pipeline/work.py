@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StorageError
-from pipeline.storage import create_once, remove
+from pipeline.storage import create_once, reason, remove
 
 LEASE_SECONDS = 60.0
 """A lease whose heartbeat is older than this is taken over."""
+
+CLAIMS = "outputs.txt"
+"""A work folder's list of the outputs that its runs write."""
+
+LEASE = "lease.json"
+"""A work folder's lease; with CLAIMS, what tells a work folder from somebody's own."""
 
 
 def task_name(task: int) -> str:
@@ -66,6 +72,13 @@ class WorkFolder:
         folder = self.records(task)
         return [json.loads(path.read_bytes()) for path in sorted(folder.glob("pass-*.json"))] if folder.is_dir() else []
 
+    def make(self) -> None:
+        """Makes the folder unless it is there. Raises StorageError when that cannot be."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.root}: the work folder cannot be made: {reason(error)}") from error
+
     def remove(self) -> None:
         remove(str(self.root))
 
@@ -77,7 +90,7 @@ class Lease:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "lease.json"
+        self.path = folder / LEASE
         self.token = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)

@@ -120,6 +120,6 @@ def _compile(words: Mapping[str, str]) -> CloseLanguages:
             votes[state] |= vote
     moves = np.zeros((len(states), ALPHABET), np.int16)
     for state, following in enumerate(states):
-        for letter, after in following.items():
-            moves[state, letter] = after
+        for code, after in following.items():
+            moves[state, code] = after
     return CloseLanguages(labels, moves, np.array(word_votes, np.uint8), np.array(prefix_votes, np.uint8))

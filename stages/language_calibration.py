@@ -81,7 +81,8 @@ def fit_scores(scores: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np
 
 def apply_to_scores(curve: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Scores as the curve of `fit_scores` sees them; 0, which is no answer, stays 0."""
-    return np.where(scores > 0.0, 1.0 / (1.0 + np.exp(-(curve[0] + curve[1] * _logit(scores)))), 0.0)
+    probabilities = 1.0 / (1.0 + np.exp(-(curve[0] + curve[1] * _logit(scores))))
+    return np.asarray(np.where(scores > 0.0, probabilities, 0.0))
 
 
 def document_weights(supported: np.ndarray) -> np.ndarray:
@@ -110,7 +111,7 @@ def held_out(labels: Sequence[str], supported: Collection[str]) -> np.ndarray:
 def _logit(scores: np.ndarray) -> np.ndarray:
     """log p/(1 − p), within bounds that float32 scores can tell apart."""
     bounded = np.clip(scores, 1e-6, 1.0 - 1e-6)
-    return np.log(bounded) - np.log1p(-bounded)
+    return np.asarray(np.log(bounded) - np.log1p(-bounded))
 
 
 def _regress(evidence: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:

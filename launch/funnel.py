@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from launch.console import columns
 from launch.formats import count, share, size
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from pipeline.provenance.accounts import Accounts, NodeAccount
-
-WIDE = 100
-"""Terminal columns from which bytes stand beside every count."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def funnel_json(accounts: Accounts, order: Sequence[str] = ()) -> dict[str, Any]
 
 
 def print_funnel(console: Console, accounts: Accounts, order: Sequence[str] = ()) -> None:
-    """The funnel as two tables; at less than `WIDE` columns with fewer figures of bytes."""
+    """The funnel as two tables, with as many figures of bytes as fit into the console."""
     print_nodes(console, node_rows(accounts, order))
     rules = rule_rows(accounts, order)
     if rules:
@@ -156,60 +155,91 @@ def print_funnel(console: Console, accounts: Accounts, order: Sequence[str] = ()
         print_rules(console, rules)
 
 
-def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
-    """Per node: in, kept, dropped, quarantined, marked, and the text that is left."""
-    from launch.console import columns
+@dataclass(frozen=True)
+class _Column:
+    """A column of figures.
 
-    wide = console.width >= WIDE
-    some_marked = any(row.marked.documents for row in rows)
-    some_set_aside = any(row.quarantined.documents for row in rows)
-    headings = [("node", "left"), ("in", "right"), ("kept", "right"), ("", "right"), ("dropped", "right")]
-    headings += [("quarantined", "right")] if some_set_aside or wide else []
-    headings += [("marked", "right")] if some_marked else []
-    headings += [("text in", "right"), ("text kept", "right")] if wide else [("text kept", "right")]
-    headings += [("text dropped", "right")] if wide else []
-    table = columns(*headings)
-    for row in rows:
-        cells = [row.node, count(row.entered.documents), count(row.kept.documents)]
-        cells += [share(row.kept.documents, row.entered.documents), count(row.dropped.documents)]
-        cells += [count(row.quarantined.documents)] if some_set_aside or wide else []
-        cells += [count(row.marked.documents) if row.marked.documents else ""] if some_marked else []
-        cells += [size(row.entered.bytes)] if wide else []
-        cells += [size(row.kept.bytes)]
-        cells += [size(row.dropped.bytes)] if wide else []
-        table.add_row(*cells)
-        if row.branches:
-            for port, amount in sorted(row.ports.items(), key=lambda item: -item[1].documents):
-                blank = [""] * (len(cells) - 4 - (2 if wide else 1))
-                cells_of_port = [
-                    f"  → {port}",
-                    "",
-                    count(amount.documents),
-                    share(amount.documents, row.entered.documents),
-                ]
-                cells_of_port += [*blank, size(amount.bytes)] + ([""] if wide else [])
-                table.add_row(*cells_of_port, style="dim")
-    console.print(table)
+    Attributes:
+        cell: its text for a row.
+        port: its text for a port of a node that branches.
+        rank: how dispensable it is: the highest ranks go first where the console is narrow.
+    """
+
+    heading: str
+    cell: Callable[[Any], str]
+    port: Callable[[Amount, NodeRow], str] = lambda amount, row: ""
+    rank: int = 0
+
+
+def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
+    """Per node: in, kept, dropped, quarantined, marked, and bytes of text."""
+
+    def number(amount: Amount) -> str:
+        return count(amount.documents) if amount.documents else ""
+
+    shown = [
+        _Column("in", lambda row: count(row.entered.documents)),
+        _Column("kept", lambda row: count(row.kept.documents), lambda amount, row: count(amount.documents)),
+        _Column(
+            "",
+            lambda row: share(row.kept.documents, row.entered.documents),
+            lambda amount, row: share(amount.documents, row.entered.documents),
+        ),
+        _Column("dropped", lambda row: count(row.dropped.documents)),
+    ]
+    if any(row.quarantined.documents for row in rows):
+        shown.append(_Column("quarantined", lambda row: number(row.quarantined)))
+    if any(row.marked.documents for row in rows):
+        shown.append(_Column("marked", lambda row: number(row.marked)))
+    shown += [
+        _Column("text in", lambda row: size(row.entered.bytes), rank=2),
+        _Column("text kept", lambda row: size(row.kept.bytes), lambda amount, row: size(amount.bytes), rank=1),
+        _Column("text dropped", lambda row: size(row.dropped.bytes), rank=3),
+    ]
+
+    def table(columns_shown: Sequence[_Column]) -> Table:
+        made = columns(("node", "left"), *((column.heading, "right") for column in columns_shown))
+        for row in rows:
+            made.add_row(row.node, *(column.cell(row) for column in columns_shown))
+            if row.branches:
+                for port, amount in sorted(row.ports.items(), key=lambda item: -item[1].documents):
+                    cells = [column.port(amount, row) for column in columns_shown]
+                    made.add_row(f"  → {port}", *cells, style="dim")
+        return made
+
+    _print_fitting(console, shown, table)
 
 
 def print_rules(console: Console, rows: Sequence[RuleRow]) -> None:
     """Per rule: first, any and sole hits."""
-    from launch.console import columns
+    shown = []
+    for name, rank in (("first", 1), ("any", 2), ("sole", 2)):
+        shown.append(_Column(name, lambda row, name=name: count(getattr(row, name).documents)))  # type: ignore[misc]
+        shown.append(_Column("", lambda row, name=name: size(getattr(row, name).bytes), rank=rank))  # type: ignore[misc]
 
-    wide = console.width >= WIDE
-    headings = [("node", "left"), ("rule", "left")]
-    for name in ("first", "any", "sole"):
-        headings += [(name, "right")] + ([("", "right")] if wide or name == "first" else [])
-    table = columns(*headings)
-    last = None
-    for row in rows:
-        cells = [row.node if row.node != last else "", row.rule]
-        for name in ("first", "any", "sole"):
-            amount: Amount = getattr(row, name)
-            cells += [count(amount.documents)] + ([size(amount.bytes)] if wide or name == "first" else [])
-        table.add_row(*cells)
-        last = row.node
-    console.print(table)
+    def table(columns_shown: Sequence[_Column]) -> Table:
+        made = columns(("node", "left"), ("rule", "left"), *((column.heading, "right") for column in columns_shown))
+        last = None
+        for row in rows:
+            made.add_row(
+                row.node if row.node != last else "", row.rule, *(column.cell(row) for column in columns_shown)
+            )
+            last = row.node
+        return made
+
+    _print_fitting(console, shown, table)
     console.print(
         "first: the rule decided · any: it failed, with or without others · sole: nothing else failed", style="dim"
     )
+
+
+def _print_fitting(console: Console, shown: Sequence[_Column], table: Callable[[Sequence[_Column]], Table]) -> None:
+    """Prints the table with all columns that fit. Those of the lowest rank stay: rather a long line than half a name."""
+    for rank in sorted({column.rank for column in shown}, reverse=True):
+        made = table([column for column in shown if column.rank <= rank])
+        # Measured as if there were room for everything: else the answer is never more than the console's width.
+        width = console.measure(made, options=console.options.update(max_width=10_000)).maximum
+        if width <= console.width:
+            break
+    made.width = width
+    console.print(made, crop=False)

@@ -68,6 +68,17 @@ def test_json_has_every_figure_as_documents_and_bytes(accounts: Accounts) -> Non
     }  # fmt: skip
 
 
+def test_large_figures_push_out_bytes_and_never_names(accounts: Accounts) -> None:
+    for account in accounts.nodes.values():
+        account.entered = Tally(10**12, 10**15)
+    accounts.nodes["a_node_with_a_long_name"] = NodeAccount(Tally(10**12, 10**15), {}, Tally(10**12, 10**15))
+    stream = io.StringIO()
+    print_funnel(Console(file=stream, width=80, color_system=None), accounts, ORDER)
+    row = next(line for line in stream.getvalue().splitlines() if line.startswith("a_node_with_a_long_name "))
+    assert "1,000,000,000,000" in row
+    assert "PB" not in row
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_tables_fit_and_hold_the_figures(accounts: Accounts, width: int) -> None:
     stream = io.StringIO()

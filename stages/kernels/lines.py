@@ -13,7 +13,7 @@ from numba import njit
 
 from stages.kernels import word_flags as flag
 from stages.kernels.hashing64 import absorb, finish
-from stages.kernels.pointers import load8_at
+from stages.kernels.pointers import load8_at, pointer
 from stages.kernels.quality_counts import INDEX
 from stages.kernels.unicode import decode_at
 
@@ -173,6 +173,18 @@ def _seen(keys, mask, key):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _widened(keys, slots):  # type: ignore[no-untyped-def]
+    """A table with twice the slots that holds the same keys, and perhaps room behind them."""
+    wider = np.zeros(2 * slots, np.uint64)
+    table = pointer(wider)
+    for k in range(slots):
+        if keys[k] != np.uint64(0):
+            _seen(table, 2 * slots - 1, keys[k])
+    # Named once more, so that it is not released while its pointer is in use.
+    return wider[: 2 * slots]
+
+
+@njit(nogil=True)
 def split_at_every_boundary(data, start, end, flags, row):  # type: ignore[no-untyped-def]
     """lines, bullet_lines and ellipsis_lines of a text with other line boundaries than newlines."""
     lines = np.int64(0)
@@ -199,21 +211,28 @@ def split_at_every_boundary(data, start, end, flags, row):  # type: ignore[no-un
 
 @njit(nogil=True)
 def count_lines(  # type: ignore[no-untyped-def]
-    data, start, end, limit, flags, newlines, short_line_length, run_keys, paragraph_keys, mask, row
+    data, start, end, limit, flags, newlines, short_line_length, run_table, paragraph_table, row
 ):
     """Fill in all line and paragraph counts of the text data[start:end], taking newlines for the only boundaries.
+
+    Returns the two tables, which may have grown.
 
     Args:
         data: pointer to uint8, readable up to `limit`.
         flags: pointer to the flags of all code points.
         newlines: newlines in the text.
-        run_keys, paragraph_keys: pointers to uint64 scratch, mask + 1 entries each, a power of two above
-            2·(newlines + 1).
+        run_table, paragraph_table: uint64 arrays for keys of what was seen; their lengths are powers of two.
         row: pointer to the document's counts (int64), zero before.
     """
-    for k in range(mask + 1):
-        run_keys[k] = 0
-        paragraph_keys[k] = 0
+    # No more slots than the text needs are cleared and used, however large the tables have grown.
+    slots = np.int64(64)
+    while slots < 2 * (newlines + 1) and slots < len(run_table):
+        slots *= 2
+    paragraph_slots = min(slots, np.int64(len(paragraph_table)))
+    run_table[:slots] = 0
+    paragraph_table[:paragraph_slots] = 0
+    used = np.int64(0)
+    paragraphs_used = np.int64(0)
     first = _content_start(data, start, end, flags)
     last = _content_end(data, first, end, flags)
     paragraph = np.uint64(0)
@@ -226,7 +245,11 @@ def count_lines(  # type: ignore[no-untyped-def]
         chars = np.int64(0)
         if b > a:
             key, chars = _digest(data, a, b, limit)
-            known = _seen(run_keys, mask, key)
+            if 2 * used >= slots:
+                run_table = _widened(run_table, slots)
+                slots *= 2
+            known = _seen(pointer(run_table), slots - 1, key)
+            used += np.int64(not known)
             row[_RUNS] += 1
             if known:
                 row[_DUPLICATE_RUNS] += 1
@@ -256,7 +279,11 @@ def count_lines(  # type: ignore[no-untyped-def]
                 paragraph_lines += 1
             if (b == a or b >= last) and paragraph_lines:
                 row[_PARAGRAPHS] += 1
-                if _seen(paragraph_keys, mask, finish(paragraph, paragraph_lines)):
+                if 2 * paragraphs_used >= paragraph_slots:
+                    paragraph_table = _widened(paragraph_table, paragraph_slots)
+                    paragraph_slots *= 2
+                paragraphs_used += 1
+                if _seen(pointer(paragraph_table), paragraph_slots - 1, finish(paragraph, paragraph_lines)):
                     row[_DUPLICATE_PARAGRAPHS] += 1
                     row[_DUPLICATE_PARAGRAPH_CHARS] += paragraph_chars
                 paragraph = np.uint64(0)
@@ -267,3 +294,4 @@ def count_lines(  # type: ignore[no-untyped-def]
         row[_PARAGRAPHS] = 1
     row[_NEWLINES] = newlines
     row[_LINES] = newlines + np.int64(end > start and data[end - 1] != _LF)
+    return run_table, paragraph_table

@@ -1,8 +1,8 @@
 """One pass over a batch of documents that counts what all quality signals need: see `quality_counts`.
 
-For each document: its white space is taken out while its words are found (`word_splitter`), then lines (`lines`) and
-n-grams (`ngrams`) are counted. Scratch memory is made once per batch, for its largest document, and is mostly virtual:
-at worst about 5 bytes per byte of that document plus 130 MB, plus 12 bytes for each n-gram that is suspected to repeat.
+For each document: its words are found (`text_scan`), then lines (`lines`) and n-grams (`ngrams`) are counted. Scratch
+memory is kept from document to document. For a large document it is at most 1 byte for each of its bytes, 4 for each word,
+400 MB of filters and hashes, and 16 to 64 bytes for each different n-gram, line or paragraph that may repeat.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from stages.kernels import word_rules as rule
 from stages.kernels.hashing64 import PADDING, hash_bytes
 from stages.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from stages.kernels.ngrams import (
+    HASHED_WORDS,
+    LISTED_WORDS,
+    SIZES,
     count_chars,
+    filter_openings,
     filter_size,
-    repeated_chars,
-    suspects_of_openings,
-    suspects_of_top,
+    list_suspects,
+    repeated_among,
+    repeated_unlisted,
     table_size,
-    top_count,
+    top_gram,
 )
 from stages.kernels.pointers import pointer
 from stages.kernels.quality_counts import INDEX, NAMES
@@ -96,20 +100,17 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
 
 
 @njit(nogil=True)
-def _count_stop_words(hashes, words, keys, start, mask, stamps, stamp):  # type: ignore[no-untyped-def]
-    """Different stop words among the words."""
-    found = np.int64(0)
-    for w in range(words):
-        key = hashes[w]
-        slot = np.int64(key) & mask
-        while keys[start + slot] != np.uint64(0):
-            if keys[start + slot] == key:
-                if stamps[start + slot] != stamp:
-                    stamps[start + slot] = stamp
-                    found += 1
-                break
-            slot = (slot + 1) & mask
-    return found
+def _first_seen(keys, start, mask, key, stamps, stamp):  # type: ignore[no-untyped-def]
+    """1 if the word is a stop word that this document has not had before, else 0."""
+    slot = np.int64(key) & mask
+    while keys[start + slot] != np.uint64(0):
+        if keys[start + slot] == key:
+            if stamps[start + slot] == stamp:
+                return 0
+            stamps[start + slot] = stamp
+            return 1
+        slot = (slot + 1) & mask
+    return 0
 
 
 @njit(cache=True, nogil=True)
@@ -154,10 +155,8 @@ def _count(  # type: ignore[no-untyped-def]
     following_array = np.empty(6, np.int64)
     filter_array = np.empty(0, np.uint8)
     keys_array = np.empty(0, np.uint64)
-    counts_array = np.empty(0, np.int32)
-    firsts_array = np.empty(0, np.int32)
-    line_keys_array = np.empty(0, np.uint64)
-    paragraph_keys_array = np.empty(0, np.uint64)
+    line_keys_array = np.empty(64, np.uint64)
+    paragraph_keys_array = np.empty(64, np.uint64)
     text = pointer(data)
     limit = np.int64(len(data))
     all_flags = pointer(char_flags)
@@ -208,70 +207,58 @@ def _count(  # type: ignore[no-untyped-def]
         row[_WORDS] = words
         ascii_only = skipped == 0
 
-        if words > len(hashes_array):
+        listed = words <= LISTED_WORDS
+        hashed = words <= HASHED_WORDS
+        if hashed and words > len(hashes_array):
             hashes_array = np.empty(2 * words, np.uint64)
+        if listed and words > len(suspects_array):
+            suspects_array = np.empty(2 * words, np.int32)
         hashes = pointer(hashes_array)
-        for w in range(words):
-            hashes[w] = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
-        if s_mask >= 0:
-            row[_STOP_WORDS] = _count_stop_words(hashes, words, s_keys, s_start, s_mask, stamps, np.int64(r))
+        suspects = pointer(suspects_array)
+        found_stop_words = np.int64(0)
+        if hashed or s_mask >= 0:
+            for w in range(words):
+                key = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
+                if hashed:
+                    hashes[w] = key
+                if s_mask >= 0:
+                    found_stop_words += _first_seen(s_keys, s_start, s_mask, key, stamps, np.int64(r))
+        row[_STOP_WORDS] = found_stop_words
 
         newlines = count_newlines(text, begin, end)
-        line_slots = table_size(newlines + 2)
-        if line_slots > len(line_keys_array):
-            line_keys_array = np.empty(line_slots, np.uint64)
-            paragraph_keys_array = np.empty(line_slots, np.uint64)
-        count_lines(
-            text, begin, end, limit, all_flags, newlines, short_line_length, pointer(line_keys_array),
-            pointer(paragraph_keys_array), line_slots - 1, row,
-        )  # fmt: skip
+        line_keys_array, paragraph_keys_array = count_lines(
+            text, begin, end, limit, all_flags, newlines, short_line_length, line_keys_array, paragraph_keys_array, row
+        )
         if other_boundaries:
             split_at_every_boundary(text, begin, end, all_flags, row)
 
         if words < 2:
             continue
-        if words > len(suspects_array):
-            suspects_array = np.empty(2 * words, np.int32)
-        suspects = pointer(suspects_array)
         filter_bytes = filter_size(words)
         if filter_bytes > len(filter_array):
             filter_array = np.empty(filter_bytes, np.uint8)
         filtered = pointer(filter_array)
         for n in range(2, min(words, 4) + 1):
-            least = np.int64(0)
-            while True:
-                count, least = suspects_of_top(hashes, words, n, filtered, filter_bytes - 1, suspects, least)
-                slots = table_size(count)
-                if slots > len(counts_array):
-                    counts_array = np.empty(slots, np.int32)
-                    firsts_array = np.empty(slots, np.int32)
-                if slots > len(keys_array):
-                    keys_array = np.empty(slots, np.uint64)
-                best, first = top_count(
-                    hashes, n, suspects, count, pointer(keys_array), pointer(counts_array), pointer(firsts_array),
-                    slots - 1,
-                )  # fmt: skip
-                if best >= least or least <= 1:
-                    break
-                # Different n-grams shared the fullest slot: any that occurs as often as the best may be elsewhere.
-                least = max(best, np.int64(1))
-            if best == 0:
-                # Every n-gram occurs once; the first of them counts.
-                best = np.int64(1)
-                first = np.int64(0)
+            times, first = top_gram(hashes, compact, starts, hashed, words, n, filtered, filter_bytes - 1)
             chars = count_chars(compact, np.int64(starts[first]), np.int64(starts[first + n]), ascii_only)
-            row[_TOP_2 + n - 2] = best * (chars + n - 1)
+            row[_TOP_2 + n - 2] = times * (chars + n - 1)
         if words < 5:
             continue
-        count = suspects_of_openings(compact, starts, words, filtered, filter_bytes - 1, suspects)
-        if count:
-            slots = table_size(count)
-            if 6 * slots > len(keys_array):
-                keys_array = np.empty(6 * slots, np.uint64)
-            repeated_chars(
-                compact, starts, words, suspects, count, pointer(keys_array), slots, pointer(following_array),
-                ascii_only, pointer(out[r, _REPEATED_5 : _REPEATED_5 + 6]),
-            )  # fmt: skip
+        filter_openings(compact, starts, words, filtered, filter_bytes - 1)
+        if not listed:
+            for n in range(5, 11):
+                row[_REPEATED_5 + n - 5] = repeated_unlisted(
+                    compact, starts, words, n, filtered, filter_bytes - 1, ascii_only
+                )
+            continue
+        count = list_suspects(compact, starts, words, filtered, filter_bytes - 1, suspects)
+        slots = table_size(count)
+        if SIZES * slots > len(keys_array):
+            keys_array = np.empty(SIZES * slots, np.uint64)
+        repeated_among(
+            compact, starts, words, suspects, count, pointer(keys_array), slots, pointer(following_array), ascii_only,
+            pointer(out[r, _REPEATED_5 : _REPEATED_5 + SIZES]),
+        )  # fmt: skip
 
 
 _NONE_GIVEN = np.empty(0, np.int64)

@@ -6,11 +6,14 @@ import random
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.kernels.quality import stop_word_tables
+from pipeline.document import text_buffers
+from stages.kernels.ngrams import LISTED_WORDS
+from stages.kernels.quality import count, stop_word_tables
 from stages.kernels.word_flags import TOKENIZERS
 from stages.kernels.word_splitter import CHUNK_LIMIT, split_words
 from tests.stages.kernels.quality_oracle import counted, oracle
@@ -66,7 +69,7 @@ CHUNKS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(CHUNKS) | st.text(max_size=6), max_size=12), st.sampled_from(range(len(TOKENIZERS))))
 def test_words_found_while_scanning_are_those_of_the_rules(chunks: list[str], tokenizer: int) -> None:
     text = " ".join(chunks).encode("utf-8", "ignore").decode()
@@ -83,6 +86,28 @@ def test_long_repetitive_documents_have_datatroves_counts() -> None:
     lines = [" ".join(draw.choices(vocabulary, k=draw.randint(1, 15))) for _ in range(400)]
     text = "\n".join(draw.choices([*lines, "", "", "  ", "- item...", "# title"], k=1500))
     check(text, text.split())
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+def test_the_most_frequent_gram_is_found_among_very_many_rare_ones(repeats: int) -> None:
+    draw = random.Random(repeats)
+    words = [f"{draw.getrandbits(40):x}" for _ in range(30_000)]
+    for _ in range(repeats - 1):
+        words += ["x", "yy", "zzz", f"{draw.getrandbits(40):x}"]
+    found = counted([" ".join(words)], [words])[0]
+    expected = oracle(" ".join(words), words, ())
+    assert all(found[name] == expected[name] for name in ("top_2", "top_3", "top_4", "repeated_5"))
+
+
+def test_a_document_of_more_words_than_are_listed_has_the_same_counts() -> None:
+    draw = random.Random(9)
+    vocabulary = [f"w{n}" for n in range(5000)] + ["a", "b"] * 50
+    words = draw.choices(vocabulary, k=150_000)
+    words = words + words[1000:120_000] + ["a", "b"] * 600
+    assert len(words) > LISTED_WORDS
+    text = " ".join(words)
+    found, expected = counted([text], [words])[0], oracle(text, words, ())
+    assert {name: found[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -122,11 +147,6 @@ def test_counts_of_a_small_page_are_pinned() -> None:
 
 
 def test_bytes_that_are_not_utf8_are_counted_and_never_crash() -> None:
-    import pyarrow as pa
-
-    from pipeline.document import text_buffers
-    from stages.kernels.quality import count
-
     draw = np.random.default_rng(0)
     raw = [bytes(draw.integers(0, 256, n, dtype=np.uint8)) for n in (0, 1, 7, 300, 5000)] + [b"\xe2\x80", b"a\xf0\x9f"]
     column = pa.array(raw, pa.large_binary()).view(pa.large_string())

@@ -28,11 +28,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from pipeline.document import TEXT, one_chunk, text_buffers
 from pipeline.errors import ConfigError, nearest
 from pipeline.stage import DROPPED, Decisions, SettledView, Stage, StageConfig, resource, signal, threshold
+from stages import celadon
 from stages.toxicity_model import DIMENSIONS, EMBEDDED, ToxicityModel, model_at
 
 NONE, MILD, TOXIC = range(3)
@@ -55,8 +56,16 @@ class ToxicityConfig(StageConfig):
     """Config of the stage `toxicity`.
 
     Attributes:
-        backend: `embedded`, the linear model that ships with the package or one trained like it.
-        model: the model file; None is the embedded one.
+        backend: `embedded`, the linear model that ships with the package or one trained like it; `celadon`, a checkpoint
+            in Celadon's layout; `hf`, any sequence classifier. The last two need the extra `transformers`, and no share
+            of clean sentences is known for their scores: every hit counts, whatever `max_chance` says.
+        model: the model file, or the checkpoint's folder; None is the embedded model.
+        labels: for `hf`, the classifier's labels and the dimension that each stands for; the highest of a dimension's
+            labels is its score.
+        activation: for `hf`, what makes the logits probabilities.
+        window_tokens: for `celadon` and `hf`, most tokens of a window of whole sentences.
+        batch_size: for `celadon` and `hf`, windows that go through the model together.
+        device: for `celadon` and `hf`, `cpu` or `cuda`.
         listed_from: windows with a score from here on in some dimension are kept beside the document, so that cuts at
             or above it can be changed without scoring again.
         cuts: for single dimensions, the scores from which the level is 1, 2 and 3, ascending; the others keep the
@@ -70,11 +79,16 @@ class ToxicityConfig(StageConfig):
             name the port under `discard`.
     """
 
-    backend: Literal["embedded"] = signal("embedded")
+    backend: Literal["embedded", "celadon", "hf"] = signal("embedded")
     model: Path | None = resource("signal", None)
+    labels: Mapping[str, str] = signal({})
+    activation: Literal["softmax", "sigmoid"] = signal("softmax")
+    window_tokens: int = signal(256, ge=8)
+    batch_size: int = signal(32, ge=1)
+    device: Literal["cpu", "cuda"] = signal("cpu")
     listed_from: float = signal(0.2, gt=0.0, lt=1.0)
     cuts: Mapping[str, tuple[float, float, float]] = threshold({})
-    max_chance: float | None = threshold(0.01, gt=0.0, le=1.0)
+    max_chance: float | None = threshold(0.005, gt=0.0, le=1.0)
     min_hit_share: float = threshold(0.0, ge=0.0, le=1.0)
     tiers: Literal["max_level", "commons"] = threshold("max_level")
     policy: Literal["route", "drop", "keep"] = threshold("route")
@@ -88,6 +102,19 @@ class ToxicityConfig(StageConfig):
             if not 0.0 < cuts[0] <= cuts[1] <= cuts[2]:
                 raise ValueError(f"cuts.{name}: three ascending scores above 0 expected, found {list(cuts)}")
         return value
+
+    @model_validator(mode="after")
+    def _backend_has_what_it_needs(self) -> ToxicityConfig:
+        if self.backend != "embedded" and self.model is None:
+            raise ValueError(f"model: `backend: {self.backend}` needs the folder of a checkpoint")
+        if (self.backend == "hf") != bool(self.labels):
+            raise ValueError(
+                "labels: `backend: hf` needs the classifier's labels and their dimensions, no other takes any"
+            )
+        for label, dimension in self.labels.items():
+            if dimension not in DIMENSIONS:
+                raise ValueError(f"labels.{label}: unknown dimension {dimension!r}: {nearest(dimension, DIMENSIONS)}")
+        return self
 
 
 class Toxicity(Stage):
@@ -136,7 +163,11 @@ class Toxicity(Stage):
 
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used, or windows at a cut would not have been listed."""
-        cuts = self._cuts(model_at(self._path()))
+        if self.config.backend != "embedded":
+            celadon.check_folder(self._path())
+            celadon.require("torch")
+            celadon.require("transformers")
+        cuts = self._cuts()
         for name, first in zip(DIMENSIONS, cuts[:, 0], strict=True):
             if first < np.float32(self.config.listed_from):
                 raise ConfigError(
@@ -146,18 +177,28 @@ class Toxicity(Stage):
                 )
 
     def notice(self) -> Iterable[str]:
-        if self.config.tiers == "commons":
+        if self.config.tiers == "commons" and self.config.backend == "embedded":
             yield (
                 "toxicity: `tiers: commons` assumes Celadon's scale on public-domain text. On scores of the embedded "
                 "model nearly every hateful web text comes out as `none`; `tiers: max_level` is made for them."
             )
 
     def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
-        return score_texts(one_chunk(batch[TEXT]), model_at(self._path()), self.config.listed_from)
+        config, text = self.config, one_chunk(batch[TEXT])
+        if config.backend == "embedded":
+            return score_texts(text, model_at(self._path()), config.listed_from)
+        loaded = celadon.checkpoint(
+            self._path(),
+            config.backend == "celadon",
+            tuple(sorted(config.labels.items())),
+            config.activation,
+            config.device,
+        )
+        scored = loaded.score_texts(text, window_tokens=config.window_tokens, batch_size=config.batch_size)
+        return checkpoint_columns(text, scored, config.listed_from)
 
     def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
-        model = model_at(self._path())
-        judged = judge(batch, self._cuts(model), self.config)
+        judged = judge(batch, self._cuts(), self.config)
         tier = judged.tier
         flagged = tier > NONE
         rule = np.where(tier == TOXIC, 0, np.where(tier == MILD, 1, -1)).astype(np.int16)
@@ -181,16 +222,20 @@ class Toxicity(Stage):
             threshold=np.where(flagged, judged.cut, np.nan),
             witness=judged.witness(flagged),
             columns=columns,
-            tallies=uncovered(batch, model),
+            tallies=uncovered(batch, model_at(self._path())) if self.config.backend == "embedded" else {},
         )
 
     def _path(self) -> Path:
         return self.config.model if self.config.model is not None else EMBEDDED
 
-    def _cuts(self, model: ToxicityModel) -> np.ndarray:
-        cuts = np.array(model.cuts)
-        for name, own in self.config.cuts.items():
-            cuts[DIMENSIONS.index(name)] = own
+    def _cuts(self) -> np.ndarray:
+        if self.config.backend == "embedded":
+            cuts = np.array(model_at(self._path()).cuts)
+        else:
+            own = celadon.CELADON_CUTS if self.config.backend == "celadon" else celadon.HF_CUTS
+            cuts = np.tile(np.array(own, np.float32), (len(DIMENSIONS), 1))
+        for name, three in self.config.cuts.items():
+            cuts[DIMENSIONS.index(name)] = three
         return cuts
 
 
@@ -205,24 +250,52 @@ def score_texts(text: pa.Array, model: ToxicityModel, listed_from: float) -> dic
     scores = model.scores(windows.steps)
     dims = len(DIMENSIONS)
     chance = model.clean_tail[np.arange(dims)[None, :], windows.steps[:, :dims].astype(np.int64)].min(axis=1, initial=1)
+    return _columns(text, windows.counts, highest, windows.owner, windows.span, scores, chance)
+
+
+def checkpoint_columns(text: pa.Array, scored: celadon.Scored, listed_from: float) -> dict[str, pa.Array]:
+    """The stage's signals from the windows of a checkpoint; the score over all is the highest of the dimensions."""
+    highest = np.zeros((len(text), len(DIMENSIONS) + 1), np.float32)
+    np.maximum.at(highest[:, :-1], scored.owner, scored.scores)
+    highest[:, -1] = highest[:, :-1].max(axis=1, initial=0.0)
+    counts = np.bincount(scored.owner, minlength=len(text)).astype(np.int64)
+    listed = np.flatnonzero(scored.scores.max(axis=1, initial=0.0) >= np.float32(listed_from))
+    chance = np.zeros(len(listed), np.float32)
+    return _columns(text, counts, highest, scored.owner[listed], scored.span[listed], scored.scores[listed], chance)
+
+
+def _columns(
+    text: pa.Array,
+    counts: np.ndarray,
+    highest: np.ndarray,
+    owner: np.ndarray,
+    span: np.ndarray,
+    scores: np.ndarray,
+    chance: np.ndarray,
+) -> dict[str, pa.Array]:
+    """Signals from each text's count and highest scores [rows, 6], and the listed windows."""
+    dims = len(DIMENSIONS)
     data, offsets = text_buffers(text)
-    begin = offsets[:-1][windows.owner] + windows.span[:, 0]
-    end = offsets[:-1][windows.owner] + windows.span[:, 1]
+    begin = offsets[:-1][owner] + span[:, 0]
+    end = offsets[:-1][owner] + span[:, 1]
     listed = pa.StructArray.from_arrays(
         [
-            pa.array(windows.span[:, 0]),
-            pa.array(windows.span[:, 1] - windows.span[:, 0]),
+            pa.array(span[:, 0]),
+            pa.array(span[:, 1] - span[:, 0]),
             pa.array([_digest(data[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)], pa.string()),
             pa.array(chance.astype(np.float32)),
             *(pa.array(np.ascontiguousarray(scores[:, at])) for at in range(dims)),
         ],
         fields=list(WINDOW_TYPE),
     )
-    starts = np.searchsorted(windows.owner, np.arange(len(text) + 1)).astype(np.int32)
+    starts = np.searchsorted(owner, np.arange(len(text) + 1)).astype(np.int32)
     return {
-        **{f"toxicity_{name}_score": pa.array(highest[:, at]) for at, name in enumerate(DIMENSIONS)},
-        "toxicity_score": pa.array(highest[:, dims]),
-        "toxicity_sentences": pa.array(windows.counts),
+        **{
+            f"toxicity_{name}_score": pa.array(np.ascontiguousarray(highest[:, at]))
+            for at, name in enumerate(DIMENSIONS)
+        },
+        "toxicity_score": pa.array(np.ascontiguousarray(highest[:, dims])),
+        "toxicity_sentences": pa.array(counts),
         WINDOWS: pa.ListArray.from_arrays(pa.array(starts), listed),
     }
 

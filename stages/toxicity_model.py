@@ -22,14 +22,25 @@ from stages.kernels import toxicity as kernel
 
 DIMENSIONS = ("race_origin", "gender_sex", "religion", "ability", "violence")
 HEAD_NAMES = (*DIMENSIONS, "overall")
-FORMAT = 1
+FORMAT = 2
 """Raised when the features or the layout change: a model only means something with the features it was trained on."""
 EMBEDDED = Path(__file__).parent / "models" / "toxicity.npz"
 LOGIT_LOW = -16.0
 STEPS_PER_LOGIT = 128.0
 MAX_BYTES = 4_000_000
 
-_ARRAYS = ("weights", "scale", "bias", "probability", "clean_tail", "cuts", "group_hash", "group_class", "metadata")
+_ARRAYS = (
+    "kept",
+    "weights",
+    "scale",
+    "bias",
+    "probability",
+    "clean_tail",
+    "cuts",
+    "group_hash",
+    "group_class",
+    "metadata",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,8 @@ class ToxicityModel:
     """A linear model over the kernel's features, one head per dimension and one for any of them.
 
     Attributes:
-        weights: int8[2^bits, HEADS].
+        kept: uint8[2^bits / 8], bit i (lowest first) set for a feature that has weights.
+        weights: int8[kept, HEADS] of those, in their order.
         scale, bias: float64[HEADS]: logit = Σ weights / sqrt(features) · scale + bias.
         probability: float32[HEADS, LEVELS], the calibrated probability of each step, strictly ascending per head.
         clean_tail: float32[HEADS, LEVELS], share of clean windows that reach each step (never below a floor).
@@ -65,6 +77,7 @@ class ToxicityModel:
         metadata: version, training figures, languages; JSON values.
     """
 
+    kept: np.ndarray
     weights: np.ndarray
     scale: np.ndarray
     bias: np.ndarray
@@ -77,13 +90,18 @@ class ToxicityModel:
 
     @property
     def bits(self) -> int:
-        """log2 of the number of weights."""
-        return len(self.weights).bit_length() - 1
+        """log2 of the number of features."""
+        return len(self.kept).bit_length() + 2
 
     @cached_property
     def packed(self) -> np.ndarray:
-        """The weights as the kernel takes them, uint64[2^bits]."""
+        """The weights as the kernel takes them, uint64[kept]."""
         return kernel.pack(self.weights)
+
+    @cached_property
+    def ranked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which features are kept, as the kernel takes it."""
+        return kernel.rank_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
 
     def covered_languages(self) -> frozenset[str]:
         """Label pairs (`eng_Latn`) of the languages whose figures support the model's use."""
@@ -102,7 +120,7 @@ class ToxicityModel:
         lowest = np.full(kernel.HEADS, kernel.LEVELS, np.int16) if floor is None else floor.astype(np.int16)
         cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
         result = kernel.score_windows(
-            data, offsets, kernel.token_table(), cap, sentences, self.packed, self.bits,
+            data, offsets, kernel.token_table(), cap, sentences, self.packed, *self.ranked, self.bits,
             self.scale, self.bias, self.group_hash, self.group_class, lowest,
         )  # fmt: skip
         counts, highest, owner, span, steps = result
@@ -122,7 +140,7 @@ class ToxicityModel:
         arrays = {name: getattr(self, name) for name in _ARRAYS[:-1]}
         size = sum(array.nbytes for array in arrays.values()) + len(encoded)
         if size > MAX_BYTES:
-            raise ValueError(f"a toxicity model may have {MAX_BYTES} bytes, this one has {size}: train with fewer bits")
+            raise ValueError(f"a toxicity model may have {MAX_BYTES} bytes, this one has {size}: keep fewer features")
         with path.open("wb") as stream:
             np.savez(stream, **arrays, metadata=np.frombuffer(encoded, np.uint8))
 
@@ -164,6 +182,7 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     rows = len(arrays["weights"])
     heads, levels, groups = kernel.HEADS, kernel.LEVELS, len(arrays["group_hash"])
     expected = {
+        "kept": ((len(arrays["kept"]),), np.uint8),
         "weights": ((rows, heads), np.int8),
         "scale": ((heads,), np.float64),
         "bias": ((heads,), np.float64),
@@ -180,8 +199,11 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
                 f"{path}: `{name}` must be {np.dtype(kind).name} of shape {shape}, found {found.dtype.name} of shape "
                 f"{found.shape}. The file is damaged or foreign; train it again."
             )
-    if rows & (rows - 1) or not 1 << 10 <= rows <= 1 << 24:
-        raise ConfigError(f"{path}: the number of weights must be a power of two from 2^10 to 2^24, found {rows}")
+    features = 8 * len(arrays["kept"])
+    if features & (features - 1) or not 1 << 10 <= features <= 1 << 24:
+        raise ConfigError(f"{path}: the number of features must be a power of two from 2^10 to 2^24, found {features}")
+    if int(np.unpackbits(arrays["kept"]).sum()) != rows or rows == 0:
+        raise ConfigError(f"{path}: `kept` names another number of features than `weights` has rows ({rows})")
 
 
 @lru_cache(maxsize=4)

@@ -11,6 +11,8 @@ sentences of clean texts: a sample of each genre, and those that a first model f
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +28,7 @@ from pipeline.hashing import file_digest
 from stages.kernels import logistic
 from stages.kernels import toxicity as kernel
 from stages.toxicity_evaluation import figures
-from stages.toxicity_groups import group_table
+from stages.toxicity_groups import group_table, group_words
 from stages.toxicity_model import (
     DIMENSIONS,
     HEAD_NAMES,
@@ -37,16 +39,26 @@ from stages.toxicity_model import (
 
 VERSION = 1
 """Version of the training procedure, kept in the model's metadata."""
-BITS = 19
-EPOCHS = 6
+BITS = 22
+KEPT = 520_000
+"""Features that get weights, so that the file stays below 4 MB."""
+EPOCHS = 8
 RATE = 1.0
-DECAY = 3e-3
+DECAY = 2e-3
 CLEAN_PER_GENRE = 20_000
 """Sentences drawn at random from each genre of clean text."""
 HARD_CLEAN = 40_000
 """Sentences of clean text that a first model finds most toxic."""
-CLEAN_IMPORTANCE = 1.0
-SENTENCE_IMPORTANCE = 1.0
+SWAPPED = 15_000
+"""Clean sentences that name a group and are repeated with other groups in its place."""
+COMMON = 20
+"""Uses in labelled texts that make a word one of their languages."""
+CLEAN_IMPORTANCE = 0.3
+SENTENCE_IMPORTANCE = 0.3
+CONTRAST_IMPORTANCE = 2.0
+"""Importance of a clean sentence, of a sentence of a harmless labelled text, and of a text of CONTRAST_SOURCES."""
+CONTRAST_SOURCES = ("hatemoji_build", "toxigen_human", "toxigen_prompts")
+"""Sources that set attacks on a group beside harmless texts that name it."""
 CLEAN_RATES = (2e-3, 1e-3, 2e-4)
 """Share of clean sentences, in the genre with most, that may reach level 1, 2 and 3 of one dimension. Documents are
 protected by the stage's rule on chance, which needs more of a long text."""
@@ -58,6 +70,9 @@ MIN_AUC = 0.85
 """A language is covered when it has so many toxic texts in `test` and the overall head reaches this AUC on them."""
 SOURCE_LANGUAGES = {"cold_zh": "cmn_Hani", "mlma_ar": "arb_Arab", "mlma_fr": "fra_Latn"}
 """Languages of known sources in files that have no column `language`; the rest is English."""
+
+
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +124,7 @@ def read_labelled(path: Path) -> Labelled:
     return Labelled(
         text=text,
         levels=np.concatenate([levels, overall[:, None]], axis=1),
-        split=_strings(table, "split", "") if "split" in table.column_names else _hash_split(text),
+        split=_strings(table, "split", "") if "split" in table.column_names else hash_split(text),
         source=source,
         language=np.where(language == "", guessed, language),
     )
@@ -147,19 +162,20 @@ def _strings(table: pa.Table, name: str, default: str) -> np.ndarray:
     return np.array(table[name].cast(pa.string()).fill_null(default).to_pylist(), object)
 
 
-def _hash_split(text: pa.Array) -> np.ndarray:
+def hash_split(text: pa.Array) -> np.ndarray:
     """train, val or test (70, 15, 15 in 100) by the text's own SHA-256, so that copies stay together."""
     names = np.array(["train"] * 70 + ["val"] * 15 + ["test"] * 15, object)
     drawn = [int.from_bytes(hashlib.sha256(one.as_py().encode("utf-8")).digest()[:4], "big") % 100 for one in text]
     return names[np.array(drawn, np.int64)] if drawn else np.empty(0, object)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Examples:
     """Windows as feature lists with targets; see `stages.kernels.logistic.fit`."""
 
     features: np.ndarray
     starts: np.ndarray
+    values: np.ndarray
     targets: np.ndarray
     importance: np.ndarray
 
@@ -168,7 +184,7 @@ class Examples:
         lengths = np.diff(self.starts)[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         index = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Examples(self.features[index], starts, self.targets[rows], self.importance[rows])
+        return Examples(self.features[index], starts, self.values[rows], self.targets[rows], self.importance[rows])
 
 
 def concatenate(parts: Sequence[Examples]) -> Examples:
@@ -178,6 +194,7 @@ def concatenate(parts: Sequence[Examples]) -> Examples:
     return Examples(
         np.concatenate([part.features for part in parts]),
         np.concatenate([*starts, ends[-1:]]),
+        np.concatenate([part.values for part in parts]),
         np.concatenate([part.targets for part in parts]),
         np.concatenate([part.importance for part in parts]),
     )
@@ -193,15 +210,22 @@ def _featurise(text: pa.Array, *, sentences: bool) -> tuple[np.ndarray, np.ndarr
     return features, starts, owner
 
 
+def _examples(features: np.ndarray, starts: np.ndarray, targets: np.ndarray, importance: np.ndarray) -> Examples:
+    return Examples(features, starts, 1.0 / np.sqrt(np.maximum(np.diff(starts), 1)), targets, importance)
+
+
 def labelled_examples(labelled: Labelled) -> Examples:
     """Whole texts, and the sentences of texts that have several: harmless in every head in which the text is."""
     positive = np.where(labelled.levels < 0, np.nan, (labelled.levels > 0).astype(np.float32)).astype(np.float32)
     features, starts, owner = _featurise(labelled.text, sentences=False)
-    whole = Examples(features, starts, positive[owner], np.ones(len(owner), np.float32))
+    contrast = np.isin(labelled.source, CONTRAST_SOURCES)[owner]
+    whole = _examples(
+        features, starts, positive[owner], np.where(contrast, CONTRAST_IMPORTANCE, 1.0).astype(np.float32)
+    )
     features, starts, owner = _featurise(labelled.text, sentences=True)
     several = np.bincount(owner, minlength=len(positive))[owner] > 1
     targets = np.where(positive[owner] > 0, np.float32(np.nan), positive[owner])
-    parts = Examples(features, starts, targets, np.full(len(owner), SENTENCE_IMPORTANCE, np.float32))
+    parts = _examples(features, starts, targets, np.full(len(owner), SENTENCE_IMPORTANCE, np.float32))
     useful = np.flatnonzero(several & ~np.isnan(targets).all(axis=1))
     return concatenate([whole, parts.take(useful)])
 
@@ -210,7 +234,51 @@ def clean_examples(text: pa.Array) -> tuple[Examples, np.ndarray]:
     """(all sentences, the text of each), harmless in every head."""
     features, starts, owner = _featurise(text, sentences=True)
     zeros = np.zeros((len(owner), kernel.HEADS), np.float32)
-    return Examples(features, starts, zeros, np.full(len(owner), CLEAN_IMPORTANCE, np.float32)), owner
+    return _examples(features, starts, zeros, np.full(len(owner), CLEAN_IMPORTANCE, np.float32)), owner
+
+
+def swapped(text: pa.Array, labelled: Labelled, limit: int, seed: int) -> pa.Array:
+    """Sentences of clean texts that name a group, with other groups in its place.
+
+    Labelled collections name some groups mostly in attacks, so that the name alone looks toxic. A harmless sentence
+    about one group stays harmless about another: each group word is exchanged for one of the same ending (with or
+    without `s`), drawn in proportion to how often toxic labelled texts name it. Up to `limit` sentences, each twice.
+    """
+    words = group_words()
+    toxic = labelled.rows(labelled.levels[:, -1] > 0)
+    named = Counter(word for one in toxic.text.to_pylist() for word in _WORD.findall(one.lower()) if word in words)
+    used = Counter(word for one in labelled.text.to_pylist() for word in _WORD.findall(one.lower()))
+    pools = {}
+    for plural in (False, True):
+        listed = sorted(word for word in named if word.endswith("s") == plural)
+        weights = np.array([named[word] for word in listed], np.float64)
+        pools[plural] = (listed, np.cumsum(weights / weights.sum()) if listed else weights)
+    if not all(listed for listed, _ in pools.values()):
+        return pa.array([], TEXT_TYPE)
+    generator = np.random.Generator(np.random.PCG64(seed + 1))
+
+    def other(match: re.Match[str]) -> str:
+        found = match.group()
+        if found.lower() not in words:
+            return found
+        listed, shares = pools[found.lower().endswith("s")]
+        chosen = listed[int(np.searchsorted(shares, generator.random(), side="right"))]
+        return chosen.capitalize() if found[0].isupper() else chosen
+
+    data, offsets = text_buffers(text)
+    _, _, _, spans = kernel.window_features(
+        data, offsets, kernel.token_table(), kernel.SENTENCE_TOKENS, True, 10, *group_table(), 1024
+    )
+    sentences = [data[first:end].tobytes().decode("utf-8") for first, end in spans.tolist()]
+    # In languages of the labelled texts: where most words are ones that those use, too.
+    common = {word for word, count in used.items() if count >= COMMON}
+    naming = []
+    for sentence in sorted(set(sentences)):
+        split = _WORD.findall(sentence.lower())
+        if any(word in words for word in split) and 2 * sum(word in common for word in split) > len(split):
+            naming.append(sentence)
+    drawn = generator.permutation(len(naming))[:limit]
+    return pa.array([_WORD.sub(other, naming[at]) for at in drawn for _ in range(2)], TEXT_TYPE)
 
 
 def _logits(examples: Examples, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -220,9 +288,8 @@ def _logits(examples: Examples, weights: np.ndarray, bias: np.ndarray) -> np.nda
         high = min(len(out), low + 20_000)
         part = examples.features[examples.starts[low] : examples.starts[high]]
         starts = examples.starts[low:high] - examples.starts[low]
-        lengths = np.diff(examples.starts[low : high + 1])
         sums = np.add.reduceat(weights[part].astype(np.float64), starts, axis=0)
-        out[low:high] = sums / np.sqrt(lengths)[:, None] + bias
+        out[low:high] = sums * examples.values[low:high, None] + bias
     return out
 
 
@@ -236,25 +303,50 @@ def draw_clean(examples: Examples, genre: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
 
 
-def _fit(examples: Examples, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _fit(examples: Examples, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return logistic.fit(
-        examples.features, examples.starts, examples.targets, examples.importance,
-        1 << BITS, EPOCHS, RATE, DECAY, seed,
+        examples.features, examples.starts, examples.values, examples.targets, examples.importance,
+        size, EPOCHS, RATE, DECAY, seed,
     )  # type: ignore[no-any-return]  # fmt: skip
+
+
+def keep_useful(weights: np.ndarray, examples: Examples) -> np.ndarray:
+    """bool[2^BITS]: the KEPT features with the largest |weight| · sqrt(occurrences), of those that occur twice."""
+    counts = np.bincount(examples.features, minlength=len(weights))
+    use = np.where(counts >= 2, np.abs(weights).max(axis=1) * np.sqrt(counts), 0.0)
+    kept = np.zeros(len(weights), bool)
+    best = np.argsort(-use, kind="stable")[:KEPT]
+    kept[best[use[best] > 0]] = True
+    return kept
+
+
+def narrow(examples: Examples, kept: np.ndarray) -> Examples:
+    """The examples with only the kept features, renumbered; values stay those of all features."""
+    number = np.cumsum(kept) - 1
+    stays = kept[examples.features]
+    starts = np.concatenate([[0], np.cumsum(stays)])[examples.starts]
+    features = number[examples.features[stays]].astype(np.int32)
+    return replace(examples, features=features, starts=starts)
 
 
 def fit_weights(
     labelled: Examples, clean: Examples | None, genre: np.ndarray, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and biases: fitted once, then again with the clean sentences that the first fit finds most toxic."""
-    if clean is None:
-        return _fit(labelled, seed)
-    drawn = draw_clean(clean, genre, seed)
-    weights, bias = _fit(concatenate([labelled, clean.take(drawn)]), seed)
-    worst = _logits(clean, weights, bias).max(axis=1)
-    worst[drawn] = -np.inf
-    hard = np.sort(np.argsort(-worst, kind="stable")[: min(HARD_CLEAN, len(worst) - len(drawn))])
-    return _fit(concatenate([labelled, clean.take(drawn), clean.take(hard)]), seed)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(kept features, their weights, biases): fitted once with all features; then again with the useful ones, and with
+    the clean sentences that the first fit finds most toxic."""
+    examples = labelled
+    drawn = np.empty(0, np.int64)
+    if clean is not None:
+        drawn = draw_clean(clean, genre, seed)
+        examples = concatenate([labelled, clean.take(drawn)])
+    weights, bias = _fit(examples, 1 << BITS, seed)
+    kept = keep_useful(weights, examples)
+    if clean is not None:
+        worst = _logits(clean, weights, bias).max(axis=1)
+        worst[drawn] = -np.inf
+        hard = np.sort(np.argsort(-worst, kind="stable")[: min(HARD_CLEAN, len(worst) - len(drawn))])
+        examples = concatenate([examples, clean.take(hard)])
+    return kept, *_fit(narrow(examples, kept), int(kept.sum()), seed)
 
 
 def quantise(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -338,6 +430,7 @@ def level_cuts(model: ToxicityModel, labelled: Labelled) -> np.ndarray:
 
 
 def assemble(
+    kept: np.ndarray,
     weights: np.ndarray,
     bias: np.ndarray,
     labelled: Labelled,
@@ -349,6 +442,7 @@ def assemble(
     quantised, scale = quantise(weights)
     group_hash, group_class = group_table()
     model = ToxicityModel(
+        kept=np.packbits(kept, bitorder="little"),
         weights=quantised,
         scale=scale,
         bias=bias,
@@ -382,15 +476,20 @@ def train(data: Path, out: Path, seed: int = 17, negatives: Sequence[Path] | Non
                 f"{data}: no text of split `{name}`; `split` must hold train, val and test, or be left out"
             )
     clean_text, genre = read_clean(list(negatives or ()))
-    clean_split = _hash_split(clean_text)
+    clean_split = hash_split(clean_text)
     parts = labelled_examples(labelled.rows(masks["train"]))
     clean, clean_genre = None, np.empty(0, object)
     if (clean_split == "train").any():
         clean, owner = clean_examples(clean_text.filter(pa.array(clean_split == "train")))
         clean_genre = genre[clean_split == "train"][owner]
-    weights, bias = fit_weights(parts, clean, clean_genre, seed)
+        exchanged = swapped(
+            clean_text.filter(pa.array(clean_split == "train")), labelled.rows(masks["train"]), SWAPPED, seed
+        )
+        if len(exchanged):
+            parts = concatenate([parts, clean_examples(exchanged)[0]])
+    kept, weights, bias = fit_weights(parts, clean, clean_genre, seed)
     val = clean_split == "val"
-    model = assemble(weights, bias, labelled.rows(masks["val"]), clean_text.filter(pa.array(val)), genre[val], {})
+    model = assemble(kept, weights, bias, labelled.rows(masks["val"]), clean_text.filter(pa.array(val)), genre[val], {})
     test = clean_split == "test"
     found = figures(model, labelled.rows(masks["test"]), clean_text.filter(pa.array(test)), genre[test])
     metadata = {

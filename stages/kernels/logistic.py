@@ -52,12 +52,13 @@ def _splitmix(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def fit(features, starts, targets, importance, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-def]
+def fit(features, starts, values, targets, importance, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-def]
     """Weights of a logistic regression per head.
 
     Args:
-        features, starts: example r has the features (int32 < size) features[starts[r]:starts[r + 1]], each with the
-            value 1 / sqrt(their number); one that occurs twice counts twice.
+        features, starts: example r has the features (int32 < size) features[starts[r]:starts[r + 1]]; one that occurs
+            twice counts twice.
+        values: float64[examples], the value of each of an example's features.
         targets: float32[examples, heads] in [0, 1]; NaN leaves the example out of that head.
         importance: float32[examples], factor on the gradient.
         epochs, rate, decay: passes over the data, AdaGrad's step, L2 factor on each touched weight.
@@ -85,7 +86,7 @@ def fit(features, starts, targets, importance, size, epochs, rate, decay, seed):
             high = starts[r + 1]
             if low == high:
                 continue
-            value = 1.0 / np.sqrt(np.float64(high - low))
+            value = values[r]
             for h in range(heads):
                 gradient[h] = 0.0
             for k in range(low, high):

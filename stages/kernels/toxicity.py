@@ -3,7 +3,7 @@
 A text is read window by window: a window is a sentence, cut after `cap` tokens where it has more. Tokens are runs of
 letters and digits (case and diacritics folded, at most MAX_WORD characters, a character repeated more than twice
 counted twice), single Han, Hiragana and Katakana characters, and single marks of punctuation or symbols (emoji are
-symbols). The features of a window, each a 64-bit hash cut to an index into the weights:
+symbols). The features of a window, each a 64-bit hash cut to an index; a model keeps the weights of the useful ones:
 
     each token; the character 3- to 5-grams of each word with its two boundaries;
     runs of two and three tokens; pairs of tokens two and three apart;
@@ -100,10 +100,17 @@ def token_table() -> np.ndarray:
 
 
 def pack(weights: np.ndarray) -> np.ndarray:
-    """int8[n, HEADS] as uint64[n]: eight biased bytes in one word, head 0 in the lowest."""
+    """int8[n, HEADS] as uint64[n]: eight biased bytes in one word, head 0 in the lowest; the last is always the bias."""
     lanes = np.full((len(weights), LANES), WEIGHT_BIAS, np.uint8)
     lanes[:, :HEADS] = (weights.astype(np.int16) + WEIGHT_BIAS).astype(np.uint8)
     return lanes.view("<u8").reshape(-1).astype(np.uint64)
+
+
+def rank_index(kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(words, ranks) of a bool array of 2^bits: its bits, 64 in a word, and how many are set before each word."""
+    words = np.packbits(kept, bitorder="little").view("<u8").astype(np.uint64)
+    counts = kept.reshape(-1, 64).sum(axis=1)
+    return words, (np.cumsum(counts) - counts).astype(np.int32)
 
 
 @njit(inline="always")
@@ -363,9 +370,18 @@ def window_features(data, offsets, table, cap, split, bits, group_hash, group_cl
 
 
 @njit(inline="always")
-def _gather(packed, rows, count):  # type: ignore[no-untyped-def]
-    """Sums of the packed weights `packed[rows[k]]`, k < count, as four words of two 32-bit lanes: heads (0, 4), (2, 6),
-    (1, 5) and (3, 7). Each weight counts WEIGHT_BIAS more than it is."""
+def _ones(word):  # type: ignore[no-untyped-def]
+    """Number of set bits."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(inline="always")
+def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-def]
+    """Sums of the packed weights of the kept ones among features[:count], as four words of two 32-bit lanes: heads
+    (0, 4), (2, 6), (1, 5) and (3, 7). Each weight counts WEIGHT_BIAS more than it is; lane 7 is nothing but that."""
     a = np.uint64(0)
     b = np.uint64(0)
     c = np.uint64(0)
@@ -377,9 +393,14 @@ def _gather(packed, rows, count):  # type: ignore[no-untyped-def]
         even = np.uint64(0)
         odd = np.uint64(0)
         for k in range(done, stop):
-            word = packed[rows[k]]
-            even += word & _LANES16
-            odd += (word >> np.uint64(8)) & _LANES16
+            feature = np.uint64(features[k])
+            at = feature >> np.uint64(6)
+            word = words[at]
+            bit = np.uint64(1) << (feature & np.uint64(63))
+            if word & bit:
+                weights = packed[np.int64(ranks[at]) + _ones(word & (bit - np.uint64(1)))]
+                even += weights & _LANES16
+                odd += (weights >> np.uint64(8)) & _LANES16
         a += even & _LANES32
         b += (even >> np.uint64(16)) & _LANES32
         c += odd & _LANES32
@@ -389,8 +410,9 @@ def _gather(packed, rows, count):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _unpack(a, b, c, d, bias, sums):  # type: ignore[no-untyped-def]
-    """Write the heads' sums, less `bias`, from the four words of `_gather`."""
+def _unpack(a, b, c, d, sums):  # type: ignore[no-untyped-def]
+    """Write the heads' sums, less the biases, from the four words of `_gather`."""
+    bias = np.int64(d >> np.uint64(32))
     half = np.uint64(32)
     sums[0] = np.int64(a & _LOW32) - bias
     sums[4] = np.int64(a >> half) - bias
@@ -399,18 +421,19 @@ def _unpack(a, b, c, d, bias, sums):  # type: ignore[no-untyped-def]
     sums[1] = np.int64(c & _LOW32) - bias
     sums[5] = np.int64(c >> half) - bias
     sums[3] = np.int64(d & _LOW32) - bias
-    sums[7] = np.int64(d >> half) - bias
+    sums[7] = 0
 
 
 @njit(cache=True, nogil=True)
 def score_windows(  # type: ignore[no-untyped-def]
-    data, offsets, table, cap, split, packed, bits, scale, bias, group_hash, group_class, floor
+    data, offsets, table, cap, split, packed, words, ranks, bits, scale, bias, group_hash, group_class, floor
 ):
     """Score every window of every text.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
-        packed: uint64 of shape (2^bits,), the weights as `pack` gives them.
+        packed: uint64[kept], the weights of the kept features as `pack` gives them.
+        words, ranks: which of the 2^bits features are kept, as `rank_index` gives it; others weigh nothing.
         scale, bias: float64[HEADS].
         floor: int16[HEADS]. A window is listed when one of its steps reaches the head's floor; LEVELS lists none.
 
@@ -457,7 +480,7 @@ def score_windows(  # type: ignore[no-untyped-def]
                 slot = np.int64((hashes[t] * _Q) >> slot_shift)
                 if cached_hash[slot] != hashes[t] or cached_count[slot] == 0:
                     c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, 0)
-                    w, x, y, z = _gather(packed, one, c)
+                    w, x, y, z = _gather(packed, words, ranks, one, c)
                     cached_sums[slot, 0] = w
                     cached_sums[slot, 1] = x
                     cached_sums[slot, 2] = y
@@ -472,9 +495,9 @@ def score_windows(  # type: ignore[no-untyped-def]
                 features += np.int64(cached_count[slot])
                 groups[t] = cached_group[slot]
             c = context_features(hashes, groups, n, shift, one, 0)
-            w, x, y, z = _gather(packed, one, c)
+            w, x, y, z = _gather(packed, words, ranks, one, c)
             features += c
-            _unpack(a + w, b + x, c2 + y, d + z, features * WEIGHT_BIAS, sums)
+            _unpack(a + w, b + x, c2 + y, d + z, sums)
             root = np.sqrt(np.float64(features))
             reached = False
             for h in range(HEADS):

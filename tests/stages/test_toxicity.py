@@ -17,35 +17,35 @@ from pipeline.stage import DROPPED, Decisions
 from stages.toxicity import TIERS, WINDOW_TYPE, WINDOWS, Toxicity, ToxicityConfig, accepted, judge, tiers
 from stages.toxicity_model import DIMENSIONS, EMBEDDED, load_model, model_at
 
-SHIPPED_SHA256 = "6bf0f224cc3d7959350249d8c05905fa465782ed47af4ec70905f6a897597c76"
+SHIPPED_SHA256 = "b3ce647fa4465a882345064e18e47945b801c76ff674a746c08e2c13a327d0c6"
 PINNED = {
     "The library opens again on Monday morning.": (
-        0.005776629317551851,
-        0.00957762822508812,
-        0.00407067034393549,
-        0.005060781259089708,
-        0.001329334219917655,
+        0.006312697660177946,
+        0.011768568307161331,
+        0.00449836440384388,
+        0.005086829420179129,
+        0.0011060015531256795,
     ),
     "All of those disgusting immigrants are subhuman vermin and should be killed.": (
-        0.6996687054634094,
-        0.04418766126036644,
-        0.026737358421087265,
-        0.010259482078254223,
-        0.13015024363994598,
+        0.8456703424453735,
+        0.03046739101409912,
+        0.018160145729780197,
+        0.018069617450237274,
+        0.09071286767721176,
     ),
     "Women belong in the kitchen. The soup was good.": (
-        0.012294774875044823,
-        0.8730267286300659,
-        0.004547945689409971,
-        0.005402667913585901,
-        0.018414651975035667,
+        0.025559112429618835,
+        0.9411162734031677,
+        0.004069328308105469,
+        0.006255482789129019,
+        0.009280006401240826,
     ),
     "我们今天去公园散步。": (
-        0.009325948543846607,
-        0.010020807385444641,
-        0.0018944547045975924,
-        0.0033435921650379896,
-        0.0007039773045107722,
+        0.015830934047698975,
+        0.01365979015827179,
+        0.0024028357584029436,
+        0.0033616414293646812,
+        0.001307381666265428,
     ),
 }
 CLEAN = "The bakery on the corner opens at seven. We bought two loaves and walked home along the river. "

@@ -65,9 +65,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clean") / "clean.parquet"
     texts = [
         f"On day {i} we walked {i} miles along the coast. The weather was rotten, the food was good."
-        for i in range(300)
+        for i in range(2000)
     ]
-    pq.write_table(pa.table({"text": texts, "source": ["diary"] * 300}), path)
+    pq.write_table(pa.table({"text": texts, "source": ["diary"] * 2000}), path)
     return path
 
 

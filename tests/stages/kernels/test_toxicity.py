@@ -153,6 +153,7 @@ def kernel_windows(texts: list[str], cap: int = 64, split: bool = True) -> tuple
 
 
 WEIGHTS = np.random.default_rng(5).integers(-127, 128, (1 << BITS, kernel.HEADS)).astype(np.int8)
+KEPT = np.random.default_rng(6).random(1 << BITS) < 0.6
 SCALE = np.array([0.001, 0.002, 0.003, 0.004, 0.005, 0.006])
 BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
 
@@ -160,13 +161,14 @@ BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
 def score(texts: list[str], *, floor: int = 0, cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
     data, offsets = buffers(texts)
     return kernel.score_windows(
-        data, offsets, kernel.token_table(), cap, split, kernel.pack(WEIGHTS), BITS, SCALE, BIAS, *group_table(),
+        data, offsets, kernel.token_table(), cap, split, kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS,
+        SCALE, BIAS, *group_table(),
         np.full(kernel.HEADS, floor, np.int16),
     )  # fmt: skip
 
 
 def plain_steps(features: list[int]) -> list[int]:
-    sums = WEIGHTS[features].astype(np.int64).sum(axis=0)
+    sums = WEIGHTS[[feature for feature in features if KEPT[feature]]].astype(np.int64).sum(axis=0)
     logits = [int(sums[h]) * float(SCALE[h]) / math.sqrt(len(features)) + float(BIAS[h]) for h in range(kernel.HEADS)]
     return [min(max(math.floor((logit + 16.0) * 128.0), 0), kernel.LEVELS - 1) for logit in logits]
 

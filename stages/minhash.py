@@ -38,16 +38,16 @@ from stages.clusters import (
     settle_clusters,
 )
 from stages.kernels.buckets import LEADERS, end_bucket, join_leaders
+from stages.kernels.lanes import lane_multipliers
 from stages.kernels.minhash import (
     band_buckets,
-    lane_multipliers,
     required_equal,
     shingle_seed,
     signatures,
     sketch_words,
     sketches,
 )
-from stages.kernels.words import normal_forms
+from stages.kernels.normalise import normal_forms
 from stages.scopes import scope_hashes
 
 MAX_LANES = 4096
@@ -66,7 +66,7 @@ class MinHashConfig(ClusterConfig):
             chosen that minimise the sum of the areas of false positives and false negatives (datasketch's choice).
         permutations: lanes to choose from with `threshold`.
         ngram: words or characters of a shingle.
-        unit: shingles of words or of characters of the normalised text (see `stages.kernels.words`).
+        unit: shingles of words or of characters of the normalised text (see `stages.kernels.normalise`).
         seed: of all hash functions.
         within: columns; only documents with equal values in them are compared. None: the whole corpus.
         verify: `sketch` asks candidates for an estimated similarity of `verify_min`; `none` takes them as they are.
@@ -183,7 +183,7 @@ class MinHash(Stage):
                 config.unit == "characters",
                 config.ngram,
                 shingle_seed(config.seed),
-                multipliers,
+                *multipliers,
                 block,
                 counts[start:stop],
             )

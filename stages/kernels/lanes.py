@@ -1,15 +1,15 @@
-"""Sums of matrix rows as vector instructions.
+"""MinHash lanes: the least of a family of hash functions over shingles, many lanes at a time in vector registers.
 
-LLVM unrolls a short inner loop over a row before it could make vectors of it, and then adds number by number, seven
-times slower; a longer one it guards by checks of overlap that cost as much. Here the additions are written as vectors of
-LANES numbers, with running sums in registers; every target splits them as it must. The order of additions is that of
-the plain loop: one row after the other, each column by itself.
+Lane j hashes a shingle hash h by v_j = h + a_j·x modulo 2^64, where x is a second hash that follows from h (see
+`second_hash`). Over random pairs (h, x) this family is pairwise independent (Carter & Wegman, "Universal classes of
+hash functions", 1979), so the minima of two lanes are independent and an estimate of Jaccard similarity from L lanes has
+the binomial's variance. The tests check what the formula does not promise: bands of 8 lanes and tiny sets.
+
+The multipliers are sums, a_j = blocks[j div WIDTH] + within[j mod WIDTH], so a shingle costs one product for each block
+and one for each place in a block; what remains for each of its lanes is an addition and a minimum.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -17,91 +17,113 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 16
-"""Rows must be padded to a multiple of this many columns."""
-TILE = 64
-"""Rows that are added block by block before the next ones: they stay in the first-level cache meanwhile."""
+from stages.kernels.mixing import splitmix64
+from stages.kernels.pointers import pointer
+
+WIDTH = 16
+"""Lanes of a block."""
+TURN = 8
+"""Shingles that go through a block at a time: minima are loaded and stored once for all of them."""
+SECOND = 0xC2B2AE3D27D4EB4F
+"""Odd multiplier of `second_hash`."""
+
+_SECOND = np.uint64(SECOND)
+_HALF = np.uint64(32)
+_SIGN = np.uint64(0x8000000000000000)
+_LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
-def _adder(blocks: int, source: ir.Type, target: ir.Type) -> Callable[..., Any]:
-    """An intrinsic total[block + i] += Σ rows[found[n] * width + block + i] for n in [first, last), in order, and
-    i < blocks * LANES. Integers are widened with their sign."""
-
-    @intrinsic  # type: ignore[misc]
-    def add(typing_context: Any, rows: Any, width: Any, block: Any, found: Any, first: Any, last: Any, total: Any) -> Any:
-        signature = types.void(rows, types.int64, types.int64, found, types.int64, types.int64, total)
-        source_vector, target_vector = ir.VectorType(source, LANES), ir.VectorType(target, LANES)
-        floating = isinstance(target, ir.FloatType)
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, width_, block_, _, first_, last_, _ = arguments
-
-            def pointer(index: int) -> Any:
-                return context.make_array(signature.args[index])(context, builder, arguments[index]).data
-
-            def lanes_at(base: Any, offset: Any, part: int, vector: Any) -> Any:
-                place = builder.add(offset, ir.Constant(ir.IntType(64), part * LANES))
-                return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
-
-            matrix, indices, totals = pointer(0), pointer(3), pointer(6)
-            # Stack slots, not the target: they cannot alias the matrix, so they become registers.
-            running = [cgutils.alloca_once(builder, target_vector) for _ in range(blocks)]
-            for part in range(blocks):
-                builder.store(builder.load(lanes_at(totals, block_, part, target_vector), align=4), running[part])
-            with cgutils.for_range_slice(builder, first_, last_, ir.Constant(ir.IntType(64), 1)) as (index, _):
-                row = builder.sext(builder.load(builder.gep(indices, [index])), ir.IntType(64))
-                offset = builder.add(builder.mul(row, width_), block_)
-                for part in range(blocks):
-                    value = builder.load(lanes_at(matrix, offset, part, source_vector), align=2)
-                    if source != target:
-                        value = builder.sext(value, target_vector)
-                    summed = builder.load(running[part])
-                    summed = builder.fadd(summed, value) if floating else builder.add(summed, value)
-                    builder.store(summed, running[part])
-            for part in range(blocks):
-                builder.store(builder.load(running[part]), lanes_at(totals, block_, part, target_vector), align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return add  # type: ignore[no-any-return]
-
-
-_add_float32 = _adder(1, ir.FloatType(), ir.FloatType())
-_add_int16 = _adder(1, ir.IntType(16), ir.IntType(32))
-_add_int16_wide = _adder(4, ir.IntType(16), ir.IntType(32))
+def lane_multipliers(lanes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """(blocks, within): uint64 of shapes (⌈lanes / WIDTH⌉,) and (WIDTH,), from SplitMix64 started at `seed`."""
+    values = np.array(splitmix64(seed, WIDTH + -(-lanes // WIDTH)), np.uint64)
+    return values[WIDTH:], values[:WIDTH]
 
 
 @njit(cache=True, nogil=True)
-def add_rows(rows, width, found, count, total):
-    """Adds rows to `total`, one after the other.
-
-    Args:
-        rows: float32, contiguous, flat: row r is rows[r * width:(r + 1) * width].
-        width: columns, a multiple of LANES.
-        found: int32 row numbers, contiguous; the first `count` are used. They are not checked.
-        total: float32 of shape (width,), contiguous, changed in place.
-    """
-    for block in range(0, width, LANES):
-        _add_float32(rows, width, block, found, 0, np.int64(count), total)
+def second_hash(h: int) -> int:
+    """x of a shingle hash h, both uint64."""
+    m = h * _SECOND
+    return m ^ (m >> _HALF)
 
 
 @njit(cache=True, nogil=True)
-def add_int16_rows(rows, width, found, first, last, total):
-    """Adds rows of int16 to int32 sums; sums of up to 65,536 rows cannot overflow.
+def no_minima(lows: np.ndarray) -> None:
+    """Set int64 minima, of shape (blocks · WIDTH,), to those of no shingles."""
+    for j in range(lows.shape[0]):
+        lows[j] = _LARGEST
+
+
+@njit(cache=True, nogil=True)
+def lower_minima(
+    shingles: np.ndarray, count: int, seconds: np.ndarray, blocks: np.ndarray, within: np.ndarray, lows: np.ndarray
+) -> None:
+    """Lower each lane's minimum by the first `count` shingle hashes.
 
     Args:
-        rows: int16, contiguous, flat: row r is rows[r * width:(r + 1) * width].
-        width: columns, a multiple of LANES.
-        found: int32 row numbers, contiguous; those from `first` to before `last` are used. They are not checked.
-        total: int32 of shape (width,), contiguous, changed in place.
+        shingles: uint64; overwritten. Its size must be at least `count` rounded up to a multiple of TURN.
+        seconds: uint64 of the same size, for work.
+        blocks, within: see `lane_multipliers`.
+        lows: int64, minima as v - 2^63: signed minima are what all vector units have, and 2^63 more in h is 2^63 more in
+            every v.
     """
-    for tile in range(first, last, TILE):
-        end = min(tile + TILE, last)
-        block = np.int64(0)
-        while block + 4 * LANES <= width:
-            _add_int16_wide(rows, width, block, found, tile, end, total)
-            block += 4 * LANES
-        while block < width:
-            _add_int16(rows, width, block, found, tile, end, total)
-            block += LANES
+    if count == 0:
+        return
+    for s in range(count):
+        seconds[s] = second_hash(shingles[s])
+        shingles[s] ^= _SIGN
+    padded = (count + TURN - 1) // TURN * TURN
+    for s in range(count, padded):
+        # Once more the last one, which changes no minimum.
+        seconds[s] = seconds[count - 1]
+        shingles[s] = shingles[count - 1]
+    for s in range(0, padded, TURN):
+        _lower_turn(
+            pointer(shingles), pointer(seconds), s, pointer(blocks), blocks.shape[0], pointer(within), pointer(lows)
+        )
+
+
+@intrinsic
+def _lower_turn(typingctx, shingles, seconds, start, blocks, count, within, lows):  # type: ignore[no-untyped-def]
+    """Lower all lanes by TURN shingles from `start` on. Written as vectors, since LLVM, given the loops, would check
+    before each block whether the arrays overlap, which takes longer than the block."""
+    signature = types.void(shingles, seconds, start, blocks, count, within, lows)
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        h, x, first, block, blocks_, place, low = arguments
+        word, lanes = ir.IntType(64), ir.VectorType(ir.IntType(64), WIDTH)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+        undefined = ir.Constant(lanes, ir.Undefined)
+
+        def each(value):  # type: ignore[no-untyped-def]
+            one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+            return builder.shuffle_vector(one, undefined, zeros)
+
+        def least(a, b):  # type: ignore[no-untyped-def]
+            return builder.select(builder.icmp_signed("<", a, b), a, b)
+
+        def at(base, turn):  # type: ignore[no-untyped-def]
+            index = builder.add(first, ir.Constant(word, turn))
+            return builder.load(builder.gep(base, [index]), typ=word)
+
+        multiplier = builder.load(builder.bitcast(place, lanes.as_pointer()), align=8, typ=lanes)
+        hashes = [at(h, turn) for turn in range(TURN)]
+        others = [at(x, turn) for turn in range(TURN)]
+        products = [builder.mul(multiplier, each(other)) for other in others]
+        with cgutils.for_range(builder, blocks_) as loop:
+            a = builder.load(builder.gep(block, [loop.index]), typ=word)
+            offset = builder.mul(loop.index, ir.Constant(word, WIDTH))
+            address = builder.bitcast(builder.gep(low, [offset]), lanes.as_pointer())
+            found = builder.load(address, align=8, typ=lanes)
+            for turn in range(TURN):
+                base = builder.add(hashes[turn], builder.mul(a, others[turn]))
+                found = least(found, builder.add(each(base), products[turn]))
+            builder.store(found, address, align=8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@njit(cache=True, nogil=True)
+def minimum(lows: np.ndarray, lane: int) -> int:
+    """The least v of a lane as uint64; all ones when there was no shingle."""
+    return np.uint64(lows[lane]) ^ _SIGN

@@ -8,14 +8,8 @@ Hashing, all modulo 2^64:
 
     S = w1·B^(n-1) + … + wn         a polynomial over the word hashes w, rolled along the text
     h = mix64(S xor shingle seed)
-    v_j = h + rot32(lo(h)·a_j)      lane j; rot32 exchanges the halves of a 64-bit integer, lo is the lower one
+    v_j = h + a_j·x                 lane j, where x = second_hash(h): see `stages.kernels.lanes`
     signature_j = the least v_j over all shingles, as unsigned integers
-
-The upper half of v_j, which all but decides the minimum, is hi(h) + a_j·lo(h) modulo 2^32 (and a carry): a pairwise
-independent family over the random pair (hi(h), lo(h)); Carter & Wegman, "Universal classes of hash functions", 1979.
-The lower half makes equal minima of different shingles a matter of 2^-64. A lane costs one product of two 32-bit
-numbers, which every vector unit has, where a product of two 64-bit numbers takes three; and since h is mixed before, the
-low bits that products mix badly do no harm.
 """
 
 from __future__ import annotations
@@ -23,8 +17,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from stages.kernels.lanes import TURN, WIDTH, lower_minima, minimum, no_minima
 from stages.kernels.mixing import mix64, ones, splitmix64
-from stages.kernels.words import hash_characters, hash_words
+from stages.kernels.normalise import MARGIN, normalise
+from stages.kernels.words import PADDING, hash_characters, hash_words
 
 BASE = 0x452821E638D01377
 """Odd base of the polynomial over word hashes: fractional digits of pi."""
@@ -32,23 +28,12 @@ SKETCH_BITS = 4
 """Bits of a sketch for each lane. Of the spread of an estimate from whole lanes (standard deviation 0.045 at Jaccard
 0.65 and 112 lanes), 4 bits give 0.047, 2 bits 0.055 and 1 bit 0.072, at 56, 28 and 14 bytes a document: below 4 bits
 the estimate loses more than the bytes are worth, above 4 it gains next to nothing."""
-CHUNK = 2048
-"""Words hashed before their shingles go through the lanes: both arrays stay in the first-level cache."""
+CHUNK = 4096
+"""Bytes of normalised text whose words are hashed and go through the lanes at a time: all arrays stay in the fast caches,
+and memory does not grow with a document."""
 
 _BASE = np.uint64(BASE)
 _BAND = np.uint64(0xBE5466CF34E90C6D)
-_LOW32 = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_SIGN = np.uint64(0x8000000000000000)
-_LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
-
-
-def lane_multipliers(lanes: int, seed: int) -> np.ndarray:
-    """uint32[lanes]: the multipliers a_j, distinct, from the generator SplitMix64 started at `seed`."""
-    found: dict[int, None] = {}
-    for value in splitmix64(seed, 2 * lanes + 16):
-        found.setdefault(value >> 32)
-    return np.array(list(found)[:lanes], np.uint32)
 
 
 def shingle_seed(seed: int) -> np.uint64:
@@ -66,33 +51,6 @@ def power(base: int, exponent: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def lower_lanes(shingles: np.ndarray, count: int, multipliers: np.ndarray, lows: np.ndarray) -> None:
-    """Lower each lane's minimum by `count` shingle hashes.
-
-    Minima are kept as v - 2^63 in int64: signed minima are what all vector units have, and adding 2^63 to h adds it to
-    every v. Four shingles a turn, so that minima are loaded and stored a quarter as often.
-    """
-    whole = count - count % 4
-    for s in range(0, whole, 4):
-        h0, h1, h2, h3 = shingles[s] ^ _SIGN, shingles[s + 1] ^ _SIGN, shingles[s + 2] ^ _SIGN, shingles[s + 3] ^ _SIGN
-        l0, l1, l2, l3 = h0 & _LOW32, h1 & _LOW32, h2 & _LOW32, h3 & _LOW32
-        for j in range(multipliers.shape[0]):
-            a = np.uint64(multipliers[j])
-            p0, p1, p2, p3 = a * l0, a * l1, a * l2, a * l3
-            v0 = np.int64(h0 + ((p0 << _HALF) | (p0 >> _HALF)))
-            v1 = np.int64(h1 + ((p1 << _HALF) | (p1 >> _HALF)))
-            v2 = np.int64(h2 + ((p2 << _HALF) | (p2 >> _HALF)))
-            v3 = np.int64(h3 + ((p3 << _HALF) | (p3 >> _HALF)))
-            lows[j] = min(lows[j], min(min(v0, v1), min(v2, v3)))
-    for s in range(whole, count):
-        h0 = shingles[s] ^ _SIGN
-        l0 = h0 & _LOW32
-        for j in range(multipliers.shape[0]):
-            p0 = np.uint64(multipliers[j]) * l0
-            lows[j] = min(lows[j], np.int64(h0 + ((p0 << _HALF) | (p0 >> _HALF))))
-
-
-@njit(cache=True, nogil=True)
 def signatures(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -101,7 +59,8 @@ def signatures(
     characters: bool,
     ngram: int,
     seed: int,
-    multipliers: np.ndarray,
+    blocks: np.ndarray,
+    within: np.ndarray,
     out: np.ndarray,
     shingle_counts: np.ndarray,
 ) -> None:
@@ -109,55 +68,68 @@ def signatures(
 
     Args:
         data, offsets: Arrow buffers of a large_string column: uint8, and int64 of shape (documents + 1,).
-        forms, pairs: `words.normal_forms()`.
+        forms, pairs: `normalise.normal_forms()`.
         characters: shingles of characters instead of words.
         ngram: words or characters of a shingle, at least 1.
         seed: uint64, `shingle_seed`.
-        multipliers: uint32 of shape (lanes,), `lane_multipliers`.
+        blocks, within: `lane_multipliers`.
         out: uint64 of shape (documents, lanes); rows of documents without a shingle are all ones.
         shingle_counts: int64 of shape (documents,): shingles of each document, repeated ones counted again.
-
-    Memory does not grow with a document: its words pass through a buffer of CHUNK hashes.
     """
-    lanes = multipliers.shape[0]
+    lanes = out.shape[1]
     kept = ngram
-    words = np.empty(kept + CHUNK, np.uint64)
-    shingles = np.empty(CHUNK, np.uint64)
-    lows = np.empty(lanes, np.int64)
+    normal = np.empty(CHUNK + MARGIN + PADDING, np.uint8)
+    # Every unit takes a byte or more, and a word one more for its boundary.
+    places = normal.shape[0]
+    units = np.empty(kept + places, np.uint64)
+    shingles, seconds = np.empty(places + TURN, np.uint64), np.empty(places + TURN, np.uint64)
+    lows = np.empty(blocks.shape[0] * WIDTH, np.int64)
+    state = np.zeros(2, np.uint64)
     leave = power(_BASE, ngram)
     for d in range(offsets.shape[0] - 1):
         i, end = offsets[d], offsets[d + 1]
-        lows[:] = _LARGEST
+        no_minima(lows)
+        state[:] = np.uint64(0)
         rolling = np.uint64(0)
         seen = np.int64(0)
         total = np.int64(0)
-        state = np.int64(0)
-        while i < end:
+        held = np.int64(0)
+        digits = False
+        more = i < end
+        while more:
+            i, held, digits = normalise(data, i, end, forms, pairs, normal, held, digits)
+            more = i < end
             if characters:
-                i, count, state = hash_characters(data, i, end, forms, pairs, words[kept:], state)
+                count = hash_characters(normal, held, state, units[kept:])
+                done = held
             else:
-                i, count = hash_words(data, i, end, forms, pairs, words[kept:])
+                done, count = hash_words(normal, held, not more, state, units[kept:])
+            for k in range(held - done):
+                normal[k] = normal[done + k]
+            held -= done
             made = np.int64(0)
-            # words[kept:] are new; before them lie the last ones of the chunk before, in their order.
-            for w in range(kept, kept + count):
-                rolling = rolling * _BASE + words[w]
+            # units[kept:] are new; before them lie the last ones of the chunk before, in their order.
+            for u in range(kept, kept + count):
+                rolling = rolling * _BASE + units[u]
                 seen += 1
                 if seen > ngram:
-                    rolling -= words[w - ngram] * leave
+                    rolling -= units[u - ngram] * leave
                 if seen >= ngram:
-                    shingles[made] = mix64(rolling ^ seed)
+                    shingles[made] = rolling
                     made += 1
-            lower_lanes(shingles, made, multipliers, lows)
+            for s in range(made):
+                shingles[s] = mix64(shingles[s] ^ seed)
+            lower_minima(shingles, made, seconds, blocks, within, lows)
             total += made
-            for w in range(kept):
-                words[w] = words[w + count]
+            for u in range(kept):
+                units[u] = units[u + count]
         if 0 < seen < ngram:
             shingles[0] = mix64(rolling ^ seed)
-            lower_lanes(shingles, 1, multipliers, lows)
+            lower_minima(shingles, 1, seconds, blocks, within, lows)
             total = np.int64(1)
         shingle_counts[d] = total
         for j in range(lanes):
-            out[d, j] = np.uint64(lows[j]) ^ _SIGN
+            out[d, j] = minimum(lows, j)
 
 
 @njit(cache=True, nogil=True)

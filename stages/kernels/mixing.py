@@ -9,7 +9,6 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, odd: the increment of SplitMix64."""
@@ -42,24 +41,89 @@ def splitmix64(state: int, count: int) -> list[int]:
 
 
 @intrinsic
-def load8(typingctx, data, i):  # type: ignore[no-untyped-def]
-    """uint64 of the bytes data[i:i+8], the first in the lowest bits, on any machine.
-
-    For kernels: `data` is a C-contiguous uint8 array, and i + 8 must not exceed its size.
-    """
-    if not (isinstance(data, types.Array) and data.dtype == types.uint8 and data.layout == "C"):
-        raise TypingError(f"load8: data must be a C-contiguous array of uint8, found {data}")
-    if not isinstance(i, types.Integer):
-        raise TypingError(f"load8: i must be an integer, found {i}")
+def boundary_bits(typingctx, data, i):  # type: ignore[no-untyped-def]
+    """uint64: bit k is set where the byte at data + i + k is at most 0x20. `data` points to uint8; 64 bytes are read."""
+    if data != types.CPointer(types.uint8):
+        raise TypingError(f"boundary_bits: expected a pointer to uint8, found {data}")
 
     def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        array = make_array(signature.args[0])(context, builder, arguments[0])
-        word = ir.IntType(64)
-        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), word.as_pointer())
-        value = builder.load(address, align=1, typ=word)
-        return builder.bswap(value) if sys.byteorder == "big" else value
+        found = builder.icmp_unsigned("<=", _block(builder, arguments[0], arguments[1]), _each(0x20))
+        return _first_lowest(builder, builder.bitcast(found, ir.IntType(64)))
 
     return types.uint64(data, types.int64), codegen
+
+
+@intrinsic
+def plain_bits(typingctx, source, i):  # type: ignore[no-untyped-def]
+    """uint64: bit k is set where the byte at source + i + k is an ASCII letter or white space. 64 bytes are read."""
+    if source != types.CPointer(types.uint8):
+        raise TypingError(f"plain_bits: expected a pointer to uint8, found {source}")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        raw = _block(builder, arguments[0], arguments[1])
+        lower = builder.or_(raw, _each(0x20))
+        letter = builder.icmp_unsigned("<", builder.sub(lower, _each(ord("a"))), _each(26))
+        plain = builder.or_(letter, _white_space(builder, raw))
+        return _first_lowest(builder, builder.bitcast(plain, ir.IntType(64)))
+
+    return types.uint64(source, types.int64), codegen
+
+
+@intrinsic
+def copy_plain(typingctx, source, i, target, o):  # type: ignore[no-untyped-def]
+    """Write the 64 bytes from source + i on to target + o: ASCII letters in lower case, white space as 0x20, anything
+    else spoilt. Both point to uint8."""
+    if not source == target == types.CPointer(types.uint8):
+        raise TypingError(f"copy_plain: expected pointers to uint8, found {source} and {target}")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        raw = _block(builder, arguments[0], arguments[1])
+        made = builder.select(_white_space(builder, raw), _each(0x20), builder.or_(raw, _each(0x20)))
+        address = builder.bitcast(builder.gep(arguments[2], [arguments[3]]), _BLOCK.as_pointer())
+        builder.store(made, address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.int64, target, types.int64), codegen
+
+
+_BLOCK = ir.VectorType(ir.IntType(8), 64)
+
+
+def _each(value: int) -> ir.Constant:
+    return ir.Constant(_BLOCK, [value] * 64)
+
+
+def _block(builder, base, index):  # type: ignore[no-untyped-def]
+    address = builder.bitcast(builder.gep(base, [index]), _BLOCK.as_pointer())
+    return builder.load(address, align=1, typ=_BLOCK)
+
+
+def _white_space(builder, raw):  # type: ignore[no-untyped-def]
+    """White space of ASCII as `str.isspace` has it: 9 to 13 and 28 to 32."""
+    low = builder.icmp_unsigned("<", builder.sub(raw, _each(9)), _each(5))
+    high = builder.icmp_unsigned("<", builder.sub(raw, _each(28)), _each(5))
+    return builder.or_(low, high)
+
+
+def _first_lowest(builder, bits):  # type: ignore[no-untyped-def]
+    """Vector elements lie in memory order, so on big-endian machines the first one is the highest bit."""
+    return builder.bitreverse(bits) if sys.byteorder == "big" else bits
+
+
+@intrinsic
+def store8(typingctx, target, o, value):  # type: ignore[no-untyped-def]
+    """Write a uint64 to the eight bytes at target + o, its lowest byte first. `target` points to uint8."""
+    if target != types.CPointer(types.uint8) or value != types.uint64:
+        raise TypingError(f"store8: expected a pointer to uint8 and a uint64, found {target} and {value}")
+
+    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), word.as_pointer())
+        data = builder.bswap(arguments[2]) if sys.byteorder == "big" else arguments[2]
+        builder.store(data, address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, value), codegen
 
 
 @intrinsic

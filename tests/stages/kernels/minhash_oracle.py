@@ -89,20 +89,17 @@ def shingles(units: list[str], ngram: int, seed: int) -> set[int]:
 
 
 def multipliers(lanes: int, seed: int) -> list[int]:
-    return [value >> 32 for value in splitmix64(seed, lanes)]
+    values = splitmix64(seed, 16 + lanes)
+    return [(values[16 + lane // 16] + values[lane % 16]) & MASK for lane in range(lanes)]
 
 
 def signature(units: list[str], ngram: int, lanes: int, seed: int) -> list[int]:
     """The least v_j of each lane; all ones for a document without shingles."""
-    found = shingles(units, ngram, seed)
-    row = []
-    for a in multipliers(lanes, seed):
-        values = []
-        for h in found:
-            product = a * (h & 0xFFFFFFFF)
-            values.append((h + (((product << 32) | (product >> 32)) & MASK)) & MASK)
-        row.append(min(values, default=MASK))
-    return row
+    pairs = []
+    for h in shingles(units, ngram, seed):
+        m = (h * 0xC2B2AE3D27D4EB4F) & MASK
+        pairs.append((h, m ^ (m >> 32)))
+    return [min(((h + a * x) & MASK for h, x in pairs), default=MASK) for a in multipliers(lanes, seed)]
 
 
 def buckets(row: list[int], rows: int, scope: int) -> list[int]:

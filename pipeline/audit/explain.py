@@ -268,17 +268,14 @@ class _Explainer:
 def _record(one: Mapping[str, Any], snapshot: str | None, key: bytes) -> int | None:
     """The record's number in its file, by making the keys of all records in the slice; None where positions are no
     numbers of records (byte offsets)."""
-    first = int(one["part"].get("first_row", 0))
     count = one["rows"] + one["rejects"]
-    keys = doc_keys(one["source"], snapshot, one["path"], np.arange(first, first + count))
-    found = rows_of_key(keys, key)
-    return first + found if found is not None else None
-
-
-def rows_of_key(keys: pa.Array, key: bytes) -> int | None:
-    """Index of a key in an array of keys."""
-    index = pc.index(keys, pa.scalar(key, keys.type)).as_py()
-    return index if index is not None and index >= 0 else None
+    # Formats count records from the start of the file or, where a slice is a file of its own, of the slice.
+    for first in sorted({0, int(one["part"].get("first_row", 0))}, reverse=True):
+        keys = doc_keys(one["source"], snapshot, one["path"], np.arange(first, first + count))
+        found = pc.index(keys, pa.scalar(key, keys.type)).as_py()
+        if found is not None and found >= 0:
+            return first + int(found)
+    return None
 
 
 def _decided(graph: AuditGraph, names: tuple[str, ...], told: Mapping[str, Mapping[str, Any]]) -> Decided:

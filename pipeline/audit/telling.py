@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,7 +139,9 @@ def _step_details(step: Step) -> list[str]:
             said = f"{step.witness} ({identity}; {known['file']}, row {known['row']})"
         lines.append(f"witness: {said}")
     if step.columns:
-        lines.append(", ".join(f"{name} {_value(value)}" for name, value in step.columns.items()))
+        lines += textwrap.wrap(
+            ", ".join(f"{name} {_value(value)}" for name, value in step.columns.items()), 100, break_long_words=False
+        )
     return lines
 
 

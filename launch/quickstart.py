@@ -83,7 +83,7 @@ def _print_score(console: Console, found: Score, main: str) -> None:
         for trap in failed[:SHOWN_FAILURES]:
             _print_trap(console, trap)
         if len(failed) > SHOWN_FAILURES:
-            say(f"  and {len(failed) - SHOWN_FAILURES} more; `gristmill run quickstart --json` lists them all")
+            say(f"  and {len(failed) - SHOWN_FAILURES} more; the same command with --json lists them all")
 
 
 def _print_trap(console: Console, trap: Trap) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +64,8 @@ def test_planning_a_run_does_not_import_ray() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "sample", "init", "plan", "audit", "explain", "stages", "presets", "train", "evaluate", "version"]
+    "command",
+    ["run", "sample", "init", "plan", "audit", "explain", "stages", "presets", "train", "evaluate", "version"],
 )
 def test_every_command_has_help(gristmill: Command, command: str) -> None:
     ran = gristmill(command, "--help")
@@ -282,7 +285,7 @@ def test_a_terminal_that_is_not_utf8_is_no_reason_to_fail(tmp_path: Path) -> Non
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert b"evidence: \"https://?\"" in done.stdout
+    assert b'evidence: "https://?"' in done.stdout
 
 
 # After a run
@@ -305,3 +308,20 @@ def test_audit_and_explain_judge_and_tell(gristmill: Command, config: Path) -> N
     shard.write_bytes(shard.read_bytes()[:-1])
     broken = gristmill("audit", "out/low")
     assert broken.code >= 10
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(gristmill: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.executor.inline import InlineExecutor
+
+    def terminated(self: object, function: object, payloads: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        yield from ()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InlineExecutor, "run", terminated)
+        with pytest.raises(SystemExit) as ended:
+            gristmill("run", "toys.yaml", *TOYS, *INLINE)
+    assert ended.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    # The lease was given back: another run need not wait for it to grow old.
+    assert gristmill("run", "toys.yaml", *TOYS, *INLINE).code == 0

@@ -20,10 +20,13 @@ def plan_config(
 ) -> int:
     """Plans a config and prints the plan. Raises what `gristmill run` would raise before its first task."""
     from pipeline.config import load
+    from pipeline.engine import work_folder
+    from pipeline.places import check_places
     from pipeline.plan import make_plan
 
     text = read_config(config)
     plan = make_plan(load(text.text, text.name, overrides=overrides, output=output, plugins=plugins))
+    check_places(plan, work_folder(plan.config))
     if as_json:
         say_json(plan_json(plan))
     else:

@@ -32,7 +32,8 @@ class OutputConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: str | None = Field(None, alias="from")
     """The port that is written; default: the last stage's default port."""
-    path: str
+    path: str = Field(min_length=1)
+    """The folder: new or empty, or where a stopped run left off."""
     columns: tuple[str, ...] | None = None
     """Columns to write besides doc_key, copy, id and text; default: input columns, findings and shown signals."""
     shard_bytes: int = Field(256 << 20, ge=1)
@@ -283,6 +284,8 @@ class _Reader:
 
 
 def _moved(outputs: Mapping[str, OutputConfig], output: str) -> dict[str, OutputConfig]:
+    if not output:
+        raise ConfigError("--output: expected a folder, found nothing.")
     if len(outputs) == 1:
         return {name: config.model_copy(update={"path": output}) for name, config in outputs.items()}
     return {name: config.model_copy(update={"path": f"{output}/{name}"}) for name, config in outputs.items()}

@@ -70,7 +70,7 @@ def find_files(source: str, config: SourceConfig, endings: Sequence[str]) -> lis
 
 def _matches(pattern: str, endings: Sequence[str]) -> list[tuple[str, int, str]]:
     system, plain = fsspec.core.url_to_fs(pattern)
-    if any(c in pattern for c in _WILD):
+    if _is_glob(pattern):
         names = [name for name in system.glob(plain) if not system.isdir(name)]
     elif system.isdir(plain):
         names = [name for name in system.find(plain) if name.lower().endswith(tuple(endings))]
@@ -88,6 +88,14 @@ def _matches(pattern: str, endings: Sequence[str]) -> list[tuple[str, int, str]]
     return sorted(result)
 
 
+def _is_glob(pattern: str) -> bool:
+    """Whether a path has wildcards; one that exists as it is written, such as `page[1].parquet`, has none."""
+    if not any(c in pattern for c in _WILD):
+        return False
+    system, plain = fsspec.core.url_to_fs(pattern)
+    return is_remote(pattern) or not system.exists(plain)
+
+
 def _stamp(info: dict[str, Any]) -> str:
     for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created"):
         if info.get(key) is not None:
@@ -101,9 +109,8 @@ def _root(pattern: str, root: str | None) -> str:
         return _absolute(root).rstrip("/")
     system, plain = fsspec.core.url_to_fs(pattern)
     parts = plain.split("/")
-    for index, part in enumerate(parts):
-        if any(c in part for c in _WILD):
-            return "/".join(parts[:index])
+    if _is_glob(pattern):
+        return "/".join(parts[: next(i for i, part in enumerate(parts) if any(c in part for c in _WILD))])
     return plain.rstrip("/") if system.isdir(plain) else posixpath.dirname(plain)
 
 
@@ -123,4 +130,6 @@ def _excluded(location: str, pattern: str) -> bool:
 
 
 def _hint(pattern: str, endings: Sequence[str]) -> str:
+    if "[" in pattern:
+        return " (`[` begins a set of letters; `[[]` stands for the bracket itself)"
     return "" if any(c in pattern for c in _WILD) else f" (a folder is searched for {', '.join(endings)})"

@@ -48,3 +48,9 @@ def test_a_plan_for_programs(gristmill: Command, config: Path) -> None:
     assert made["nodes"][3]["from"] == ["split.low"]
     assert len(made["run"]) == 64
     assert made["bounds"]["memory"] > 0
+
+
+def test_a_plan_refuses_the_folders_that_a_run_would_refuse(gristmill: Command, config: Path, tmp_path: Path) -> None:
+    ran = gristmill("plan", "toys.yaml", "--plugin", "toy_stages", "--set", f"work={tmp_path}/in")
+    assert ran.code == 2
+    assert "holds the input" in ran.err

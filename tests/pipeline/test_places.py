@@ -132,3 +132,11 @@ def test_a_finished_run_is_held_to_the_expectations_of_now(tmp_path: Path, more:
     run(config(tmp_path, stages="{length: {least: 5}}"))
     with pytest.raises(DataError, match=r"expected a share .* outputs of the earlier run stand"):
         run(config(tmp_path, more, stages="{length: {least: 5}}"))
+
+
+def test_an_output_without_a_name_is_refused(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    with pytest.raises(ConfigError, match="--output: expected a folder"):
+        run(config(tmp_path), output="")
+    with pytest.raises(ConfigError, match=r"outputs\.corpus\.path: .* found .*''"):
+        run(config(tmp_path).replace(f"path: {tmp_path}/out", 'path: ""'))

@@ -184,3 +184,16 @@ def test_an_empty_shard_is_no_problem(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", ["a"])
     write(tmp_path / "b.parquet", [])
     assert len(make_plan(plan_of(CONFIG.format(root=tmp_path)).config).slices) == 2
+
+
+def test_a_bracket_in_a_name_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": ["one"]}), folder / "page [1] ü.parquet")
+    pq.write_table(pa.table({"text": ["two"]}), folder / "page 1 ü.parquet")
+    (one,) = ParquetSource("s", SourceConfig(format="parquet", paths=(f"{folder}/page [1] ü.parquet",))).slices()
+    assert (one.path, one.location) == ("page [1] ü.parquet", f"{folder}/page [1] ü.parquet")
+    with pytest.raises(DataError, match="stands for the bracket itself"):
+        ParquetSource("s", SourceConfig(format="parquet", paths=(f"{folder}/page [7] ü.parquet",))).slices()
+    (one,) = ParquetSource("s", SourceConfig(format="parquet", paths=(f"{folder}/page [[]1] ü*",))).slices()
+    assert one.path == "page [1] ü.parquet"

@@ -82,6 +82,7 @@ def signatures(
     # Every unit takes a byte or more, and a word one more for its boundary.
     places = normal.shape[0]
     units = np.empty(kept + places, np.uint64)
+    rolled = np.empty(places, np.uint64)
     shingles, seconds = np.empty(places + TURN, np.uint64), np.empty(places + TURN, np.uint64)
     lows = np.empty(blocks.shape[0] * WIDTH, np.int64)
     state = np.zeros(2, np.uint64)
@@ -90,6 +91,7 @@ def signatures(
         i, end = offsets[d], offsets[d + 1]
         no_minima(lows)
         state[:] = np.uint64(0)
+        units[:kept] = np.uint64(0)
         rolling = np.uint64(0)
         seen = np.int64(0)
         total = np.int64(0)
@@ -107,18 +109,15 @@ def signatures(
             for k in range(held - done):
                 normal[k] = normal[done + k]
             held -= done
-            made = np.int64(0)
-            # units[kept:] are new; before them lie the last ones of the chunk before, in their order.
-            for u in range(kept, kept + count):
-                rolling = rolling * _BASE + units[u]
-                seen += 1
-                if seen > ngram:
-                    rolling -= units[u - ngram] * leave
-                if seen >= ngram:
-                    shingles[made] = rolling
-                    made += 1
+            # units[kept:] are new; before them lie the last ones of the chunk before, in their order, or zeros.
+            for u in range(count):
+                rolling = rolling * _BASE + units[kept + u] - units[kept + u - ngram] * leave
+                rolled[u] = rolling
+            early = min(max(kept - 1 - seen, 0), count)
+            made = count - early
+            seen += count
             for s in range(made):
-                shingles[s] = mix64(shingles[s] ^ seed)
+                shingles[s] = mix64(rolled[early + s] ^ seed)
             lower_minima(shingles, made, seconds, blocks, within, lows)
             total += made
             for u in range(kept):

@@ -63,66 +63,49 @@ def hash_words(normal: np.ndarray, stop: int, last: bool, state: np.ndarray, wor
     """
     text = pointer(normal)
     count = 0
-    i = np.int64(0)
-    h = _START
-    going_on = state[0] != np.uint64(0)
-    if going_on:
-        h = state[1]
-        state[0] = np.uint64(0)
-    base = np.int64(-64)
-    bits = np.uint64(0)
-    while i < stop:
-        if i - base >= 64:
-            base = i
-            bits = boundary_bits(text, i)
-        n = trailing_zeros(bits >> np.uint64(i - base))
-        if n == 0 and not going_on:
-            i += 1
-            continue
-        if i + n >= base + 64 and base < i:
-            # The end of the word lies beyond these 64 bytes: look again from its start.
-            base = i
-            bits = boundary_bits(text, i)
-            n = trailing_zeros(bits)
-        if n > 16 or i + n >= stop or going_on:
-            n = _distance(text, i, stop)
-            if i + n >= stop and not last:
-                if i == 0:
-                    whole = n & ~7
-                    for k in range(0, whole, 8):
-                        h = extend(h, load8_at(text, k))
-                    state[0], state[1] = np.uint64(1), h
-                    i = whole
-                return i, count
-            for k in range(0, n & ~7, 8):
-                h = extend(h, load8_at(text, i + k))
-            if n & 7:
-                h = extend(h, low_bytes(load8_at(text, i + (n & ~7)), n & 7))
-            words[count] = finish(h)
-            h = _START
-            going_on = False
-        else:
-            h1 = extend(_START, low_bytes(load8_at(text, i), n))
-            h2 = extend(h1, low_bytes(load8_at(text, i + 8), n - 8))
-            words[count] = finish(h2 if n > 8 else h1)
-        count += 1
-        i += n + 1
-    if going_on and last:
-        words[count] = finish(h)
-        count += 1
-    return min(i, stop), count
+    start = np.int64(0)
+    for base in range(0, stop, 64):
+        bits = boundary_bits(text, base)
+        if base + 64 > stop:
+            bits &= (np.uint64(1) << np.uint64(stop - base)) - np.uint64(1)
+        while bits:
+            edge = base + trailing_zeros(bits)
+            bits &= bits - np.uint64(1)
+            n = edge - start
+            if 0 < n <= 16 and state[0] == np.uint64(0):
+                h1 = extend(_START, low_bytes(load8_at(text, start), n))
+                h2 = extend(h1, low_bytes(load8_at(text, start + 8), n - 8))
+                words[count] = finish(h2 if n > 8 else h1)
+                count += 1
+            elif n > 0 or state[0] != np.uint64(0):
+                words[count] = _long_word(text, start, n, state)
+                count += 1
+            start = edge + 1
+    n = stop - start
+    if last:
+        if n > 0 or state[0] != np.uint64(0):
+            words[count] = _long_word(text, start, n, state)
+            count += 1
+        return stop, count
+    if start == 0 and n > 0:
+        h = state[1] if state[0] != np.uint64(0) else _START
+        for k in range(0, n & ~7, 8):
+            h = extend(h, load8_at(text, k))
+        state[0], state[1] = np.uint64(1), h
+        start = n & ~7
+    return start, count
 
 
 @njit(cache=True, nogil=True)
-def _distance(text, i, stop):  # type: ignore[no-untyped-def]
-    """Bytes from i to the next boundary, or to stop."""
-    n = np.int64(0)
-    while i + n < stop:
-        found = trailing_zeros(boundary_bits(text, i + n))
-        n += found
-        if found < 64:
-            break
-    return min(n, stop - i)
+def _long_word(text, start, n, state):  # type: ignore[no-untyped-def]
+    """The hash of a word whose last n bytes, or all of them, begin at `start`; ends what `state` holds."""
+    h = state[1] if state[0] != np.uint64(0) else _START
+    state[0] = np.uint64(0)
+    for k in range(0, n & ~7, 8):
+        h = extend(h, load8_at(text, start + k))
+    if n & 7:
+        h = extend(h, low_bytes(load8_at(text, start + (n & ~7)), n & 7))
+    return finish(h)
 
 
 @njit(cache=True, nogil=True)

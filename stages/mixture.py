@@ -94,7 +94,8 @@ def weights(available: Mapping[str, int], temperature: float) -> dict[str, float
     largest = max(available.values())
     if temperature == 1:
         return {name: amount / largest for name, amount in available.items()}
-    return {name: exp(log(amount / largest) / temperature) for name, amount in available.items()}
+    # Not 0, by which bounds are divided.
+    return {name: max(1e-300, exp(log(amount / largest) / temperature)) for name, amount in available.items()}
 
 
 def bounds(
@@ -121,21 +122,30 @@ def water_fill(weight: Mapping[str, float], lowest: Mapping[str, float], highest
     The bounds must allow it: Σ lowest ≤ 1 ≤ Σ highest, up to SLACK.
     """
     names = list(weight)
+    # The sum is piecewise linear in λ, with corners where a group leaves or reaches a bound. Whether a group is between
+    # its bounds is asked of the corners, never of products, which may round to the other side.
+    leaves = {n: lowest[n] / weight[n] for n in names}
+    reaches = {n: highest[n] / weight[n] for n in names}
+
+    def share(name: str, level: float) -> float:
+        if level >= reaches[name]:
+            return highest[name]
+        return lowest[name] if level < leaves[name] else level * weight[name]
 
     def total(level: float) -> float:
-        return math.fsum(min(max(level * weight[n], lowest[n]), highest[n]) for n in names)
+        return math.fsum(share(n, level) for n in names)
 
-    # The sum is piecewise linear in λ, with corners where a group leaves or reaches a bound.
-    corners = sorted({bound[n] / weight[n] for n in names for bound in (lowest, highest)} - {math.inf})
+    corners = sorted({*leaves.values(), *reaches.values()} - {math.inf})
     below = [corner for corner in corners if total(corner) <= 1]
-    level = below[-1] if below else 0.0
-    free = [n for n in names if lowest[n] <= level * weight[n] < highest[n]]
-    bound = math.fsum(min(max(level * weight[n], lowest[n]), highest[n]) for n in names if n not in set(free))
+    start = below[-1] if below else 0.0
+    free = [n for n in names if leaves[n] <= start < reaches[n]]
+    level = start
     if free:
-        level = max(level, (1 - bound) / math.fsum(weight[n] for n in free))
-    shares = {n: min(max(level * weight[n], lowest[n]), highest[n]) for n in names}
+        bound = math.fsum(share(n, start) for n in names if not leaves[n] <= start < reaches[n])
+        level = max(start, (1 - bound) / math.fsum(weight[n] for n in free))
+    shares = {n: level * weight[n] if leaves[n] <= start < reaches[n] else share(n, start) for n in names}
     whole = math.fsum(shares.values())
-    return {n: share / whole for n, share in shares.items()}
+    return {n: value / whole for n, value in shares.items()}
 
 
 def whole_amounts(shares: Mapping[str, float], target: int) -> dict[str, int]:
@@ -156,8 +166,8 @@ def largest_target(available: Mapping[str, int], demands: Demands) -> int | None
     """The largest target for which the demands can be met; None when there is no limit, 0 when none can be met."""
     if demands.max_epochs is None:
         return None
-    high = int(demands.max_epochs * sum(available.values()))
-    low = 0
+    # One too many, before rounding: whether it fits is asked with the same slack as in `solve`.
+    low, high = 0, int(demands.max_epochs * sum(available.values()) * (1 + 2 * SLACK)) + 1
     while low < high:
         middle = (low + high + 1) // 2
         lowest, highest = bounds(available, demands, middle)

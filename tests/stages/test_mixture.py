@@ -6,7 +6,7 @@ import math
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from stages.mixture import Demands, InfeasibleMixture, bounds, largest_target, solve, water_fill, whole_amounts
@@ -32,6 +32,11 @@ def test_temperature_flattens_by_the_power_of_its_reciprocal() -> None:
 
 def test_temperature_below_1_sharpens() -> None:
     assert shares(THREE, temperature=0.5)["eng"] == pytest.approx(64 / 66)
+
+
+def test_a_very_low_temperature_leaves_the_largest_group_alone() -> None:
+    found = shares({"a": 10**12, "b": 1, "c": 1}, temperature=0.001, floors={"c": 0.1})
+    assert found == pytest.approx({"a": 0.9, "b": 0.0, "c": 0.1})
 
 
 def test_equal_shares_under_a_cap_are_unimaxs() -> None:
@@ -114,6 +119,12 @@ def test_what_is_solved_meets_every_demand_within_one(problem: tuple[dict[str, i
         assert lowest[name] * demands.target - slack <= amount <= highest[name] * demands.target + slack
 
 
+@example(
+    (
+        {"a": 1, "b": 3, "c": 1, "d": 1, "e": 1, "aa": 6},
+        Demands(target=1, temperature=3.0, floors={"a": 0.0, "b": 0.125}, ceilings={"a": 0.0625}),
+    )
+)
 @given(problems())
 def test_groups_between_their_bounds_keep_the_proportions_of_the_temperature(
     problem: tuple[dict[str, int], Demands],
@@ -142,6 +153,7 @@ def test_the_order_of_the_groups_does_not_matter(available: dict[str, int], temp
     assert solve({name: available[name] for name in names}, demands) == solve(available, demands)
 
 
+@example(({"a": 1}, Demands(target=1, max_epochs=1.999999999999993)))
 @given(problems())
 def test_the_largest_target_can_be_met_and_a_larger_one_cannot(problem: tuple[dict[str, int], Demands]) -> None:
     available, demands = problem

@@ -146,7 +146,7 @@ class Quality(Stage):
             other = self.config.language not in (None, ENGLISH_LABEL)
             if self.config.language is None or other:
                 yield (
-                    f"quality: only {ENGLISH_LABEL} has thresholds and stop words; documents in other languages are judged "
+                    f"only {ENGLISH_LABEL} has thresholds and stop words; documents in other languages are judged "
                     f"by {applied} alone. Set `language_configs` to a folder in FineWeb2's format to judge them fully."
                 )
             return

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.document import text_buffers
 from stages.kernels import toxicity as kernel
 from stages.toxicity_groups import group_table
+from stages.toxicity_labelled_file import read_file
 from stages.toxicity_model import DIMENSIONS, HEAD_NAMES, ToxicityModel
 
 if TYPE_CHECKING:
+    from stages.toxicity import Toxicity
     from stages.toxicity_training import Labelled
 
 
@@ -72,8 +76,6 @@ def precision_at(recall: float, false_rate: float, prevalence: float) -> float:
 
 def mentions(text: pa.Array) -> np.ndarray:
     """bool[n, 4]: whether each text names a group of race_origin, gender_sex, religion, ability."""
-    from pipeline.document import text_buffers
-
     data, offsets = text_buffers(text)
     group_hash, group_class = group_table()
     return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_hash, group_class))
@@ -121,13 +123,11 @@ def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np
             },
         }  # fmt: skip
     hit = found.max(axis=1) > 0
-    toxic = english & (labelled.levels[:, 5] > 0)
     result["english"]["recall"] = {
         str(level): rounded(float(hit[english & (labelled.levels[:, 5] >= level)].mean()))
         for level in (1, 2, 3)
         if (english & (labelled.levels[:, 5] >= level)).any()
     }
-    del toxic
     for name in sorted(set(genre.tolist())):
         result["clean"][name] = clean_rates(model, clean.filter(pa.array(genre == name)))
     return result
@@ -171,4 +171,77 @@ def clean_rates(model: ToxicityModel, text: pa.Array) -> dict[str, Any]:
         "sentences": len(found),
         "sentence_rate": {str(k): round(float((found >= k).mean()), 6) for k in (1, 2, 3)} if len(found) else {},
         "document_rate": {str(k): round(float((worst >= k).mean()), 4) for k in (1, 2, 3)} if len(text) else {},
+    }
+
+
+PREVALENCES = (0.01, 0.001)
+AGREEMENT = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""Lower edges of the annotator shares that figures are broken down by."""
+
+
+def evaluate(path: Path, stage: Toxicity) -> dict[str, Any]:
+    """Figures of a configured stage on any labelled file, as JSON values. See `stages.toxicity_labelled_file`.
+
+    A text counts as found when the stage's rules give it a level of 1 or more, and as flagged when they put it on the
+    tier mild or toxic. Raises ConfigError when the file or the model cannot be used.
+    """
+    stage.check_files()
+    labelled = read_file(path)
+    table = pa.table(dict(stage.measure(pa.table({"text": labelled.text}))))
+    decisions = stage.decide(table, None)
+    names = [*(f"toxicity_{name}_score" for name in DIMENSIONS), "toxicity_score"]
+    scores = np.stack([table[name].to_numpy() for name in names], axis=1)
+    found = np.stack([decisions.columns[f"toxicity_{name}"].to_numpy() for name in DIMENSIONS], axis=1)
+    flagged = decisions.columns["toxicity_tier"].to_numpy(zero_copy_only=False) != "none"
+    result: dict[str, Any] = {"texts": len(scores), "dimensions": {}}
+    for head, name in enumerate(DIMENSIONS):
+        known = labelled.levels[:, head] >= 0
+        if not known.any():
+            continue
+        one = agreement(found[known, head], scores[known, head], labelled.levels[known, head])
+        if not labelled.graded:
+            del one["confusion"], one["kappa"]
+        positive = labelled.levels[known, head] > 0
+        result["dimensions"][name] = {
+            "texts": int(known.sum()), "positives": int(positive.sum()),
+            "auc": rounded(auc(scores[known, head], positive)), **one,
+        }  # fmt: skip
+    known = labelled.levels[:, 5] >= 0
+    positive = labelled.levels[:, 5] > 0
+    hit = found.max(axis=1) > 0
+    result["any"] = overall(scores[known, 5], hit[known], flagged[known], positive[known])
+    if labelled.share is not None:
+        result["by_agreement"] = {
+            f"{low:.1f}-{low + 0.2:.1f}": overall(scores[rows, 5], hit[rows], flagged[rows], positive[rows])
+            for low in AGREEMENT
+            if (rows := (labelled.share >= low) & (labelled.share < (low + 0.2 if low < 0.8 else 1.1))).any()
+        }
+    for column, values in labelled.slices.items():
+        result[f"by_{column}"] = {
+            value: overall(scores[rows, 5], hit[rows], flagged[rows], positive[rows])
+            for value in sorted(set(values.tolist()))
+            if (rows := known & (values == value)).any()
+        }
+    return result
+
+
+def overall(scores: np.ndarray, hit: np.ndarray, flagged: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
+    """Figures of the question whether a text is toxic in any dimension: ranking, recall and false positives of hits and
+    of flagged tiers, calibration, and precision where toxic text is rare."""
+    clean = ~positive
+    recall = float(hit[positive].mean()) if positive.any() else float("nan")
+    false = float(hit[clean].mean()) if clean.any() else float("nan")
+    return {
+        "texts": len(positive),
+        "positives": int(positive.sum()),
+        "auc": rounded(auc(scores, positive)),
+        "f1": rounded(f1(hit, positive)),
+        "recall": rounded(recall),
+        "false_positive_rate": rounded(false),
+        "flagged_of_positives": rounded(float(flagged[positive].mean()) if positive.any() else float("nan")),
+        "flagged_of_clean": rounded(float(flagged[clean].mean()) if clean.any() else float("nan")),
+        "calibration_error": rounded(calibration_error(scores.astype(np.float64), positive)),
+        "precision_at_prevalence": {
+            f"{share:.3f}": rounded(precision_at(recall, false, share)) for share in PREVALENCES
+        },
     }

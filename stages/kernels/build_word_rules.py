@@ -25,6 +25,8 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 FLAGS = runpy.run_path(str(HERE / "word_flags.py"))
 SIZE = 0x110000
+SPACY = FLAGS["TOKENIZERS"][:-2]
+"""The last two are not spaCy's."""
 VERSIONS = {"spacy": "3.8.18", "datatrove": "0.10.1"}
 
 
@@ -80,7 +82,8 @@ def flags() -> np.ndarray:
     put("TERMINAL", np.array([c in TERMINAL_PUNCTUATION for c in chars]))
     # Whatever may begin, end or divide a token, so that a chunk without any such character is one token at once.
     active = table & np.uint16(FLAGS["PREFIX"] | FLAGS["SUFFIX"] | FLAGS["ALWAYS_INFIX"])
-    put("ACTIVE", (active != 0) | np.array([c in "+-*^.,:<>=/~–—°%\\" or 0x1360 <= ord(c) <= 0x1368 for c in chars]))
+    marks = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~–—°" + FLAGS["OWN_MARKS"]
+    put("ACTIVE", (active != 0) | np.array([c in marks or 0x1360 <= ord(c) <= 0x1368 for c in chars]))
     return table
 
 
@@ -91,7 +94,7 @@ def exceptions() -> tuple[list[str], list[int], list[list[int]]]:
 
     strings, owners, parts = [], [], []
     shared = set(get_lang_class("xx").Defaults.tokenizer_exceptions)
-    for number, name in enumerate(FLAGS["TOKENIZERS"]):
+    for number, name in enumerate(SPACY):
         for string, tokens in sorted(get_lang_class(name).Defaults.tokenizer_exceptions.items()):
             if any(char.isspace() for char in string) or (name != "xx" and string in shared):
                 continue
@@ -107,7 +110,7 @@ def lacking(strings: list[str]) -> tuple[list[int], list[int]]:
 
     shared = get_lang_class("xx").Defaults.tokenizer_exceptions
     found = []
-    for number, name in enumerate(FLAGS["TOKENIZERS"]):
+    for number, name in enumerate(SPACY):
         own = get_lang_class(name).Defaults.tokenizer_exceptions
         found += [(number, index) for index, string in enumerate(strings) if string in shared and string not in own]
     return [number for number, _ in found], [index for _, index in found]
@@ -167,6 +170,8 @@ def assignments() -> tuple[list[str], list[int]]:
             label = f"{row['code_3']}_{row['script']}"
             if row["type"] == "SpaCyTokenizer" and row["tok_code"] in known:
                 found.setdefault(label, known[row["tok_code"]])
+            elif row["type"] == "IndicNLPTokenizer":
+                found.setdefault(label, known["urdu" if row["tok_code"] == "ur" else "indic"])
     labels = sorted(label for label, number in found.items() if number)
     return labels, [found[label] for label in labels]
 

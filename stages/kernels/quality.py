@@ -264,6 +264,13 @@ def _count(  # type: ignore[no-untyped-def]
 _NONE_GIVEN = np.empty(0, np.int64)
 
 
+def _input(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A read-only contiguous view: Numba compiles a kernel anew for every combination of writable arguments."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.setflags(write=False)
+    return view
+
+
 def count(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -294,28 +301,29 @@ def count(
     out = np.zeros((rows, len(NAMES)), np.int64)
     given_rows = np.full(rows + 1, -1, np.int64) if given is None else np.ascontiguousarray(given[0], np.int64)
     begins, ends = (_NONE_GIVEN, _NONE_GIVEN) if given is None else (given[1], given[2])
-    _count(
-        data,
-        np.ascontiguousarray(offsets, np.int64),
-        np.ascontiguousarray(tokenizers, np.int64),
-        np.ascontiguousarray(pieces, np.float64),
-        np.ascontiguousarray(lists, np.int64),
-        rules.flags,
-        rules.features,
-        rules.inert,
-        rules.table_start,
-        rules.table_mask,
-        rules.keys,
-        rules.values,
-        rules.parts,
-        stop_words.start,
-        stop_words.mask,
-        stop_words.longest,
-        stop_words.keys,
-        np.int64(short_line_length),
-        given_rows,
-        np.ascontiguousarray(begins, np.int64),
-        np.ascontiguousarray(ends, np.int64),
-        out,
-    )
+    if rows:
+        _count(
+            _input(data, np.uint8),
+            _input(offsets, np.int64),
+            _input(tokenizers, np.int64),
+            _input(pieces, np.float64),
+            _input(lists, np.int64),
+            rules.flags,
+            rules.features,
+            rules.inert,
+            rules.table_start,
+            rules.table_mask,
+            rules.keys,
+            rules.values,
+            rules.parts,
+            _input(stop_words.start, np.int64),
+            _input(stop_words.mask, np.int64),
+            _input(stop_words.longest, np.int64),
+            _input(stop_words.keys, np.uint64),
+            np.int64(short_line_length),
+            _input(given_rows, np.int64),
+            _input(begins, np.int64),
+            _input(ends, np.int64),
+            out,
+        )
     return out

@@ -16,6 +16,9 @@ from stages.kernels.hashing64 import absorb, hash_bytes
 LONGEST_STOP_WORD = 12
 """Code points of the stop words that are looked for."""
 
+_TSHEG = 0x0F0B
+"""Stands between the syllables of Tibetan."""
+
 
 @njit(nogil=True)
 def _stop_word_at(compact, at, i, hi, keys, start, mask, longest, seed):  # type: ignore[no-untyped-def]
@@ -40,6 +43,8 @@ def _divides(codes, flags, i, share):  # type: ignore[no-untyped-def]
     before = codes[i - 1]
     if flags[i] & flag.CLINGING:
         return False
+    if 0xF00 <= codes[i] <= 0xFFF:
+        return before == _TSHEG
     # Vowel signs of Thai and Lao that are written before their consonant, and the signs that stack consonants.
     if 0xE40 <= before <= 0xE44 or 0xEC0 <= before <= 0xEC4 or before == 0x17D2 or before == 0x1039:
         return False

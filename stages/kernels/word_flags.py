@@ -40,5 +40,13 @@ TOKENIZERS = (
     "xx", "tn", "ms", "en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "uk", "sv", "da", "nb", "fi", "et", "lv",
     "lt", "cs", "sk", "sl", "hr", "sr", "bg", "mk", "ro", "hu", "el", "tr", "id", "ca", "eu", "ar", "fa", "he", "hy",
     "af", "sq", "az", "tt", "ky", "is", "fo", "ga", "la", "lb", "lij", "lg", "tl", "yo", "hsb", "dsb", "grc", "am", "ti",
+    "indic", "urdu",
 )  # fmt: skip
-"""spaCy's language codes that have rules or exceptions of their own; `xx`, which has none, is the default."""
+"""spaCy's language codes that have rules or exceptions of their own; `xx`, which has none, is the default. The last two
+are the tokenizers of the Indic NLP library."""
+
+OWN_MARKS = (
+    "\u0964\u0965\uaaf1\uaaf0\uabeb\uabec\uabed\uabee\uabef\u1c7e\u1c7f"
+    "\u0609\u060a\u060c\u061e\u066a\u066b\u066c\u066d\u06d4"
+)
+"""Marks, beside ASCII's, that the Indic NLP library makes words of, for the scripts of India and for Urdu."""

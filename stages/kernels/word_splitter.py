@@ -6,6 +6,9 @@ until an exception or nothing to split is left, then the middle is divided at in
 neighbouring tokens that together are an exception are joined again. What is left out of spaCy's rules: a few
 expressions of single languages that need more context than a neighbouring character.
 
+Languages of India and Pakistan follow the Indic NLP library instead, where every mark is a word. Unlike there, line ends
+always divide words, and numbers are not joined over spaces.
+
 Words partition the chunk, so a word is stored as one number: where it begins in the *compact text*, which is the
 document without its white space.
 """
@@ -18,7 +21,7 @@ from numba import njit
 from stages.kernels import word_rules as rule
 from stages.kernels.hashing64 import PADDING
 from stages.kernels.pointers import pointer
-from stages.kernels.word_affixes import find_exception, infix_length, prefix_length, suffix_length
+from stages.kernels.word_affixes import find_exception, infix_length, is_digit, prefix_length, suffix_length
 from stages.kernels.word_shapes import is_compound, is_url
 
 CHUNK_LIMIT = 1 << 15
@@ -69,6 +72,32 @@ def _rejoin(compact, starts, first, words, keys, values, parts, start, mask, mar
 
 
 @njit(nogil=True)
+def _stands_alone(code):  # type: ignore[no-untyped-def]
+    """Whether a mark is a word of its own for the Indic NLP library: ASCII's and those of `word_flags.OWN_MARKS`."""
+    if code < 0x80:
+        return 0x21 <= code <= 0x2F or 0x3A <= code <= 0x40 or 0x5B <= code <= 0x60 or 0x7B <= code <= 0x7E
+    if code < 0x700:
+        return code in (0x609, 0x60A, 0x60C, 0x61E, 0x66A, 0x66B, 0x66C, 0x66D, 0x6D4)
+    return code in (0x964, 0x965, 0x1C7E, 0x1C7F, 0xAAF0, 0xAAF1) or 0xABEB <= code <= 0xABEF
+
+
+@njit(nogil=True)
+def _split_at_marks(codes, at, size, features, starts, words):  # type: ignore[no-untyped-def]
+    """`split_chunk` for PUNCTUATION_ALONE."""
+    fresh = True
+    for i in range(size):
+        alone = _stands_alone(codes[i])
+        if alone and features & rule.NUMBERS_WHOLE and 0 < i < size - 1 and codes[i] in (0x2C, 0x2E, 0x3A, 0x2F):
+            alone = not (is_digit(codes[i - 1]) and is_digit(codes[i + 1]))
+        if alone or fresh:
+            starts[words] = at[i]
+            words += 1
+        fresh = alone
+    starts[words] = at[size]
+    return words
+
+
+@njit(nogil=True)
 def split_chunk(  # type: ignore[no-untyped-def]
     codes, flags, at, size, compact, features, keys, values, parts, start, mask, starts, words, stack, scratch
 ):
@@ -86,6 +115,8 @@ def split_chunk(  # type: ignore[no-untyped-def]
         stack: pointer to int32 scratch for `size` entries.
         scratch: pointer to uint8 scratch for 64 entries.
     """
+    if features & rule.PUNCTUATION_ALONE:
+        return _split_at_marks(codes, at, size, features, starts, words)
     lo = np.int64(0)
     hi = np.int64(size)
     depth = 0

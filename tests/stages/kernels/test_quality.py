@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.document import text_buffers
 from stages.kernels.ngrams import LISTED_WORDS
+from stages.kernels.quality import _count as kernel
 from stages.kernels.quality import count, stop_word_tables
 from stages.kernels.word_flags import TOKENIZERS
 from stages.kernels.word_splitter import CHUNK_LIMIT, split_words
@@ -200,3 +201,16 @@ def test_text_without_spaces_is_cut_alike_wherever_it_stands() -> None:
     assert once["stop_words"] == 2
     assert twice["repeated_5"] > 0.6 * len(passage)
     assert counted([passage], None, ("的", "在", "他"))[0]["words"] == 1
+
+
+def test_tibetan_is_cut_behind_every_tsheg() -> None:
+    text = "བོད་ཀྱི་སྐད་ཡིག་ནི་གལ་ཆེན་པོ་རེད།"
+    assert counted([text], None, ("ནི་",), piece=4.0)[0]["words"] == text.count("་") + 2
+
+
+def test_the_kernel_is_compiled_for_one_combination_of_arguments() -> None:
+    counted([])
+    counted([""])
+    counted(["", ""], [[], []])
+    counted(["a b"], [["a"]], STOP_WORDS)
+    assert len(kernel.signatures) == 1

@@ -90,6 +90,14 @@ def test_a_word_of_letters_stays_whole_without_exceptions(word: str) -> None:
     assert split_words(word, 0) == expected
 
 
+def test_marks_are_words_in_the_languages_of_india_and_numbers_stay_whole() -> None:
+    hindi, urdu = tokenizer_of("hin_Deva"), tokenizer_of("urd_Arab")
+    assert TOKENIZERS[hindi] == "indic" and TOKENIZERS[urdu] == "urdu"
+    words = ["वह", "10.5", "किमी", "गया", ",", "'", "ठीक", "'", ".", ".", "है", "।"]
+    assert split_words("वह 10.5 किमी गया, 'ठीक'.. है।", hindi) == words
+    assert split_words("یہ 10.5 ہے۔ ٹھیک؟", urdu) == ["یہ", "10", ".", "5", "ہے", "۔", "ٹھیک؟"]
+
+
 def test_labels_have_datatroves_tokenizers() -> None:
     expected = {
         "eng_Latn": "en",

@@ -1,5 +1,5 @@
-"""Checkpoints in Celadon's layout and other classifiers. What runs a model needs torch and transformers, and is skipped
-where they are not installed."""
+"""Checkpoints in Celadon's layout and other classifiers. What runs a model needs torch and transformers and has
+the marker `torch`: `make test` leaves it out, `pytest -m torch` runs it where the extra `transformers` is installed."""
 
 from __future__ import annotations
 
@@ -91,8 +91,9 @@ def test_a_backend_without_what_it_needs_is_refused(config: dict[str, Any], mess
 
 
 def write_tokenizer(folder: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    transformers = pytest.importorskip("transformers")
+    import tokenizers
+    import transformers
+
     vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
     inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
     inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
@@ -108,8 +109,9 @@ def write_tokenizer(folder: Path) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A checkpoint in Celadon's layout, with random weights."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     folder = tmp_path / "celadon"
     folder.mkdir()
     write_tokenizer(folder)
@@ -137,8 +139,11 @@ def celadon_stage(folder: Path, **config: Any) -> Toxicity:
     return Toxicity(ToxicityConfig(backend="celadon", model=folder, window_tokens=16, listed_from=0.01, **config))
 
 
+@pytest.mark.torch
 def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     one = celadon_stage(tiny)
     one.check_files()
     columns = one.measure(pa.table({"text": pa.array(TEXTS[:2], pa.large_string())}))
@@ -155,6 +160,7 @@ def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None
             assert columns[f"toxicity_{name}_score"][row].as_py() == pytest.approx(float(expected[at]), abs=1e-5)
 
 
+@pytest.mark.torch
 def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) -> None:
     table = pa.table({"text": pa.array(TEXTS, pa.large_string())})
     wide = celadon_stage(tiny, batch_size=64).measure(table)
@@ -172,8 +178,10 @@ def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) 
     assert decisions.tallies == {}
 
 
+@pytest.mark.torch
 def test_a_checkpoint_with_other_heads_or_another_encoder_is_refused(tiny: Path) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     table = pa.table({"text": pa.array(["bad"], pa.large_string())})
     tensors = torch.load(tiny / "pytorch_model.bin", weights_only=True)
     tensors["heads.4.weight"] = torch.zeros(2, 16)
@@ -188,8 +196,11 @@ def test_a_checkpoint_with_other_heads_or_another_encoder_is_refused(tiny: Path)
         celadon_stage(tiny).measure(table)
 
 
+@pytest.mark.torch
 def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for(tmp_path: Path) -> None:
-    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     write_tokenizer(tmp_path)
     config = transformers.BertConfig(
         vocab_size=4 + len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,

@@ -37,7 +37,9 @@ def corpus(sizes: Mapping[str, int], seed: int = 1, **more: Any) -> pa.Table:
     """`sizes` documents of each source, mixed."""
     names = np.repeat(list(sizes), list(sizes.values()))
     order = np.random.default_rng(seed).permutation(len(names))
-    table = pa.table({"doc_key": doc_key_column(len(names), seed), "source": pa.array(names[order].tolist(), pa.string())})
+    table = pa.table(
+        {"doc_key": doc_key_column(len(names), seed), "source": pa.array(names[order].tolist(), pa.string())}
+    )
     for name, values in more.items():
         table = table.append_column(name, pa.array(values))
     return table
@@ -48,7 +50,9 @@ def settle(stage: Mix, batch: pa.Table, folder: Path) -> Settled:
     path = folder / "notes.arrow"
     with pa.ipc.new_file(str(path), notes.schema) as writer:
         writer.write_table(notes)
-    return stage.settle(Rows((str(path),), notes.schema, len(notes)), FileExchange(InlineExecutor(), folder / "exchange"))
+    return stage.settle(
+        Rows((str(path),), notes.schema, len(notes)), FileExchange(InlineExecutor(), folder / "exchange")
+    )
 
 
 def mixed(stage: Mix, batch: pa.Table, folder: Path) -> tuple[Settled, Decisions]:
@@ -82,7 +86,9 @@ def test_shares_follow_the_temperature_and_the_target_is_met_exactly(tmp_path: P
 def test_what_is_left_out_and_what_is_repeated_say_why(tmp_path: Path) -> None:
     batch = corpus({"web": 300, "books": 20})
     _, found = mixed(make(by=["source"], fixed={"books": 0.3}, target=100), batch, tmp_path)
-    assert found.rule is not None and found.value is not None and found.threshold is not None and found.copies is not None
+    assert (
+        found.rule is not None and found.value is not None and found.threshold is not None and found.copies is not None
+    )
     rules = [None if index < 0 else found.rules[index] for index in found.rule]
     assert {rule for rule, port in zip(rules, found.port, strict=True) if port == DROPPED} == {"not_drawn"}
     assert {rule for rule, copies in zip(rules, found.copies, strict=True) if copies > 1} == {"repeated"}
@@ -100,7 +106,12 @@ def test_what_is_left_out_and_what_is_repeated_say_why(tmp_path: Path) -> None:
     unit=st.sampled_from(["documents", "bytes"]),
 )
 def test_every_budget_is_met_to_within_one_document(
-    tmp_path_factory: pytest.TempPathFactory, sizes: dict[str, int], share: float, temperature: Any, seed: int, unit: str
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: dict[str, int],
+    share: float,
+    temperature: Any,
+    seed: int,
+    unit: str,
 ) -> None:
     draw = np.random.default_rng(seed)
     rows = sum(sizes.values())
@@ -187,7 +198,11 @@ def test_rows_that_cannot_be_counted_are_set_aside(tmp_path: Path) -> None:
     _, found = mixed(stage, batch, tmp_path)
     assert found.rule is not None
     assert found.port.tolist() == [0, QUARANTINED, 0, QUARANTINED, QUARANTINED]
-    assert [found.rules[index] for index in found.rule[[1, 3, 4]]] == ["invalid_repeats", "invalid_amount", "invalid_amount"]
+    assert [found.rules[index] for index in found.rule[[1, 3, 4]]] == [
+        "invalid_repeats",
+        "invalid_amount",
+        "invalid_amount",
+    ]
 
 
 def test_a_target_larger_than_the_data_allows_stops_the_run(tmp_path: Path) -> None:
@@ -245,7 +260,8 @@ def test_an_estimate_is_never_called_a_count() -> None:
 
 
 def test_a_tokenizer_file_counts_tokens(tmp_path: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
+    import tokenizers
+
     made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"the": 0, "cat": 1, "?": 2}, unk_token="?"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     made.enable_truncation(2)
@@ -259,7 +275,6 @@ def test_a_tokenizer_file_counts_tokens(tmp_path: Path) -> None:
 
 
 def test_a_broken_tokenizer_file_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers")
     with pytest.raises(ConfigError, match="is no tokenizer"):
         make(unit="tokens", tokenizer=str(tmp_path / "none.json")).check_files()
 

@@ -67,7 +67,7 @@ def _splits_off(mark, before, features):  # type: ignore[no-untyped-def]
     )
 
 
-_APOSTROPHE_DIVIDES = rule.ELISION | rule.ELISION_FIRST | rule.COMPOUNDS
+_APOSTROPHE_DIVIDES = rule.ELISION | rule.ELISION_FIRST | rule.COMPOUNDS | rule.PUNCTUATION_ALONE
 
 
 @njit(nogil=True)

@@ -188,7 +188,8 @@ class Checkpoint:
 
     def score_texts(self, text: pa.Array, *, window_tokens: int, batch_size: int) -> Scored:
         """Score a large_string column."""
-        special = self.tokenizer.num_special_tokens_to_add()
+        before, after = self._around()
+        special = len(before) + len(after)
         room = min(window_tokens, self.positions) - special
         if room < 1:
             raise ConfigError(f"window_tokens: {window_tokens} leaves no room beside {special} special tokens")
@@ -205,12 +206,20 @@ class Checkpoint:
         with self.torch.inference_mode():
             for low in range(0, len(order), batch_size):
                 chosen = order[low : low + batch_size]
-                scores[chosen] = self._score(**self._batch([tokens[at] for at in chosen]))
+                scores[chosen] = self._score(**self._batch([[*before, *tokens[at], *after] for at in chosen]))
         span = np.array(spans, np.int64).reshape(-1, 2)
         return Scored(owner=np.array(owner, np.int64), span=span, scores=scores)
 
-    def _batch(self, tokens: Sequence[list[int]]) -> dict[str, Any]:
-        built = [self.tokenizer.build_inputs_with_special_tokens(ids) for ids in tokens]
+    def _around(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer puts before and after a text, found by asking it."""
+        plain = list(self.tokenizer("a", add_special_tokens=False)["input_ids"])
+        whole = list(self.tokenizer("a", add_special_tokens=True)["input_ids"])
+        for at in range(len(whole) - len(plain) + 1):
+            if whole[at : at + len(plain)] == plain:
+                return whole[:at], whole[at + len(plain) :]
+        raise ConfigError("the checkpoint's tokenizer changes a text when it adds special tokens; it cannot be used")
+
+    def _batch(self, built: Sequence[list[int]]) -> dict[str, Any]:
         width = max(len(ids) for ids in built)
         pad = self.tokenizer.pad_token_id or 0
         ids = self.torch.tensor([one + [pad] * (width - len(one)) for one in built], device=self.device)

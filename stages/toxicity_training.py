@@ -11,8 +11,6 @@ sentences of clean texts: a sample of each genre, and those that a first model f
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +26,7 @@ from pipeline.hashing import file_digest
 from stages.kernels import logistic
 from stages.kernels import toxicity as kernel
 from stages.toxicity_evaluation import figures
-from stages.toxicity_groups import group_table, group_words
+from stages.toxicity_groups import group_table
 from stages.toxicity_model import (
     DIMENSIONS,
     HEAD_NAMES,
@@ -49,10 +47,6 @@ CLEAN_PER_GENRE = 20_000
 """Sentences drawn at random from each genre of clean text."""
 HARD_CLEAN = 40_000
 """Sentences of clean text that a first model finds most toxic."""
-SWAPPED = 15_000
-"""Clean sentences that name a group and are repeated with other groups in its place."""
-COMMON = 20
-"""Uses in labelled texts that make a word one of their languages."""
 CLEAN_IMPORTANCE = 0.3
 SENTENCE_IMPORTANCE = 0.3
 CONTRAST_IMPORTANCE = 2.0
@@ -70,9 +64,6 @@ MIN_AUC = 0.85
 """A language is covered when it has so many toxic texts in `test` and the overall head reaches this AUC on them."""
 SOURCE_LANGUAGES = {"cold_zh": "cmn_Hani", "mlma_ar": "arb_Arab", "mlma_fr": "fra_Latn"}
 """Languages of known sources in files that have no column `language`; the rest is English."""
-
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,50 +226,6 @@ def clean_examples(text: pa.Array) -> tuple[Examples, np.ndarray]:
     features, starts, owner = _featurise(text, sentences=True)
     zeros = np.zeros((len(owner), kernel.HEADS), np.float32)
     return _examples(features, starts, zeros, np.full(len(owner), CLEAN_IMPORTANCE, np.float32)), owner
-
-
-def swapped(text: pa.Array, labelled: Labelled, limit: int, seed: int) -> pa.Array:
-    """Sentences of clean texts that name a group, with other groups in its place.
-
-    Labelled collections name some groups mostly in attacks, so that the name alone looks toxic. A harmless sentence
-    about one group stays harmless about another: each group word is exchanged for one of the same ending (with or
-    without `s`), drawn in proportion to how often toxic labelled texts name it. Up to `limit` sentences, each twice.
-    """
-    words = group_words()
-    toxic = labelled.rows(labelled.levels[:, -1] > 0)
-    named = Counter(word for one in toxic.text.to_pylist() for word in _WORD.findall(one.lower()) if word in words)
-    used = Counter(word for one in labelled.text.to_pylist() for word in _WORD.findall(one.lower()))
-    pools = {}
-    for plural in (False, True):
-        listed = sorted(word for word in named if word.endswith("s") == plural)
-        weights = np.array([named[word] for word in listed], np.float64)
-        pools[plural] = (listed, np.cumsum(weights / weights.sum()) if listed else weights)
-    if not all(listed for listed, _ in pools.values()):
-        return pa.array([], TEXT_TYPE)
-    generator = np.random.Generator(np.random.PCG64(seed + 1))
-
-    def other(match: re.Match[str]) -> str:
-        found = match.group()
-        if found.lower() not in words:
-            return found
-        listed, shares = pools[found.lower().endswith("s")]
-        chosen = listed[int(np.searchsorted(shares, generator.random(), side="right"))]
-        return chosen.capitalize() if found[0].isupper() else chosen
-
-    data, offsets = text_buffers(text)
-    _, _, _, spans = kernel.window_features(
-        data, offsets, kernel.token_table(), kernel.SENTENCE_TOKENS, True, 10, *group_table(), 1024
-    )
-    sentences = [data[first:end].tobytes().decode("utf-8") for first, end in spans.tolist()]
-    # In languages of the labelled texts: where most words are ones that those use, too.
-    common = {word for word, count in used.items() if count >= COMMON}
-    naming = []
-    for sentence in sorted(set(sentences)):
-        split = _WORD.findall(sentence.lower())
-        if any(word in words for word in split) and 2 * sum(word in common for word in split) > len(split):
-            naming.append(sentence)
-    drawn = generator.permutation(len(naming))[:limit]
-    return pa.array([_WORD.sub(other, naming[at]) for at in drawn for _ in range(2)], TEXT_TYPE)
 
 
 def _logits(examples: Examples, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
@@ -482,11 +429,6 @@ def train(data: Path, out: Path, seed: int = 17, negatives: Sequence[Path] | Non
     if (clean_split == "train").any():
         clean, owner = clean_examples(clean_text.filter(pa.array(clean_split == "train")))
         clean_genre = genre[clean_split == "train"][owner]
-        exchanged = swapped(
-            clean_text.filter(pa.array(clean_split == "train")), labelled.rows(masks["train"]), SWAPPED, seed
-        )
-        if len(exchanged):
-            parts = concatenate([parts, clean_examples(exchanged)[0]])
     kept, weights, bias = fit_weights(parts, clean, clean_genre, seed)
     val = clean_split == "val"
     model = assemble(kept, weights, bias, labelled.rows(masks["val"]), clean_text.filter(pa.array(val)), genre[val], {})

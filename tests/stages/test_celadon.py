@@ -165,8 +165,8 @@ def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) 
     table = pa.table({"text": pa.array(TEXTS, pa.large_string())})
     wide = celadon_stage(tiny, batch_size=64).measure(table)
     narrow = celadon_stage(tiny, batch_size=1).measure(table)
-    # 301 tokens and 2 more in windows of 14: 22 windows; the text without words has none.
-    assert wide["toxicity_sentences"].to_pylist() == [1, 1, 0, 22, 1]
+    # A sentence is cut at 256 words: 256 tokens are 19 windows of at most 14, and the 45 and 2 after them 4 more.
+    assert wide["toxicity_sentences"].to_pylist() == [1, 1, 0, 23, 1]
     assert wide["toxicity_race_origin_score"][2].as_py() == 0.0
     for name in DIMENSIONS:
         column = f"toxicity_{name}_score"

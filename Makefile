@@ -32,6 +32,7 @@ test-long: venv-dev ## the tests that take minutes
 
 lint: venv-dev ## ruff, and mypy (strict for pipeline/)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 bench: venv-dev $(PEERS)/.locked ## MB/s per stage, and as a ratio against peers (GRISTMILL_DATA names a folder of real data)
@@ -54,7 +55,7 @@ $(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
 	@touch $@
 
 # Editable: the sources here are what runs. The build backend comes from the lock, so this step needs no network.
-$(VENV)/.installed: pyproject.toml $(VENV)/.locked
+$(VENV)/.installed: pyproject.toml .ci/build_package.py $(VENV)/.locked
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
@@ -87,4 +88,4 @@ clean: ## remove caches, compiled kernels and outputs; keep the environments
 	find pipeline stages launch configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(PEERS)
+	rm -rf $(VENV) $(PEERS) src

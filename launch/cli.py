@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from launch.train_commands import train
-from pipeline.errors import ConfigError, GristmillError
+from gristmill.launch.commands.train import train
+from gristmill.pipeline.errors import ConfigError, GristmillError
 
 DEBUG = "--debug"
 INTERRUPTED = 130
@@ -128,8 +128,8 @@ def run(
     as_json: JsonOption = False,
 ) -> int:
     """Run a config: read, decide, write the outputs with their provenance."""
-    from launch.run import RunOptions
-    from launch.run import run as run_config
+    from gristmill.launch.commands.run import RunOptions
+    from gristmill.launch.commands.run import run as run_config
 
     return run_config(
         RunOptions(
@@ -158,7 +158,7 @@ def sample(
     as_json: JsonOption = False,
 ) -> int:
     """Try a config on a few documents, in this process: what is kept, what is dropped, and why."""
-    from launch.sample import sample as take_sample
+    from gristmill.launch.commands.sample import sample as take_sample
 
     return take_sample(what, documents, show, tuple(overrides or ()), tuple(plugin or ()), as_json)
 
@@ -175,7 +175,7 @@ def init(
     output: Annotated[str | None, typer.Option(metavar="CONFIG.yaml", help="Where to write it.")] = None,
 ) -> int:
     """Write a first config for your data: format and columns are guessed, and the guesses are said."""
-    from launch.init import init as write_config
+    from gristmill.launch.commands.init import init as write_config
 
     return write_config(files, output)
 
@@ -195,7 +195,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> int:
     """Show what a run would do: graph, passes, memory and disk. Runs nothing."""
-    from launch.plan_view import plan_config
+    from gristmill.launch.commands.plan import plan_config
 
     return plan_config(config, tuple(overrides or ()), output, tuple(plugin or ()), as_json)
 
@@ -236,8 +236,8 @@ def audit(
     as_json: JsonOption = False,
 ) -> int:
     """Verify an output: files, digests, the chain from input to shard, the accounts, the documents."""
-    from launch.auditing import AuditOptions
-    from launch.auditing import audit as audit_folder
+    from gristmill.launch.commands.audit import AuditOptions
+    from gristmill.launch.commands.audit import audit as audit_folder
 
     return audit_folder(AuditOptions(folder, full, part, key, previous, sources, tuple(plugin or ()), as_json))
 
@@ -255,7 +255,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> int:
     """Tell what happened to a document at each node: rule, value, threshold, witness."""
-    from launch.auditing import explain as explain_document
+    from gristmill.launch.commands.audit import explain as explain_document
 
     return explain_document(folder, ident, as_json)
 
@@ -272,7 +272,7 @@ def stages(
     plugin: PluginOption = None,
 ) -> int:
     """List stages and source formats, or one with its settings, ports, rules and columns."""
-    from launch.stages_help import show_stages
+    from gristmill.launch.commands.stages import show_stages
 
     return show_stages(name, tuple(plugin or ()))
 
@@ -292,10 +292,13 @@ def adapt(
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="A label such as ukr_Cyrl.")],
     reference: Annotated[
         list[str],
-        typer.Option("--reference", metavar="FILE", help="Good text: Parquet, JSON lines, CSV, or .txt; may be repeated."),
+        typer.Option(
+            "--reference", metavar="FILE", help="Good text: Parquet, JSON lines, CSV, or .txt; may be repeated."
+        ),
     ],
     english: Annotated[
-        list[str] | None, typer.Option("--english", metavar="FILE", help="English text of the same kind, to compare with.")
+        list[str] | None,
+        typer.Option("--english", metavar="FILE", help="English text of the same kind, to compare with."),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -316,8 +319,8 @@ def adapt(
     as_json: JsonOption = False,
 ) -> int:
     """Derive a language's quality thresholds and stop words from reference text, and write its config."""
-    from launch.adapting import AdaptOptions
-    from launch.adapting import adapt as adapt_language
+    from gristmill.launch.commands.adapt import AdaptOptions
+    from gristmill.launch.commands.adapt import adapt as adapt_language
 
     return adapt_language(
         AdaptOptions(
@@ -342,7 +345,7 @@ def report(
     as_json: JsonOption = False,
 ) -> int:
     """Show what the run of an output did: the funnel; repeats by cluster size with removal rates; shares by group."""
-    from launch.reporting import report as show_report
+    from gristmill.launch.commands.report import report as show_report
 
     return show_report(folder, svg, as_json)
 
@@ -356,7 +359,7 @@ Examples:
 )
 def presets(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A preset to print.")] = None) -> int:
     """List the presets, or print one as the start of a config of your own."""
-    from launch.presets import show_presets
+    from gristmill.launch.presets import show_presets
 
     return show_presets(name)
 
@@ -387,7 +390,7 @@ def language(
     as_json: JsonOption = False,
 ) -> int:
     """Say how well languages are told apart, and how much text in other languages is refused."""
-    from launch.evaluation import evaluate_language
+    from gristmill.launch.commands.evaluate_language import evaluate_language
 
     return evaluate_language(file, backend, model, calibrate, min_score, as_json)
 
@@ -400,7 +403,7 @@ writes the private key there, readable by you alone, and the public one to ~/.ke
 )
 def new(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write the private key.")]) -> int:
     """Make an Ed25519 key pair. A key that is there is never overwritten."""
-    from launch.signing import new_key
+    from gristmill.launch.commands.keys import new_key
 
     return new_key(file)
 
@@ -412,7 +415,7 @@ Example:
 )
 def show(file: Annotated[str, typer.Argument(metavar="FILE", help="A public or private key.")]) -> int:
     """Print a key's identifier, as signatures name it."""
-    from launch.signing import show_key
+    from gristmill.launch.commands.keys import show_key
 
     return show_key(file)
 
@@ -429,7 +432,7 @@ def sign(
     ] = None,
 ) -> int:
     """Sign the manifest of a finished output, for a key that was not at hand when the run ended."""
-    from launch.signing import sign_folder
+    from gristmill.launch.commands.keys import sign_folder
 
     return sign_folder(folder, key)
 
@@ -462,7 +465,8 @@ def evaluate_toxicity(
     ] = None,
     overrides: SetOption = None,
     model: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A model of `gristmill train toxicity`, or a checkpoint's folder.")
+        str | None,
+        typer.Option(metavar="FILE", help="A model of `gristmill train toxicity`, or a checkpoint's folder."),
     ] = None,
     backend: Annotated[str, typer.Option(metavar="NAME", help="embedded or celadon.")] = "embedded",
     clean: Annotated[
@@ -477,8 +481,8 @@ def evaluate_toxicity(
     unknown, or one label (`label_gold`, `isHate`, `toxic`, …), yes or no or the share of annotators. Figures are also
     told by `functionality`, `target_ident`, `source` and `language` where there are such columns.
     """
-    from launch.toxicity_evaluation import ToxicityOptions
-    from launch.toxicity_evaluation import evaluate_toxicity as run_evaluation
+    from gristmill.launch.commands.evaluate_toxicity import ToxicityOptions
+    from gristmill.launch.commands.evaluate_toxicity import evaluate_toxicity as run_evaluation
 
     return run_evaluation(
         ToxicityOptions(
@@ -491,7 +495,7 @@ def evaluate_toxicity(
 @app.command()
 def version() -> int:
     """Print the version."""
-    from pipeline import __version__
+    from gristmill.pipeline import __version__
 
     typer.echo(f"gristmill {__version__}")
     return 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.errors import ConfigError, nearest
 
 _ENDINGS = (".yaml", ".yml")
 _DATA = (".parquet", ".jsonl", ".ndjson", ".json", ".gz", ".zst")
@@ -28,7 +28,7 @@ class ConfigText:
 
 def preset_names() -> list[str]:
     """All presets, with hyphens."""
-    folder = resources.files("configs")
+    folder = resources.files("gristmill.configs")
     return sorted(
         item.name.removesuffix(".yaml").replace("_", "-") for item in folder.iterdir() if item.name.endswith(".yaml")
     )
@@ -49,7 +49,7 @@ def read_preset(name: str) -> ConfigText:
     plain = name.replace("_", "-")
     if plain not in preset_names():
         raise ConfigError(f"there is no preset `{name}`; {nearest(plain, preset_names())}")
-    file = resources.files("configs") / f"{plain.replace('-', '_')}.yaml"
+    file = resources.files("gristmill.configs") / f"{plain.replace('-', '_')}.yaml"
     return ConfigText(file.read_text(encoding="utf-8"), f"preset {plain}", plain)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.hashing import canonical
+from gristmill.pipeline.hashing import canonical
 
 DOC_KEY = "doc_key"
 COPY = "copy"

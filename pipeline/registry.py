@@ -13,9 +13,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from pipeline.errors import ConfigError, ContractError, nearest
-from pipeline.source import Source
-from pipeline.stage import Stage
+from gristmill.pipeline.errors import ConfigError, ContractError, nearest
+from gristmill.pipeline.source import Source
+from gristmill.pipeline.stage import Stage
 
 STAGES = "gristmill.stages"
 SOURCES = "gristmill.sources"

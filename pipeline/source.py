@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.document import KEY_TYPE
-from pipeline.errors import ContractError
+from gristmill.pipeline.document import KEY_TYPE
+from gristmill.pipeline.errors import ContractError
 
 REJECTS = pa.schema(
     [

@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import ContractError
+from gristmill.pipeline.errors import ContractError
 
 if TYPE_CHECKING:
-    from pipeline.exchange import Exchange, Rows
+    from gristmill.pipeline.exchange import Exchange, Rows
 
 FieldKind = Literal["signal", "threshold", "runtime"]
 
@@ -249,7 +249,8 @@ class Stage:
         """Outputs of finished runs whose kept notes of this stage join this run's when it settles.
 
         Their rows have a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i
-        for one that it did not (see `pipeline.earlier`). The stage leaves them out of what it settles for documents.
+        for one that it did not (see `pipeline.planning.earlier_runs`). The stage leaves them out of
+        what it settles for documents.
         """
         return ()
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import fsspec
 
-from pipeline.errors import StorageError
+from gristmill.pipeline.errors import StorageError
 
 _CHUNK = 4 << 20
 

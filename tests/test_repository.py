@@ -178,12 +178,23 @@ def test_the_program_asserts_nothing_since_python_minus_o_would_drop_it() -> Non
     assert not offences, offences
 
 
+def test_only_the_name_gristmill_leads_to_our_packages() -> None:
+    """`pipeline` would be another module than `gristmill.pipeline`, with classes of its own."""
+    offences = [
+        f"{path}: {name}"
+        for path, tree in syntax_trees(*PACKAGES, "tests")
+        for name in _imported_modules(tree)
+        if name.split(".")[0] in PACKAGES
+    ]
+    assert not offences, offences
+
+
 def test_the_engine_names_no_stage_and_no_launcher() -> None:
     offences = [
         f"{path}: {name}"
         for path, tree in syntax_trees("pipeline")
         for name in _imported_modules(tree)
-        if name.split(".")[0] in {"stages", "launch", "configs"}
+        if name.split(".")[:2] in [["gristmill", top] for top in ("stages", "launch", "configs")]
     ]
     assert not offences, offences
 
@@ -202,7 +213,7 @@ def test_declared_dependencies_are_those_imported() -> None:
         for path, tree in syntax_trees(*PACKAGES)
         if not path.name.startswith(DEVELOPERS_MODULES)
         for top in {name.split(".")[0] for name in _imported_modules(tree)}
-        if top not in sys.stdlib_module_names and top not in PACKAGES
+        if top not in sys.stdlib_module_names and top != "gristmill"
     }
     assert not imported - declared - optional, "imported, but not declared in pyproject.toml"
     assert not declared - imported - MODEL_PACKAGES, "declared in pyproject.toml, but not imported"

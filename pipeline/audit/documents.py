@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.audit.result import Report
-from pipeline.errors import GristmillError
-from pipeline.provenance.forms import Statement
-from pipeline.provenance.manifest import FILES_TABLE, manifest_bytes, manifest_digest, statement_digest
-from pipeline.storage import exists, is_remote, join, local, open_read, reason
+from gristmill.pipeline.audit.result import Report
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.provenance.schema import Statement
+from gristmill.pipeline.storage import exists, is_remote, join, local, open_read, reason
+from gristmill.pipeline.writing.manifest import FILES_TABLE, manifest_bytes, manifest_digest, statement_digest
 
 MANIFEST = "manifest.json"
 DOCUMENTS = ("README.md", "croissant.json")

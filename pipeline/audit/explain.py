@@ -11,18 +11,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit.documents import no_output
-from pipeline.audit.lookup import Found, Searched, row_of, rows_with
-from pipeline.audit.origin import origin
-from pipeline.audit.telling import DocumentWay, Place, Step, as_json, document_lines
-from pipeline.audit.ways import DROPPED, QUARANTINED, AuditGraph, Decided, follow
-from pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
-from pipeline.errors import ConfigError, DataError
-from pipeline.provenance.ledger import URL
-from pipeline.provenance.manifest import FILES_TABLE, read_manifest
-from pipeline.shard import read_log
-from pipeline.shuffled import NO_TASK
-from pipeline.storage import join, open_read
+from gristmill.pipeline.audit.documents import no_output
+from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
+from gristmill.pipeline.audit.find_rows import Found, Searched, row_of, rows_with
+from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
+from gristmill.pipeline.audit.source_position import origin
+from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.storage import join, open_read
+from gristmill.pipeline.writing.ledger import URL
+from gristmill.pipeline.writing.manifest import FILES_TABLE, read_manifest
+from gristmill.pipeline.writing.parquet import read_log
+from gristmill.pipeline.writing.shuffle import NO_TASK
 
 MOST_DOCUMENTS = 20
 """Documents of one id or URL that are told of; an input may use an id many times."""

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.audit.keys import key_order, starts_of
-from pipeline.audit.tasks import Answer
-from pipeline.audit.ways import DROPPED, QUARANTINED, AuditGraph, Decided, Ways
-from pipeline.document import DOC_KEY, key_words, one_chunk
-from pipeline.provenance.accounts import MODULUS, Accounts, Hits, NodeAccount, Tally
-from pipeline.provenance.content import logical_type
-from pipeline.provenance.ledger import LEDGER
+from gristmill.pipeline.audit.key_order import key_order, starts_of
+from gristmill.pipeline.audit.messages import Answer
+from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, Ways
+from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, Hits, NodeAccount, Tally
+from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.writing.ledger import LEDGER
 
 MOST_COPIES = 1 << 20
 """Copies of one document that a sum of keys can hold (see pipeline.document.key_sum)."""

@@ -16,30 +16,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.audit.documents import sound_log
-from pipeline.audit.joining import NAMED
-from pipeline.audit.keys import key_order, places_in
-from pipeline.audit.ledger import read_decisions, vocabulary
-from pipeline.audit.reading import Damaged, Unreadable, opened
-from pipeline.audit.shuffled import rows_of_task, text_hashes
-from pipeline.audit.tasks import Answer, TaskJob
-from pipeline.audit.ways import AuditGraph, follow
-from pipeline.config import load
-from pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, take
-from pipeline.dropped import dropped_rank
-from pipeline.earlier import EMITTED
-from pipeline.errors import GristmillError
-from pipeline.flow import Flow, Outcome, State
-from pipeline.graph import Node
-from pipeline.hashing import canonical
-from pipeline.plan import Plan, make_plan
-from pipeline.provenance.content import ContentDigest
-from pipeline.provenance.files import notes_role
-from pipeline.provenance.forms import LedgerLog
-from pipeline.reading import digest_of_slice, read_outcome, read_slice
-from pipeline.shard import read_log
-from pipeline.source import SliceData
-from pipeline.stage import DROPPED, QUARANTINED
+from gristmill.pipeline.audit.documents import sound_log
+from gristmill.pipeline.audit.key_order import key_order, places_in
+from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
+from gristmill.pipeline.audit.messages import Answer, TaskJob
+from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
+from gristmill.pipeline.audit.routes import AuditGraph, follow
+from gristmill.pipeline.audit.row_join import NAMED
+from gristmill.pipeline.audit.shuffle import rows_of_task, text_hashes
+from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, take
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.hashing import canonical
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.earlier_runs import EMITTED
+from gristmill.pipeline.planning.graph import Node
+from gristmill.pipeline.planning.plan import Plan, make_plan
+from gristmill.pipeline.provenance.content import ContentDigest
+from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.provenance.schema import LedgerLog
+from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
+from gristmill.pipeline.slices.routing import Flow, Outcome, State
+from gristmill.pipeline.source import SliceData
+from gristmill.pipeline.stage import DROPPED, QUARANTINED
+from gristmill.pipeline.writing.dropped_texts import dropped_rank
+from gristmill.pipeline.writing.parquet import read_log
 
 SAMPLE = 8
 """Documents that are replayed per task for each node that decided about some, and as many that no ledger lists."""

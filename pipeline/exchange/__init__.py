@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipeline.compiled import use_cache
+from gristmill.pipeline.kernel_cache import use_cache
 
 use_cache()
 

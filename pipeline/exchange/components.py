@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import ContractError
-from pipeline.exchange import Rows
-from pipeline.exchange.files import RowsWriter, read_batches, written_elsewhere
-from pipeline.exchange.forest import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
-from pipeline.exchange.stars import both_directions, label_components, star
+from gristmill.pipeline.errors import ContractError
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches, written_elsewhere
+from gristmill.pipeline.exchange.star_rounds import both_directions, label_components, star
+from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
 
 if TYPE_CHECKING:
-    from pipeline.exchange.file_exchange import FileExchange
+    from gristmill.pipeline.exchange.file_exchange import FileExchange
 
 Inputs = tuple[tuple[str, int, int | None], ...]
 

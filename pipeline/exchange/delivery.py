@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, key_words, one_chunk
-from pipeline.errors import ConservationError, ContractError
-from pipeline.exchange import Rows
-from pipeline.exchange.files import RowsWriter, written_elsewhere
-from pipeline.exchange.shuffle import Partitioner, ReduceResult, ReduceTask, counted, partition_rows, reduce_tasks
+from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.errors import ConservationError, ContractError
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
+from gristmill.pipeline.exchange.shuffle import (
+    Partitioner,
+    ReduceResult,
+    ReduceTask,
+    counted,
+    partition_rows,
+    reduce_tasks,
+)
 
 if TYPE_CHECKING:
-    from pipeline.exchange.file_exchange import FileExchange
+    from gristmill.pipeline.exchange.file_exchange import FileExchange
 
 TASK = "task"
 

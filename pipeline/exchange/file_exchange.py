@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, KEY_TYPE
-from pipeline.errors import ConservationError, ContractError, StorageError
-from pipeline.exchange import Combine, Fold, Prepare, Rows
-from pipeline.exchange.components import components
-from pipeline.exchange.delivery import deliver
-from pipeline.exchange.files import add_totals, batch_count, read_batches
-from pipeline.exchange.references import reference, resolve
-from pipeline.exchange.shuffle import (
+from gristmill.pipeline.document import DOC_KEY, KEY_TYPE
+from gristmill.pipeline.errors import ConservationError, ContractError, StorageError
+from gristmill.pipeline.exchange import Combine, Fold, Prepare, Rows
+from gristmill.pipeline.exchange.components import components
+from gristmill.pipeline.exchange.delivery import deliver
+from gristmill.pipeline.exchange.function_names import reference, resolve
+from gristmill.pipeline.exchange.row_files import add_totals, batch_count, read_batches
+from gristmill.pipeline.exchange.shuffle import (
     SORT_BYTES,
     MapResult,
     MapTask,
@@ -31,8 +31,8 @@ from pipeline.exchange.shuffle import (
     run_fold,
     run_map,
 )
-from pipeline.exchange.tree import TREE_FAN_IN, CombineTask, run_combine
-from pipeline.executor import Executor
+from gristmill.pipeline.exchange.tree_reduce import TREE_FAN_IN, CombineTask, run_combine
+from gristmill.pipeline.executor import Executor
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")

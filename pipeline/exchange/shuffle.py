@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, key_words, one_chunk
-from pipeline.errors import ConservationError, ContractError
-from pipeline.exchange.external import SortedRows
-from pipeline.exchange.files import (
+from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.errors import ConservationError, ContractError
+from gristmill.pipeline.exchange.external_sort import SortedRows
+from gristmill.pipeline.exchange.function_names import resolve
+from gristmill.pipeline.exchange.hash_kernels import hash_rows, key_sums, split_order
+from gristmill.pipeline.exchange.row_files import (
     PartitionWriter,
     RowsWriter,
     fixed_width,
@@ -27,8 +29,6 @@ from pipeline.exchange.files import (
     writing,
     written_elsewhere,
 )
-from pipeline.exchange.hashing_kernels import hash_rows, key_sums, split_order
-from pipeline.exchange.references import resolve
 
 SORT_BYTES = 96
 """Bytes per row, beside the row itself, that sorting needs at its peak: bit strings, radix buffers, order."""

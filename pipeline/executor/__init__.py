@@ -19,9 +19,7 @@ class Executor(Protocol):
     @property
     def workers(self) -> int: ...
 
-    def run(
-        self, function: Callable[[Payload], Result], payloads: Iterable[Payload]
-    ) -> Iterator[tuple[int, Result]]:
+    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
         """Run `function` over `payloads`; yields (index, result) as they finish, in any order, each index once.
 
         A task may run more than once (a lost worker), so tasks write under deterministic names, elsewhere first. Any

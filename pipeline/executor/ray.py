@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import GristmillError
-from pipeline.executor import trampoline
+import gristmill
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.executor import trampoline
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -38,7 +39,7 @@ class RayExecutor:
     ) -> None:
         self._asked = workers
         self.address = address
-        self.roots = [str(Path(__file__).resolve().parents[2]), *plugin_folders]
+        self.roots = [str(Path(gristmill.__file__).parents[1]), *plugin_folders]
         self._workers = workers or 0
         self._ours = False
 

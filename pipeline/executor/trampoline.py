@@ -21,7 +21,7 @@ def call(roots, body):  # type: ignore[no-untyped-def]
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.path[: len(roots)] != roots:
         sys.path[:] = [*roots, *(entry for entry in sys.path if entry not in roots)]
-        for name in ("pipeline", "stages", "launch", "configs"):
+        for name in ("gristmill",):
             module = sys.modules.get(name)
             file = getattr(module, "__file__", None) or ""
             if module is not None and not any(file.startswith(root + os.sep) for root in roots):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.document import key_sum
-from pipeline.errors import ConservationError
+from gristmill.pipeline.document import key_sum
+from gristmill.pipeline.errors import ConservationError
 
 MODULUS = 1 << 128
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.provenance.manifest import manifest_bytes, read_statement_bytes, statement_digest
-from pipeline.provenance.signing import (
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.provenance.signing import (
     ENVELOPE,
     SignatureError,
     SigningKey,
@@ -17,10 +16,11 @@ from pipeline.provenance.signing import (
     sign_payload,
     verify_envelope,
 )
-from pipeline.storage import exists, join, open_read, write_checked
+from gristmill.pipeline.storage import exists, join, open_read, write_checked
+from gristmill.pipeline.writing.manifest import manifest_bytes, read_statement_bytes, statement_digest
 
 if TYPE_CHECKING:
-    from pipeline.plan import Plan
+    from gristmill.pipeline.planning.plan import Plan
 
 
 @dataclass(frozen=True)

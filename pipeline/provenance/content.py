@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from pipeline.hashing import digest
+from gristmill.pipeline.hashing import digest
 
 _WIDTHS: dict[int, np.dtype[Any]] = {bits: np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)}
 _FLOATS: dict[int, np.dtype[Any]] = {bits: np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)}

@@ -31,7 +31,6 @@ that wrote it; size in bytes; SHA-256 of the bytes; digest of the content; rows;
 the slice that the task read; then what may vary: host, start (Unix seconds) and duration (seconds)."""
 
 
-
 def notes_role(node: str) -> str:
     """The role of the files with the notes that a node keeps."""
     return f"notes:{node}"

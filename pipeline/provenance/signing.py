@@ -17,8 +17,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from pipeline.errors import ConfigError, DataError, StorageError
-from pipeline.storage import reason
+from gristmill.pipeline.errors import ConfigError, DataError, StorageError
+from gristmill.pipeline.storage import reason
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ENVELOPE = "manifest.dsse.json"

@@ -1,5 +1,1 @@
-"""Compiled inner loops (Numba) over Arrow buffers, and the tables that they read; no Python objects."""
-
-from pipeline.compiled import use_cache
-
-use_cache()
+"""Compiled inner loops (Numba) that kernels of several stages share, and the Unicode tables that they read."""

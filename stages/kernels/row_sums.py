@@ -28,7 +28,9 @@ def _adder(blocks: int, source: ir.Type, target: ir.Type) -> Callable[..., Any]:
     i < blocks * LANES. Integers are widened with their sign."""
 
     @intrinsic  # type: ignore[misc]
-    def add(typing_context: Any, rows: Any, width: Any, block: Any, found: Any, first: Any, last: Any, total: Any) -> Any:
+    def add(
+        typing_context: Any, rows: Any, width: Any, block: Any, found: Any, first: Any, last: Any, total: Any
+    ) -> Any:
         signature = types.void(rows, types.int64, types.int64, found, types.int64, types.int64, total)
         source_vector, target_vector = ir.VectorType(source, LANES), ir.VectorType(target, LANES)
         floating = isinstance(target, ir.FloatType)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline.document import DOC_KEY, ID, RESERVED, TEXT, TEXT_TYPE, one_chunk
-from pipeline.errors import ConfigError, DataError, nearest
+from gristmill.pipeline.document import DOC_KEY, ID, RESERVED, TEXT, TEXT_TYPE, one_chunk
+from gristmill.pipeline.errors import ConfigError, DataError, nearest
 
 TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents", "article", "markdown", "page")
 """Names under which data sets keep the text, most common first (for `init` and `sample`, which say what they took)."""

@@ -25,10 +25,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from pipeline.document import KEY_TYPE, doc_keys
-from pipeline.errors import DataError
-from pipeline.source import REJECTS, Slice, SliceData, Source, SourceConfig
-from stages.sources.columns import mapped_schema, mapped_table
+from gristmill.pipeline.document import KEY_TYPE, doc_keys
+from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source, SourceConfig
+from gristmill.stages.sources.columns import mapped_schema, mapped_table
 
 SCHEMA = pa.schema(
     [

@@ -10,9 +10,9 @@ from typing import Any
 
 import fsspec
 
-from pipeline.errors import ConfigError, DataError
-from pipeline.source import SourceConfig
-from pipeline.storage import is_remote
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.source import SourceConfig
+from gristmill.pipeline.storage import is_remote
 
 _WILD = "*?["
 

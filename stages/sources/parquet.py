@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.document import DOC_KEY, doc_keys
-from pipeline.errors import DataError
-from pipeline.source import REJECTS, Slice, SliceData, Source
-from pipeline.storage import open_read
-from stages.sources.columns import input_name, mapped_schema, mapped_table
-from stages.sources.listing import FoundFile, find_files
+from gristmill.pipeline.document import DOC_KEY, doc_keys
+from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
+from gristmill.pipeline.storage import open_read
+from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table
+from gristmill.stages.sources.listing import FoundFile, find_files
 
 
 class ParquetSource(Source):

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline.config import load
-from pipeline.engine import Engine
-from pipeline.executor.ray import RayExecutor
-from pipeline.plan import make_plan
+from gristmill.pipeline.executor.ray import RayExecutor
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.plan import make_plan
+from gristmill.pipeline.running.engine import Engine
 
 CONFIG = """
 name: dedup-run

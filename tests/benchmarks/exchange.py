@@ -25,11 +25,11 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import KEY_TYPE, key_words, keys_from_bytes, keys_from_words, one_chunk
-from pipeline.exchange import Rows
-from pipeline.exchange.file_exchange import FileExchange
-from pipeline.exchange.forest import EDGE_SCHEMA
-from pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.document import KEY_TYPE, key_words, keys_from_bytes, keys_from_words, one_chunk
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
+from gristmill.pipeline.executor.inline import InlineExecutor
 
 BANDS = 14
 TASKS = 64

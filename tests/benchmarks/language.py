@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from py3langid.langid import LanguageIdentifier
 
-from pipeline.document import TEXT_TYPE, one_chunk, text_buffers
-from stages.kernels.fasttext import FastTextClassifier
-from stages.kernels.langid import LangidClassifier
-from stages.labels import UNDETERMINED, canonical_label
-from stages.language import Language, LanguageConfig, default_model, supported_labels
-from stages.language_evaluation import evaluate, expected_calibration_error
-from stages.models import fasttext_format, langid_format
+from gristmill.pipeline.document import TEXT_TYPE, one_chunk, text_buffers
+from gristmill.stages.fasttext import model_file as fasttext_format
+from gristmill.stages.fasttext.predict import FastTextClassifier
+from gristmill.stages.labels.labels import UNDETERMINED, canonical_label
+from gristmill.stages.language import langid_format
+from gristmill.stages.language.evaluation import evaluate, expected_calibration_error
+from gristmill.stages.language.kernels.langid import LangidClassifier
+from gristmill.stages.language.stage import Language, LanguageConfig, default_model, supported_labels
 
 EVERY = 8
 """The libraries run on every n-th document, for they are slow."""

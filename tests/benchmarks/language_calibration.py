@@ -4,7 +4,7 @@
 
 FILE is Parquet with the columns `text`, `language` (ISO 639-3) and `script` (ISO 15924), some of it in languages that the
 model does not know. Half of the texts of each supported language and half of the other languages are held out for the
-figures, and then the other halves; the coefficients that are printed last, for `stages.language_calibration`, come from
+figures, and then the other halves; the coefficients that are printed last, for `stages.language.calibration`, come from
 everything. With SOURCES, only texts whose column `source` names one of them are fitted to, and the figures are of all held-out
 texts, and of those in other sources: where a source has one text in many languages, supported or not, the fit cannot learn to
 tell genres in place of languages.
@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipeline.hashing import file_digest
-from stages.kernels.langid import LangidClassifier
-from stages.labels import canonical_label, pairs_of
-from stages.language import default_model, supported_labels
-from stages.language_calibration import document_weights, fit
-from stages.language_evaluation import expected_calibration_error
-from stages.models import langid_format
+from gristmill.pipeline.hashing import file_digest
+from gristmill.stages.labels.labels import canonical_label, pairs_of
+from gristmill.stages.language import langid_format
+from gristmill.stages.language.calibration import document_weights, fit
+from gristmill.stages.language.evaluation import expected_calibration_error
+from gristmill.stages.language.kernels.langid import LangidClassifier
+from gristmill.stages.language.stage import default_model, supported_labels
 
 CUTS = (60, 150)
 """Texts are also tried cut to so many characters,"""

@@ -23,8 +23,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.document import doc_keys
-from stages.minhash import MinHash
+from gristmill.pipeline.document import doc_keys
+from gristmill.stages.deduplication.minhash import MinHash
 
 RUNS = 5
 

@@ -29,13 +29,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline import publish, storage
-from pipeline.config import load
-from pipeline.engine import Engine
-from pipeline.executor.inline import InlineExecutor
-from pipeline.plan import Plan, make_plan
-from pipeline.provenance import accounts, content
-from pipeline.provenance.ledger import LEDGER
+from gristmill.pipeline import storage
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.plan import Plan, make_plan
+from gristmill.pipeline.provenance import accounts, content
+from gristmill.pipeline.running.engine import Engine
+from gristmill.pipeline.writing import task_files as publish
+from gristmill.pipeline.writing.ledger import LEDGER
 from tests.benchmarks.whole_run import CONFIG
 
 NO_DIGEST = "0" * 64
@@ -52,7 +53,7 @@ def without_provenance() -> Iterator[None]:
         undo.append(lambda: setattr(holder, name, before))
 
     def put_everywhere(original: Any, value: Any) -> None:
-        for module in [module for name, module in sys.modules.items() if name.startswith("pipeline.")]:
+        for module in [module for name, module in sys.modules.items() if name.startswith("gristmill.pipeline.")]:
             for name in [name for name, bound in vars(module).items() if bound is original]:
                 put(module, name, value)
 

@@ -28,11 +28,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.document import text_buffers
-from pipeline.stage import Decisions
-from stages.quality import Quality, QualityConfig
-from stages.quality_rules import FILTERS, RULES
-from stages.quality_signals import signal_columns
+from gristmill.pipeline.document import text_buffers
+from gristmill.pipeline.stage import Decisions
+from gristmill.stages.quality.rules import FILTERS, RULES
+from gristmill.stages.quality.signals import signal_columns
+from gristmill.stages.quality.stage import Quality, QualityConfig
 
 LABELS = {
     "en": "eng_Latn", "shi": "shi_Latn", "gbi": "gbi_Latn", "baq": "eus_Latn", "cha": "cha_Latn", "ssw": "ssw_Latn",
@@ -148,7 +148,9 @@ def main() -> None:
     theirs_seconds = float(printed.splitlines()[-1])
     ours_seconds = seconds_for(stage, part)
     print(f"  the same {len(rows)} documents, {megabytes:.1f} MB, one thread:")
-    print(f"  datatrove's three filters {megabytes / theirs_seconds:.2f} MB/s, gristmill {megabytes / ours_seconds:.1f}")
+    print(
+        f"  datatrove's three filters {megabytes / theirs_seconds:.2f} MB/s, gristmill {megabytes / ours_seconds:.1f}"
+    )
     print(f"  ratio {theirs_seconds / ours_seconds:.0f}")
     compare(judge(stage, part), judge(stage, part, offsets), part_labels)
 

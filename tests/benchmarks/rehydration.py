@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.document import keys_from_words
-from pipeline.exchange import Rows
-from pipeline.exchange.file_exchange import FileExchange
-from pipeline.executor.inline import InlineExecutor
-from pipeline.stage import SettledView
-from stages.mix import Mix, MixConfig
-from stages.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
+from gristmill.pipeline.document import keys_from_words
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.stage import SettledView
+from gristmill.stages.rebalancing.mix import Mix, MixConfig
+from gristmill.stages.rebalancing.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
 
 BATCH = 1 << 16
 """Rows of a batch, as the engine cuts batches without text."""

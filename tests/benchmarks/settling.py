@@ -29,14 +29,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import EXCHANGE_BYTES
-from pipeline.document import KEY_TYPE, keys_from_bytes
-from pipeline.exchange import Rows
-from pipeline.exchange.file_exchange import FileExchange
-from pipeline.executor.inline import InlineExecutor
-from pipeline.executor.ray import RayExecutor
-from stages.kernels.minhash import sketch_words
-from stages.minhash import MinHash, MinHashConfig
+from gristmill.pipeline.document import KEY_TYPE, keys_from_bytes
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.executor.ray import RayExecutor
+from gristmill.pipeline.planning.config import EXCHANGE_BYTES
+from gristmill.stages.deduplication.kernels.signatures import sketch_words
+from gristmill.stages.deduplication.minhash import MinHash, MinHashConfig
 from tests.benchmarks.exchange import ROOT, DiskWatch
 
 CONFIG = MinHashConfig()

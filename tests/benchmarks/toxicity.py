@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.toxicity import Toxicity, ToxicityConfig
-from stages.toxicity_evaluation import figures
-from stages.toxicity_model import EMBEDDED, model_at
-from stages.toxicity_training import hash_split, read_clean, read_labelled
+from gristmill.stages.toxicity.evaluation import figures
+from gristmill.stages.toxicity.model import EMBEDDED, model_at
+from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
+from gristmill.stages.toxicity.training import hash_split, read_clean, read_labelled
 
 FILLER = (
     "The train leaves at nine and the weather is fine today.",

@@ -41,10 +41,10 @@ discard: [toxicity.toxic]
 
 def gristmill(source: str, configs: Path | None) -> None:
     """Runs once to warm up and once for the clock; prints both."""
-    from pipeline.config import load
-    from pipeline.engine import Engine, Progress
-    from pipeline.executor.inline import InlineExecutor
-    from pipeline.plan import make_plan
+    from gristmill.pipeline.executor.inline import InlineExecutor
+    from gristmill.pipeline.planning.config import load
+    from gristmill.pipeline.planning.plan import make_plan
+    from gristmill.pipeline.running.engine import Engine, Progress
 
     folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-"))
     clock: dict[str, float] = {}

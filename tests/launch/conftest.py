@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.cli import run_command
+from gristmill.launch.cli import run_command
 from tests.launch.running import Command, Ran
 
 

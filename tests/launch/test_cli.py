@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from launch import cli
+from gristmill.launch import cli
 from tests.launch.running import PLUGINS, Command
-from tests.pipeline.running import write_corpus
+from tests.pipeline.toy_runs import write_corpus
 
 GOOD = """
 name: toys
@@ -47,7 +47,18 @@ def imported_by(code: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = {"pyarrow", "numpy", "numba", "ray", "pydantic", "fsspec", "rich", "yaml", "datasketch", "pipeline.config"}
+    heavy = {
+        "pyarrow",
+        "numpy",
+        "numba",
+        "ray",
+        "pydantic",
+        "fsspec",
+        "rich",
+        "yaml",
+        "datasketch",
+        "gristmill.pipeline.planning.config",
+    }
     code = (
         "import contextlib, io\nfrom launch.cli import run_command\n"
         "with contextlib.redirect_stdout(io.StringIO()) as out:\n    assert run_command(['--help']) == 0\n"
@@ -58,7 +69,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_planning_a_run_does_not_import_ray() -> None:
     modules = imported_by(
-        f"sys.path.append({PLUGINS!r})\nfrom launch.plan_view import plan_config\nimport pipeline.engine"
+        f"sys.path.append({PLUGINS!r})\nfrom gristmill.launch.commands.plan import plan_config\n"
+        "import gristmill.pipeline.running.engine"
     )
     assert "ray" not in modules
 
@@ -76,7 +88,9 @@ def test_every_command_has_help(gristmill: Command, command: str) -> None:
     assert "..." not in listed.partition("Commands:")[2], "a summary is cut off"
 
 
-@pytest.mark.parametrize("command", ["run", "sample", "init", "plan", "audit", "explain", "report", "stages", "presets"])
+@pytest.mark.parametrize(
+    "command", ["run", "sample", "init", "plan", "audit", "explain", "report", "stages", "presets"]
+)
 def test_help_shows_examples(gristmill: Command, command: str) -> None:
     assert f"Examples:\n    gristmill {command}" in gristmill(command, "--help").out
 
@@ -88,7 +102,7 @@ def test_no_command_is_a_call_for_help(gristmill: Command) -> None:
 
 
 def test_version(gristmill: Command) -> None:
-    from pipeline import __version__
+    from gristmill.pipeline import __version__
 
     assert gristmill("version").out == f"gristmill {__version__}\n"
 
@@ -143,7 +157,7 @@ def test_set_replaces_a_value_and_output_the_place(gristmill: Command, config: P
 def test_a_stopped_run_goes_on_and_says_what_was_there(
     gristmill: Command, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.executor.inline import InlineExecutor
+    from gristmill.pipeline.executor.inline import InlineExecutor
 
     def stop_after_two(self: object, function: object, payloads: object) -> object:
         for index, payload in enumerate(payloads):  # type: ignore[arg-type,var-annotated]
@@ -242,7 +256,7 @@ def boom(*_: object) -> int:
 def test_a_defect_ends_with_code_1_and_says_how_to_see_more(
     gristmill: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launch.stages_help.show_stages", boom)
+    monkeypatch.setattr("gristmill.launch.commands.stages.show_stages", boom)
     ran = gristmill("stages")
     assert ran.code == 1
     assert ran.err.startswith("error: RuntimeError: a defect\n")
@@ -254,7 +268,7 @@ def test_a_defect_ends_with_code_1_and_says_how_to_see_more(
 def test_debug_shows_the_traceback_wherever_it_stands(
     gristmill: Command, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("launch.stages_help.show_stages", boom)
+    monkeypatch.setattr("gristmill.launch.commands.stages.show_stages", boom)
     ran = gristmill(*arguments)
     assert ran.code == 1
     assert "Traceback (most recent call last)" in ran.err
@@ -265,7 +279,7 @@ def test_ctrl_c_is_no_error_of_the_program(gristmill: Command, monkeypatch: pyte
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("launch.stages_help.show_stages", interrupted)
+    monkeypatch.setattr("gristmill.launch.commands.stages.show_stages", interrupted)
     ran = gristmill("stages")
     assert ran.code == 130
     assert ran.error == "error: stopped by Ctrl-C."
@@ -312,7 +326,7 @@ def test_audit_and_explain_judge_and_tell(gristmill: Command, config: Path) -> N
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(gristmill: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.executor.inline import InlineExecutor
+    from gristmill.pipeline.executor.inline import InlineExecutor
 
     def terminated(self: object, function: object, payloads: object) -> object:
         os.kill(os.getpid(), signal.SIGTERM)

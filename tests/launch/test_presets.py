@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.presets import is_config, preset_names, preset_summary, read_config, read_preset
-from pipeline.config import load
-from pipeline.errors import ConfigError
-from pipeline.graph import build
+from gristmill.launch.presets import is_config, preset_names, preset_summary, read_config, read_preset
+from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.graph import build
 from tests.launch.running import Command
 
 
@@ -63,4 +63,4 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 
 
 def test_configs_are_shipped_as_package_data() -> None:
-    assert (resources.files("configs") / "quickstart.yaml").is_file()
+    assert (resources.files("gristmill.configs") / "quickstart.yaml").is_file()

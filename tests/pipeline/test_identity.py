@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.document import doc_keys, key_sum, key_words, keys_from_words
-from pipeline.hashing import canonical, digest, merkle_root
+from gristmill.pipeline.document import doc_keys, key_sum, key_words, keys_from_words
+from gristmill.pipeline.hashing import canonical, digest, merkle_root
 
 
 def test_the_canonical_encoding_is_pinned() -> None:
@@ -71,7 +71,7 @@ def test_each_part_of_the_place_enters_the_key() -> None:
 
 @given(st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 1 << 19)), max_size=50))
 def test_the_key_sum_is_the_sum_of_the_numbers(rows: list[tuple[bytes, int]]) -> None:
-    from pipeline.document import keys_from_bytes
+    from gristmill.pipeline.document import keys_from_bytes
 
     words = key_words(keys_from_bytes(b"".join(key for key, _ in rows)))
     counts = np.array([count for _, count in rows], np.int64)

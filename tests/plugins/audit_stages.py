@@ -9,7 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stage import Decisions, SettledView, Stage, StageConfig, from_failures, resource, signal, threshold
+from gristmill.pipeline.stage import (
+    Decisions,
+    SettledView,
+    Stage,
+    StageConfig,
+    from_failures,
+    resource,
+    signal,
+    threshold,
+)
 
 
 class BoundsConfig(StageConfig):

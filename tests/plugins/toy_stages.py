@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.exchange import Exchange, Rows
-from pipeline.stage import (
+from gristmill.pipeline.exchange import Exchange, Rows
+from gristmill.pipeline.stage import (
     DROPPED,
     Decisions,
     Settled,

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.config import load
-from pipeline.engine import Engine
-from pipeline.executor.inline import InlineExecutor
-from pipeline.plan import make_plan
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.plan import make_plan
+from gristmill.pipeline.running.engine import Engine
 from tests.pipeline.audit.tampering import Output, SameProcess
-from tests.pipeline.running import GRAPH, PLUGINS, write_corpus
+from tests.pipeline.toy_runs import GRAPH, PLUGINS, write_corpus
 
 assert PLUGINS
 
@@ -89,7 +89,7 @@ def two_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.audit.checks.Child", SameProcess)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", SameProcess)
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.audit import replay
-from pipeline.audit.checks import audit_output
-from pipeline.audit.child import Child
-from pipeline.audit.listing import listing
-from pipeline.audit.reading import footers
-from pipeline.audit.result import AuditResult
-from pipeline.audit.rows import check_task
-from pipeline.audit.shuffled import check_shard
-from pipeline.document import DOC_KEY, key_sum, key_words
-from pipeline.hashing import merkle_root
-from pipeline.provenance.content import content_digest
-from pipeline.provenance.manifest import manifest_bytes, manifest_digest, statement_digest
-from pipeline.shard import LOG_KEY, canonical_json, read_log
+from gristmill.pipeline.audit import replay
+from gristmill.pipeline.audit.file_list import listing
+from gristmill.pipeline.audit.open_files import footers
+from gristmill.pipeline.audit.reader_process import Child
+from gristmill.pipeline.audit.result import AuditResult
+from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.audit.shuffle import check_shard
+from gristmill.pipeline.audit.task_checks import check_task
+from gristmill.pipeline.document import DOC_KEY, key_sum, key_words
+from gristmill.pipeline.hashing import merkle_root
+from gristmill.pipeline.provenance.content import content_digest
+from gristmill.pipeline.writing.manifest import manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.writing.parquet import LOG_KEY, canonical_json, read_log
 
 Change = Callable[[pa.Table], pa.Table]
 LogChange = Callable[[dict[str, Any]], Any]

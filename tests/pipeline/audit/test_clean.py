@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audit.checks import audit_output
-from pipeline.audit.result import CHECKS
-from pipeline.errors import ConfigError
+from gristmill.pipeline.audit.result import CHECKS
+from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.errors import ConfigError
 from tests.pipeline.audit.tampering import Output
 
 

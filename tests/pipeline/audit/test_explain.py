@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from launch.beside_chance import signals_beside_chance
-from pipeline.audit.explain import DocumentNotFoundError, explain
-from pipeline.errors import ConfigError, DataError
-from pipeline.provenance.manifest import read_manifest
+from gristmill.launch.terminal.random_baseline import signals_beside_chance
+from gristmill.pipeline.audit.explain import DocumentNotFoundError, explain
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.writing.manifest import read_manifest
 from tests.pipeline.audit.conftest import run
 from tests.pipeline.audit.tampering import Output
-from tests.pipeline.running import rows_of, write_corpus
+from tests.pipeline.toy_runs import rows_of, write_corpus
 
 
 def test_a_dropped_document_with_its_reason_and_where_its_text_is(wide_run: Path) -> None:

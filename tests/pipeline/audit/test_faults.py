@@ -15,17 +15,19 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline.audit.checks import audit_output
-from pipeline.audit.explain import explain
-from pipeline.errors import GristmillError, StorageError
-from pipeline.provenance.manifest import read_manifest
-from pipeline.storage import write_checked
-from pipeline.work import WorkFolder
+from gristmill.pipeline.audit.explain import explain
+from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.errors import GristmillError, StorageError
+from gristmill.pipeline.storage import write_checked
+from gristmill.pipeline.work_folder import WorkFolder
+from gristmill.pipeline.writing.manifest import read_manifest
 from tests.pipeline.audit.faults import FULL, count_touches, failing_at, killed_at, racing, run
-from tests.pipeline.running import rows_of, shards, write_corpus
+from tests.pipeline.toy_runs import rows_of, shards, write_corpus
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.pipeline.audit.faults", "pipeline.task", "pipeline.exchange.file_exchange"])
+SERVER.set_forkserver_preload(
+    ["tests.pipeline.audit.faults", "gristmill.pipeline.running.task", "gristmill.pipeline.exchange.file_exchange"]
+)
 OUTPUTS = ("low", "high")
 
 

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.audit.result import CHECKS
-from pipeline.document import doc_keys, key_sum, key_words
-from pipeline.hashing import canonical, digest, merkle_root
-from pipeline.provenance.content import ContentDigest, content_digest
-from pipeline.provenance.files import FILES
-from pipeline.provenance.forms import SCHEMA_FILE, LedgerLog, PredicateForm, ShardLog, json_schema
-from pipeline.provenance.ledger import LEDGER
-from pipeline.shard import read_log
+from gristmill.pipeline.audit.result import CHECKS
+from gristmill.pipeline.document import doc_keys, key_sum, key_words
+from gristmill.pipeline.hashing import canonical, digest, merkle_root
+from gristmill.pipeline.provenance.content import ContentDigest, content_digest
+from gristmill.pipeline.provenance.files import FILES
+from gristmill.pipeline.provenance.schema import SCHEMA_FILE, LedgerLog, PredicateForm, ShardLog, json_schema
+from gristmill.pipeline.writing.ledger import LEDGER
+from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.audit.tampering import Output
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -116,7 +116,7 @@ def test_the_page_names_every_key_and_column() -> None:
 
 def test_the_schema_in_the_package_is_that_of_the_models() -> None:
     schema = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
-    assert schema == json_schema(), "run python -m pipeline.provenance.forms"
+    assert schema == json_schema(), "run python -m gristmill.pipeline.provenance.schema"
     Draft202012Validator.check_schema(schema)
 
 

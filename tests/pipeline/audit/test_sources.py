@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import StorageError
+from gristmill.pipeline.errors import StorageError
 from tests.pipeline.audit.conftest import run, write_wide
 from tests.pipeline.audit.tampering import Output
-from tests.pipeline.running import GRAPH, write_corpus
+from tests.pipeline.toy_runs import GRAPH, write_corpus
 
 PLUGINS = ("toy_stages", "audit_stages")
 BACK = ("source", "text", "replay")
@@ -172,6 +172,6 @@ def test_a_slice_that_cannot_be_read_leaves_the_audit_incomplete(
     def fail(*_: object) -> None:
         raise StorageError("the disk went away")
 
-    monkeypatch.setattr("pipeline.audit.replay.read_slice", fail)
+    monkeypatch.setattr("gristmill.pipeline.audit.replay.read_slice", fail)
     result = output.audit(plugins=PLUGINS)
     assert result.exit_code == 3 and "the disk went away" in result.problems[0]

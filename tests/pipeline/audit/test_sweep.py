@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.audit.attested import check_signature
-from pipeline.audit.documents import DOCUMENTS, MANIFEST, read_statement, subject_digest
-from pipeline.audit.result import CHECKS, Report
-from pipeline.provenance.attestation import sign_output
-from pipeline.provenance.manifest import FILES_TABLE
-from pipeline.provenance.signing import ENVELOPE, SigningKey
+from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, read_statement, subject_digest
+from gristmill.pipeline.audit.result import CHECKS, Report
+from gristmill.pipeline.audit.signature import check_signature
+from gristmill.pipeline.provenance.attestation import sign_output
+from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
+from gristmill.pipeline.writing.manifest import FILES_TABLE
 from tests.pipeline.audit.tampering import Output
 
 KEY = SigningKey.generate()

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.audit.result import CHECKS, Report
-from pipeline.provenance.signing import SigningKey
-from tests.pipeline.audit import test_attested, test_sources, test_tampering
+from gristmill.pipeline.audit.result import CHECKS, Report
+from gristmill.pipeline.provenance.signing import SigningKey
+from tests.pipeline.audit import test_signature as test_attested
+from tests.pipeline.audit import test_sources, test_tampering
 from tests.pipeline.audit.tampering import Output
 
 Row = Callable[..., None]

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.hashing import merkle_root
-from pipeline.provenance.accounts import Accounts
-from pipeline.shard import canonical_json, read_log
+from gristmill.pipeline.hashing import merkle_root
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.writing.parquet import canonical_json, read_log
 from tests.pipeline.audit.tampering import Output, restore_times
 
 Copied = Callable[[Path], Output]

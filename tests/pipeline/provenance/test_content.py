@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.provenance.content import ContentDigest, content_digest, logical_type
+from gristmill.pipeline.provenance.content import ContentDigest, content_digest, logical_type
 
 TABLE = pa.table(
     {

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from pipeline.errors import ConfigError
-from pipeline.provenance.attestation import Attestation
-from pipeline.provenance.signing import (
+from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.provenance.attestation import Attestation
+from gristmill.pipeline.provenance.signing import (
     KEY_VARIABLE,
     PAYLOAD_TYPE,
     SignatureError,

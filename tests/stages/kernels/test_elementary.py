@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.kernels.elementary import exp, log
+from gristmill.stages.kernels.elementary import exp, log
 
 
 @given(st.floats(-700.0, 700.0))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from stages.kernels import build_unicode, unicode
-from stages.kernels.unicode import SCRIPTS, char_class, decode, folded, lowered, script
+from gristmill.stages.kernels import build_unicode, unicode
+from gristmill.stages.kernels.unicode import SCRIPTS, char_class, decode, folded, lowered, script
 
 RUNNING = tuple(int(part) for part in unicodedata.unidata_version.split("."))
 PINNED = tuple(int(part) for part in unicode.UNICODE_VERSION.split("."))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import DataError
-from stages.sources import installed_docs
-from stages.sources.installed_docs import InstalledDocsConfig, InstalledDocsSource
+from gristmill.pipeline.errors import DataError
+from gristmill.stages.sources import installed_docs
+from gristmill.stages.sources.installed_docs import InstalledDocsConfig, InstalledDocsSource
 
 METADATA = """Metadata-Version: 2.1
 Name: Foo.Bar

@@ -12,9 +12,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import DataError
-from pipeline.source import SourceConfig
-from stages.sources.jsonl import JsonlSource
+from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.source import SourceConfig
+from gristmill.stages.sources.jsonl import JsonlSource
 
 
 def source(path: object, **options: object) -> JsonlSource:

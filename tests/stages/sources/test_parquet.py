@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.document import doc_keys
-from pipeline.errors import ConfigError, DataError
-from pipeline.plan import make_plan
-from pipeline.source import SourceConfig
-from stages.sources.parquet import ParquetSource
-from tests.pipeline.running import plan_of
+from gristmill.pipeline.document import doc_keys
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.planning.plan import make_plan
+from gristmill.pipeline.source import SourceConfig
+from gristmill.stages.sources.parquet import ParquetSource
+from tests.pipeline.toy_runs import plan_of
 
 
 def source(*paths: object, **options: object) -> ParquetSource:

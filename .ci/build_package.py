@@ -1,0 +1,36 @@
+"""The build backend: setuptools, behind one import package that is made of the repository's top-level folders.
+
+The repository keeps `pipeline/`, `stages/`, `launch/` and `configs/` at its top; what is installed is `gristmill` alone.
+So `src/gristmill/` holds a link to each of them, and setuptools finds one package below `src/`, follows the links into a
+wheel, and makes an editable install of a plain path that editors and mypy follow. The links are made here, whoever builds:
+make, pip from a checkout, or pip from a Git address. A source distribution holds the files themselves and needs no links.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools.build_meta import *  # noqa: F403
+from setuptools.build_meta import __all__ as __all__
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("pipeline", "stages", "launch", "configs")
+INIT = '''"""Gristmill: turns raw text into pretraining corpora, with a provenance log on every shard."""
+
+from gristmill.pipeline import __version__ as __version__
+'''
+
+
+def link_package(root: Path = ROOT) -> None:
+    """Makes `src/gristmill/` of links, where it is not there already. Raises FileExistsError where something else is."""
+    package = root / "src" / "gristmill"
+    package.mkdir(parents=True, exist_ok=True)
+    for name in FOLDERS:
+        if (root / name).is_dir() and not (package / name).is_dir():
+            (package / name).symlink_to(Path("..") / ".." / name, target_is_directory=True)
+    init = package / "__init__.py"
+    if not init.is_file() or init.read_text(encoding="utf-8") != INIT:
+        init.write_text(INIT, encoding="utf-8")
+
+
+link_package()

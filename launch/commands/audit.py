@@ -1,0 +1,78 @@
+"""`gristmill audit` and `gristmill explain`: what the engine's audit finds in an output, for people and programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gristmill.launch.terminal.console import say, say_json
+from gristmill.pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """The arguments of `gristmill audit`."""
+
+    folder: str
+    full: bool = False
+    sample: str | None = None
+    key: str | None = None
+    previous: str | None = None
+    sources: bool = True
+    plugins: Sequence[str] = ()
+    json: bool = False
+
+
+def audit(options: AuditOptions) -> int:
+    """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none and for a key
+    that cannot be read."""
+    from gristmill.pipeline.audit.run import audit_output
+
+    share = None if options.sample is None else _share(options.sample)
+    if share is not None and not options.full:
+        raise ConfigError("--sample takes a share of the files of a full audit: add --full.")
+    result = audit_output(
+        options.folder,
+        full=options.full,
+        sample=share,
+        key=None if options.key is None else _key(options.key),
+        previous=options.previous,
+        sources=options.sources,
+        plugins=options.plugins,
+    )
+    if options.json:
+        say_json(result.to_json())
+    else:
+        for line in result.lines():
+            say(line)
+    return result.exit_code
+
+
+def _share(text: str) -> tuple[int, int]:
+    """`1/20` as (0, 20): people count shares from 1."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})", text)
+    if found is None or int(found[1]) > int(found[2]):
+        raise ConfigError(f"--sample {text}: expected K/N with 1 ≤ K ≤ N, such as 1/20.")
+    return int(found[1]) - 1, int(found[2])
+
+
+def _key(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--key {path}: cannot be read: {error.strerror}. Name the file of a public key.") from error
+
+
+def explain(folder: str, ident: str, as_json: bool) -> int:
+    """Tells a document's way through a run."""
+    from gristmill.pipeline.audit.explain import explain as explain_document
+
+    found = explain_document(folder, ident)
+    if as_json:
+        say_json(found.to_json())
+    else:
+        for line in found.lines():
+            say(line)
+    return 0

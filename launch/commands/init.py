@@ -1,0 +1,257 @@
+"""`gristmill init`: a first config from the data. What it guesses, it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.launch.presets import read_preset
+from gristmill.launch.terminal.console import say
+from gristmill.launch.terminal.numbers import count, size
+from gristmill.pipeline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PARQUET = (".parquet",)
+JSON_LINES = (
+    ".jsonl",
+    ".jsonl.gz",
+    ".jsonl.zst",
+    ".ndjson",
+    ".ndjson.gz",
+    ".ndjson.zst",
+    ".json",
+    ".json.gz",
+    ".json.zst",
+)
+FORMATS = {"parquet": PARQUET, "jsonl": JSON_LINES}
+ID_GUESSES = ("id", "doc_id", "document_id", "docid", "uuid", "uid", "_id", "warc_record_id")
+URL_GUESSES = ("url", "uri", "source_url", "link")
+LOOKED_AT = 1000
+"""Rows whose texts are measured when no column has a usual name."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A source that data files make, and why.
+
+    Attributes:
+        name: for the config, from the first file's name.
+        columns: our column → theirs, where they differ.
+        said: one line per guess.
+    """
+
+    name: str
+    format: str
+    paths: tuple[str, ...]
+    columns: dict[str, str]
+    said: tuple[str, ...]
+
+
+def init(files: Sequence[str], output: str | None) -> int:
+    """Writes a config for data files. Raises ConfigError when the file is there already."""
+    found = guess(files)
+    target = Path(output or f"{found.name}.yaml")
+    if target.exists():
+        raise ConfigError(f"{target} is there already and is left as it is. Name another file with --output.")
+    text = config_text(found)
+    _check(text, str(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written: {error.strerror}. Name another file with --output.") from error
+    for line in found.said:
+        say(line)
+    say(f"wrote {target}, from the preset `web`")
+    say()
+    say(f"Try it on a few documents:  gristmill sample {target}")
+    say(f"See what a run would do:    gristmill plan {target}")
+    say(f"Run it:                     gristmill run {target}")
+    return 0
+
+
+def _check(text: str, name: str) -> None:
+    """A config that is written must load."""
+    from gristmill.pipeline.planning.config import load
+    from gristmill.pipeline.planning.graph import build
+
+    build(load(text, name))
+
+
+def guess(files: Sequence[str]) -> Guess:
+    """What the files are.
+
+    Raises ConfigError for files of unknown or several formats, DataError when nothing matches, when the first file cannot
+    be read, or when it holds no text.
+    """
+    from gristmill.pipeline.registry import Registry
+
+    format_ = _format(files)
+    source = Registry().source(format_, "format")
+    config = source.Config.model_validate({"format": format_, "paths": tuple(files)})
+    slices = source("data", config).slices()
+    if not slices:
+        raise DataError(f"{', '.join(files)}: no records. Name files that hold documents.")
+    names = {one.path for one in slices}
+    total = sum({one.path: one.file_bytes for one in slices}.values())
+    said = [f"format: {format_} ({count(len(names))} file{'s' if len(names) != 1 else ''}, {size(total)})"]
+    columns = _columns(source, config, slices[0], said)
+    if format_ == "jsonl":
+        _refuse_unreadable(source("data", config.model_copy(update={"columns": columns})), slices[0])
+    return Guess(_name(files[0]), format_, tuple(files), columns, tuple(said))
+
+
+def _refuse_unreadable(source: Any, first: Any) -> None:
+    """JSON lines say nothing of their records beforehand: what holds none, or only broken ones, would be found empty by a
+    run. Raises DataError with the reasons."""
+    read = source.read(first)
+    if read.table.num_rows:
+        return
+    if not read.rejects.num_rows:
+        raise DataError(f"{first.location}: holds no record. Name files that hold documents.")
+    reasons = Counter(read.rejects["reason"].to_pylist())
+    raise DataError(
+        f"{first.location}: none of its {count(read.rejects.num_rows)} records can be read "
+        f"({', '.join(f'{reason} {count(times)}' for reason, times in sorted(reasons.items()))}). Expected one JSON object "
+        "per line."
+    )
+
+
+def _format(files: Sequence[str]) -> str:
+    found: Counter[str] = Counter()
+    for file in files:
+        found[_format_of(file)] += 1
+    if len(found) > 1:
+        raise ConfigError(
+            f"the files are of several formats ({', '.join(sorted(found))}). Give one at a time; a config may then have "
+            "several sources."
+        )
+    return next(iter(found))
+
+
+def _format_of(file: str) -> str:
+    if "://" not in file and not set("*?[") & set(file) and not Path(file).exists():
+        raise ConfigError(f"{file}: no such file or folder. Relative paths start at the current folder.")
+    by_ending = [name for name, endings in FORMATS.items() if file.lower().endswith(endings)]
+    if by_ending:
+        return by_ending[0]
+    names = [path.name.lower() for path in Path(file).rglob("*") if path.is_file()] if Path(file).is_dir() else []
+    inside = Counter(name for item in names for name, endings in FORMATS.items() if item.endswith(endings))
+    if len(inside) == 1:
+        return next(iter(inside))
+    if len(inside) > 1:
+        raise ConfigError(
+            f"{file}: the folder holds {' and '.join(f'{n} {name}' for name, n in sorted(inside.items()))} files. Name "
+            f"one kind with a glob, such as '{file.rstrip('/')}/**/*.parquet'."
+        )
+    if Path(file).is_file():
+        with Path(file).open("rb") as stream:
+            head = stream.read(64)
+        if head.startswith(b"PAR1"):
+            return "parquet"
+        if head.lstrip().startswith(b"{"):
+            return "jsonl"
+    endings = ", ".join((*PARQUET, *JSON_LINES[:3]))
+    raise ConfigError(
+        f"{file}: its format is unknown. Expected {endings} files, a folder of them, or a glob that ends so."
+    )
+
+
+def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str, str]:
+    from gristmill.stages.sources.columns import TEXT_GUESSES
+
+    schema = source("data", config).input_schema(first)
+    texts = [item.name for item in schema if _is_text(item.type)]
+    if not texts:
+        listed = ", ".join(f"{item.name} ({item.type})" for item in schema) or "none"
+        raise DataError(f"{first.location}: no column holds text; found {listed}. Name other files.")
+    columns: dict[str, str] = {}
+    usual = [name for name in TEXT_GUESSES if name in texts]
+    if usual:
+        chosen = usual[0]
+        said.append(f"text: the column `{chosen}`" + (f", rather than {_listed(usual[1:])}" if usual[1:] else ""))
+    else:
+        lengths = _mean_lengths(source, config, first, texts)
+        chosen = max(texts, key=lambda name: (lengths[name], name))
+        said.append(
+            f"text: the column `{chosen}`, which holds the longest texts ({lengths[chosen]:,.0f} characters on average); "
+            f"none has a usual name"
+        )
+    if chosen != "text":
+        columns["text"] = chosen
+    ids = [name for name in ID_GUESSES if name in schema.names]
+    if ids:
+        said.append(f"id: the column `{ids[0]}`")
+        if ids[0] != "id":
+            columns["id"] = ids[0]
+    else:
+        said.append("id: no column for it; documents are called by their doc_key")
+    urls = [name for name in URL_GUESSES if name in texts]
+    if urls and urls[0] != "url":
+        columns["url"] = urls[0]
+        said.append(f"url: the column `{urls[0]}`")
+    return columns
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _mean_lengths(source: Any, config: Any, first: Any, texts: Sequence[str]) -> dict[str, float]:
+    """Mean characters of the first values of each text column."""
+    import pyarrow.compute as pc
+
+    mapped = config.model_copy(update={"columns": {"text": texts[0]}})
+    table = source("data", mapped).read(first).table.slice(0, LOOKED_AT)
+    lengths = {}
+    for name in texts:
+        column = table["text" if name == texts[0] else name]
+        lengths[name] = float(pc.mean(pc.fill_null(pc.utf8_length(column), 0)).as_py() or 0.0)
+    return lengths
+
+
+def _name(file: str) -> str:
+    """A name for config and outputs, from the file, or from the last folder whose name holds no wildcard."""
+    parts = [part for part in file.rstrip("/").split("/") if part and not set("*?[") & set(part)]
+    stem = (parts[-1] if parts else "corpus").split(".")[0] or "corpus"
+    plain = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return plain if plain and plain[0].isalpha() else f"data_{plain}".rstrip("_")
+
+
+def config_text(found: Guess) -> str:
+    """The preset `web` with this source and outputs under this name."""
+    source = [
+        "sources:",
+        "  input:",
+        f"    format: {found.format}",
+        f"    paths: {json.dumps(list(found.paths), ensure_ascii=False)}",
+    ]
+    if found.columns:
+        pairs = ", ".join(f"{ours}: {json.dumps(theirs)}" for ours, theirs in found.columns.items())
+        source.append(f"    columns: {{{pairs}}}")
+    source += [
+        "    # What you know about the licence goes into every shard's log:",
+        '    # license: {spdx: CC-BY-4.0, stated_by: distributor, evidence: "https://…"}',
+    ]
+    preset = read_preset("web").text
+    _, _, body = preset.partition("\n\n")
+    text = re.sub(r"(?ms)^sources:\n.*?(?=^(?:#|[a-z]))", lambda _: "\n".join(source) + "\n\n", body, count=1)
+    text = re.sub(r"(?m)^name: .*$", f"name: {found.name}", text, count=1)
+    text = text.replace("out/web/", f"out/{found.name}/")
+    said = "\n".join(f"#   {line}" for line in found.said)
+    return f"# Written by `gristmill init` from the preset `web`. Guessed from the data:\n{said}\n\n{text}"

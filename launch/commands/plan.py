@@ -1,0 +1,200 @@
+"""`gristmill plan`: the graph, the passes, and the bounds on memory and disk, before anything runs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gristmill.launch.presets import read_config
+from gristmill.launch.terminal.console import facts, out, say, say_json
+from gristmill.launch.terminal.numbers import count, size
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.planning.graph import Edge
+    from gristmill.pipeline.planning.plan import Pass, Plan
+
+
+def plan_config(
+    config: str, overrides: Sequence[str], output: str | None, plugins: Sequence[str], as_json: bool
+) -> int:
+    """Plans a config and prints the plan. Raises what `gristmill run` would raise before its first task."""
+    from gristmill.pipeline.planning.config import load
+    from gristmill.pipeline.planning.folder_checks import check_places
+    from gristmill.pipeline.planning.plan import check_ready, make_plan
+    from gristmill.pipeline.running.engine import work_folder
+
+    text = read_config(config)
+    plan = make_plan(load(text.text, text.name, overrides=overrides, output=output, plugins=plugins))
+    check_places(plan, work_folder(plan.config))
+    check_ready(plan)
+    if as_json:
+        say_json(plan_json(plan))
+    else:
+        for line in plan_lines(plan):
+            say(line)
+    return 0
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan as text."""
+    from gristmill.pipeline.running.engine import work_folder
+
+    stored = sum(one.bytes for one in plan.slices)
+    lines = [
+        f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)} in {len(plan.passes)} "
+        f"pass{'es' if len(plan.passes) != 1 else ''}, seed {plan.config.seed}",
+        "",
+        "sources",
+        *facts((spec.name, _source(plan, spec.name)) for spec in plan.config.sources),
+        "",
+        "stages",
+        *facts((node.name, _node(plan, node.name)) for node in plan.graph.nodes),
+        "",
+        "outputs",
+        *facts((o.name, f"← {_edges(plan, o.inputs)}; {o.config.path}") for o in plan.graph.outputs),
+    ]
+    lines += [f"  discarded: {', '.join(map(str, plan.graph.discarded))}"] if plan.graph.discarded else []
+    lines += ["", "passes"]
+    for one in plan.passes:
+        lines += _pass(one)
+    disk = plan.disk_bytes()
+    lines += [
+        "",
+        "bounds",
+        *facts(
+            [
+                ("memory", f"at most {size(plan.memory_bytes())} per worker, whatever the number of documents"),
+                ("work folder", f"about {size(disk['work'])} in {work_folder(plan.config)}, removed at the end"),
+                ("outputs", f"about {size(disk['outputs'])}"),
+            ]
+        ),
+    ]
+    if plan.graph.notices:
+        lines += ["", "notes", *notices(plan)]
+    return lines
+
+
+def notices(plan: Plan) -> list[str]:
+    """What the config will not do as one might think, wrapped."""
+    lines: list[str] = []
+    for notice in plan.graph.notices:
+        lines += textwrap.wrap(notice, min(out().width, 100), initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _source(plan: Plan, name: str) -> str:
+    spec = next(spec for spec in plan.config.sources if spec.name == name)
+    mine = [one for one in plan.slices if one.source == name]
+    files = len({one.path for one in mine})
+    parts = [
+        spec.config.format,
+        f"{count(files)} file{'s' if files != 1 else ''}",
+        size(sum(one.bytes for one in mine)),
+    ]
+    parts += [f"snapshot {spec.config.snapshot}"] if spec.config.snapshot else []
+    licence = spec.config.license
+    parts.append(f"licence {licence.spdx} (stated by: {licence.stated_by})" if licence else "licence not stated")
+    return ", ".join(parts)
+
+
+def _node(plan: Plan, name: str) -> str:
+    node = plan.graph.by_name[name]
+    parts = [f"← {_edges(plan, node.inputs)}"]
+    if node.use != node.name:
+        parts.append(f"use {node.use}")
+    if node.stage.observes() is not None:
+        parts.append(f"observes {node.stage.observes()}")
+    if len(node.stage.ports) > 1:
+        parts.append("ports " + ", ".join(f"{port} → {_goal(plan, name, port)}" for port in node.stage.ports))
+    if node.settles:
+        parts.append("sees the whole corpus")
+    if name in plan.earlier:
+        runs = plan.earlier[name]
+        documents = count(sum(one.rows for one in runs))
+        parts.append(f"and {documents} documents of {len(runs)} earlier run{'s' if len(runs) != 1 else ''}")
+    if node.stage.emits_copies:
+        parts.append("emits copies")
+    return "; ".join(parts)
+
+
+def _edges(plan: Plan, edges: Sequence[Edge]) -> str:
+    """Where rows come from; a node's only port needs no name."""
+    return ", ".join(edge.node if len(plan.graph.ports_of(edge.node)) == 1 else str(edge) for edge in edges)
+
+
+def _goal(plan: Plan, name: str, port: str) -> str:
+    def reads(edges: Sequence[Edge]) -> bool:
+        return any(edge.node == name and edge.port == port for edge in edges)
+
+    goals = [node.name for node in plan.graph.nodes if reads(node.inputs)]
+    goals += [output.name for output in plan.graph.outputs if reads(output.inputs)]
+    return ", ".join(goals) or "discarded"
+
+
+def _pass(one: Pass) -> list[str]:
+    steps = []
+    if one.measures:
+        steps.append(("measure", ", ".join(one.measures)))
+    if one.surveys:
+        steps.append(("survey", ", ".join(n if n == seen else f"{n} (at {seen})" for n, seen in one.surveys)))
+    if one.decides:
+        steps.append(("decide", ", ".join(one.decides)))
+    if one.final:
+        steps.append(("write", "shards, ledger, signals, dropped texts"))
+    if one.settles_after:
+        steps.append(("then settle", ", ".join(one.settles_after)))
+    return [f"  {one.index + 1}", *facts(steps, indent=4)]
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan for programs."""
+    from gristmill.pipeline.running.engine import work_folder
+
+    return {
+        "name": plan.config.name,
+        "run": plan.key,
+        "seed": plan.config.seed,
+        "slices": len(plan.slices),
+        "bytes": sum(one.bytes for one in plan.slices),
+        "sources": {
+            spec.name: {
+                "format": spec.config.format,
+                "files": len({one.path for one in plan.slices if one.source == spec.name}),
+                "bytes": sum(one.bytes for one in plan.slices if one.source == spec.name),
+            }
+            for spec in plan.config.sources
+        },
+        "nodes": [
+            {
+                "name": node.name,
+                "use": node.use,
+                "from": [str(edge) for edge in node.inputs],
+                "ports": list(node.stage.ports),
+                "settles": node.settles,
+                "earlier": [
+                    {"folder": n.folder, "run": n.run, "documents": n.rows} for n in plan.earlier.get(node.name, ())
+                ],
+                "signal_fingerprint": plan.fingerprints[node.name].signal,
+                "fingerprint": plan.fingerprints[node.name].full,
+            }
+            for node in plan.graph.nodes
+        ],
+        "outputs": {
+            output.name: {"from": [str(edge) for edge in output.inputs], "path": output.config.path}
+            for output in plan.graph.outputs
+        },
+        "discarded": [str(edge) for edge in plan.graph.discarded],
+        "passes": [
+            {
+                "measure": list(one.measures),
+                "survey": [list(pair) for pair in one.surveys],
+                "decide": list(one.decides),
+                "settle": list(one.settles_after),
+                "final": one.final,
+            }
+            for one in plan.passes
+        ],
+        "bounds": {"memory": plan.memory_bytes(), "work_folder": str(work_folder(plan.config)), **plan.disk_bytes()},
+        "notices": list(plan.graph.notices),
+    }

@@ -1,0 +1,113 @@
+"""`gristmill report`: what a run did, from the manifest of one of its outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.launch.terminal.console import columns, out, say, say_json
+from gristmill.launch.terminal.numbers import number
+from gristmill.pipeline.errors import ConfigError, StorageError
+
+if TYPE_CHECKING:
+    from gristmill.launch.terminal.random_baseline import Beside
+
+SIDES = ("all", "passed", "random")
+SIGNALS_SHOWN = 8
+"""Signals in the table of a filter; --json has all."""
+
+
+def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
+    """Shows the funnel, what filters keep beside what chance would, and for nodes that repeat
+    documents shares before and after and repeats by cluster size.
+
+    Args:
+        folder: an output.
+        svg: a file for the picture.
+        as_json: print one JSON value instead.
+
+    Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing.
+    """
+    from gristmill.launch.terminal.funnel import funnel_json, print_funnel
+    from gristmill.launch.terminal.random_baseline import signals_beside_chance
+    from gristmill.pipeline.provenance.accounts import Accounts
+    from gristmill.pipeline.writing.card import beside_chance, chance_rows
+    from gristmill.pipeline.writing.manifest import read_manifest
+    from gristmill.stages.rebalancing.report import (
+        group_tallies,
+        picture,
+        rebalancing_reports,
+        repeats_table,
+        shares_table,
+        sizes_table,
+    )
+
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ConfigError(f"{folder}: there is no manifest.json. Give the folder of an output.")
+    reports, tallies = rebalancing_reports(manifest), group_tallies(manifest)
+    if svg is not None:
+        if not reports and not tallies:
+            raise ConfigError(f"--svg: no node of the run of {folder} repeats documents, so there is nothing to draw.")
+        _write(svg, picture(reports, tallies))
+    order = [*manifest["sources"], *(node["name"] for node in manifest["nodes"])]
+    accounts = Accounts.from_json(manifest["accounts"])
+    if as_json:
+        rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
+        filters = beside_chance(manifest["reports"])
+        signals = {name: beside.to_json() for name, beside in signals_beside_chance(folder, manifest).items()}
+        found = {
+            "funnel": funnel_json(accounts, order),
+            "rebalanced": rebalanced,
+            "beside_chance": filters,
+            "signals_beside_chance": signals,
+        }
+        say_json({"run": manifest["run"], **found})
+        return 0
+    data: dict[str, Any] = manifest["data"]
+    say(f"{manifest['name']}, output {manifest['output']}: {data['rows']:,} rows in {data['files']:,} shards")
+    say()
+    print_funnel(out(), accounts, order)
+    for name, kept in beside_chance(manifest["reports"]).items():
+        table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
+        for row in chance_rows(kept):
+            table.add_row(*row)
+        say(f"\n{name}: what it kept, beside a random selection of as many documents\n")
+        out().print(table)
+    shown = beside_chance(manifest["reports"])
+    for name, beside in signals_beside_chance(folder, manifest).items():
+        if name not in shown:  # a filter that compares itself with chance has said it better
+            _print_signals(name, beside)
+    for name, counts in tallies.items():
+        say(f"\n{name}: shares before and after\n\n{shares_table(counts)}")
+        if name in reports:
+            say(f"\n{name}: repeats by cluster size, and under them what the quality rules remove\n")
+            say(sizes_table(reports[name]))
+            others = {c: v for c, v in reports[name]["curves"].items() if c not in reports[name]["bins"]}
+            if others:
+                say(f"\n{name}: smaller curves\n\n{repeats_table({'curves': others})}")
+    if svg is not None:
+        say(f"\npicture: {svg}")
+    return 0
+
+
+def _print_signals(name: str, beside: Beside) -> None:
+    """The signals in which what passed differs most from a random selection of as many documents."""
+    widest = sorted(beside.apart, key=lambda signal: (-beside.apart[signal], signal))[:SIGNALS_SHOWN]
+    table = columns(("mean of", "left"), *((side, "right") for side in (*SIDES, "apart")))
+    table.add_row("documents", *(f"{beside.documents[side]:,}" for side in SIDES), "")
+    for signal in widest:
+        cells = [number(beside.means[signal][side]) for side in SIDES]
+        table.add_row(signal, *cells, f"{beside.apart[signal]:.2f}")
+    say(f"\n{name}: what passed without a finding, beside a random selection of as many documents")
+    say("apart: distance of passed and random in standard deviations; the widest first\n")
+    out().print(table)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"--svg {path}: cannot be written: {error.strerror}. Name a file in a folder that is there."
+        ) from error

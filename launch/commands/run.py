@@ -1,0 +1,226 @@
+"""`gristmill run`: a config on an executor, with progress while it is on and the funnel at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.launch.commands.keys import attest_finished
+from gristmill.launch.plugins import plugin_folders
+from gristmill.launch.presets import read_config
+from gristmill.launch.terminal.console import err, out, say, say_json
+from gristmill.launch.terminal.funnel import end_rows, funnel_json, print_funnel
+from gristmill.launch.terminal.numbers import count, documents, duration, size
+from gristmill.launch.terminal.progress import progress_display
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.executor import Executor
+    from gristmill.pipeline.planning.plan import Plan
+    from gristmill.pipeline.running.engine import RunResult
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The arguments of `gristmill run`."""
+
+    config: str
+    executor: str = "ray"
+    workers: int | None = None
+    address: str | None = None
+    overrides: Sequence[str] = ()
+    output: str | None = None
+    plugins: Sequence[str] = ()
+    rehash: bool = False
+    keep_work: bool = False
+    quiet: bool = False
+    json: bool = False
+    key: str | None = None
+    previous: str | None = None
+
+
+def run(options: RunOptions) -> int:
+    """Runs a config and prints what became of the documents. Returns the exit code.
+
+    Raises GristmillError for what is wrong with the config, the data or the storage.
+    """
+    from gristmill.pipeline.planning.config import load
+    from gristmill.pipeline.planning.plan import make_plan
+    from gristmill.pipeline.provenance.attestation import Attestation
+    from gristmill.pipeline.provenance.signing import find_signing_key
+    from gristmill.pipeline.running.engine import Engine
+
+    # First of all: a key that cannot be used must not show after hours of work.
+    attestation = Attestation(find_signing_key(options.key), options.previous)
+    text = read_config(options.config)
+    with progress_display(err(), quiet=options.quiet) as progress:
+        progress.note(f"reading {text.name}")
+        config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
+        plan = make_plan(config)
+        progress.note(f"{_headline(plan)}; starting {_place(options)}")
+        if _cold():
+            progress.hint("the first run on a machine compiles kernels for a minute or two")
+        with _terminated_cleanly(), _executor(options) as executor:
+            engine = Engine(
+                plan,
+                executor,
+                listener=progress,
+                rehash=options.rehash,
+                keep_work=options.keep_work,
+                command=["gristmill", *sys.argv[1:]],
+                attestation=attestation,
+            )
+            result = engine.run()
+    if result.already_done:
+        attest_finished(result, attestation)
+    if options.json:
+        say_json(result_json(result))
+    elif not options.quiet:
+        report(result)
+        if attestation.key is not None:
+            say(f"signed by {attestation.key.key_id}")
+        if has_answers(plan):
+            from gristmill.launch.quickstart.summary import report_quickstart
+
+            return report_quickstart(out(), plan)
+    return 0
+
+
+def has_answers(plan: Plan) -> bool:
+    """Whether the run curates the small web, whose right answers are known."""
+    return any(spec.config.format == "small_web" for spec in plan.config.sources)
+
+
+def _headline(plan: Plan) -> str:
+    stored = sum(one.bytes for one in plan.slices)
+    return (
+        f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)}, {len(plan.graph.nodes)} stages in "
+        f"{len(plan.passes)} pass{'es' if len(plan.passes) != 1 else ''}"
+    )
+
+
+def _cold() -> bool:
+    """Whether no compiled kernel is cached yet on this machine."""
+    from gristmill.stages import kernels
+
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(str(kernels.__file__)).parent)
+    return next(folder.rglob("*.nbi"), None) is None
+
+
+def _place(options: RunOptions) -> str:
+    if options.executor == "inline":
+        return "in this process"
+    return f"on the Ray cluster {options.address}" if options.address else "Ray on this machine"
+
+
+@contextlib.contextmanager
+def _executor(options: RunOptions) -> Iterator[Executor]:
+    from gristmill.pipeline.errors import ConfigError
+
+    if options.executor == "inline":
+        if options.workers not in (None, 1) or options.address is not None:
+            raise ConfigError("--executor inline is one process: leave --workers and --address out, or take `ray`.")
+        from gristmill.pipeline.executor.inline import InlineExecutor
+
+        yield InlineExecutor()
+        return
+    from gristmill.pipeline.executor.ray import RayExecutor
+
+    with RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def _terminated_cleanly() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does, so that the lease and a local cluster are given back; exit code 143."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread, as in a test: then there is nothing to set back
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def report(result: RunResult) -> None:
+    """The end of a run for a person: what was done, the funnel, where the outputs are, what to do next."""
+    from gristmill.launch.commands.plan import notices
+
+    plan, console = result.plan, out()
+    say(_verdict(result))
+    if plan.graph.notices:
+        say()
+        say("notes")
+        for line in notices(plan):
+            say(line)
+    say()
+    print_funnel(console, result.accounts, graph_order(plan))
+    say()
+    paths = {output.name: output.config.path for output in plan.graph.outputs}
+    # Accounts count the bytes that a document came with, so that what goes in comes out, whatever stages do to texts.
+    text = "text as it was read" if any(node.stage.changes_text for node in plan.graph.nodes) else "text"
+    for row in end_rows(result.accounts, list(paths)):
+        where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
+        say(f"{row.name}: {documents(row.amount.documents)}, {size(row.amount.bytes)} of {text}{where}")
+    if not has_answers(plan):
+        first = next(iter(paths.values()))
+        say()
+        say(f"Verify it:        gristmill audit {first}")
+        say(f"Follow one:       gristmill explain {first} ID")
+
+
+def graph_order(plan: Plan) -> list[str]:
+    """Sources, then nodes in graph order."""
+    return [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]
+
+
+def _verdict(result: RunResult) -> str:
+    plan = result.plan
+    text = sum(
+        result.accounts.nodes[name].entered.bytes for name in plan.graph.sources if name in result.accounts.nodes
+    )
+    if result.already_done:
+        return f"{plan.config.name}: done before, with this very config and input; nothing was computed"
+    line = f"{plan.config.name}: done in {duration(result.seconds)}"
+    if result.reused_tasks:
+        total = len(plan.slices) * len(plan.passes)
+        return f"{line}; {count(result.reused_tasks)} of {count(total)} tasks were there from an earlier attempt"
+    # Of a few megabytes, starting up would be most of what is measured.
+    return f"{line}, {size(text / result.seconds)}/s of text" if text >= 50e6 and result.seconds > 0 else line
+
+
+def result_json(result: RunResult) -> dict[str, Any]:
+    """A run for programs."""
+    plan = result.plan
+    scored = {}
+    if has_answers(plan):
+        from gristmill.launch.quickstart.summary import score_run
+
+        scored = {"score": score_run(plan).to_json()}
+    return {
+        "name": plan.config.name,
+        "run": plan.key,
+        "already_done": result.already_done,
+        "seconds": round(result.seconds, 3),
+        "tasks": len(plan.slices) * len(plan.passes),
+        "reused_tasks": result.reused_tasks,
+        "outputs": {
+            output.name: {"path": output.config.path, "manifest": result.manifests[output.name]}
+            for output in plan.graph.outputs
+        },
+        "funnel": funnel_json(result.accounts, graph_order(plan)),
+        "reports": {name: dict(value) for name, value in result.reports.items()},
+        "notices": list(plan.graph.notices),
+        **scored,
+    }

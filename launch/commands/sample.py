@@ -1,0 +1,128 @@
+"""`gristmill sample`: what a config would do to a few documents, with the reasons and excerpts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gristmill.launch.presets import ConfigText, is_config, read_config
+from gristmill.launch.terminal.console import out, say, say_json
+from gristmill.launch.terminal.funnel import funnel_json, node_rows, print_nodes
+from gristmill.launch.terminal.numbers import count, excerpt, number
+from gristmill.launch.terminal.numbers import documents as documents_of
+from gristmill.pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.planning.plan import Plan
+    from gristmill.pipeline.running.sample import Example, Findings, Sample
+
+
+def sample(
+    what: Sequence[str], documents: int, show: int, overrides: Sequence[str], plugins: Sequence[str], as_json: bool
+) -> int:
+    """Samples a config or data files and prints what became of the documents."""
+    from gristmill.pipeline.planning.config import load
+    from gristmill.pipeline.planning.plan import make_plan
+    from gristmill.pipeline.running.sample import take_sample
+
+    text, guesses = _config_of(what)
+    plan = make_plan(load(text.text, text.name, overrides=overrides, plugins=plugins))
+    made = take_sample(plan, documents, show)
+    if as_json:
+        say_json({"guesses": guesses, **sample_json(plan, made)})
+        return 0
+    for line in guesses:
+        say(line)
+    if guesses:
+        say()
+    print_sample(plan, made)
+    return 0
+
+
+def _config_of(what: Sequence[str]) -> tuple[ConfigText, list[str]]:
+    """The config to sample, and what was guessed to make one for data files."""
+    configs = [item for item in what if is_config(item)]
+    if configs and len(what) > 1:
+        raise ConfigError(f"{configs[0]} is a config, so it must stand alone; data files are named inside it.")
+    if configs:
+        return read_config(configs[0]), []
+    from gristmill.launch.commands.init import config_text, guess
+
+    found = guess(what)
+    return ConfigText(config_text(found), "preset web, with your files", "web"), list(found.said)
+
+
+def print_sample(plan: Plan, made: Sample) -> None:
+    """The sample for a person."""
+    order = [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]
+    console = out()
+    say(
+        f"{plan.config.name}: {count(made.documents)} documents from {made.slices} of {count(len(plan.slices))} slices, "
+        "judged here; nothing was written"
+    )
+    say()
+    print_nodes(console, node_rows(made.accounts, order))
+    if made.unjudged:
+        names = ", ".join(made.unjudged)
+        say(f"not judged in a sample: {names} (what they decide depends on the whole corpus, or on a model elsewhere)")
+    for reason, times in sorted(made.rejected.items()):
+        say(f"unreadable in these slices: {reason}, {count(times)} record{'s' if times != 1 else ''}")
+    width = max(40, console.width)
+    for title, groups in (("dropped", made.dropped), ("quarantined", made.quarantined), ("marked", made.marked)):
+        _print_groups(title, {f"{node}: {rule}": found for (node, rule), found in groups.items()}, width)
+    discarded = {str(edge) for edge in plan.graph.discarded}
+    ends = {name if name not in discarded else f"{name} (discarded)": found for name, found in made.ends.items()}
+    _print_groups("kept so far" if made.unjudged else "kept", ends, width)
+
+
+def _print_groups(title: str, groups: Mapping[str, Findings], width: int) -> None:
+    if not groups:
+        return
+    say()
+    say(title)
+    for name, found in sorted(groups.items(), key=lambda item: (-item[1].documents, item[0])):
+        say(f"  {name}, {documents_of(found.documents)}")
+        for example in found.examples:
+            say(_example_line(example, width))
+
+
+def _example_line(example: Example, width: int) -> str:
+    ident = excerpt(example.id, 24)
+    found = ""
+    if example.value is not None:
+        limit = "" if example.threshold is None else f", limit {number(example.threshold)}"
+        found = f"[{number(example.value)}{limit}] "
+    elif example.witness:
+        found = f"[{excerpt(example.witness, 32)}] "
+    start = f"    {ident}  {found}"
+    if example.passage is None:
+        return start + excerpt(example.text, max(20, width - len(start)))
+    # What decided is worth more than how the text begins, and may well be the whole of it.
+    whole = example.passage.strip() == example.text.strip()
+    return start + ("" if whole else "… ") + excerpt(example.passage, max(20, width - len(start) - 2))
+
+
+def sample_json(plan: Plan, made: Sample) -> dict[str, Any]:
+    """The sample for programs."""
+
+    def groups(found: Mapping[tuple[str, str], Findings]) -> list[dict[str, Any]]:
+        return [
+            {"node": node, "rule": rule, "documents": item.documents, "examples": [vars(e) for e in item.examples]}
+            for (node, rule), item in found.items()
+        ]
+
+    return {
+        "name": plan.config.name,
+        "documents": made.documents,
+        "slices": made.slices,
+        "not_judged": list(made.unjudged),
+        "unreadable": made.rejected,
+        "funnel": funnel_json(made.accounts, [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]),
+        "dropped": groups(made.dropped),
+        "quarantined": groups(made.quarantined),
+        "marked": groups(made.marked),
+        "ends": {
+            name: {"documents": item.documents, "examples": [vars(e) for e in item.examples]}
+            for name, item in made.ends.items()
+        },
+    }

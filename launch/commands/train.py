@@ -1,0 +1,84 @@
+"""The commands `gristmill train …`. Imports nothing heavy before a command needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+train = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Train the models that Gristmill embeds, or models of your own."
+)
+
+
+@train.command(
+    epilog="""\b
+Example:
+  gristmill train toxicity --data toxicity.parquet --out model.npz""",
+)
+def toxicity(
+    data: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown."),
+    ],
+    out: Annotated[str, typer.Option(metavar="FILE", help="Where to write the model.")],
+    clean: Annotated[
+        list[str] | None,
+        typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; many are allowed."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
+    frames: Annotated[
+        bool,
+        typer.Option("--frames/--no-frames", help="Also learn from English sentences about groups that come with it."),
+    ] = True,
+) -> int:
+    """Train the toxicity model and say how well it does on the texts that it was not trained on."""
+    from gristmill.launch.commands.training import train_toxicity
+
+    return train_toxicity(data, out, tuple(clean or ()), seed, frames)
+
+
+@train.command(
+    short_help="Train a quality classifier for the stage `classifier`.",
+    epilog="""\b
+Examples:
+  gristmill train quality --positive textbooks.parquet --negative crawl.parquet --out quality.bin
+  gristmill train quality --positive a.jsonl --positive b.jsonl.zst --negative crawl.parquet --out q.bin --epochs 3""",
+)
+def quality(
+    positive: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="Parquet, JSON lines or CSV with `text` that is wanted; repeatable."),
+    ],
+    negative: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="The same with `text` as it is met, such as a sample of the crawl."),
+    ],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="Where to write the model; its card goes beside it, as .md.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
+    held_out: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the texts that figures are taken on.")
+    ] = 0.1,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts.")] = 5,
+    learning_rate: Annotated[float, typer.Option(min=1e-4, max=10.0, help="At the start; it falls to 0.")] = 0.1,
+    dimensions: Annotated[int, typer.Option(min=1, help="Of the word vectors.")] = 64,
+    word_ngrams: Annotated[int, typer.Option(min=1, max=5, help="Longest run of words that is a feature.")] = 2,
+    buckets: Annotated[int, typer.Option(min=1, help="Rows that runs of words share by hash.")] = 500_000,
+    min_count: Annotated[int, typer.Option(min=1, help="Words that are found less often are no features.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="More than 1 is faster, and no two models are equal.")] = 1,
+) -> int:
+    """Train a fastText classifier that tells wanted texts from others, and say how well it does on held-out ones."""
+    from gristmill.launch.commands.training import train_quality
+
+    return train_quality(
+        positive,
+        negative,
+        out,
+        {
+            "seed": seed, "held_out": held_out, "epochs": epochs, "learning_rate": learning_rate,
+            "dimensions": dimensions, "word_ngrams": word_ngrams, "buckets": buckets, "min_count": min_count,
+            "threads": threads,
+        },
+    )  # fmt: skip

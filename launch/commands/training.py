@@ -1,0 +1,32 @@
+"""`gristmill train`: makes the model files that stages embed, from data that the user names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gristmill.launch.terminal.console import say_json
+from gristmill.pipeline.errors import ConfigError
+
+
+def train_toxicity(data: str, out: str, clean: Sequence[str], seed: int, frames: bool) -> int:
+    """Trains the toxicity model and prints its figures on held-out texts, as JSON."""
+    from gristmill.stages.toxicity.training import train
+
+    for file in (data, *clean):
+        if not Path(file).is_file():
+            raise ConfigError(f"{file}: there is no such file. Name a Parquet file with the texts.")
+    figures = train(Path(data), Path(out), seed, [Path(file) for file in clean], frames)
+    say_json(figures)
+    return 0
+
+
+def train_quality(positive: Sequence[str], negative: Sequence[str], out: str, options: Mapping[str, Any]) -> int:
+    """Trains a quality classifier, writes its card beside it, and prints its figures on held-out texts, as JSON."""
+    from gristmill.stages.classifier.training import Settings, train
+
+    say_json(
+        train([Path(file) for file in positive], [Path(file) for file in negative], Path(out), Settings(**options))
+    )
+    return 0

@@ -1,0 +1,137 @@
+"""What a filter let pass beside a random selection of as many documents, by every signal, from an output's own tables.
+
+A filter's worth shows in what it keeps against chance: a selection that looks like a random one has only made the
+corpus smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gristmill.launch.commands.report import SIDES
+from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.storage import join, open_read
+from gristmill.pipeline.writing.dropped_texts import dropped_rank
+from gristmill.pipeline.writing.manifest import FILES_TABLE
+
+
+@dataclass
+class Beside:
+    """One node's comparison.
+
+    Attributes:
+        documents: by side (`all`, `passed`, `random`).
+        means: signal → mean by side, over documents that have a value; NaN where none has.
+        apart: signal → |mean of passed − mean of random| in standard deviations of all.
+    """
+
+    documents: dict[str, int]
+    means: dict[str, dict[str, float]] = field(default_factory=dict)
+    apart: dict[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"documents": self.documents, "means": self.means, "apart": self.apart}
+
+
+def signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+    """For each node that dropped, quarantined or marked documents and whose signals the output holds: what passed
+    without a finding, beside a random selection.
+
+    The selection is drawn task by task: of each task's documents as many as passed there, those with the lowest seeded
+    hash of doc_key. Memory: one task's signals and ledger. Raises DataError for files that are damaged.
+    """
+    try:
+        return _signals_beside_chance(folder, manifest)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` tells which; restore it."
+        ) from error
+
+
+def _signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+    with open_read(join(folder, FILES_TABLE)) as stream:
+        table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
+    files = table.to_pylist()
+    ledgers = {file["task"]: file["path"] for file in files if file["role"] == "ledger"}
+    found = {}
+    for node in [node["name"] for node in manifest["nodes"]]:
+        mine = [file for file in files if file["role"] == f"signals:{node}"]
+        sums = _Sums()
+        for file in mine:
+            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), int(manifest["identity"]["seed"]))
+        if sums.documents["passed"] < sums.documents["all"] and sums.means():
+            found[node] = sums.result()
+    return found
+
+
+class _Sums:
+    """Sums over tasks: per signal and side the number of values and their sum; of all, also the sum of squares."""
+
+    def __init__(self) -> None:
+        self.documents = dict.fromkeys(SIDES, 0)
+        self.totals: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(self, name: str, side: str, values: np.ndarray) -> None:
+        values = values[~np.isnan(values)]
+        mine = self.totals.setdefault(name, {side: np.zeros(3) for side in SIDES})
+        mine[side] += (len(values), values.sum(), (values * values).sum())
+
+    def means(self) -> dict[str, dict[str, float]]:
+        return {
+            name: {side: float(total / count) if count else float("nan") for side, (count, total, _) in sides.items()}
+            for name, sides in self.totals.items()
+            if sides["all"][0]
+        }
+
+    def result(self) -> Beside:
+        made = Beside(self.documents, self.means())
+        for name, means in made.means.items():
+            count, total, squares = self.totals[name]["all"]
+            spread = float(np.sqrt(max(0.0, squares / count - (total / count) ** 2)))
+            difference = abs(means["passed"] - means["random"])
+            made.apart[name] = difference / spread if spread > 0 and not np.isnan(difference) else 0.0
+        return made
+
+
+def _add_task(sums: _Sums, folder: str, node: str, path: str, ledger: str | None, seed: int) -> None:
+    with open_read(join(folder, path)) as stream:
+        table = pq.ParquetFile(stream).read(use_threads=False)
+    keys = table[DOC_KEY]
+    failed = pa.chunked_array([], keys.type) if ledger is None else _with_findings(join(folder, ledger), node)
+    passed = ~np.asarray(pc.is_in(one_chunk(keys), value_set=one_chunk(failed)))
+    rank = dropped_rank(key_words(keys), seed)
+    random = np.zeros(len(rank), bool)
+    random[np.argsort(rank, kind="stable")[: int(passed.sum())]] = True
+    chosen = {"all": np.ones(len(rank), bool), "passed": passed, "random": random}
+    for side, rows in chosen.items():
+        sums.documents[side] += int(rows.sum())
+    for name, values in _numbers(table):
+        for side, rows in chosen.items():
+            sums.add(name, side, values[rows])
+
+
+def _with_findings(location: str, node: str) -> pa.ChunkedArray:
+    """doc_keys of the documents that a node dropped, quarantined or marked."""
+    with open_read(location) as stream:
+        ledger = pq.ParquetFile(stream).read(columns=["node", DOC_KEY, "decision"], use_threads=False)
+    decided = pc.is_in(ledger["decision"], value_set=pa.array(["dropped", "quarantined", "marked"]))
+    return ledger.filter(pc.and_(pc.equal(ledger["node"], node), decided))[DOC_KEY]
+
+
+def _numbers(table: pa.Table) -> Iterator[tuple[str, np.ndarray]]:
+    """The columns that are numbers or yes and no, as float64 with NaN for null."""
+    for column in table.schema:
+        if column.name == DOC_KEY or not (
+            pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+        ):
+            continue
+        values = one_chunk(table[column.name]).cast(pa.float64())
+        yield column.name, np.asarray(pc.fill_null(values, float("nan")))

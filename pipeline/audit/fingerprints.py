@@ -1,0 +1,80 @@
+"""Checks of the chain from fields and models over fingerprints to the run's key, and of the edges that accounts tell of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gristmill.pipeline.audit.documents import MANIFEST
+from gristmill.pipeline.audit.result import Report
+from gristmill.pipeline.audit.routes import AuditGraph
+from gristmill.pipeline.hashing import canonical, digest
+from gristmill.pipeline.provenance.accounts import Accounts
+
+
+def run_key(identity: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> str:
+    """The run's key from its identity and its slices in task order (see pipeline.plan.Plan.key)."""
+    names = hashlib.sha256()
+    for one in slices:
+        place = [one["source"], one["path"], sorted(one["part"].items()), one["file_bytes"]]
+        names.update(digest("gristmill.slice", place).encode())
+    return digest("gristmill.run", [identity, names.hexdigest()])
+
+
+def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
+    """Where accounts tell of other edges than the graph has, or of a port whose rows nobody took."""
+    found = []
+    consumed = {edge for edges in graph.outputs.values() for edge in edges} | set(accounts.discarded)
+    for node in graph.nodes:
+        consumed |= set(node.inputs)
+        account = accounts.nodes.get(node.name)
+        if account is None:
+            found.append(f"node `{node.name}` has no account.")
+        elif set(account.edges) != set(node.inputs):
+            found.append(
+                f"node `{node.name}`: its account has the edges {sorted(account.edges)}, not {sorted(node.inputs)}."
+            )
+    names = {*graph.sources, *(node.name for node in graph.nodes)}
+    for name, account in accounts.nodes.items():
+        if name not in names:
+            found.append(f"there is an account of `{name}`, which the run has not.")
+            continue
+        for port, tally in account.ports.items():
+            if tally.rows and f"{name}.{port}" not in consumed:
+                found.append(f"{tally.rows} rows left on {name}.{port}, where nothing takes them.")
+    for output, edges in accounts.outputs.items():
+        if set(edges) != set(graph.outputs.get(output, ())):
+            found.append(f"output `{output}`: its account has the edges {sorted(edges)}.")
+    return found
+
+
+def check_models(predicate: Mapping[str, Any], report: Report) -> None:
+    """Every fingerprint follows from stage, version, fields and models, and the identity names those fingerprints."""
+    identity = []
+    for node in predicate["nodes"]:
+        report.saw("models")
+        fields, name = node["fields"], node["name"]
+        signal = digest("gristmill.signal", [node["use"], node["version"], fields["signal"]])
+        full = digest("gristmill.node", [signal, fields["threshold"]])
+        for what, stated, found in (
+            ("signal fingerprint", node["signal_fingerprint"], signal),
+            ("fingerprint", node["fingerprint"], full),
+        ):
+            if stated != found:
+                report.fail("models", f"the {what} is stated as {stated}, but its fields give {found}", node=name)
+        for model, sha256 in node["models"].items():
+            places = (
+                fields["signal"].get(model),
+                fields["threshold"].get(model),
+                fields["signal"].get(f"model:{model}"),
+            )
+            if sha256 not in places:
+                report.fail(
+                    "models", f"the model `{model}` has the digest {sha256}, which entered no fingerprint", node=name
+                )
+        inputs = [edge.removesuffix(".read") for edge in node["from"]]
+        identity.append([name, node["use"], inputs, node["fingerprint"]])
+    report.saw("models")
+    if canonical(identity) != canonical(predicate["identity"]["nodes"]):
+        report.fail("models", "the nodes of the run's identity are not those of the manifest", file=MANIFEST)

@@ -1,0 +1,380 @@
+"""Checks of the footer logs: form, agreement with files.parquet and the manifest, lineage, accounts and key sums."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, problems_of_form
+from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
+from gristmill.pipeline.audit.messages import Entry
+from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.result import Report
+from gristmill.pipeline.audit.routes import AuditGraph
+from gristmill.pipeline.hashing import canonical, merkle_root
+from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
+from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.schema import LedgerLog, LinkForm, ShardLog, ShuffledLog
+from gristmill.pipeline.writing.ledger import LEDGER
+from gristmill.pipeline.writing.shuffle import NO_TASK
+
+_BATCH = 64
+_OWN = ("output", "shard", "rows", "content_digest", "keys")
+"""Keys of a log that are about its file; the rest is about the task."""
+_LINK = [info.alias or name for name, info in LinkForm.model_fields.items()]
+
+
+@dataclass
+class _Task:
+    """What is known about a task from its logs: its ledger's counts, and the shards must tell the same.
+
+    Attributes:
+        story: digest of what the ledger's log says about the task.
+        stories: the same of each shard's log, with its path.
+        sent: what the accounts sent to this output.
+    """
+
+    ledger: str | None = None
+    story: bytes | None = None
+    stories: list[tuple[str, bytes]] = field(default_factory=list)
+    slice: Mapping[str, Any] | None = None
+    sent: Tally = field(default_factory=Tally)
+
+
+@dataclass
+class LogAudit:
+    """Reads every footer once, in the order of files.parquet, and keeps little of each."""
+
+    folder: str
+    predicate: Mapping[str, Any]
+    graph: AuditGraph
+    report: Report
+    tasks: dict[int, _Task] = field(default_factory=dict)
+    total: Accounts = field(default_factory=Accounts)
+    complete: bool = True
+    buckets: dict[int, list[int]] = field(default_factory=dict)
+    ranges: int = 0
+
+    def __post_init__(self) -> None:
+        self.output = str(self.predicate["output"])
+        self.shuffle: Mapping[str, Any] | None = self.predicate["identity"]["outputs"][self.output].get("shuffle")
+        self.links = [{name: node[name] for name in _LINK} for node in self.predicate["nodes"]]
+        self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER]
+        self.columns = dict(self.predicate["data"]["columns"])
+
+    def read(self, entries: Sequence[Entry], child: Child) -> None:
+        """Checks all footers. Each file is a data shard, a ledger, or without a log."""
+        for entry, answer in _footers(self.folder, entries, child):
+            self.report.saw("footer")
+            if "unreadable" in answer:
+                self.report.unread("footer", answer["unreadable"], file=entry.path)
+                self.complete = self.complete and entry.role != "ledger"
+            elif "damaged" in answer:
+                self.report.fail("footer", answer["damaged"], file=entry.path)
+                self.complete = self.complete and entry.role != "ledger"
+            else:
+                self._footer(entry, answer)
+        for task in self.tasks.values():
+            for path, story in task.stories:
+                if task.story is not None and story != task.story:
+                    self.report.fail(
+                        "footer", "its log tells another story about its task than the ledger's", file=path
+                    )
+
+    def _footer(self, entry: Entry, answer: Mapping[str, Any]) -> None:
+        self._equal(entry, "rows", entry.rows, answer["rows"])
+        if entry.role == "data":
+            # Columns are compared as a set with types: their order is no content.
+            self._equal(entry, "columns", self.columns, dict(answer["columns"]))
+        elif entry.role == "ledger":
+            self._equal(entry, "columns", self.ledger_columns, answer["columns"])
+        if entry.role not in ("data", "ledger"):
+            return
+        log = self._log(entry, answer["log"])
+        if log is None:
+            self.complete = self.complete and entry.role != "ledger"
+            return
+        if entry.role == "data" and self.shuffle is not None:
+            self._agrees_shuffled(entry, log)
+            return
+        self._agrees(entry, log)
+        self._remember(entry, log)
+
+    def _log(self, entry: Entry, text: str | None) -> dict[str, Any] | None:
+        if text is None:
+            self.report.fail("footer", "carries no log (footer key gristmill.log)", file=entry.path)
+            return None
+        self.report.saw("schema")
+        try:
+            log = parse_strictly(text)
+            stored = canonical(log) == text.encode("utf-8")
+        except (ValueError, TypeError, RecursionError) as error:
+            self.report.fail("schema", f"its log cannot be parsed: {error}", file=entry.path)
+            return None
+        shard = ShardLog if self.shuffle is None else ShuffledLog
+        problems = problems_of_form(shard if entry.role == "data" else LedgerLog, log)
+        for problem in problems:
+            self.report.fail("schema", f"its log: {problem}", file=entry.path)
+        if not problems and not stored:
+            self.report.fail("schema", "its log is not in the canonical encoding", file=entry.path)
+        return None if problems else dict(log)
+
+    def _agrees(self, entry: Entry, log: Mapping[str, Any]) -> None:
+        """The log is that of this file, this task and this run."""
+        one = log["slices"][0]
+        wanted = {
+            "run": self.predicate["run"],
+            "seed": self.predicate["identity"]["seed"],
+            "output": self.output,
+            "settled": self.predicate["settled"],
+            "task": entry.task,
+            "rows": entry.rows,
+            "content_digest": entry.content_digest,
+            "slices_root": merkle_root([one["digest"]]),
+        }
+        for name, value in wanted.items():
+            self._equal(entry, f"{name} of the log", value, log[name])
+        if canonical(log["nodes"]) != canonical(self.links):
+            self.report.fail("footer", "its node chain is not the manifest's", file=entry.path)
+        part = ",".join(f"{name}={value}" for name, value in sorted(one["part"].items()))
+        for name, listed, found in (
+            ("source", entry.source, one["source"]),
+            ("path", entry.slice_path, one["path"]),
+            ("part", entry.slice_part, part),
+            ("digest", entry.slice_digest, one["digest"]),
+        ):
+            self._equal(entry, f"slice {name} of the log", listed, found)
+        source = self.predicate["sources"].get(one["source"])
+        if source is None:
+            self.report.fail(
+                "footer", f"its slice is of {one['source']!r}, which is no source of this run", file=entry.path
+            )
+            return
+        self._equal(entry, "licence of the log", {one["source"]: source["license"]}, log["licenses"])
+        self._equal(entry, "snapshot of the log", source["snapshot"], log["snapshot"])
+        if entry.role == "data":
+            self._equal(entry, "keys of the log", entry.keys, log["keys"])
+            self._equal(entry, "name", shard_path(entry.task, log["shard"]), entry.path)
+        else:
+            self._equal(entry, "name", f"ledger/part-{entry.task:05d}.parquet", entry.path)
+
+    def _agrees_shuffled(self, entry: Entry, log: Mapping[str, Any]) -> None:
+        """The log is that of this file and this run, whose rows come from all slices."""
+        sources, identity = self.predicate["sources"], self.predicate["identity"]
+        seed = identity["seed"] if self.shuffle is None or self.shuffle["seed"] is None else self.shuffle["seed"]
+        self.buckets.setdefault(log["bucket"], []).append(log["shard"])
+        wanted = {
+            "run": self.predicate["run"],
+            "seed": identity["seed"],
+            "output": self.output,
+            "tasks": self.predicate["tasks"],
+            "slices_root": self.predicate["slices_root"],
+            "settled": self.predicate["settled"],
+            "licenses": {name: source["license"] for name, source in sources.items()},
+            "snapshots": {name: source["snapshot"] for name, source in sources.items()},
+            "rows": entry.rows,
+            "content_digest": entry.content_digest,
+            "keys": entry.keys,
+        }
+        for name, value in wanted.items():
+            self._equal(entry, f"{name} of the log", value, log[name])
+        if canonical(log["nodes"]) != canonical(self.links):
+            self.report.fail("footer", "its node chain is not the manifest's", file=entry.path)
+        self._equal(entry, "seed of the shuffle", seed, log["shuffle"]["seed"])
+        self.ranges = self.ranges or log["shuffle"]["buckets"]
+        self._equal(entry, "buckets of the shuffle", self.ranges, log["shuffle"]["buckets"])
+        self._equal(entry, "name", shard_path(log["bucket"], log["shard"]), entry.path)
+        self._equal(entry, "task", NO_TASK, entry.task)
+
+    def _remember(self, entry: Entry, log: Mapping[str, Any]) -> None:
+        task = self.tasks.setdefault(entry.task, _Task())
+        story = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
+        if entry.role == "data" or task.ledger is not None:
+            task.stories.append((entry.path, story))
+            return
+        task.ledger, task.story, task.slice = entry.path, story, log["slices"][0]
+        accounts = Accounts.from_json(log["accounts"])
+        self._task_accounts(entry, log, accounts)
+        self.total.add(accounts)
+        for tally in accounts.outputs.get(self.output, {}).values():
+            task.sent.add(tally)
+
+    def _task_accounts(self, entry: Entry, log: Mapping[str, Any], accounts: Accounts) -> None:
+        self.report.saw("accounts")
+        for problem in [*accounts.problems(), *wiring_problems(self.graph, accounts)]:
+            self.report.fail("accounts", problem, file=entry.path)
+        one = log["slices"][0]
+        entered = accounts.nodes.get(one["source"], NodeAccount()).entered.rows
+        if entered != one["rows"] + one["rejects"]:
+            message = f"{one['rows']} rows and {one['rejects']} rejects were read, but {entered} entered"
+            self.report.fail("accounts", message, file=entry.path, node=one["source"])
+
+    def _equal(self, entry: Entry, what: str, expected: Any, found: Any) -> None:
+        if expected != found:
+            self.report.fail("footer", f"{what}: expected {_short(expected)}, found {_short(found)}", file=entry.path)
+
+    # After all footers
+
+    def check_lineage(self, entries: Sequence[Entry]) -> None:
+        """Every slice of the plan was consumed by exactly one task, and every task's files are listed."""
+        report, tasks = self.report, self.predicate["tasks"]
+        report.saw("lineage", max(1, tasks))
+        of_tasks = [entry for entry in entries if entry.role != "data" or self.shuffle is None]
+        for number in sorted({entry.task for entry in of_tasks if not 0 <= entry.task < tasks}):
+            report.fail("lineage", f"files.parquet lists files of task {number}; the run has {tasks} tasks")
+        listed: dict[int, int] = {}
+        for entry in entries:
+            if entry.role == "ledger":
+                listed[entry.task] = listed.get(entry.task, 0) + 1
+        if tasks > len(entries):
+            report.fail(
+                "lineage", f"the run has {tasks} tasks, but only {len(entries)} files are listed", file=MANIFEST
+            )
+            tasks = len(entries)
+        for number in range(tasks):
+            if listed.get(number, 0) != 1:
+                report.fail(
+                    "lineage", f"task {number} has {listed.get(number, 0)} ledgers; each task leaves exactly one"
+                )
+        shards: dict[int, list[str]] = {}
+        for entry in of_tasks:
+            if entry.role == "data":
+                shards.setdefault(entry.task, []).append(entry.path)
+        for number, paths in sorted(shards.items()):
+            wanted = {shard_path(number, shard) for shard in range(len(paths))}
+            for path in sorted(wanted - set(paths)):
+                report.fail("lineage", f"task {number} has {len(paths)} shards, but this one is not listed", file=path)
+        for number, found in sorted(self.buckets.items()):
+            if number >= self.ranges or sorted(found) != list(range(len(found))):
+                told = f"{self.ranges} buckets, and bucket {number} the shards {sorted(found)}"
+                report.fail("lineage", f"the shuffle has {told}, which must be numbered from 0 without a gap")
+        self._slices(tasks)
+        self._sources()
+        known = set(self.graph.sources)
+        for node in self.graph.nodes:
+            for edge in node.inputs:
+                name, _, port = edge.rpartition(".")
+                if name not in known or port not in self.graph.ports_of(name):
+                    report.fail("lineage", f"reads {edge}, which no source or earlier node has", node=node.name)
+            known.add(node.name)
+
+    def _slices(self, tasks: int) -> None:
+        seen: dict[bytes, int] = {}
+        for number, task in sorted(self.tasks.items()):
+            if task.slice is None:
+                continue
+            place = canonical([task.slice["source"], task.slice["path"], task.slice["part"]])
+            first = seen.setdefault(place, number)
+            if first != number:
+                name = f"{task.slice['source']}: {task.slice['path']} {task.slice['part'] or ''}".rstrip()
+                self.report.fail("lineage", f"tasks {first} and {number} both consumed the slice {name}")
+        slices = [self.tasks[n].slice if n in self.tasks else None for n in range(tasks)]
+        known = [one for one in slices if one is not None]
+        if len(known) < tasks:
+            self.report.unread("lineage", f"the slices of {tasks - len(known)} of {tasks} tasks are not known")
+            return
+        found = merkle_root([one["digest"] for one in known])
+        if found != self.predicate["slices_root"]:
+            message = f"slices_root is stated as {self.predicate['slices_root']}, but {found} follows from the logs"
+            self.report.fail("lineage", message, file=MANIFEST)
+        run = run_key(self.predicate["identity"], known)
+        if run != self.predicate["run"]:
+            message = f"the run's key is stated as {self.predicate['run']}, but identity and slices give {run}"
+            self.report.fail("lineage", message, file=MANIFEST)
+
+    def _sources(self) -> None:
+        if not self.complete:
+            return
+        for name, stated in self.predicate["sources"].items():
+            mine = [t.slice for t in self.tasks.values() if t.slice is not None and t.slice["source"] == name]
+            found = {
+                "slices": len(mine),
+                "files": len({one["path"] for one in mine}),
+                "rows": sum(one["rows"] for one in mine),
+                "rejects": sum(one["rejects"] for one in mine),
+            }
+            for what, value in found.items():
+                if stated[what] != value:
+                    self.report.fail("lineage", f"{what}: stated as {stated[what]}, but {value} in the logs", node=name)
+
+    def check_accounts(self) -> None:
+        """The run's accounts obey the laws and are the sum of the tasks'."""
+        self.report.saw("accounts")
+        stated = Accounts.from_json(self.predicate["accounts"])
+        for problem in [*stated.problems(), *wiring_problems(self.graph, stated)]:
+            self.report.fail("accounts", problem, file=MANIFEST)
+        if not self.complete:
+            self.report.unread("accounts", "not added up, since not every task's log could be read")
+        elif canonical(self.total.to_json()) != canonical(stated.to_json()):
+            for name in sorted(set(self.total.nodes) | set(stated.nodes)):
+                told, booked = (a.nodes.get(name, NodeAccount()) for a in (self.total, stated))
+                if canonical(told.to_json()) != canonical(booked.to_json()):
+                    what = [k for k, v in told.to_json().items() if v != booked.to_json()[k]]
+                    self.report.fail(
+                        "accounts", f"the tasks' accounts do not add up to the run's: {', '.join(what)}", node=name
+                    )
+            for kind in ("outputs", "discarded"):
+                if canonical(self.total.to_json()[kind]) != canonical(stated.to_json()[kind]):
+                    self.report.fail("accounts", f"the tasks' {kind} do not add up to the run's", file=MANIFEST)
+
+    def check_keys(self, entries: Sequence[Entry]) -> None:
+        """Rows and doc_key sums of the listed shards are what the accounts sent here, by task and together."""
+        self.report.saw("keys")
+        held: dict[int, Tally] = {}
+        total = Tally()
+        for entry in entries:
+            if entry.role != "data":
+                continue
+            if not re.fullmatch("[0-9a-f]{32}", entry.keys):
+                self.report.fail("keys", f"{entry.keys!r} is no doc_key sum", file=entry.path)
+                continue
+            one = Tally(entry.rows, 0, int(entry.keys, 16) % MODULUS)
+            if self.shuffle is None:
+                held.setdefault(entry.task, Tally()).add(one)
+            total.add(one)
+        stated = Tally()
+        for tally in Accounts.from_json(self.predicate["accounts"]).outputs.get(self.output, {}).values():
+            stated.add(tally)
+        self._sums(total, stated, "all shards", MANIFEST)
+        for number, task in sorted(self.tasks.items()):
+            # Rows of a task are all over a shuffled output: a full audit joins them by task.
+            if task.ledger is not None and self.shuffle is None:
+                self.report.saw("keys")
+                self._sums(held.get(number, Tally()), task.sent, f"the shards of task {number}", task.ledger)
+
+    def _sums(self, held: Tally, sent: Tally, what: str, file: str) -> None:
+        if (held.rows, held.keys) != (sent.rows, sent.keys):
+            message = (
+                f"{what} hold {held.rows} rows with the key sum {held.keys:032x}, the accounts sent {sent.rows} with "
+                f"{sent.keys:032x}"
+            )
+            self.report.fail("keys", message, file=file)
+
+
+def shard_path(task: int, shard: int) -> str:
+    """Where the shard of a task, or of a bucket of a shuffled output, lies in an output."""
+    return f"data/part-{task:05d}-{shard:02d}.parquet"
+
+
+def _footers(folder: str, entries: Sequence[Entry], child: Child) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    for start in range(0, len(entries), _BATCH):
+        batch = entries[start : start + _BATCH]
+        try:
+            answers = child.call("footers", [folder, [entry.path for entry in batch]])
+        except ChildDied:
+            # One of them kills the reader: ask for each alone.
+            answers = []
+            for entry in batch:
+                try:
+                    answers += child.call("footers", [folder, [entry.path]])
+                except ChildDied as error:
+                    answers.append({"unreadable": str(error)})
+        yield from zip(batch, answers, strict=True)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical(value).decode("utf-8")
+    return text if len(text) <= 200 else f"{text[:200]}…"

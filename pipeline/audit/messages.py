@@ -1,0 +1,100 @@
+"""What the auditor asks the reading process about one task, and what it answers: plain values that travel as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gristmill.pipeline.audit.routes import AuditNode
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of files.parquet, as far as an audit needs it."""
+
+    path: str
+    role: str
+    task: int
+    size: int
+    sha256: str
+    content_digest: str
+    rows: int
+    keys: str
+    source: str
+    slice_path: str
+    slice_part: str
+    slice_digest: str
+
+
+@dataclass(frozen=True)
+class TaskJob:
+    """One task's files.
+
+    Attributes:
+        files: what may be read.
+        broken: paths of files that are not read, since an outer check failed.
+        source_rules: rules and reject reasons that a source's account names.
+        shuffled: whether shards hold rows of many tasks.
+        shards, spill, span: then all of them in order, where the identities of their rows lie (see
+            pipeline.audit.shuffled; None when not all could be read), and of how many tasks rows are held at once.
+    """
+
+    folder: str
+    task: int
+    output: str
+    files: tuple[Entry, ...]
+    broken: tuple[str, ...]
+    sources: tuple[str, ...]
+    nodes: tuple[AuditNode, ...]
+    outputs: Mapping[str, tuple[str, ...]]
+    source_rules: Mapping[str, tuple[str, ...]]
+    shuffled: bool = False
+    shards: tuple[str, ...] = ()
+    spill: str | None = None
+    span: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TaskJob:
+        return cls(
+            folder=value["folder"],
+            task=value["task"],
+            output=value["output"],
+            files=tuple(Entry(**item) for item in value["files"]),
+            broken=tuple(value["broken"]),
+            sources=tuple(value["sources"]),
+            nodes=tuple(
+                AuditNode(item["name"], tuple(item["inputs"]), tuple(item["ports"]), tuple(item["rules"]))
+                for item in value["nodes"]
+            ),
+            outputs={name: tuple(edges) for name, edges in value["outputs"].items()},
+            source_rules={name: tuple(rules) for name, rules in value["source_rules"].items()},
+            shuffled=value["shuffled"],
+            shards=tuple(value["shards"]),
+            spill=value["spill"],
+            span=value["span"],
+        )
+
+
+@dataclass
+class Answer:
+    """Findings about one task, by check, and how much was looked at."""
+
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+
+    def saw(self, check: str, objects: int = 1) -> None:
+        self.seen[check] = self.seen.get(check, 0) + objects
+
+    def fail(self, check: str, message: str, file: str | None, **place: Any) -> None:
+        self.findings.append({"check": check, "message": message, "file": file, **place})
+
+    def unread(self, check: str, message: str, file: str | None) -> None:
+        self.findings.append({"check": check, "message": message, "file": file, "unread": True})
+
+    def to_json(self) -> dict[str, Any]:
+        return {"findings": self.findings, "seen": self.seen, "bytes": self.bytes}

@@ -1,0 +1,117 @@
+"""Opening the files of an output so that damage and unreadable storage are told apart; footers without rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.storage import join, open_read, reason
+from gristmill.pipeline.writing.parquet import LOG_KEY
+
+
+class Damaged(Exception):
+    """A file was read and is no sound Parquet file; `pages` when a page's checksum did not match."""
+
+    def __init__(self, message: str, pages: bool = False) -> None:
+        super().__init__(message)
+        self.pages = pages
+
+
+class Unreadable(Exception):
+    """Storage did not give a file's bytes, so nothing is known about them."""
+
+
+class _Watched:
+    """A stream that remembers when storage, and not the parser, was at fault."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.fault: OSError | None = None
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except OSError as error:
+            self.fault = error
+            raise
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._stream.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@contextmanager
+def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of an output, with page checksums verified as rows are read.
+
+    Raises Damaged for a file that cannot be parsed, here or while rows are read, and Unreadable for storage.
+    """
+    try:
+        raw = open_read(join(folder, path))
+    except OSError as error:
+        raise Unreadable(reason(error)) from error
+    except StorageError as error:
+        raise Unreadable(str(error)) from error
+    with raw:
+        stream = _Watched(raw)
+        try:
+            yield pq.ParquetFile(pa.PythonFile(stream, mode="r"), page_checksum_verification=True, pre_buffer=False)
+        except (Damaged, Unreadable):
+            raise
+        except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
+            if stream.fault is not None:
+                raise Unreadable(reason(stream.fault)) from error
+            text = " ".join(str(error).split())
+            raise Damaged(f"is no sound Parquet file ({text})", pages="checksum" in text.lower()) from error
+
+
+def footers(argument: Sequence[Any]) -> list[dict[str, Any]]:
+    """What the footers of files say. `argument` is [folder, paths]; one answer per path.
+
+    An answer holds `rows`, `columns` (name → logical type, in order) and `log` (its text, or null); or `damaged`, or
+    `unreadable`, with the reason.
+    """
+    folder, paths = argument
+    return [_footer(folder, path) for path in paths]
+
+
+def _footer(folder: str, path: str) -> dict[str, Any]:
+    try:
+        with opened(folder, path) as file:
+            metadata = file.metadata
+            log = (metadata.metadata or {}).get(LOG_KEY.encode())
+            columns = [[item.name, _type(item.type)] for item in file.schema_arrow]
+            return {"rows": metadata.num_rows, "columns": columns, "log": None if log is None else log.decode("utf-8")}
+    except Damaged as error:
+        return {"damaged": str(error)}
+    except Unreadable as error:
+        return {"unreadable": str(error)}
+
+
+def _type(kind: pa.DataType) -> str:
+    try:
+        return logical_type(kind)
+    except TypeError:
+        return str(kind)

@@ -1,0 +1,241 @@
+"""The audit of an output: runs the checks of `pipeline.audit.result.CHECKS` in order; none stops another."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gristmill.pipeline.audit.documents import check_documents, read_statement
+from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries
+from gristmill.pipeline.audit.fingerprints import check_models
+from gristmill.pipeline.audit.footer_logs import LogAudit
+from gristmill.pipeline.audit.messages import Entry, TaskJob
+from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.replay import SourceJob
+from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
+from gristmill.pipeline.audit.routes import AuditGraph
+from gristmill.pipeline.audit.shuffle import HELD_ROWS
+from gristmill.pipeline.audit.signature import check_sequence, check_signature
+from gristmill.pipeline.errors import ConfigError, GristmillError
+from gristmill.pipeline.provenance.signing import public_key
+from gristmill.pipeline.slices.read import READ_RULES
+from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_of
+
+
+def audit_output(
+    folder: str,
+    *,
+    full: bool = False,
+    sample: tuple[int, int] | None = None,
+    key: bytes | None = None,
+    previous: str | None = None,
+    sources: bool = True,
+    plugins: Sequence[str] = (),
+) -> AuditResult:
+    """Verifies an output.
+
+    Args:
+        folder: the output's folder, local or a URL.
+        full: also read every file: digests of bytes and of content, ledger totals, and the join of ledger and shards.
+        sample: (i, n) with 0 ≤ i < n: of what `full` reads, only the files of tasks t with t mod n = i, so that n
+            audits with i = 0 … n−1 read everything.
+        key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
+        previous: the output of the dataset's earlier run, to compare sequence and drop rates with.
+        sources: whether a full audit also goes back to the input, where it is at hand.
+        plugins: modules with stages and sources that the run used and that may be imported for that.
+
+    Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
+    finding.
+    """
+    if sample is not None and not 0 <= sample[0] < sample[1]:
+        raise ConfigError(f"sample: expected (i, n) with 0 ≤ i < n, found {sample}.")
+    if not exists(folder):
+        raise ConfigError(
+            f"{folder}: there is no such folder. Give the folder of an output: the one with manifest.json."
+        )
+    if not is_remote(folder) and local(folder).is_file():
+        raise ConfigError(f"{folder}: this is a file. Give the folder of an output: the one with manifest.json.")
+    begin = time.monotonic()
+    public = None if key is None else public_key(key)
+    audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, sources, tuple(plugins))
+    with Child() as child:
+        audit.run(child)
+    results = tuple(audit.report.results[check.name] for check in CHECKS)
+    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin)
+
+
+@dataclass
+class _Audit:
+    folder: str
+    rows: bool
+    sample: tuple[int, int]
+    public: bytes | None
+    previous: str | None
+    sources: bool
+    plugins: tuple[str, ...]
+    report: Report = field(default_factory=Report)
+    key: str | None = None
+    bytes_read: int = 0
+
+    def run(self, child: Child) -> None:
+        report, folder = self.report, self.folder
+        whole = tuple(check.name for check in CHECKS if check.full)
+        report.skip(whole, "this output has nothing of the kind" if self.rows else "reads rows: only in a full audit")
+        statement, stored = read_statement(folder, report)
+        check_signature(folder, stored, self.public, report)
+        if statement is None:
+            report.skip(tuple(check.name for check in CHECKS if check.name != "signature"), "needs the manifest")
+            return
+        predicate = statement["predicate"]
+        self.key = predicate["run"]
+        check_documents(folder, statement, report)
+        check_models(predicate, report)
+        check_sequence(predicate, self.previous, report)
+        entries = read_entries(folder, statement, child, report)
+        if entries is None:
+            for name, result in report.results.items():
+                if not result.looked_at and result.skipped is None:
+                    report.unread(name, "needs files.parquet")
+            return
+        present = check_presence(folder, entries, report)
+        check_roots(predicate, statement, entries, report)
+        graph = AuditGraph.of(predicate)
+        logs = LogAudit(folder, predicate, graph, report)
+        logs.read(present, child)
+        absent = set(entries) - set(present)
+        logs.complete = logs.complete and not any(entry.role == "ledger" for entry in absent)
+        logs.check_lineage(entries)
+        logs.check_accounts()
+        logs.check_keys(entries)
+        if not self.rows:
+            return
+        if logs.shuffle is None:
+            self._tasks(predicate, graph, entries, absent, child)
+            return
+        seed = logs.shuffle["seed"] if logs.shuffle["seed"] is not None else predicate["identity"]["seed"]
+        with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
+            shards = self._shards(predicate, entries, absent, seed, spill, child)
+            rest = [entry for entry in entries if entry.role != "data"]
+            self._tasks(predicate, graph, rest, absent, child, spill, shards)
+
+    def _shards(
+        self,
+        predicate: Mapping[str, Any],
+        entries: Sequence[Entry],
+        absent: set[Entry],
+        seed: int,
+        spill: str,
+        child: Child,
+    ) -> list[str] | None:
+        """The checks of a shuffled output's shards, whose rows' identities they leave in `spill`. A sample needs them
+        all, since a task's rows are in all of them. None when not all could be read: then no task can be joined."""
+        paths: list[str] = []
+        whole = True
+        for entry in entries:
+            if entry.role != "data":
+                continue
+            sound = entry not in absent and self._right_bytes(entry)
+            job = {
+                "folder": self.folder,
+                "entry": asdict(entry),
+                "seed": seed,
+                "tasks": predicate["tasks"],
+                "spill": spill,
+                "number": len(paths),
+            }
+            if sound:
+                answer = self._answer(child, "check_shard", job, entry.size, "content", [entry])
+                sound = answer is not None and answer["left"]
+            paths.append(entry.path)
+            if not sound:
+                whole = False
+                message = "the tasks' rows were not joined with their ledgers, since this shard could not be read"
+                self.report.unread("join", message, file=entry.path)
+        return paths if whole else None
+
+    def _tasks(
+        self,
+        predicate: Mapping[str, Any],
+        graph: AuditGraph,
+        entries: Sequence[Entry],
+        absent: set[Entry],
+        child: Child,
+        spill: str | None = None,
+        shards: Sequence[str] | None = (),
+    ) -> None:
+        """The checks that read whole files, task by task; with `spill`, those of a shuffled output."""
+        tasks: dict[int, list[Entry]] = {}
+        for entry in entries:
+            if entry.task % self.sample[1] == self.sample[0]:
+                tasks.setdefault(entry.task, []).append(entry)
+        accounts = predicate["accounts"]["nodes"]
+        source_rules = {name: (*READ_RULES, *accounts.get(name, {"rules": {}})["rules"]) for name in graph.sources}
+        if not self.sources:
+            self.report.skip(("source", "text", "replay"), "not asked for")
+        for number, files in sorted(tasks.items()):
+            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
+            job = TaskJob(
+                self.folder,
+                number,
+                predicate["output"],
+                tuple(sound),
+                tuple(entry.path for entry in files if entry not in sound),
+                graph.sources,
+                graph.nodes,
+                graph.outputs,
+                source_rules,
+                spill is not None,
+                tuple(shards or ()),
+                None if shards is None else spill,
+                max(1, predicate["tasks"] * HELD_ROWS // max(1, predicate["data"]["rows"])),
+            )
+            size = sum(entry.size for entry in sound)
+            if not self._ask(child, "check_task", job.to_json(), size, "content", sound):
+                continue
+            if self.sources:
+                again = SourceJob(job, predicate["varies"]["config"], predicate["run"], self.plugins)
+                # The slice is read and its documents are judged again: that takes far longer than reading the files.
+                self._ask(child, "check_sources", again.to_json(), 50 * size, "source", sound)
+
+    def _ask(self, child: Child, function: str, job: Any, size: int, check: str, files: Sequence[Entry]) -> bool:
+        """One request about a task; its findings are recorded. False when it could not be answered."""
+        return self._answer(child, function, job, size, check, files) is not None
+
+    def _answer(
+        self, child: Child, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
+    ) -> Mapping[str, Any] | None:
+        try:
+            answer: dict[str, Any] = child.call(function, job, size)
+        except ChildDied as error:
+            for entry in files:
+                self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
+            return None
+        if "skipped" in answer:
+            self.report.skip(("source", "text", "replay"), answer["skipped"])
+            self.sources = False
+            return answer
+        for name, count in answer["seen"].items():
+            self.report.saw(name, count)
+        for finding in answer["findings"]:
+            name, message = finding.pop("check"), finding.pop("message")
+            (self.report.unread if finding.pop("unread", False) else self.report.fail)(name, message, **finding)
+        return answer
+
+    def _right_bytes(self, entry: Entry) -> bool:
+        report = self.report
+        report.saw("sha256")
+        self.bytes_read += entry.size
+        try:
+            found = sha256_of(join(self.folder, entry.path))
+        except (OSError, GristmillError) as error:
+            report.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
+        else:
+            if found == entry.sha256:
+                return True
+            report.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
+        for check in ("pages", "content"):
+            report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
+        return False

@@ -1,0 +1,117 @@
+"""Checks of what vouches for an output beyond its digests: the signature, the chain of runs, drift against the earlier one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, problems_of_form, read_bytes
+from gristmill.pipeline.audit.result import Report
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.schema import Statement
+from gristmill.pipeline.provenance.signing import (
+    ENVELOPE,
+    SignatureError,
+    envelope_bytes,
+    key_id,
+    payload_of,
+    verify_envelope,
+)
+from gristmill.pipeline.storage import exists, join, open_read
+from gristmill.pipeline.writing.manifest import statement_digest
+
+DRIFT = 0.05
+"""A share of dropped rows that moved further than this against the earlier run is worth a look."""
+LEAST_ROWS = 100
+"""Below that many rows a share says little."""
+
+
+def check_signature(folder: str, manifest: bytes, public: bytes | None, report: Report) -> None:
+    """The envelope holds this manifest's bytes, and the given key has signed it."""
+    if not exists(join(folder, ENVELOPE)):
+        if public is None:
+            report.skip(("signature",), "the manifest is not signed: digests detect accidents, not forgery")
+        else:
+            report.fail(
+                "signature",
+                f"is not there: the manifest is not signed by the key {key_id(public)[:16]}…",
+                file=ENVELOPE,
+            )
+        return
+    data = read_bytes(folder, ENVELOPE, "signature", report)
+    if data is None:
+        return
+    try:
+        envelope = parse_strictly(data)
+        payload = payload_of(envelope)
+        if envelope_bytes(envelope) != data:
+            raise SignatureError("it is not stored as it must be (indented by 1, sorted keys, one line feed)")
+        if public is not None:
+            payload = verify_envelope(envelope, public)
+    except (ValueError, RecursionError, SignatureError) as error:
+        report.fail("signature", str(error), file=ENVELOPE)
+        return
+    if payload != manifest:
+        report.fail("signature", "its payload is not manifest.json as it is stored", file=ENVELOPE)
+    elif public is None:
+        names = ", ".join(f"{item['keyid'][:16]}…" for item in envelope["signatures"])
+        report.skip(("signature",), f"signed by {names}, but no public key was given to verify that with")
+    else:
+        report.saw("signature")
+
+
+def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: Report) -> None:
+    """The manifest's place in its chain, and drop rates, against an earlier output of the dataset."""
+    chain = predicate["varies"]["chain"]
+    first = chain["sequence"] == 1
+    if first != (chain["previous"] is None):
+        report.fail(
+            "sequence",
+            f"is number {chain['sequence']} and names {chain['previous'] or 'no'} earlier manifest",
+            file=MANIFEST,
+        )
+    if previous is None:
+        report.skip(("sequence", "drift"), "no earlier run to compare with was given")
+        return
+    try:
+        with open_read(join(previous, MANIFEST)) as stream:
+            earlier = parse_strictly(stream.read())
+    except (OSError, ValueError, GristmillError) as error:
+        report.unread("sequence", f"the earlier manifest in {previous} cannot be read: {error}")
+        report.unread("drift", "needs the earlier manifest")
+        return
+    if problems_of_form(Statement, earlier) or earlier["predicate"]["varies"]["statement"] != statement_digest(earlier):
+        report.unread(
+            "sequence", f"the earlier manifest in {previous} is not what a run wrote, so nothing follows from it"
+        )
+        report.unread("drift", "needs the earlier manifest")
+        return
+    report.saw("sequence")
+    theirs = earlier["predicate"]["varies"]["chain"]["sequence"]
+    digest = earlier["predicate"]["varies"]["statement"]
+    if chain["sequence"] == theirs and digest != predicate["varies"]["statement"]:
+        report.fail(
+            "sequence",
+            f"is number {theirs}, and so is another manifest, in {previous}: a fork",
+            file=MANIFEST,
+        )
+    elif chain["sequence"] < theirs:
+        message = f"is number {chain['sequence']}, older than number {theirs} in {previous}: the output was rolled back"
+        report.fail("sequence", message, file=MANIFEST)
+    elif chain["sequence"] == theirs + 1 and chain["previous"] != digest:
+        message = f"follows the manifest {chain['previous']}, but number {theirs} in {previous} is {digest}: a fork"
+        report.fail("sequence", message, file=MANIFEST)
+    _drift(predicate, earlier["predicate"], report)
+
+
+def _drift(predicate: Mapping[str, Any], earlier: Mapping[str, Any], report: Report) -> None:
+    now, before = (Accounts.from_json(one["accounts"]) for one in (predicate, earlier))
+    report.saw("drift")
+    for name, account in now.nodes.items():
+        old = before.nodes.get(name)
+        if old is None or min(account.entered.rows, old.entered.rows) < LEAST_ROWS:
+            continue
+        share, share_before = account.dropped.rows / account.entered.rows, old.dropped.rows / old.entered.rows
+        if abs(share - share_before) > DRIFT:
+            report.fail("drift", f"dropped {share:.1%} of its rows, {share_before:.1%} in the earlier run", node=name)

@@ -1,0 +1,82 @@
+"""Where in its source file a document stands: a record's number, or the byte at which it begins.
+
+A doc_key is a hash of source, snapshot, path and position, so a position that gives the key is the document's, whatever
+has become of the file since. Numbers of records can all be tried; byte offsets are too many, so those at which the records of
+the input begin are tried, where it still lies where the config says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import ValidationError
+
+from gristmill.pipeline.document import doc_keys
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.planning.yaml_reader import parse
+from gristmill.pipeline.registry import Registry
+from gristmill.pipeline.source import Source
+
+
+def origin(one: Mapping[str, Any], snapshot: str | None, key: bytes, kind: str, config: str) -> dict[str, int | None]:
+    """A document's place in its file: `record` (its number, from 0) or `byte` (where it begins); the other is None, and
+    both where the place is not known.
+
+    Args:
+        one: the slice, as a footer log has it.
+        snapshot: its source's.
+        key: the document's doc_key.
+        kind: the source's format.
+        config: the run's config, as YAML.
+    """
+    if not _format(kind).by_offset:
+        return {"record": _record(one, snapshot, key), "byte": None}
+    offsets = _offsets(kind, config, one["source"], one["path"], tuple(sorted(one["part"].items())))
+    place = None if offsets is None else _index(key, one, snapshot, offsets)
+    return {"record": None, "byte": None if place is None or offsets is None else int(offsets[place])}
+
+
+def _format(kind: str) -> type[Source]:
+    try:
+        return Registry().source(kind, "manifest.json")
+    except GristmillError:
+        return Source  # a plugin's, which is not imported for this: most number their records
+
+
+def _index(key: bytes, one: Mapping[str, Any], snapshot: str | None, positions: np.ndarray) -> int | None:
+    keys = doc_keys(one["source"], snapshot, one["path"], positions)
+    found = pc.index(keys, pa.scalar(key, keys.type)).as_py()
+    return None if found is None or found < 0 else int(found)
+
+
+def _record(one: Mapping[str, Any], snapshot: str | None, key: bytes) -> int | None:
+    """The record's number in its file, by making the keys of all records in the slice."""
+    count = one["rows"] + one["rejects"]
+    # Formats count records from the start of the file or, where a slice is a file of its own, of the slice.
+    for first in sorted({0, int(one["part"].get("first_row", 0))}, reverse=True):
+        found = _index(key, one, snapshot, np.arange(first, first + count))
+        if found is not None:
+            return first + found
+    return None
+
+
+@lru_cache(maxsize=4)
+def _offsets(kind: str, config: str, name: str, path: str, part: tuple[tuple[str, int], ...]) -> np.ndarray | None:
+    """Where the records of a slice begin, or None where the input is not at hand."""
+    try:
+        settings = dict(parse(config, "manifest.json").value["sources"][name])
+        if isinstance(settings.get("paths"), str):
+            settings["paths"] = [settings["paths"]]
+        format_ = _format(kind)
+        source = format_(name, format_.Config.model_validate(settings))
+        one = next(
+            (one for one in source.slices() if one.path == path and tuple(sorted(one.part.items())) == part), None
+        )
+        return None if one is None else source.offsets(one)
+    except (GristmillError, OSError, ValidationError, KeyError, TypeError, ValueError):
+        return None  # the config of another machine, or input that has gone: the place is then not known

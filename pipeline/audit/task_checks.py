@@ -1,0 +1,80 @@
+"""Checks that read rows, one task at a time: pages, content, ledger, signals, and the join of ledger and shards.
+
+Runs in the reading process (pipeline.audit.child). Memory: one row group, plus the task's keys and its ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.pipeline.audit.documents import sound_log
+from gristmill.pipeline.audit.ledger import read_decisions, totals, vocabulary
+from gristmill.pipeline.audit.messages import Answer, TaskJob
+from gristmill.pipeline.audit.routes import AuditGraph, follow
+from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
+from gristmill.pipeline.audit.scan_file import scanned
+from gristmill.pipeline.audit.shuffle import rows_of_task
+from gristmill.pipeline.document import COPY, DOC_KEY
+from gristmill.pipeline.planning.earlier_runs import EMITTED
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.schema import LedgerLog
+from gristmill.pipeline.writing.ledger import LEDGER
+
+
+def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """All checks of one task's files that read rows. `argument` is a TaskJob, the answer an Answer, as JSON."""
+    job = TaskJob.from_json(argument)
+    answer = Answer()
+    tables: dict[str, pa.Table | None] = {}
+    log: dict[str, Any] | None = None
+    for entry in job.files:
+        keep = {"data": [DOC_KEY, COPY], "ledger": LEDGER.names, "dropped": ["node", "rule", DOC_KEY]}
+        table, found = scanned(job.folder, entry, keep.get(entry.role, [DOC_KEY, EMITTED]), answer)
+        tables[entry.path] = table
+        if entry.role == "ledger":
+            log = sound_log(LedgerLog, found)
+    ledger_entry = next((entry for entry in job.files if entry.role == "ledger"), None)
+    ledger = None if ledger_entry is None else tables[ledger_entry.path]
+    broken = [entry.path for entry in job.files if tables[entry.path] is None] + list(job.broken)
+    if ledger is None or ledger_entry is None or log is None:
+        for check in ("vocabulary", "ledger", "join", "signals", "dropped"):
+            if check not in ("signals", "dropped") or any(entry.role.startswith(check) for entry in job.files):
+                answer.unread(check, f"task {job.task}: its ledger could not be read", None)
+        return answer.to_json()
+    graph = AuditGraph(job.sources, job.nodes, job.outputs)
+    source = log["slices"][0]["source"]
+    accounts = Accounts.from_json(log["accounts"])
+    sound = vocabulary(graph, source, job.source_rules, ledger, ledger_entry.path, answer)
+    keys, decided = read_decisions(graph, source, ledger, ledger_entry.path, answer) if sound else (None, None)
+    if keys is None or decided is None:
+        for check in ("ledger", "join"):
+            answer.unread(check, "not compared, since the ledger's words are not the run's", ledger_entry.path)
+        return answer.to_json()
+    ways = follow(graph, source, decided, len(keys))
+    totals(graph, source, ledger, decided, keys, ways, accounts, ledger_entry.path, answer)
+    data = [(entry.path, tables[entry.path]) for entry in job.files if entry.role == "data"]
+    if job.spill is not None:
+        data = rows_of_task(job)
+    joined = not job.shuffled or job.spill is not None
+    lost = [path for path in broken if path.startswith("data/")]
+    if lost:
+        answer.unread(
+            "join", "not joined with the ledger, since it could not be read or is not what was listed", lost[0]
+        )
+    elif joined:
+        join_outputs(graph, job.output, data, keys, ways, accounts, ledger_entry.path, answer)
+    for entry in job.files:
+        table = tables[entry.path]
+        if table is None:
+            continue
+        if entry.role.startswith("signals:"):
+            node = entry.role.removeprefix("signals:")
+            join_signals(node, table, keys, ways, accounts, entry.path, answer)
+        elif entry.role.startswith("notes:"):
+            join_notes(graph, entry.role.removeprefix("notes:"), table, keys, ways, entry.path, answer)
+        elif entry.role == "dropped":
+            listed_drops(table, ledger, entry.path, answer)
+    return answer.to_json()

@@ -1,0 +1,320 @@
+"""A run's config: YAML into frozen, typed values; everything that can be refused before the graph is refused here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.planning.yaml_reader import Document, parse
+from gristmill.pipeline.registry import Registry
+from gristmill.pipeline.source import Source, SourceConfig
+from gristmill.pipeline.stage import Stage, StageConfig
+
+FORMAT_VERSION = 1
+"""Version of everything that a run writes; enters task keys, logs and manifests."""
+
+NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+_TOP_KEYS = (
+    "name", "seed", "sources", "stages", "outputs", "discard", "expect", "work", "max_quarantined", "exchange_bytes",
+    "description",
+)  # fmt: skip
+
+
+EXCHANGE_BYTES = 384 << 20
+"""Budget of one exchange operator's process, where a config names no other."""
+
+
+class ShuffleConfig(BaseModel):
+    """The order of an output's rows: by a seeded hash of (doc_key, copy) over the whole corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seed: int | None = Field(None, ge=0, lt=1 << 63)
+    """Default: the run's seed."""
+
+
+class OutputConfig(BaseModel):
+    """One output folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    source: str | None = Field(None, alias="from")
+    """The port that is written; default: the last stage's default port."""
+    path: str = Field(min_length=1)
+    """The folder: new or empty, or where a stopped run left off."""
+    columns: tuple[str, ...] | None = None
+    """Columns to write besides doc_key, copy, id and text; default: input columns, findings and shown signals."""
+    shard_bytes: int = Field(256 << 20, ge=1)
+    """Largest shard, in encoder-independent bytes (value bytes, not stored bytes)."""
+    shuffle: ShuffleConfig | None = None
+    """Shuffle the rows over the whole corpus, copies of a document apart: true, or a map; default: the order of the input."""
+    signals: Literal["all", "none"] = "all"
+    """Whether `signals/` holds every signal of every document that reached a node."""
+    dropped: Literal["none", "sample", "all"] = "sample"
+    """Texts of dropped documents to keep in `dropped/`."""
+    dropped_sample: int = Field(1000, ge=1)
+    """With `dropped: sample`: documents per rule and language."""
+
+    @field_validator("shuffle", mode="before")
+    @classmethod
+    def _shuffle_or_not(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One entry of `stages:`."""
+
+    name: str
+    use: str
+    stage: type[Stage]
+    config: StageConfig
+    inputs: tuple[str, ...] | None
+    """`from:` as written: nodes, `node.port`s or sources; None: the entry before it, or all sources."""
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One entry of `sources:`."""
+
+    name: str
+    source: type[Source]
+    config: SourceConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole config, checked field by field; the graph has not been looked at yet."""
+
+    name: str
+    seed: int
+    sources: tuple[SourceSpec, ...]
+    nodes: tuple[NodeSpec, ...]
+    outputs: Mapping[str, OutputConfig]
+    discard: tuple[str, ...]
+    expect: Mapping[str, Mapping[str, tuple[float, float]]]
+    work: str | None
+    max_quarantined: float
+    document: Document
+    plugins: tuple[str, ...] = ()
+    exchange_bytes: int = EXCHANGE_BYTES
+    """Memory of one exchange operator's process for rows and buffers. Part of no identity: it cannot change a result."""
+
+    def where(self, path: str) -> str:
+        """File, line and key path, for messages."""
+        return self.document.where(path)
+
+
+def load(
+    text: str, name: str, *, overrides: Sequence[str] = (), output: str | None = None, plugins: Sequence[str] = ()
+) -> RunConfig:
+    """A config from YAML text.
+
+    Args:
+        text: the YAML document.
+        name: what to call it in messages: its path.
+        overrides: `key.path=VALUE` strings as `--set` gives them; VALUE is YAML.
+        output: replaces the outputs' place: the folder of a single output, or the parent of several.
+        plugins: modules with further stages and sources.
+
+    Raises ConfigError naming file, line, key path, what was found and what is allowed.
+    """
+    document = parse(text, name)
+    if not isinstance(document.value, dict):
+        raise ConfigError(f"{name}: a config is a map with sources, stages and outputs; found {_kind(document.value)}.")
+    for item in overrides:
+        _override(document, item)
+    return _Reader(document, Registry(plugins)).read(output, tuple(plugins))
+
+
+def _override(document: Document, item: str) -> None:
+    path, equals, value = item.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {item}: expected KEY.PATH=VALUE, such as --set stages.minhash.bands=20.")
+    parts = path.split(".")
+    place = document.value
+    for depth, part in enumerate(parts[:-1]):
+        if place.get(part) is None:
+            place[part] = {}
+        place = place[part]
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {item}: `{'.'.join(parts[: depth + 1])}` holds {_kind(place)}, not a map.")
+    place[parts[-1]] = parse(value, f"--set {path}").value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a map", list: "a list", str: "text", int: "an integer", float: "a number", bool: "true/false"}
+    return "nothing" if value is None else f"{names.get(type(value), type(value).__name__)} ({value!r:.60})"
+
+
+class _Reader:
+    """Reads one document; keeps the registry and the key path for messages."""
+
+    def __init__(self, document: Document, registry: Registry) -> None:
+        self.document = document
+        self.registry = registry
+
+    def fail(self, path: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self.document.where(path)}: {problem}")
+
+    def read(self, output: str | None, plugins: tuple[str, ...]) -> RunConfig:
+        top: dict[str, Any] = self.document.value
+        for key in top:
+            if key not in _TOP_KEYS:
+                raise self.fail(key, f"unknown key; {nearest(key, _TOP_KEYS)}")
+        name = top.get("name", Path(self.document.name).stem)
+        if not isinstance(name, str) or not name:
+            raise self.fail("name", f"expected text, found {_kind(name)}.")
+        seed = top.get("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+            raise self.fail("seed", f"expected an integer from 0 to 2^63 - 1, found {_kind(seed)}.")
+        share = top.get("max_quarantined", 0.001)
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise self.fail("max_quarantined", f"expected a share from 0 to 1, found {_kind(share)}.")
+        budget = top.get("exchange_bytes", EXCHANGE_BYTES)
+        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1 << 20:
+            raise self.fail("exchange_bytes", f"expected bytes, at least {1 << 20}, found {_kind(budget)}.")
+        work = top.get("work")
+        if work is not None and not isinstance(work, str):
+            raise self.fail("work", f"expected a folder, found {_kind(work)}.")
+        sources = tuple(self.source(k, v) for k, v in self.section("sources").items())
+        nodes = tuple(self.node(k, v) for k, v in self.section("stages", may_be_empty=True).items())
+        taken = {spec.name for spec in sources}
+        for node in nodes:
+            if node.name in taken:
+                raise self.fail(f"stages.{node.name}", "a source has the same name. Rename one of them.")
+        outputs = {k: self.output(k, v) for k, v in self.section("outputs").items()}
+        if output is not None:
+            outputs = _moved(outputs, output)
+        return RunConfig(
+            name=name,
+            seed=seed,
+            sources=sources,
+            nodes=nodes,
+            outputs=outputs,
+            discard=self.names("discard", top.get("discard")),
+            expect=self.expect(top.get("expect")),
+            work=work,
+            max_quarantined=float(share),
+            document=self.document,
+            plugins=plugins,
+            exchange_bytes=budget,
+        )
+
+    def section(self, key: str, may_be_empty: bool = False) -> dict[str, Any]:
+        value = self.document.value.get(key)
+        if may_be_empty and value in (None, {}):
+            return {}
+        if not isinstance(value, dict) or not value:
+            raise self.fail(key, f"expected a map with at least one entry, found {_kind(value)}.")
+        for name in value:
+            if not NAME.match(name):
+                raise self.fail(f"{key}.{name}", "a name is lower-case letters, digits and underscores.")
+        return value
+
+    def names(self, key: str, value: Any) -> tuple[str, ...]:
+        if value is None:
+            return ()
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise self.fail(key, f"expected a name or a list of names, found {_kind(value)}.")
+        return tuple(items)
+
+    def source(self, name: str, value: Any) -> SourceSpec:
+        path = f"sources.{name}"
+        if not isinstance(value, dict):
+            raise self.fail(path, f"expected a map such as {{format: parquet, paths: […]}}, found {_kind(value)}.")
+        kind = value.get("format")
+        if not isinstance(kind, str):
+            raise self.fail(f"{path}.format", f"expected a format, found {_kind(kind)}.")
+        made = self.registry.source(kind, self.document.where(f"{path}.format"))
+        value = {**value, **({"paths": [value["paths"]]} if isinstance(value.get("paths"), str) else {})}
+        return SourceSpec(name, made, self.model(made.Config, value, path))
+
+    def node(self, name: str, value: Any) -> NodeSpec:
+        path = f"stages.{name}"
+        value = {} if value is None else value
+        if not isinstance(value, dict):
+            raise self.fail(path, f"expected a map of the stage's settings, found {_kind(value)}.")
+        use = value.get("use", name)
+        if not isinstance(use, str):
+            raise self.fail(f"{path}.use", f"expected a stage's name, found {_kind(use)}.")
+        stage = self.registry.stage(use, self.document.where(f"{path}.use" if "use" in value else path))
+        settings = {k: v for k, v in value.items() if k not in ("use", "from")}
+        inputs = self.names(f"{path}.from", value["from"]) if "from" in value else None
+        return NodeSpec(name, use, stage, self.model(stage.Config, settings, path), inputs)
+
+    def output(self, name: str, value: Any) -> OutputConfig:
+        path = f"outputs.{name}"
+        if not isinstance(value, dict):
+            raise self.fail(path, f"expected a map such as {{path: out/{name}}}, found {_kind(value)}.")
+        made: OutputConfig = self.model(OutputConfig, value, path)
+        return made
+
+    def expect(self, value: Any) -> dict[str, dict[str, tuple[float, float]]]:
+        if value is None:
+            return {}
+        result: dict[str, dict[str, tuple[float, float]]] = {}
+        if not isinstance(value, dict):
+            raise self.fail("expect", f"expected a map of nodes, found {_kind(value)}.")
+        for node, shares in value.items():
+            if not isinstance(shares, dict):
+                raise self.fail(
+                    f"expect.{node}", f"expected a map such as {{emitted: [0.2, 0.9]}}, found {_kind(shares)}."
+                )
+            result[node] = {}
+            for what, bounds in shares.items():
+                fine = isinstance(bounds, list) and len(bounds) == 2
+                fine = fine and all(isinstance(b, (int, float)) and not isinstance(b, bool) for b in bounds)
+                if not fine or not 0 <= bounds[0] <= bounds[1]:
+                    raise self.fail(f"expect.{node}.{what}", f"expected [least, most] shares, found {_kind(bounds)}.")
+                result[node][what] = (float(bounds[0]), float(bounds[1]))
+        return result
+
+    def model(self, model: type[Any], value: dict[str, Any], path: str) -> Any:
+        try:
+            return model.model_validate_json(json.dumps(value, allow_nan=False), strict=True)
+        except ValueError as error:
+            if not isinstance(error, ValidationError):
+                raise self.fail(path, f"a value has no JSON form ({error}). Write a finite number or text.") from error
+            raise self.fail(*self.explain(model, error, path)) from error
+
+    def explain(self, model: type[BaseModel], error: ValidationError, path: str) -> tuple[str, str]:
+        first = error.errors()[0]
+        # Of a field that may be one of several things, the location also has what pydantic calls the first of them.
+        named = [str(part) for part in first["loc"] if not str(part).startswith("literal[")]
+        key = ".".join([path, *named])
+        if first["type"] == "extra_forbidden":
+            owner = model
+            for part in first["loc"][:-1]:
+                inner = owner.model_fields.get(str(part))
+                # The model itself, or the one of `MODEL | None`.
+                kinds = [] if inner is None else [inner.annotation, *get_args(inner.annotation)]
+                models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+                if len(models) != 1:
+                    break
+                owner = models[0]
+            allowed = [info.alias or name for name, info in owner.model_fields.items()]
+            allowed += ["use", "from"] if issubclass(owner, StageConfig) else []
+            return key, f"unknown key; {nearest(str(first['loc'][-1]), allowed)}"
+        if first["type"] == "missing":
+            return key, "this key is required and missing."
+        if first["type"] == "json_invalid":
+            return path, f"a value has no JSON form: {first['msg']}."
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+            message = "expected a map such as {key: value}"
+        return key, f"{message}; found {_kind(first['input'])}."
+
+
+def _moved(outputs: Mapping[str, OutputConfig], output: str) -> dict[str, OutputConfig]:
+    if not output:
+        raise ConfigError("--output: expected a folder, found nothing.")
+    if len(outputs) == 1:
+        return {name: config.model_copy(update={"path": output}) for name, config in outputs.items()}
+    return {name: config.model_copy(update={"path": f"{output}/{name}"}) for name, config in outputs.items()}

@@ -1,0 +1,275 @@
+"""Notes that finished runs kept: found and checked while a run is planned, read as rows when a node settles with them.
+
+An output keeps the notes of a node whose stage asks for it (`Stage.keeps_notes`) as `notes/NODE/part-TASK.parquet`: the notes
+with the column `emitted`, whether the node emitted the document. A later run's node whose stage names that output
+(`Stage.against`) settles with its own notes and with those. They have a negative `task`, since none of the run's tasks owns
+their documents: -1 - 2i for a document that the i-th earlier run emitted at that node, -2 - 2i for one that it did not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gristmill.pipeline.document import DOC_KEY, one_chunk
+from gristmill.pipeline.errors import ConfigError, ConservationError, DataError, GristmillError
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
+from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.planning.graph import Graph, Node
+from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.source import Slice
+from gristmill.pipeline.storage import file_sha256_and_size, join, open_read
+
+EMITTED = "emitted"
+FILES_TABLE = "files.parquet"
+EARLIER = "run:earlier"
+"""The field of a fingerprint that holds the digests of the notes that a node settles with."""
+
+
+@dataclass(frozen=True)
+class EarlierNotes:
+    """The notes that one node of one finished run kept.
+
+    Attributes:
+        folder: the output that holds them, as the config names it.
+        run: the run's key.
+        node: the node's name there.
+        files: (path in the output, SHA-256, rows) of each file, in the order of tasks.
+        digest: of the run, the node and the content of all files.
+        stored: bytes of all files.
+    """
+
+    folder: str
+    run: str
+    node: str
+    files: tuple[tuple[str, str, int], ...]
+    digest: str
+    stored: int
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for _, _, rows in self.files)
+
+
+def is_emitted(task: np.ndarray) -> np.ndarray:
+    """For the `task` of notes of earlier runs (negative): whether the document was emitted there."""
+    emitted: np.ndarray = (task < 0) & (task % 2 == 1)
+    return emitted
+
+
+def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]) -> tuple[EarlierNotes, ...]:
+    """The notes of all outputs that a node's stage names.
+
+    Args:
+        graph: the run's graph, for the snapshots of its sources.
+        node: a node that settles.
+        signal: the signal fingerprint of its stage: notes of others cannot be compared with its own.
+        slices: what the run reads.
+
+    Raises ConfigError for an output without a finished run or without such notes, for notes that other settings made (with
+    both), for a file of the sources that an earlier run has read, and when an output is left out that an earlier run was
+    itself settled against.
+    """
+    found: list[EarlierNotes] = []
+    needed: list[tuple[str, str]] = []
+    for index, folder in enumerate(node.stage.against()):
+        where = f"{graph.config.where(f'stages.{node.name}.against')}[{index}]: {folder}"
+        if any(one.folder.rstrip("/") == folder.rstrip("/") for one in found):
+            raise ConfigError(f"{where} stands there twice; its documents would count twice. Name it once.")
+        one, before = _notes_of(where, folder, graph, node, signal, slices)
+        if any(other.run == one.run for other in found):
+            raise ConfigError(f"{where} is another output of a run that is named already. Name one output of each run.")
+        found.append(one)
+        needed += [(folder, item) for item in before]
+    known = {one.digest for one in found}
+    for folder, item in needed:
+        if item not in known:
+            raise ConfigError(
+                f"{graph.config.where(f'stages.{node.name}.against')}: {folder} was itself settled against notes with the "
+                f"digest {item}, which are not among those of {', '.join(node.stage.against())}. Clusters and their sizes "
+                "would leave them out: name that run's output too."
+            )
+    return tuple(found)
+
+
+def _notes_of(
+    where: str, folder: str, graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
+) -> tuple[EarlierNotes, list[str]]:
+    manifest, table = _manifest_of(where, folder)
+    same = [item for item in manifest["nodes"] if item["use"] == node.use]
+    mine = [item for item in same if item["name"] == node.name] or same
+    if len(mine) != 1:
+        names = ", ".join(f"`{item['name']}`" for item in mine) or "none"
+        raise ConfigError(
+            f"{where}: expected one node of the stage `{node.use}` there, found {names}. Give this node the name of the one "
+            "that is meant."
+        )
+    columns = ["path", "role", "sha256", "content_digest", "rows", "size", "source", "slice_path"]
+    listed = pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()
+    kept = [item for item in listed if item["role"] == notes_role(mine[0]["name"])]
+    if not kept:
+        raise ConfigError(
+            f"{where}: its run kept no notes of the node `{mine[0]['name']}`. Run it again with `keep_notes: true` there."
+        )
+    if mine[0]["signal_fingerprint"] != signal:
+        raise ConfigError(f"{where}: its notes cannot be compared with this run's: {_differences(mine[0], node)}.")
+    _refuse_read_before(where, manifest, listed, graph, slices)
+    root = merkle_root([item["content_digest"] for item in kept])
+    files = tuple((item["path"], item["sha256"], item["rows"]) for item in kept)
+    identity = digest("gristmill.notes", [manifest["run"], mine[0]["name"], root])
+    before = list(mine[0]["fields"]["threshold"].get(EARLIER, []))
+    return EarlierNotes(
+        folder, manifest["run"], mine[0]["name"], files, identity, sum(item["size"] for item in kept)
+    ), before
+
+
+def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
+    """An output's manifest and its files.parquet, which must be what the run wrote: all that follows rests on them."""
+    # It imports the plan, which imports this module.
+    from gristmill.pipeline.writing.manifest import manifest_digest, read_statement_bytes
+
+    again = f"`gristmill audit {folder}` tells what else differs. Restore the folder, or run that run again"
+    try:
+        found = read_statement_bytes(folder)
+        if found is None:
+            raise ConfigError(f"{where} holds no finished run: it has no manifest.json. Name the folder of an output.")
+        statement = found[0]
+        manifest: dict[str, Any] = statement["predicate"]
+        if manifest.get("digest") != manifest_digest(manifest):
+            raise ConfigError(f"{where}: its manifest.json was changed: it has not its own digest. {again}.")
+        location = join(folder, FILES_TABLE)
+        expected = {item["name"]: item["digest"] for item in statement["subject"]}[FILES_TABLE]["sha256"]
+        with open_read(location) as stream:
+            table = stream.read()
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{where}: its manifest.json is not what a run writes (no {error}). {again}.") from error
+    except ConfigError:
+        raise
+    except GristmillError as error:
+        raise ConfigError(f"{where}: {error}. {again}.") from error
+    sha256 = hashlib.sha256(table).hexdigest()
+    if sha256 != expected:
+        raise ConfigError(
+            f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {sha256}), so nobody "
+            f"knows which notes belong to it. {again}."
+        )
+    return manifest, table
+
+
+def _differences(there: Mapping[str, Any], node: Node) -> str:
+    """The settings that differ, with both values."""
+    config = node.stage.config
+    here = {n: v for n, v in config.model_dump(mode="json").items() if type(config).field_kind(n) == "signal"}
+    theirs = dict(there["fields"]["signal"])
+    names = [name for name in sorted({*here, *theirs}) if here.get(name) != theirs.get(name)]
+    told = [f"`{name}` is {theirs.get(name)!r} there and {here.get(name)!r} here" for name in names]
+    if there["version"] != type(node.stage).version:
+        told.append(f"the stage's version is {there['version']} there and {type(node.stage).version} here")
+    return f"{'; '.join(told) or 'the models differ'}. Use the same settings, or run the earlier one again with these"
+
+
+def _refuse_read_before(
+    where: str, manifest: Mapping[str, Any], listed: Sequence[Mapping[str, Any]], graph: Graph, slices: Sequence[Slice]
+) -> None:
+    """A doc_key names source, snapshot, path and position: of a file that was read before, all documents were there."""
+    read = {(item["source"], item["slice_path"]) for item in listed if item["role"] == "ledger"}
+    for one in slices:
+        if (one.source, one.path) not in read or one.source not in manifest["sources"]:
+            continue
+        snapshot = graph.sources[one.source].config.snapshot
+        if manifest["sources"][one.source]["snapshot"] == snapshot:
+            raise ConfigError(
+                f"{where}: that run has read `{one.path}` of the source `{one.source}` with the snapshot {snapshot!r} already, "
+                f"so {one.location} would give other documents the same keys, or the same ones again. Leave the file out "
+                f"(`exclude`) if it is the same, or give the source a new `snapshot` if its content is new."
+            )
+
+
+# When the node settles.
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """One file of kept notes, and where its rows go; `schema` (serialized) are the run's own notes."""
+
+    location: str
+    sha256: str
+    rows: int
+    number: int
+    schema: bytes
+    path: str
+
+
+def with_earlier(notes: Rows, earlier: Sequence[EarlierNotes], folder: Path, executor: Executor) -> Rows:
+    """A run's notes together with those of earlier runs, which are written to `folder`.
+
+    Raises ConservationError when a file is not what its run wrote, DataError when it has other columns.
+    """
+    jobs = [
+        FetchJob(
+            join(one.folder, path),
+            sha256,
+            rows,
+            number,
+            notes.schema.serialize().to_pybytes(),
+            str(folder / f"run-{number:03d}-{file:05d}.arrow"),
+        )
+        for number, one in enumerate(earlier)
+        for file, (path, sha256, rows) in enumerate(one.files)
+    ]
+    for _ in executor.run(fetch_notes, jobs):
+        pass
+    files = notes.files + tuple(job.path for job in jobs)
+    return Rows(files, notes.schema, notes.count + sum(job.rows for job in jobs))
+
+
+def fetch_notes(job: FetchJob) -> int:
+    """Writes a file of kept notes as rows with a negative `task`. Returns how many."""
+    found, _ = file_sha256_and_size(job.location)
+    if found != job.sha256:
+        raise ConservationError(
+            f"{job.location}: these notes are not what their run wrote (expected SHA-256 {job.sha256}, found {found}). Restore "
+            "the file, or run that run again."
+        )
+    schema = pa.ipc.read_schema(pa.py_buffer(job.schema))
+    with open_read(job.location) as stream, written_elsewhere(Path(job.path)) as temporary:
+        file = pq.ParquetFile(stream)
+        missing = {*schema.names, EMITTED} - {*file.schema_arrow.names, "task"}
+        if missing:
+            raise DataError(
+                f"{job.location}: these notes lack the columns {sorted(missing)}; another version wrote them."
+            )
+        writer = RowsWriter(temporary, schema)
+        for batch in file.iter_batches(batch_size=1 << 13, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            emitted = one_chunk(table[EMITTED]).to_numpy(zero_copy_only=False)
+            task = np.where(emitted, -1, -2) - 2 * job.number
+            table = table.append_column("task", pa.array(task.astype(np.int32)))
+            writer.write(table.select(schema.names).cast(schema))
+        writer.close()
+    if writer.rows != job.rows:
+        raise ConservationError(f"{job.location}: {writer.rows} notes, expected {job.rows}.")
+    return writer.rows
+
+
+def kept_notes(notes: pa.Table, keys: pa.Array, emitted: np.ndarray) -> pa.Table:
+    """A task's notes as an output keeps them: without `task`, with `emitted` for the documents `keys` of their node.
+
+    Raises ConservationError for notes about documents that did not enter the node.
+    """
+    place = pc.index_in(one_chunk(notes[DOC_KEY]), value_set=keys)
+    if place.null_count:
+        raise ConservationError(
+            f"{place.null_count} notes are about documents that did not enter their node. Remove the work folder and run again."
+        )
+    return notes.drop_columns(["task"]).append_column(EMITTED, pa.array(emitted).take(place))

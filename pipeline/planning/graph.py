@@ -1,0 +1,439 @@
+"""The checked graph: nodes, edges between ports, outputs; columns followed from sources to outputs.
+
+Everything that a config can get wrong about wiring is refused here, before any work: unknown stages and ports, cycles,
+ports that lead nowhere, columns that nobody makes, outputs inside each other.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pyarrow as pa
+
+from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, KEY_TYPE, RESERVED, TEXT, TEXT_TYPE
+from gristmill.pipeline.errors import ConfigError, ContractError, nearest
+from gristmill.pipeline.planning.config import OutputConfig, RunConfig
+from gristmill.pipeline.registry import STAGES, Registry
+from gristmill.pipeline.source import Source
+from gristmill.pipeline.stage import Stage
+
+SOURCE_PORT = "read"
+"""The port of a source: what could be read and holds text."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Rows that leave `node` (a stage's node or a source) on `port`."""
+
+    node: str
+    port: str
+
+    def __str__(self) -> str:
+        return self.node if self.port == SOURCE_PORT else f"{self.node}.{self.port}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A named use of a stage."""
+
+    name: str
+    use: str
+    stage: Stage
+    inputs: tuple[Edge, ...]
+
+    @property
+    def settles(self) -> bool:
+        return self.stage.implements("settle")
+
+    @property
+    def measures(self) -> bool:
+        return self.stage.implements("measure")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named output folder."""
+
+    name: str
+    inputs: tuple[Edge, ...]
+    config: OutputConfig
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in topological order, with the sources' columns known."""
+
+    config: RunConfig
+    sources: Mapping[str, Source]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Output, ...]
+    discarded: tuple[Edge, ...]
+    source_schema: Mapping[str, pa.Schema]
+    notices: tuple[str, ...] = field(default_factory=tuple)
+
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
+    def ancestors(self) -> dict[str, frozenset[str]]:
+        """Names of all nodes and sources upstream of each node."""
+        result: dict[str, frozenset[str]] = {name: frozenset() for name in self.sources}
+        for node in self.nodes:
+            names = frozenset(edge.node for edge in node.inputs)
+            result[node.name] = names.union(*(result[name] for name in names))
+        return result
+
+    def own_columns(self, name: str, hidden: bool = False) -> pa.Schema:
+        """Columns that a node adds for those after it."""
+        stage = self.by_name[name].stage
+        out = [item for item in stage.signals() if hidden or item.name not in stage.hidden()]
+        return pa.schema([*out, *stage.findings()])
+
+    def columns_after(self, name: str) -> dict[str, pa.DataType]:
+        """Columns of rows that leave a node or a source, without doc_key."""
+        if name in self.sources:
+            return {item.name: item.type for item in self.source_schema[name] if item.name != DOC_KEY}
+        columns = self.columns_into(self.by_name[name].inputs)
+        columns.update({item.name: item.type for item in self.own_columns(name)})
+        return columns
+
+    def columns_into(self, inputs: tuple[Edge, ...]) -> dict[str, pa.DataType]:
+        """Columns of the union of edges; a column missing on some edges is null there."""
+        columns: dict[str, pa.DataType] = {}
+        for edge in inputs:
+            for name, kind in self.columns_after(edge.node).items():
+                columns.setdefault(name, kind)
+        return columns
+
+    def ports_of(self, name: str) -> tuple[str, ...]:
+        return (SOURCE_PORT,) if name in self.sources else self.by_name[name].stage.ports
+
+
+def build(config: RunConfig, schemas: Mapping[str, pa.Schema] | None = None) -> Graph:
+    """The graph of a config.
+
+    Args:
+        config: a loaded config.
+        schemas: columns of each source after mapping; None when the sources have not been looked at, which skips the
+            checks of columns.
+
+    Raises ConfigError naming key path, what was found, what is allowed and the nearest valid name.
+    """
+    return _Builder(config).build(schemas)
+
+
+class _Builder:
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.sources = {spec.name: spec.source(spec.name, spec.config) for spec in config.sources}
+        self.stages = {spec.name: self._make(spec.name) for spec in config.nodes}
+        self.notices: list[str] = []
+
+    def _make(self, name: str) -> Stage:
+        spec = next(spec for spec in self.config.nodes if spec.name == name)
+        try:
+            stage = spec.stage(spec.config)
+            stage.seed = self.config.seed
+            return stage
+        except ConfigError as error:
+            raise self._fail(f"stages.{name}", str(error)) from error
+
+    def _fail(self, path: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self.config.where(path)}: {problem}")
+
+    def build(self, schemas: Mapping[str, pa.Schema] | None) -> Graph:
+        wired = self._wire()
+        nodes = self._sort(wired)
+        outputs = self._outputs(nodes)
+        discarded = tuple(self._edge(item, "discard") for item in self.config.discard)
+        self._check_ports(nodes, outputs, discarded)
+        self._check_observed(nodes)
+        self._check_copies(nodes)
+        self._check_expect()
+        self._check_sources_named(nodes)
+        if schemas is not None:
+            schemas = {name: self._shadow(name, schema) for name, schema in schemas.items()}
+        graph = Graph(self.config, self.sources, nodes, outputs, discarded, schemas or {}, tuple(self.notices))
+        if schemas is not None:
+            self._check_columns(graph)
+        for node in nodes:
+            self.notices += [f"{node.name}: {line}" for line in node.stage.notice()]
+        return Graph(self.config, self.sources, nodes, outputs, discarded, schemas or {}, tuple(self.notices))
+
+    def _edge(self, text: str, path: str) -> Edge:
+        name, dot, port = text.partition(".")
+        if name in self.sources:
+            if dot and port != SOURCE_PORT:
+                raise self._fail(path, f"the source `{name}` has no port `{port}`; {nearest(port, [SOURCE_PORT])}")
+            return Edge(name, SOURCE_PORT)
+        if name not in self.stages:
+            raise self._fail(path, f"there is no node `{name}`; {nearest(name, [*self.stages, *self.sources])}")
+        ports = self.stages[name].ports
+        if not dot:
+            return Edge(name, ports[0])
+        if port == "dropped":
+            raise self._fail(path, f"`{text}`: dropped documents are in the output's ledger and `dropped/`, no port.")
+        if port not in ports:
+            raise self._fail(path, f"the node `{name}` has no port `{port}`; {nearest(port, ports)}")
+        return Edge(name, port)
+
+    def _wire(self) -> dict[str, tuple[Edge, ...]]:
+        wired: dict[str, tuple[Edge, ...]] = {}
+        previous: str | None = None
+        for spec in self.config.nodes:
+            path = f"stages.{spec.name}.from"
+            if spec.inputs is not None:
+                if not spec.inputs:
+                    raise self._fail(path, "an empty list; name at least one node or source.")
+                edges = tuple(self._edge(item, path) for item in spec.inputs)
+            elif previous is None:
+                edges = tuple(Edge(name, SOURCE_PORT) for name in self.sources)
+            else:
+                edges = (self._edge(previous, path),)
+            if len(set(edges)) != len(edges):
+                raise self._fail(path, "the same port stands twice; its documents would arrive twice. Keep one.")
+            wired[spec.name] = edges
+            previous = spec.name
+        return wired
+
+    def _sort(self, wired: dict[str, tuple[Edge, ...]]) -> tuple[Node, ...]:
+        done: set[str] = set(self.sources)
+        specs = {spec.name: spec for spec in self.config.nodes}
+        waiting = list(specs)
+        order: list[Node] = []
+        while waiting:
+            ready = [name for name in waiting if all(edge.node in done for edge in wired[name])]
+            if not ready:
+                raise self._fail(f"stages.{waiting[0]}.from", f"a cycle: {self._cycle(waiting[0], wired)}. Cut it.")
+            # One at a time, in the order of the file: the order is then as close to what was written as can be.
+            name = ready[0]
+            order.append(Node(name, specs[name].use, self.stages[name], wired[name]))
+            done.add(name)
+            waiting.remove(name)
+        return tuple(order)
+
+    def _cycle(self, start: str, wired: dict[str, tuple[Edge, ...]]) -> str:
+        path = [start]
+        while True:
+            step = next(
+                e.node for e in wired[path[-1]] if e.node in wired and self._reaches(e.node, e.node, wired, set())
+            )
+            if step in path:
+                return " → ".join(reversed([*path[path.index(step) :], step]))
+            path.append(step)
+
+    def _reaches(self, start: str, goal: str, wired: dict[str, tuple[Edge, ...]], seen: set[str]) -> bool:
+        for edge in wired.get(start, ()):
+            if edge.node == goal:
+                return True
+            if edge.node not in seen:
+                seen.add(edge.node)
+                if self._reaches(edge.node, goal, wired, seen):
+                    return True
+        return False
+
+    def _outputs(self, nodes: tuple[Node, ...]) -> tuple[Output, ...]:
+        outputs = []
+        last = self.config.nodes[-1].name if self.config.nodes else None
+        for name, config in self.config.outputs.items():
+            path = f"outputs.{name}.from"
+            inputs: tuple[Edge, ...]
+            if config.source is not None:
+                inputs = (self._edge(config.source, path),)
+            elif last is not None:
+                inputs = (self._edge(last, path),)
+            else:
+                inputs = tuple(Edge(source, SOURCE_PORT) for source in self.sources)
+            outputs.append(Output(name, inputs, config))
+        for one in outputs:
+            for other in outputs:
+                if one is other:
+                    continue
+                a, b = (posixpath.normpath(o.config.path) + "/" for o in (one, other))
+                if b.startswith(a) and (a != b or one.name < other.name):
+                    raise self._fail(
+                        f"outputs.{other.name}.path",
+                        f"`{other.config.path}` lies inside the output `{one.name}` (`{one.config.path}`). "
+                        "Give each output a folder of its own.",
+                    )
+        return tuple(outputs)
+
+    def _check_ports(self, nodes: tuple[Node, ...], outputs: tuple[Output, ...], discarded: tuple[Edge, ...]) -> None:
+        used = {edge for node in nodes for edge in node.inputs} | {edge for out in outputs for edge in out.inputs}
+        for edge in discarded:
+            if edge in used:
+                raise self._fail(
+                    "discard", f"`{edge}` is read elsewhere, so it is not discarded. Take it out of the list."
+                )
+        every = [Edge(name, SOURCE_PORT) for name in self.sources]
+        every += [Edge(node.name, port) for node in nodes for port in node.stage.ports]
+        for edge in every:
+            if edge not in used and edge not in discarded:
+                where = f"sources.{edge.node}" if edge.node in self.sources else f"stages.{edge.node}"
+                raise self._fail(
+                    where,
+                    f"the port `{edge}` leads nowhere: its documents would vanish. Give it to a node or an output "
+                    f"(`from: {edge}`), or list it under `discard`.",
+                )
+
+    def _check_observed(self, nodes: tuple[Node, ...]) -> None:
+        upstream: dict[str, set[str]] = {}
+        for node in nodes:
+            upstream[node.name] = set()
+            for edge in node.inputs:
+                upstream[node.name] |= {edge.node} | upstream.get(edge.node, set())
+            observed = node.stage.observes()
+            if observed is None:
+                continue
+            if observed not in self.stages or observed not in upstream[node.name]:
+                names = [name for name in self.stages if name in upstream[node.name]]
+                raise self._fail(
+                    f"stages.{node.name}",
+                    f"observes `{observed}`, which is no node upstream of it; {nearest(observed, names)}",
+                )
+
+    def _check_copies(self, nodes: tuple[Node, ...]) -> None:
+        multiplies: set[str] = set()
+        for node in nodes:
+            if any(edge.node in multiplies for edge in node.inputs):
+                multiplies.add(node.name)
+                if node.settles:
+                    raise self._fail(
+                        f"stages.{node.name}",
+                        "it surveys the corpus but stands after a node that emits copies, which it could not tell "
+                        "apart from documents. Put it before that node.",
+                    )
+            if node.stage.emits_copies:
+                multiplies.add(node.name)
+
+    def _check_expect(self) -> None:
+        for name, shares in self.config.expect.items():
+            known = [*self.sources, *self.stages]
+            if name not in known:
+                raise self._fail(f"expect.{name}", f"there is no node `{name}`; {nearest(name, known)}")
+            ports = self.stages[name].ports if name in self.stages else (SOURCE_PORT,)
+            allowed = ["emitted", "dropped", "quarantined", *ports]
+            for what in shares:
+                if what not in allowed:
+                    raise self._fail(f"expect.{name}.{what}", f"unknown share; {nearest(what, allowed)}")
+
+    def _check_sources_named(self, nodes: tuple[Node, ...]) -> None:
+        upstream: dict[str, set[str]] = {name: {name} for name in self.sources}
+        for node in nodes:
+            upstream[node.name] = set().union(*(upstream[edge.node] for edge in node.inputs))
+            for field_name, names in node.stage.names_sources().items():
+                for name in names:
+                    if name not in upstream[node.name]:
+                        raise self._fail(
+                            f"stages.{node.name}.{field_name}.{name}",
+                            f"no source `{name}` leads to this node; {nearest(name, upstream[node.name])}",
+                        )
+
+    def _shadow(self, source: str, schema: pa.Schema) -> pa.Schema:
+        """Renames input columns that stages make, so that nothing of the user's is lost."""
+        made = {name for stage in self.stages.values() for name in (*stage.signals().names, *stage.findings().names)}
+        mapped = self.sources[source].config.columns
+        fields = []
+        for item in schema:
+            if item.name in made - {TEXT}:
+                if f"input_{item.name}" in schema.names:
+                    raise self._fail(
+                        f"sources.{source}",
+                        f"the input's column `{item.name}` would be passed on as `input_{item.name}`, since a stage makes a "
+                        f"column of that name, but the input has that column too. Map one of them to another name under "
+                        f"`columns:`.",
+                    )
+                self.notices.append(
+                    f"{source}: the input's column `{item.name}` is passed on as `input_{item.name}`, since a stage "
+                    "makes a column of that name"
+                )
+                item = item.with_name(f"input_{item.name}")
+            elif (name := item.name.removeprefix("input_")) != item.name and (name in mapped or name in RESERVED):
+                why = f"`{mapped[name]}` is mapped to that name" if name in mapped else "that name is ours"
+                self.notices.append(f"{source}: the input's column `{name}` is passed on as `{item.name}`, since {why}")
+            fields.append(item)
+        return pa.schema(fields)
+
+    def _check_columns(self, graph: Graph) -> None:
+        for node in graph.nodes:
+            have = graph.columns_into(node.inputs)
+            stage = node.stage
+            self._check_text(node, have)
+            self._check_reads(node.name, "measure", stage.measure_reads(), have)
+            own = {item.name: item.type for item in graph.own_columns(node.name, hidden=True)}
+            signals = {name: own[name] for name in stage.signals().names}
+            self._check_reads(node.name, "decide", stage.decide_reads(), {**have, **signals})
+            observed = stage.observes()
+            seen = {**have, **signals}
+            if observed is not None:
+                seen = {**graph.columns_into(graph.by_name[observed].inputs)}
+                seen.update({item.name: item.type for item in graph.own_columns(observed, hidden=True)})
+                seen["dropped"] = pa.bool_()
+            self._check_reads(
+                node.name, f"survey of `{observed}`" if observed else "survey", stage.survey_reads(), seen
+            )
+            surveyed = pa.schema([(name, seen[name]) for name in sorted(stage.survey_reads() - {DOC_KEY})])
+            try:
+                stage.check_survey_types(surveyed.empty_table())
+            except ContractError as error:
+                raise self._fail(f"stages.{node.name}", str(error)) from error
+            for name in own:
+                if name in RESERVED or (name == TEXT and not stage.changes_text):
+                    raise self._fail(
+                        f"stages.{node.name}",
+                        f"the stage `{node.use}` adds the reserved column `{name}`. Its author "
+                        "must rename it, or declare `changes_text`.",
+                    )
+        for output in graph.outputs:
+            have = graph.columns_into(output.inputs)
+            if output.config.shuffle is not None and FROM_TASK in have:
+                raise self._fail(
+                    f"outputs.{output.name}.shuffle",
+                    f"the rows of a shuffled output name their task in the column `{FROM_TASK}`, but there is another "
+                    "column of that name. Map it to another name under `sources.….columns`.",
+                )
+            have = {**have, DOC_KEY: KEY_TYPE, COPY: pa.int32()}
+            for name in output.config.columns or ():
+                if name not in have:
+                    raise self._fail(
+                        f"outputs.{output.name}.columns", f"nobody makes a column `{name}`; {nearest(name, have)}"
+                    )
+
+    def _check_text(self, node: Node, have: dict[str, pa.DataType]) -> None:
+        if have.get(TEXT) != TEXT_TYPE:
+            raise self._fail(f"stages.{node.name}", "its input has no column `text`. Map it under `sources.….columns`.")
+
+    def _check_reads(self, name: str, what: str, reads: frozenset[str], have: Mapping[str, object]) -> None:
+        for column in sorted(reads - {DOC_KEY}):
+            if column not in have:
+                makers = [
+                    spec.name
+                    for spec in self.config.nodes
+                    if column in (*self.stages[spec.name].signals().names, *self.stages[spec.name].findings().names)
+                ]
+                hint = f" The node `{makers[0]}` makes it: put it before this one." if makers else ""
+                missing = [] if makers else self._stages_that_make(column)
+                if missing:
+                    hint = f" The stage `{missing[0]}` makes it: add one before this node."
+                raise self._fail(
+                    f"stages.{name}",
+                    f"its {what} reads the column `{column}`, which nobody makes before it; {nearest(column, have)}{hint}",
+                )
+
+    def _stages_that_make(self, column: str) -> list[str]:
+        """Names of stages, not used in this graph, that add a column with their default settings."""
+        registry = Registry(self.config.plugins)
+        found = []
+        for name in registry.names(STAGES):
+            try:
+                cls = registry.stage(name, name)
+                stage = cls(cls.Config())
+            except (ImportError, ValueError):
+                continue  # this is only a hint: a stage that needs settings, or is not installed whole, cannot be asked
+            if column in (*stage.signals().names, *stage.findings().names):
+                found.append(name)
+        return found

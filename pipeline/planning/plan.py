@@ -1,0 +1,313 @@
+"""From the graph to passes and tasks, with fingerprints and stated bounds: what a run will do, before it does it.
+
+A pass is one sweep over all slices. A node's signals are measured in the first pass that has its input; a node that
+settles decides one pass later, when the corpus-wide answer is there. Only the last pass writes shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, ID, TEXT
+from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.hashing import digest, tree_digest
+from gristmill.pipeline.planning.config import FORMAT_VERSION, RunConfig
+from gristmill.pipeline.planning.earlier_runs import EARLIER, EarlierNotes, earlier_notes
+from gristmill.pipeline.planning.graph import Graph, Node, Output, build
+from gristmill.pipeline.source import Slice
+
+BATCH_BYTES = 16 << 20
+"""UTF-8 bytes of text that a stage gets at once. By the law of stages it cannot change a result."""
+
+PROCESS_BYTES = 450 << 20
+"""Resident memory of a worker before it reads anything: interpreter, pyarrow, compiled kernels, embedded models."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one sweep does at each node.
+
+    Attributes:
+        index: from 0.
+        measures, decides: node names, in graph order.
+        surveys: (node, the node whose entry or outcome it sees): equal names mean the node's own entry.
+        settles_after: nodes whose corpus-wide answer is computed between this pass and the next.
+        final: whether shards are written.
+    """
+
+    index: int
+    measures: tuple[str, ...]
+    decides: tuple[str, ...]
+    surveys: tuple[tuple[str, str], ...]
+    settles_after: tuple[str, ...]
+    final: bool
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Identity of a node's work: `signal` of what it measures and surveys, `full` of what it decides.
+
+    `fields` are the config fields that entered them, by kind, so that the manifest can state them: with the stage's name
+    and version anyone can compute the fingerprints again.
+    """
+
+    signal: str
+    full: str
+    models: Mapping[str, str]
+    fields: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph, its passes, its tasks (one slice each) and its fingerprints."""
+
+    graph: Graph
+    passes: tuple[Pass, ...]
+    slices: tuple[Slice, ...]
+    fingerprints: Mapping[str, Fingerprint]
+    earlier: Mapping[str, tuple[EarlierNotes, ...]] = field(default_factory=dict)
+
+    @property
+    def config(self) -> RunConfig:
+        return self.graph.config
+
+    @cached_property
+    def decided_in(self) -> dict[str, int]:
+        return {name: one.index for one in self.passes for name in one.decides}
+
+    @cached_property
+    def measured_in(self) -> dict[str, int]:
+        return {name: one.index for one in self.passes for name in one.measures}
+
+    @cached_property
+    def key(self) -> str:
+        """Identity of the run: config, stages, models, seed, and which slices (by name and size) go in."""
+        slices = hashlib.sha256()
+        for one in self.slices:
+            slices.update(digest("gristmill.slice", _slice_identity(one)).encode())
+        return digest("gristmill.run", [self.identity(), slices.hexdigest()])
+
+    def stamps(self) -> str:
+        """Digest of the input files' modification times or ETags: equal stamps vouch for unchanged files."""
+        return digest("gristmill.stamps", [[one.source, one.path, one.stamp] for one in self.slices])
+
+    def identity(self) -> dict[str, Any]:
+        """What may change the result, apart from the input's content; no path, no worker, no region."""
+        config = self.config
+        return {
+            "format": FORMAT_VERSION,
+            "seed": config.seed,
+            "sources": {spec.name: _source_identity(spec.name, self.graph) for spec in config.sources},
+            "nodes": [
+                [node.name, node.use, [str(edge) for edge in node.inputs], self.fingerprints[node.name].full]
+                for node in self.graph.nodes
+            ],
+            "outputs": {
+                output.name: {
+                    "from": [str(edge) for edge in output.inputs],
+                    # An output that is not shuffled keeps the identity that it had before outputs could be.
+                    **output.config.model_dump(mode="json", exclude={"path", "source"} | _unused(output)),
+                }
+                for output in self.graph.outputs
+            },
+            "discard": sorted(str(edge) for edge in self.graph.discarded),
+        }
+
+    def columns_needed(self, source: str) -> frozenset[str] | None:
+        """Input columns (after mapping) that any node or output needs; None when an output takes them all."""
+        if any(output.config.columns is None for output in self.graph.outputs):
+            return None
+        names = {TEXT, ID}
+        for node in self.graph.nodes:
+            stage = node.stage
+            names |= stage.measure_reads() | stage.survey_reads() | stage.decide_reads() | stage.optional_reads()
+        for output in self.graph.outputs:
+            names |= set(output.config.columns or ())
+        return frozenset(names & set(self.graph.source_schema[source].names))
+
+    def memory_bytes(self) -> int:
+        """Upper bound of one worker's memory: a slice is held about three times at once (as read, as taken for a node
+        or a shard, as encoded), above what a bare worker needs. Stored bytes expand; the bound uses the larger of
+        the slice target and the largest planned slice, at an expansion of 4."""
+        largest = max((one.bytes for one in self.slices), default=0)
+        exchange = self.config.exchange_bytes if any(p.settles_after for p in self.passes) else 0
+        # A bucket of a shuffled output is gathered, joined and encoded: three times a shard.
+        buckets = [3 * out.config.shard_bytes for out in self.graph.outputs if out.config.shuffle is not None]
+        return PROCESS_BYTES + max(3 * 4 * largest, exchange, *buckets, 0)
+
+    def disk_bytes(self) -> dict[str, int]:
+        """Estimated bytes: of the work folder at its fullest and of the outputs."""
+        stored = sum(one.bytes for one in self.slices)
+        surveys = sum(len(one.surveys) for one in self.passes)
+        shuffled = sum(2.5 for output in self.graph.outputs if output.config.shuffle is not None)
+        work = stored * (0.15 * (len(self.passes) - 1) + 0.4 * surveys + shuffled)
+        # Kept notes are compressed; in the exchange they lie as rows, and once more as partitions.
+        work += sum(4 * notes.stored for found in self.earlier.values() for notes in found)
+        return {"work": int(work), "outputs": int(stored * 1.3)}
+
+
+def _unused(output: Output) -> set[str]:
+    return {"shuffle"} if output.config.shuffle is None else set()
+
+
+def _slice_identity(one: Slice) -> list[Any]:
+    return [one.source, one.path, sorted(one.part.items()), one.file_bytes]
+
+
+def _source_identity(name: str, graph: Graph) -> dict[str, Any]:
+    source = graph.sources[name]
+    config = source.config
+    # The licence decides nothing, but it is written into every shard's log.
+    fields = config.model_dump(mode="json", exclude={"paths", "exclude", "root"}, exclude_none=True)
+    return {"version": type(source).version, "config": fields}
+
+
+def passes_of(graph: Graph) -> tuple[Pass, ...]:
+    """The passes of a graph, by the levels at which each node has its input and its answer."""
+    measured: dict[str, int] = {}
+    decided: dict[str, int] = {name: 0 for name in graph.sources}
+    surveyed: dict[str, tuple[int, str]] = {}
+    for node in graph.nodes:
+        level = max(decided[edge.node] for edge in node.inputs)
+        measured[node.name] = level
+        decided[node.name] = level
+        if node.settles:
+            observed = node.stage.observes()
+            at = level if observed is None else decided[observed]
+            surveyed[node.name] = (at, node.name if observed is None else observed)
+            decided[node.name] = max(level, at + 1)
+    last = max(decided.values())
+    return tuple(
+        Pass(
+            index=index,
+            measures=tuple(n.name for n in graph.nodes if n.measures and measured[n.name] == index),
+            decides=tuple(n.name for n in graph.nodes if decided[n.name] == index),
+            surveys=tuple((n, s[1]) for n, s in surveyed.items() if s[0] == index),
+            settles_after=tuple(n for n, s in surveyed.items() if s[0] == index),
+            final=index == last,
+        )
+        for index in range(last + 1)
+    )
+
+
+def fingerprint(node: Node, earlier: Sequence[EarlierNotes] = ()) -> Fingerprint:
+    """The fingerprints of a node's stage: name, version, config fields without paths, models by content, optional
+    libraries by version.
+
+    A resource of kind `signal` enters both fingerprints, one of kind `threshold` only the full one. So do the notes of
+    earlier runs that the node settles with.
+    """
+    stage = node.stage
+    config = stage.config
+    models = {name: tree_digest(path) for name, path in sorted(stage.models().items())}
+    values = config.model_dump(mode="json")
+    signals: dict[str, Any] = {}
+    thresholds: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        kind = type(config).field_kind(name)
+        if kind == "runtime":
+            continue
+        value = models.get(name) if type(config).is_resource(name) else values[name]
+        (signals if kind == "signal" else thresholds)[name] = value
+    fields = type(config).model_fields
+    for name, value in models.items():
+        if name not in fields:
+            signals[f"model:{name}"] = value
+    for name, installed in sorted(stage.libraries().items()):
+        signals[f"library:{name}"] = installed
+    if stage.seeded:
+        thresholds["run:seed"] = stage.seed
+    if earlier:
+        thresholds[EARLIER] = [notes.digest for notes in earlier]
+    signal = digest("gristmill.signal", [node.use, type(stage).version, signals])
+    fields_by_kind = {"signal": signals, "threshold": thresholds}
+    return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """The plan of a config: looks at the sources' files, runs nothing.
+
+    Raises ConfigError for a wrong graph and DataError for input that cannot be read.
+    """
+    build(config)  # wiring errors come before any file is touched
+    slices: list[Slice] = []
+    schemas: dict[str, pa.Schema] = {}
+    for spec in config.sources:
+        source = spec.source(spec.name, spec.config)
+        found = source.slices()
+        if not found:
+            raise DataError(
+                f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "
+                "no records. Check the path."
+            )
+        slices += found
+        schemas[spec.name] = _union_schema(config, spec.name, [(one, source.schema(one)) for one in _heads(found)])
+    _refuse_doubles(config, slices)
+    graph = build(config, schemas)
+    for node in graph.nodes:
+        try:
+            node.stage.check_files()
+        except ConfigError as error:
+            raise ConfigError(f"{config.where(f'stages.{node.name}')}: {error}") from error
+    fingerprints = {node.name: fingerprint(node) for node in graph.nodes}
+    earlier = {
+        node.name: earlier_notes(graph, node, fingerprints[node.name].signal, slices)
+        for node in graph.nodes
+        if node.stage.against()
+    }
+    fingerprints |= {name: fingerprint(graph.by_name[name], notes) for name, notes in earlier.items()}
+    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, earlier)
+
+
+def check_ready(plan: Plan) -> None:
+    """What a run needs beside its input is there. Raises ConfigError naming the node that lacks something."""
+    for node in plan.graph.nodes:
+        try:
+            node.stage.check_ready()
+        except ConfigError as error:
+            raise ConfigError(f"{plan.config.where(f'stages.{node.name}')}: {error}") from error
+
+
+def _heads(slices: Sequence[Slice]) -> list[Slice]:
+    """The first slice of each file."""
+    seen: set[str] = set()
+    heads = []
+    for one in slices:
+        if one.path not in seen:
+            seen.add(one.path)
+            heads.append(one)
+    return heads
+
+
+def _refuse_doubles(config: RunConfig, slices: Sequence[Slice]) -> None:
+    first: dict[tuple[str, str], str] = {}
+    for one in slices:
+        place = first.setdefault((one.source, one.path), one.location)
+        if place != one.location:
+            raise ConfigError(
+                f"{config.where(f'sources.{one.source}.paths')}: {place} and {one.location} are both `{one.path}` below "
+                "their roots, so their documents would share keys. Make them two sources, or set `root:`."
+            )
+
+
+def _union_schema(config: RunConfig, source: str, schemas: Sequence[tuple[Slice, pa.Schema]]) -> pa.Schema:
+    fields: dict[str, tuple[pa.Field, Slice]] = {}
+    for one, schema in schemas:
+        for item in schema:
+            known = fields.setdefault(item.name, (item, one))
+            if known[0].type != item.type:
+                if pa.types.is_null(known[0].type):
+                    fields[item.name] = (item, one)
+                elif not pa.types.is_null(item.type):
+                    raise DataError(
+                        f"{one.location}: the column `{item.name}` is {item.type}, but {known[0].type} in "
+                        f"{known[1].location}. Files of one source must agree: convert one, or make them two sources "
+                        f"({config.where(f'sources.{source}')})."
+                    )
+    return pa.schema([item for item, _ in fields.values() if item.name != DOC_KEY])

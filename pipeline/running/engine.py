@@ -1,0 +1,342 @@
+"""The run: passes over tasks, settling between them, accounts checked all along, outputs published at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gristmill.pipeline.errors import ConfigError, DataError, StorageError
+from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.planning.config import RunConfig
+from gristmill.pipeline.planning.folder_checks import check_places
+from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
+from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
+from gristmill.pipeline.provenance.attestation import Attestation
+from gristmill.pipeline.running.settling import settle
+from gristmill.pipeline.running.task import SettledFiles, TaskInput, run_task, task_key
+from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
+from gristmill.pipeline.work_folder import CLAIMS, Lease, WorkFolder
+from gristmill.pipeline.writing.manifest import read_manifest
+from gristmill.pipeline.writing.run_files import finish_outputs
+
+MIN_QUARANTINED = 10
+"""A run never fails for this many unreadable records or fewer."""
+
+
+@dataclass
+class Progress:
+    """What a run tells while it is on; all fields are totals so far."""
+
+    plan: Plan
+    pass_index: int = 0
+    stage: str = "pass"
+    tasks_done: int = 0
+    documents: int = 0
+    text_bytes: int = 0
+    accounts: Accounts = field(default_factory=Accounts)
+    reused: int = 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run."""
+
+    plan: Plan
+    accounts: Accounts
+    manifests: Mapping[str, str]
+    seconds: float
+    reused_tasks: int
+    reports: Mapping[str, Mapping[str, Any]]
+    already_done: bool = False
+
+
+Listener = Callable[[Progress], None]
+
+
+class Engine:
+    """One run of a plan on an executor.
+
+    Args:
+        plan: what to do.
+        executor: where tasks run.
+        listener: is told the progress after each task.
+        rehash: read every slice again on resume instead of trusting size and mtime or ETag.
+        keep_work: leave the work folder in place after success.
+        command: how the run was started, for the manifest.
+        attestation: what signs the manifests, and which run they follow.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        *,
+        listener: Listener | None = None,
+        rehash: bool = False,
+        keep_work: bool = False,
+        command: Sequence[str] = (),
+        attestation: Attestation | None = None,
+    ) -> None:
+        self.plan, self.executor, self.listener = plan, executor, listener
+        self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
+        self.attestation = attestation or Attestation()
+        self.work = WorkFolder(work_folder(plan.config))
+        self.progress = Progress(plan)
+        self.reports: dict[str, Mapping[str, Any]] = {}
+        self.settled: dict[str, Sequence[SettledFiles]] = {}
+        self.settled_digests: dict[str, str] = {}
+
+    def run(self) -> RunResult:
+        """Runs the plan to its end.
+
+        Raises ConfigError for outputs that are taken, DataError when the data stop the run, StorageError for storage;
+        the work folder stays then, and the same command goes on from there.
+        """
+        begin = time.monotonic()
+        done = self._finished_before()
+        if done is not None:
+            self._remove_leftovers()
+            return done
+        check_places(self.plan, self.work.root)
+        check_ready(self.plan)
+        self._refuse_taken_outputs()
+        links = self.attestation.links(self.plan)
+        self.work.make()
+        with Lease(self.work.root) as lease:
+            done = self._finished_before()
+            if done is not None:  # another driver came to the end while this one waited for nothing but the lease
+                return done
+            self._claim_outputs()
+            plan_file, plan_digest = self._write_plan()
+            records: list[list[dict[str, Any]]] = [[] for _ in self.plan.slices]
+            accounts = Accounts()
+            for one in self.plan.passes:
+                accounts = self._pass(one, plan_file, plan_digest, records)
+                lease.check()
+                self._check_quarantine(accounts)
+                self._check_expect(one, accounts)
+                for name in one.settles_after:
+                    self._settle(name, [task[one.index] for task in records])
+                    lease.check()
+            self._say("publishing")
+            finals = [task[-1] for task in records]
+            if not self.keep_work:
+                self.work.mark_done_with(self.plan.key)
+            manifests = finish_outputs(
+                self.plan,
+                self.work,
+                finals,
+                accounts,
+                self.settled_digests,
+                self.reports,
+                self.command,
+                self.executor,
+                links,
+                self.attestation.key,
+            )
+            if not self.keep_work:
+                self.work.remove()  # under the lease, so that no other driver has begun to work in it
+        seconds = time.monotonic() - begin
+        return RunResult(self.plan, accounts, manifests, seconds, self.progress.reused, self.reports)
+
+    # Before the first pass
+
+    def _finished_before(self) -> RunResult | None:
+        found = {}
+        for output in self.plan.graph.outputs:
+            manifest = read_manifest(output.config.path)
+            if manifest is None or manifest["run"] != self.plan.key:
+                return None
+            if manifest["varies"]["stamps"] != self.plan.stamps():
+                raise ConfigError(
+                    f"{self.plan.config.where(f'outputs.{output.name}.path')}: {output.config.path} holds the result of this "
+                    "run, but its input files were changed or touched since. Give this run another folder with --output, "
+                    "or remove that one first."
+                )
+            found[output.name] = manifest
+        accounts = Accounts.from_json(next(iter(found.values()))["accounts"])
+        paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
+        reports = next(iter(found.values()))["reports"]
+        # What decides nothing about the result may differ from the config that made it: it is held to this one.
+        rest = "The outputs of the earlier run stand as they are"
+        self._check_quarantine(accounts, rest=rest)
+        for one in self.plan.passes:
+            self._check_expect(one, accounts, rest=rest)
+        return RunResult(self.plan, accounts, paths, 0.0, len(self.plan.slices), reports, already_done=True)
+
+    def _remove_leftovers(self) -> None:
+        """Ends the removal of the work folder where a finished run was stopped in the middle of it."""
+        if self.keep_work or not self.work.is_left_behind(self.plan.key):
+            return
+        # Whoever else holds the lease is removing the folder too, and may have come to the end of that.
+        with contextlib.suppress(StorageError, FileNotFoundError), Lease(self.work.root):
+            self.work.remove()
+
+    def _refuse_taken_outputs(self) -> None:
+        claims = self._claims()
+        for output in self.plan.graph.outputs:
+            path = output.config.path
+            where = self.plan.config.where(f"outputs.{output.name}.path")
+            manifest = read_manifest(path)
+            if manifest is not None and manifest["run"] == self.plan.key:
+                continue  # this run was killed between the manifests of its outputs
+            if manifest is not None:
+                raise ConfigError(
+                    f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give "
+                    "this run another folder with --output, or remove that one first."
+                )
+            if not is_remote(path) and local(path).is_file():
+                raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
+            if exists(path) and path not in claims and list_files(path):
+                raise ConfigError(
+                    f"{where}: {path} holds files that are no Gristmill output. Choose an empty or a new folder."
+                )
+
+    def _claims(self) -> set[str]:
+        path = self.work.root / CLAIMS
+        return set(path.read_text().splitlines()) if path.is_file() else set()
+
+    def _claim_outputs(self) -> None:
+        paths = self._claims() | {output.config.path for output in self.plan.graph.outputs}
+        (self.work.root / CLAIMS).write_text("\n".join(sorted(paths)) + "\n")
+
+    def _write_plan(self) -> tuple[str, str]:
+        path = self.work.root / f"plan-{self.plan.key[:32]}.pickle"
+        data = pickle.dumps(self.plan)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(data)
+        partial.replace(path)
+        sha256, _ = file_sha256_and_size(str(path))
+        return str(path), sha256
+
+    # Passes
+
+    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: list[list[dict[str, Any]]]) -> Accounts:
+        self.progress.pass_index, self.progress.tasks_done = one.index, 0
+        self.progress.documents = self.progress.text_bytes = 0
+        self.progress.accounts = Accounts()
+        self._say(f"pass {one.index + 1} of {len(self.plan.passes)}")
+        jobs: list[TaskInput] = []
+        for task, piece in enumerate(self.plan.slices):
+            first = records[task][0]["slice"]["digest"] if records[task] else None
+            key = task_key(self.plan, one.index, piece, first, self.settled_digests)
+            record = None if (self.rehash and one.index == 0) else self.work.record(task, one.index, key)
+            if record is not None and one.final and not self._outputs_there(record):
+                self.work.uncommit(task, one.index, key)
+                record = None
+            if record is not None:
+                records[task].append(record)
+                self.progress.reused += 1
+                self._told(record)
+                continue
+            if self.rehash and one.index == 0:
+                self.work.uncommit(task, one.index, key)
+            earlier = tuple(records[task])
+            settled = {name: files[task] for name, files in self.settled.items()}
+            jobs.append(
+                TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, earlier, settled)
+            )
+        for index, record in self.executor.run(run_task, jobs):
+            records[jobs[index].task].append(record)
+            self._told(record)
+        accounts = Accounts()
+        for done in records:
+            accounts.add(Accounts.from_json(done[-1]["accounts"]))
+        accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
+        return accounts
+
+    def _outputs_there(self, record: Mapping[str, Any]) -> bool:
+        paths = {output.name: output.config.path for output in self.plan.graph.outputs}
+        for name, files in record["outputs"].items():
+            for item in files:
+                candidate = item.get("candidate")
+                location = join(paths[name], item["path"]) if candidate is None else str(self.work.root / candidate)
+                if not exists(location) or file_sha256_and_size(location) != (item["sha256"], item["size"]):
+                    return False
+        return True
+
+    def _told(self, record: Mapping[str, Any]) -> None:
+        self.progress.tasks_done += 1
+        self.progress.documents += record["slice"]["rows"]
+        self.progress.text_bytes += record["slice"]["text_bytes"]
+        self.progress.accounts.add(Accounts.from_json(record["accounts"]))
+        if record["pass"] == 0:
+            self._check_quarantine(self.progress.accounts, final=False)
+        self._say(self.progress.stage)
+
+    def _say(self, stage: str) -> None:
+        self.progress.stage = stage
+        if self.listener is not None:
+            self.listener(self.progress)
+
+    def _check_quarantine(self, accounts: Accounts, final: bool = True, rest: str = "Nothing was published") -> None:
+        """Stops a run that sets too much aside. While it is on, the whole planned input is the base, so that it stops
+        early only when the end is certain."""
+        quarantined = [account.quarantined for account in accounts.nodes.values()]
+        rows, size = sum(q.rows for q in quarantined), sum(q.bytes for q in quarantined)
+        base = sum(one.bytes for one in self.plan.slices)
+        if final:
+            base = max(1, sum(accounts.nodes[n].entered.bytes for n in self.plan.graph.sources if n in accounts.nodes))
+        if rows > MIN_QUARANTINED and size > self.plan.config.max_quarantined * base:
+            worst = [
+                f"{name}: {rule} {hits.first[0]}"
+                for name, account in accounts.nodes.items()
+                if account.quarantined.rows
+                for rule, hits in account.rules.items()
+            ]
+            raise DataError(
+                f"{rows} records ({size} bytes, {size / base:.2%} of the input) are in quarantine, more than "
+                f"max_quarantined: {self.plan.config.max_quarantined:.2%} allows ({'; '.join(worst)}). {rest}. "
+                "Look at the input, or raise `max_quarantined` if this is what you expect."
+            )
+
+    def _check_expect(self, one: Pass, accounts: Accounts, rest: str | None = None) -> None:
+        if rest is None:
+            rest = (
+                f"Nothing was published; signals are kept in {self.work.root}, so a run with other thresholds reads them "
+                "instead of computing them"
+            )
+        for name, shares in self.plan.config.expect.items():
+            if self.plan.decided_in.get(name, 0) != one.index:
+                continue
+            account = accounts.nodes.get(name, NodeAccount())
+            total = account.entered.rows
+            for what, (least, most) in shares.items():
+                count = {
+                    "emitted": account.kept.rows,
+                    "dropped": account.dropped.rows,
+                    "quarantined": account.quarantined.rows,
+                    **{port: tally.rows for port, tally in account.ports.items()},
+                }[what]
+                share = count / total if total else 0.0
+                if not least <= share <= most:
+                    raise DataError(
+                        f"{self.plan.config.where(f'expect.{name}.{what}')}: expected a share from {least} to {most}, "
+                        f"found {share:.4f} ({count} of {total} rows). {rest}."
+                    )
+
+    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+        self._say(f"settling {name}")
+        node = self.plan.graph.by_name[name]
+        budget, earlier = self.plan.config.exchange_bytes, self.plan.earlier.get(name, ())
+        answer = settle(node, self.plan.fingerprints[name].full, records, self.work, self.executor, budget, earlier)
+        self.reports[name] = answer.report
+        self.settled_digests[name] = answer.digest
+        self.settled[name] = answer.files
+
+
+def work_folder(config: RunConfig) -> Path:
+    """Where a run keeps its work: `work:`, else beside the first output. Must be storage that all nodes share."""
+    if config.work is not None:
+        return local(config.work)
+    first = next(iter(config.outputs.values())).path
+    if is_remote(first):
+        raise ConfigError(
+            f"{config.where('work')}: an output on {first} needs `work:` set to a folder that all nodes share."
+        )
+    return Path(f"{local(first)}.work")

@@ -1,0 +1,232 @@
+"""A few documents through a graph in this process: the stages that judge row by row, without files and without Ray."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk, take, text_buffers, text_bytes
+from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
+from gristmill.pipeline.slices.read import read_outcome
+from gristmill.pipeline.slices.routing import Flow, Outcome, State
+from gristmill.pipeline.stage import DROPPED, QUARANTINED
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.planning.graph import Graph, Node
+    from gristmill.pipeline.planning.plan import Plan
+
+_PASSAGE = re.compile(r"(\d{1,18}):(\d{1,18}):([0-9a-f]{16,64})(?::.*)?", re.DOTALL)
+SPREAD = 8
+"""Slices that a sample is spread over, when there are so many: the first file of a crawl is not the crawl."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A document with what a rule found: `value` against `threshold`, where it compares numbers; `passage` is the part of
+    the text that the witness points at, where it does."""
+
+    id: str
+    text: str
+    value: float | None = None
+    threshold: float | None = None
+    witness: str | None = None
+    passage: str | None = None
+
+
+@dataclass
+class Findings:
+    """Documents that a rule decided on at a node, or that ended somewhere: how many, and the first few."""
+
+    documents: int = 0
+    examples: list[Example] = field(default_factory=list)
+
+
+@dataclass
+class Sample:
+    """What became of a sample.
+
+    Attributes:
+        documents: rows that were looked at; unreadable records are not among them.
+        slices: how many slices they came from.
+        accounts: as of a run, over the nodes that were judged.
+        unjudged: nodes that must see the whole corpus or ask a model elsewhere, or that read what such a node adds.
+        dropped, quarantined, marked: findings by (node, rule), the rule that decided.
+        ends: findings by the output's name, or by `node.port` for a discarded port.
+        rejected: records that could not be read, by reason.
+    """
+
+    documents: int = 0
+    slices: int = 0
+    accounts: Accounts = field(default_factory=Accounts)
+    unjudged: tuple[str, ...] = ()
+    dropped: dict[tuple[str, str], Findings] = field(default_factory=dict)
+    quarantined: dict[tuple[str, str], Findings] = field(default_factory=dict)
+    marked: dict[tuple[str, str], Findings] = field(default_factory=dict)
+    ends: dict[str, Findings] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+def unjudged_nodes(graph: Graph) -> tuple[str, ...]:
+    """Nodes that a sample cannot judge: those that settle or that ask somebody else, and those that read a column of
+    such a node."""
+    unknown: set[str] = set()
+    names: list[str] = []
+    for node in graph.nodes:
+        stage = node.stage
+        if node.settles or not stage.reproducible or (stage.measure_reads() | stage.decide_reads()) & unknown:
+            names.append(node.name)
+            unknown |= {*stage.signals().names, *stage.findings().names} - {TEXT}
+    return tuple(names)
+
+
+def take_sample(plan: Plan, documents: int, show: int) -> Sample:
+    """Sends about `documents` documents, spread evenly over slices and rows, through the graph.
+
+    A node that a sample cannot judge passes everything on through its default port, its columns null. `show` examples
+    are kept per rule and end.
+    """
+    made = Sample(unjudged=unjudged_nodes(plan.graph))
+    for source, table, rejected in _tables(plan, documents):
+        made.documents += table.num_rows
+        made.slices += 1
+        for reason in rejected:
+            made.rejected[reason] = made.rejected.get(reason, 0) + 1
+        _judge(plan, Flow(plan.graph, source, table), made, show)
+    return made
+
+
+def _tables(plan: Plan, documents: int) -> Iterator[tuple[str, pa.Table, list[str]]]:
+    """(source, rows, reasons of unreadable records) of slices until there are enough rows."""
+    total = len(plan.slices)
+    first = sorted({total * i // min(SPREAD, total) for i in range(min(SPREAD, total))})
+    order = [*first, *(i for i in range(total) if i not in set(first))]
+    left = documents
+    for position, index in enumerate(order):
+        if left <= 0:
+            return
+        one = plan.slices[index]
+        data = plan.graph.sources[one.source].read(one)
+        table = _named(plan.graph, one.source, data.table)
+        wanted = -(-left // max(1, len(first) - position))
+        rows = np.unique(np.linspace(0, table.num_rows - 1, min(wanted, table.num_rows)).astype(np.int64))
+        left -= len(rows)
+        yield one.source, take(table, rows), data.rejects["reason"].to_pylist()
+
+
+def _named(graph: Graph, source: str, table: pa.Table) -> pa.Table:
+    """The table with the graph's names: an input column whose name a stage takes is called `input_…`."""
+    known = set(graph.source_schema[source].names)
+    return table.rename_columns(
+        [name if name in known or f"input_{name}" not in known else f"input_{name}" for name in table.column_names]
+    )
+
+
+def _judge(plan: Plan, flow: Flow, made: Sample, show: int) -> None:
+    source = State(np.arange(flow.count), np.ones(flow.count, np.int64))
+    limit = plan.graph.sources[flow.source].config.max_document_bytes
+    source.outcome = read_outcome(flow.table[TEXT], limit)
+    flow.states[flow.source] = source
+    _account(made, flow, flow.source, source, show)
+    for node in plan.graph.nodes:
+        state = flow.enter(node.name, node.inputs)
+        flow.states[node.name] = state
+        if node.name in made.unjudged:
+            state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in node.stage.signals()}
+            state.outcome = _passed(node, len(state.rows))
+            continue
+        if node.measures:
+            state.signals = flow.measure(node)
+        state.outcome = flow.decide(node, None)
+        _account(made, flow, node.name, state, show)
+    for output in plan.graph.outputs:
+        for edge in output.inputs:
+            _end(made, flow, output.name, flow.leaving(edge)[0], show)
+    for edge in plan.graph.discarded:
+        _end(made, flow, str(edge), flow.leaving(edge)[0], show)
+
+
+def _passed(node: Node, rows: int) -> Outcome:
+    """The outcome of a node that was not asked."""
+    nothing = np.full(rows, np.nan)
+    columns = {item.name: pa.nulls(rows, item.type) for item in node.stage.findings() if item.name != TEXT}
+    return Outcome(
+        np.zeros(rows, np.int16), np.ones(rows, np.int64), (), np.full(rows, -1, np.int16), np.zeros(rows, np.uint64),
+        nothing, nothing, pa.nulls(rows, pa.string()), columns, {},
+    )  # fmt: skip
+
+
+def _account(made: Sample, flow: Flow, name: str, state: State, show: int) -> None:
+    outcome = state.outcome
+    if outcome is None:
+        return
+    account = made.accounts.node(name)
+    keys, sizes = flow.keys[state.rows], flow.sizes()[state.rows]
+
+    def tally(chosen: np.ndarray) -> Tally:
+        return Tally.of(keys[chosen], sizes[chosen])
+
+    account.entered.add(tally(np.ones(len(keys), bool)))
+    account.dropped.add(tally(outcome.port == DROPPED))
+    account.quarantined.add(tally(outcome.port == QUARANTINED))
+    account.kept.add(tally(outcome.port >= 0))
+    for index, port in enumerate(flow.graph.ports_of(name)):
+        account.ports.setdefault(port, Tally()).add(tally(outcome.port == index))
+    for rule, hits in count_rules(outcome.rules, outcome.rule, outcome.failed, sizes).items():
+        if rule in account.rules:
+            account.rules[rule].add(hits)
+        else:
+            account.rules[rule] = hits
+    for row in np.flatnonzero(outcome.rule >= 0).tolist():
+        port = outcome.port[row]
+        where = made.dropped if port == DROPPED else made.quarantined if port == QUARANTINED else made.marked
+        found = where.setdefault((name, outcome.rules[outcome.rule[row]]), Findings())
+        found.documents += 1
+        if len(found.examples) < show:
+            numbers = (_number(outcome.value[row]), _number(outcome.threshold[row]))
+            found.examples.append(_example(flow, int(state.rows[row]), *numbers, outcome.witness[row].as_py()))
+
+
+def _end(made: Sample, flow: Flow, name: str, rows: np.ndarray, show: int) -> None:
+    found = made.ends.setdefault(name, Findings())
+    found.documents += len(rows)
+    for row in rows[: max(0, show - len(found.examples))].tolist():
+        found.examples.append(_example(flow, row))
+
+
+def _example(
+    flow: Flow, row: int, value: float | None = None, threshold: float | None = None, witness: str | None = None
+) -> Example:
+    table = flow.table
+    text = one_chunk(table[TEXT])
+    # Only the beginning is shown; a text of 200 MB stays where it is.
+    start = text.slice(row, 1)
+    shown = start[0].as_py() if int(text_bytes(start)[0]) < 1 << 20 else "(a text of over 1 MB)"
+    ident = table[ID][row].as_py()
+    name = table[DOC_KEY][row].as_py().hex() if ident is None else str(ident)
+    return Example(name, shown or "", value, threshold, witness, passage(start, witness))
+
+
+def passage(text: pa.Array, witness: str | None) -> str | None:
+    """The part of a text (a column of one row) that a witness `offset:length:digest` points at, in bytes.
+
+    None for other witnesses, and where the digest is another passage's: the node saw a text that was changed before it.
+    """
+    found = _PASSAGE.fullmatch(witness or "")
+    if found is None:
+        return None
+    data, offsets = text_buffers(text)
+    begin = int(offsets[0]) + int(found[1])
+    part = data[begin : min(begin + int(found[2]), int(offsets[1]))].tobytes()
+    if not hashlib.sha256(part).hexdigest().startswith(found[3]):
+        return None
+    return part.decode("utf-8", "replace")
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

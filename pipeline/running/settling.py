@@ -1,0 +1,185 @@
+"""Between two passes: all notes of a node into its corpus-wide answer, once, delivered to the tasks that need it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY
+from gristmill.pipeline.errors import ConservationError, DataError
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.planning.config import EXCHANGE_BYTES
+from gristmill.pipeline.planning.earlier_runs import EarlierNotes, with_earlier
+from gristmill.pipeline.planning.graph import Node
+from gristmill.pipeline.provenance.content import content_digest
+from gristmill.pipeline.running.task import SettledFiles
+from gristmill.pipeline.stage import Settled
+from gristmill.pipeline.storage import create_once, file_sha256_and_size, write_checked
+from gristmill.pipeline.work_folder import WorkFolder
+
+MAX_BROADCAST = 64 << 20
+"""Bytes of a settled table that every task gets."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A node's settled answer: its digest, its report, and where each task finds its part."""
+
+    digest: str
+    report: Mapping[str, Any]
+    files: tuple[SettledFiles, ...]
+    broadcast: str | None = None
+
+
+def settle(
+    node: Node,
+    fingerprint: str,
+    records: Sequence[Mapping[str, Any]],
+    work: WorkFolder,
+    executor: Executor,
+    budget_bytes: int = EXCHANGE_BYTES,
+    earlier: Sequence[EarlierNotes] = (),
+) -> Answer:
+    """The settled answer of a node; one that an interrupted run left is taken when its notes were the same.
+
+    Args:
+        node: a node that settles.
+        fingerprint: its full fingerprint.
+        records: one committed record per task, of the pass with the node's survey.
+        work: the work folder.
+        executor: where the exchange runs.
+        budget_bytes: memory of each of its processes for rows and buffers.
+        earlier: notes of finished runs that the node settles with; they are part of `fingerprint`.
+
+    Raises ConservationError when notes were lost or changed, or when the answer has no owner, DataError when a table
+    is too large for every task.
+    """
+    notes = _notes(node.name, records, work, executor)
+    key = digest("gristmill.settle", [node.name, fingerprint, [record["notes"][node.name] for record in records]])
+    record = work.root / "settled" / node.name / f"answer-{key[:32]}.json"
+    if record.is_file():
+        found = _read_answer(record, work)
+        if found is not None:
+            return found
+        record.unlink()
+    if earlier and notes.files:
+        notes = with_earlier(notes, earlier, work.root / "earlier" / node.name, executor)
+    answer = _answer(node, notes, len(records), work, executor, budget_bytes)
+    if earlier:
+        told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in earlier]
+        answer = replace(answer, report={**answer.report, "against": told})
+    create_once(record, json.dumps(_to_json(answer, work), sort_keys=True).encode())
+    return answer
+
+
+def _answer(node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Executor, budget_bytes: int) -> Answer:
+    exchange = FileExchange(executor, work.root / "exchange" / node.name, budget_bytes=budget_bytes)
+    settled = node.stage.settle(notes, exchange) if notes.files else Settled()
+    parts = []
+    broadcast = None
+    if settled.broadcast is not None:
+        broadcast = _write_broadcast(node.name, settled.broadcast, work)
+        parts.append(content_digest(settled.broadcast))
+    keyed: Mapping[int, str] = {}
+    schema = None
+    if settled.keyed is not None:
+        missing = {DOC_KEY, "task"} - set(settled.keyed.schema.names)
+        if missing:
+            raise ConservationError(f"node `{node.name}`: its keyed answer lacks the columns {sorted(missing)}.")
+        schema = settled.keyed.schema.serialize().to_pybytes()
+        keyed = exchange.deliver(settled.keyed, tasks)
+    digests: list[str] = [""] * tasks
+    for index, found in executor.run(delivered_digest, [keyed.get(task) for task in range(tasks)]):
+        digests[index] = found
+    whole = digest("gristmill.settled", [parts, merkle_root(digests)])
+    files = tuple(SettledFiles(whole, keyed.get(task), broadcast, schema) for task in range(tasks))
+    return Answer(whole, dict(settled.report), files, broadcast)
+
+
+def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> str:
+    if table.nbytes > MAX_BROADCAST:
+        raise DataError(
+            f"node `{name}`: its settled table has {table.nbytes} bytes; at most {MAX_BROADCAST} can go to every task. "
+            "Group by fewer or coarser values."
+        )
+    path = f"settled/{name}/broadcast.arrow"
+
+    def write(stream: Any) -> None:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+
+    write_checked(str(work.root / path), write)
+    return path
+
+
+def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:
+    paths = {file.keyed for file in answer.files if file.keyed is not None}
+    if answer.broadcast is not None:
+        paths.add(str(work.root / answer.broadcast))
+    schema = answer.files[0].schema if answer.files else None
+    return {
+        "digest": answer.digest,
+        "report": dict(answer.report),
+        "keyed": [file.keyed for file in answer.files],
+        "broadcast": answer.broadcast,
+        "schema": None if schema is None else base64.b64encode(schema).decode(),
+        "sizes": {path: Path(path).stat().st_size for path in sorted(paths)},
+    }
+
+
+def _read_answer(record: Path, work: WorkFolder) -> Answer | None:
+    """A recorded answer whose files are all there, else None."""
+    value = json.loads(record.read_bytes())
+    for path, size in value["sizes"].items():
+        if not Path(path).is_file() or Path(path).stat().st_size != size:
+            return None
+    schema = None if value["schema"] is None else base64.b64decode(value["schema"])
+    files = tuple(SettledFiles(value["digest"], keyed, value["broadcast"], schema) for keyed in value["keyed"])
+    return Answer(value["digest"], value["report"], files, value["broadcast"])
+
+
+def _notes(name: str, records: Sequence[Mapping[str, Any]], work: WorkFolder, executor: Executor) -> Rows:
+    """Notes of all tasks; every one that was committed must be there as it was."""
+    jobs: list[tuple[str, str]] = []
+    count = 0
+    for record in records:
+        note = record["notes"].get(name)
+        if note is None:
+            raise ConservationError(f"node `{name}`: task {record['task']} left no notes. Run again.")
+        if note["path"] is not None:
+            jobs.append((str(work.root / note["path"]), note["sha256"]))
+            count += note["rows"]
+    for index, found in executor.run(note_digest, [path for path, _ in jobs]):
+        path, expected = jobs[index]
+        if found != expected:
+            raise ConservationError(
+                f"node `{name}`: the notes {path} are not what was committed (expected SHA-256 {expected}, found "
+                f"{found}). Remove the work folder and run again."
+            )
+    schema = pa.schema([])
+    if jobs:
+        with pa.memory_map(jobs[0][0]) as stream:
+            schema = pa.ipc.open_file(stream).schema
+    return Rows(tuple(path for path, _ in jobs), schema, count)
+
+
+def note_digest(path: str) -> str | None:
+    """SHA-256 of a note file, or None when it is gone."""
+    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
+
+
+def delivered_digest(path: str | None) -> str:
+    """Content digest of the settled rows delivered to one task."""
+    if path is None:
+        return digest("gristmill.content", "nothing")
+    with pa.memory_map(path) as stream:
+        return content_digest(pa.ipc.open_file(stream).read_all())

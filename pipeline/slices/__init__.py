@@ -1,0 +1,1 @@
+"""A slice's rows on their way through the nodes: read, routed, annotated."""

@@ -1,0 +1,158 @@
+"""Annotations: what a pass leaves beside a slice, so that text is never rewritten between passes.
+
+One Arrow file per task and pass, a row for every document of the slice: doc_key, text bytes, and per node of the pass
+its signals, decisions and findings, null where the document did not reach the node. The next pass aligns it with the
+slice by doc_key and verifies that it fits.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.planning.plan import Pass
+from gristmill.pipeline.slices.routing import Flow, Outcome, State, outcome_columns, scattered
+from gristmill.pipeline.storage import WrittenFile, write_checked
+
+_META = b"gristmill.annotations"
+
+
+def write_annotations(path: Path, flow: Flow, one: Pass, attempt: str) -> WrittenFile:
+    """Writes what the pass found for each row of the slice."""
+    columns: dict[str, pa.Array] = {
+        DOC_KEY: one_chunk(flow.table[DOC_KEY]),
+        "bytes": pa.array(flow.sizes(), pa.int64()),
+    }
+    meta: dict[str, Any] = {"rules": {}, "tallies": {}}
+    everyone = np.arange(flow.count)
+    names = list(dict.fromkeys([*one.measures, *one.decides]))
+    if one.index == 0:
+        names.insert(0, flow.source)
+    for name in names:
+        state = flow.states[name]
+        whole = len(state.rows) == flow.count
+
+        def place(array: pa.Array, rows: np.ndarray = state.rows, whole: bool = whole) -> pa.Array:
+            return array if whole else scattered(array, rows, flow.count)
+
+        if name in one.measures:
+            columns[f"{name}|in"] = pa.array(np.isin(everyone, state.rows, assume_unique=True))
+            for signal, array in state.signals.items():
+                columns[f"{name}|s|{signal}"] = place(array)
+        if state.outcome is not None and (name in one.decides or name == flow.source):
+            for part, array in outcome_columns(state.outcome).items():
+                columns[f"{name}|d|{part}"] = place(array)
+            for finding, array in state.outcome.columns.items():
+                columns[f"{name}|f|{finding}"] = place(array)
+            meta["rules"][name] = list(state.outcome.rules)
+            meta["tallies"][name] = state.outcome.tallies
+    table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta, sort_keys=True).encode()})
+
+    def write(stream: Any) -> None:
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_file(stream, table.schema, options=options) as writer:
+            writer.write_table(table)
+
+    return write_checked(str(path), write, attempt)
+
+
+class Annotations:
+    """The annotation files of earlier passes, aligned with the slice."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.tables = [read_annotations(path) for path in paths]
+
+    def sizes(self) -> np.ndarray:
+        """UTF-8 bytes of each row's text, int64."""
+        return np.asarray(one_chunk(self.tables[0]["bytes"]), np.int64)
+
+    def verify(self, flow: Flow) -> None:
+        """Raises ConservationError when a file's documents are not the slice's documents."""
+        for index, table in enumerate(self.tables):
+            keys = key_words(table[DOC_KEY])
+            if keys.shape != flow.keys.shape or not np.array_equal(keys, flow.keys):
+                raise ConservationError(
+                    f"the annotations of pass {index} hold {len(keys)} documents that are not the slice's {flow.count}. "
+                    "The input changed, or the work folder belongs to other data. Remove the work folder and run again."
+                )
+
+    def signals(self, name: str, state: State) -> dict[str, pa.Array] | None:
+        """The signals of a node that was measured earlier, for the rows that entered it; None when it was not."""
+        table = next((t for t in self.tables if f"{name}|in" in t.column_names), None)
+        if table is None:
+            return None
+        prefix = f"{name}|s|"
+        chosen = pa.array(state.rows)
+        return {
+            column.removeprefix(prefix): one_chunk(table[column]).take(chosen)
+            for column in table.column_names
+            if column.startswith(prefix)
+        }
+
+    def outcome(self, name: str, state: State) -> Outcome | None:
+        """The decisions of a node that decided earlier, for the rows that entered it; None when it did not."""
+        table = next((t for t in self.tables if f"{name}|d|port" in t.column_names), None)
+        if table is None:
+            return None
+        chosen = pa.array(state.rows)
+
+        def column(part: str) -> pa.Array:
+            return one_chunk(table[f"{name}|{part}"]).take(chosen)
+
+        port = column("d|port")
+        if port.null_count:
+            raise ConservationError(
+                f"node `{name}`: {port.null_count} documents have no decision in the annotations, though they entered "
+                "it. Remove the work folder and run again."
+            )
+        meta = json.loads(table.schema.metadata[_META])
+        prefix = f"{name}|f|"
+        findings = [c.removeprefix(prefix) for c in table.column_names if c.startswith(prefix)]
+        return Outcome(
+            np.asarray(port),
+            np.asarray(column("d|copies")),
+            tuple(meta["rules"][name]),
+            np.asarray(column("d|rule")),
+            np.asarray(column("d|failed")),
+            np.asarray(column("d|value")),
+            np.asarray(column("d|threshold")),
+            column("d|witness"),
+            {finding: column(f"f|{finding}") for finding in findings},
+            dict(meta["tallies"][name]),
+        )
+
+
+def read_annotations(path: Path) -> pa.Table:
+    """The table of one annotation file."""
+    with pa.memory_map(str(path)) as stream:
+        table = pa.ipc.open_file(stream).read_all()
+    return table
+
+
+def measured_before(path: Path, name: str, flow: Flow) -> tuple[np.ndarray, dict[str, pa.Array]] | None:
+    """Signals that an earlier run measured: (rows that have them, arrays over all rows of the slice).
+
+    None when the file's documents are not the slice's.
+    """
+    table = read_annotations(path)
+    if f"{name}|in" not in table.column_names or not np.array_equal(key_words(table[DOC_KEY]), flow.keys):
+        return None
+    prefix = f"{name}|s|"
+    rows = np.flatnonzero(np.asarray(one_chunk(table[f"{name}|in"])))
+    arrays = {c.removeprefix(prefix): one_chunk(table[c]) for c in table.column_names if c.startswith(prefix)}
+    return rows, arrays
+
+
+def fill_in(rows: np.ndarray, old_rows: np.ndarray, old: pa.Array, new_rows: np.ndarray, new: pa.Array) -> pa.Array:
+    """Values for `rows` from an array over all rows (where `old_rows` have them) and one over `new_rows`."""
+    kept = rows[np.isin(rows, old_rows, assume_unique=True)]
+    joined = pa.concat_arrays([old.take(pa.array(kept)), new])
+    back = np.argsort(np.concatenate([kept, new_rows]), kind="stable")
+    return pc.take(joined, pa.array(back))

@@ -1,0 +1,79 @@
+"""A slice as the engine reads it, with the plan's names and types, and what its source decides before any stage sees a
+document: empty text is dropped, a giant is quarantined."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, text_bytes
+from gristmill.pipeline.hashing import digest
+from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance.content import combine, content_digest
+from gristmill.pipeline.slices.routing import Outcome
+from gristmill.pipeline.source import Slice, SliceData
+from gristmill.pipeline.stage import DROPPED, QUARANTINED
+
+READ_RULES = ("empty_text", "too_large")
+"""`empty_text`: null, no bytes or only white space (dropped); `too_large`: above `max_document_bytes` (quarantined)."""
+
+
+def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceData:
+    """A slice with the plan's columns for its source: in one order, of one type, null where this file lacks them.
+
+    Args:
+        plan: what the run is to do.
+        one: the slice.
+        columns: names to read, as the plan knows them; None reads all.
+    """
+    schema = plan.graph.source_schema[one.source]
+    # An input column that a node makes anew is passed on under another name (see pipeline.graph).
+    made = {name for node in plan.graph.nodes for name in plan.graph.own_columns(node.name, hidden=True).names}
+    renamed = {name: f"input_{name}" for name in made - {TEXT}}
+    wanted = columns
+    if wanted is not None:
+        # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
+        wanted = wanted | {old for old, new in renamed.items() if new in wanted}
+    data = plan.graph.sources[one.source].read(one, wanted)
+    table = data.table.rename_columns([renamed.get(name, name) for name in data.table.column_names])
+    fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
+    arrays = [one_chunk(table[DOC_KEY])]
+    for item in schema:
+        if columns is not None and item.name not in columns:
+            continue
+        if item.name in table.column_names:
+            array = one_chunk(table[item.name])
+            arrays.append(array if array.type == item.type else array.cast(item.type))
+        else:
+            arrays.append(pa.nulls(table.num_rows, item.type))
+        fields.append(pa.field(item.name, item.type))
+    return SliceData(pa.table(arrays, schema=pa.schema(fields)), data.rejects, data.bytes_read)
+
+
+def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:
+    """Digest of what was read of a slice: its rows, from their column digests, and its rejects."""
+    found = combine(data.table.num_rows, columns)
+    if data.rejects.num_rows:
+        found = digest("gristmill.rejects", [found, content_digest(data.rejects)])
+    return found
+
+
+def read_outcome(text: pa.Array | pa.ChunkedArray, max_document_bytes: int) -> Outcome:
+    """The decisions of a source for the rows of a slice."""
+    column = one_chunk(text)
+    sizes = text_bytes(column)
+    count = len(column)
+    empty = blank_rows(column)
+    large = sizes > max_document_bytes
+    port = np.zeros(count, np.int16)
+    port[empty] = DROPPED
+    port[large] = QUARANTINED
+    rule = np.full(count, -1, np.int16)
+    rule[empty], rule[large] = 0, 1
+    value = np.where(rule >= 0, sizes, np.nan).astype(np.float64)
+    limit = np.where(large, float(max_document_bytes), np.nan)
+    limit[empty] = 0.0
+    failed = empty.astype(np.uint64) | (large.astype(np.uint64) << np.uint64(1))
+    return Outcome(
+        port, np.ones(count, np.int64), READ_RULES, rule, failed, value, limit, pa.nulls(count, pa.string()), {}
+    )

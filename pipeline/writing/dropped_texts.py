@@ -1,0 +1,197 @@
+"""Texts of dropped documents that an output keeps: each task's candidates, and of them the lowest ranks of the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk
+from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.planning.graph import Edge
+from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.slices.routing import Flow
+from gristmill.pipeline.stage import DROPPED
+from gristmill.pipeline.storage import WrittenFile, sha256_of, write_checked
+from gristmill.pipeline.writing.parquet import encode_parquet
+
+DROPPED_TEXTS = pa.schema(
+    [
+        pa.field("node", pa.string()),
+        pa.field("rule", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("doc_key", pa.binary(16)),
+        pa.field("id", pa.string()),
+        pa.field("text", pa.large_string()),
+        pa.field("rank", pa.uint64()),
+    ]
+)
+"""Texts of dropped documents. `rank` is the seeded hash of doc_key by which a sample is chosen: lowest first."""
+
+_HELD = 1 << 22
+"""Ranks that are held while limits are sought; beyond that many they are cut to the lowest of each group."""
+
+
+def dropped_rank(keys: np.ndarray, seed: int) -> np.ndarray:
+    """A seeded hash of doc_keys (uint64, rows × 2): the finalizer of SplitMix64 over high ^ low·golden + seed."""
+    with np.errstate(over="ignore"):
+        x = keys[:, 0] ^ (keys[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return x ^ (x >> np.uint64(31))
+
+
+def lowest_per_group(group: np.ndarray, rank: np.ndarray, most: int) -> np.ndarray:
+    """Positions of the `most` lowest ranks of each group, ascending."""
+    if not len(group):
+        return np.empty(0, np.int64)
+    order = np.lexsort((rank, group))
+    ordered = group[order]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    start = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
+    return np.sort(order[np.arange(len(order)) - start < most])
+
+
+def dropped_texts(plan: Plan, flow: Flow, order: Sequence[str], most: int | None) -> pa.Table:
+    """The dropped rows of a task with their texts as they were read: all, or the `most` lowest ranks per node, rule and
+    language. `order`: sources and nodes, as they are to stand."""
+    parts = []
+    for name in order:
+        state = flow.states.get(name)
+        if state is None or state.outcome is None:
+            continue
+        gone = np.flatnonzero(state.outcome.port == DROPPED)
+        if not len(gone):
+            continue
+        rows, rule = state.rows[gone], state.outcome.rule[gone]
+        language = _language(plan, flow, name, rows)
+        rank = dropped_rank(flow.keys[rows], plan.config.seed)
+        if most is not None:
+            labels, codes = np.unique(np.array([str(item) for item in language], object), return_inverse=True)
+            chosen = lowest_per_group(rule.astype(np.int64) * len(labels) + codes, rank, most)
+            rows, rule, rank = rows[chosen], rule[chosen], rank[chosen]
+            language = [language[int(c)] for c in chosen]
+        parts.append(
+            pa.table(
+                [
+                    pa.array([name] * len(rows), pa.string()),
+                    pa.array([state.outcome.rules[r] for r in rule.tolist()], pa.string()),
+                    pa.array(language, pa.string()),
+                    one_chunk(flow.table[DOC_KEY]).take(pa.array(rows)),
+                    one_chunk(flow.table[ID]).take(pa.array(rows)).cast(pa.string()),
+                    flow.column(flow.source, TEXT, rows),
+                    pa.array(rank, pa.uint64()),
+                ],
+                schema=DROPPED_TEXTS,
+            )
+        )
+    return pa.concat_tables(parts) if parts else DROPPED_TEXTS.empty_table()
+
+
+def _language(plan: Plan, flow: Flow, name: str, rows: np.ndarray) -> list[str | None]:
+    """The label of each row as far as its node knows it."""
+    node = plan.graph.by_name.get(name)
+    inputs: tuple[Edge, ...] = () if node is None else node.inputs
+    for place in [name, *(edge.node for edge in inputs)]:
+        if {"language", "language_script"} <= set(plan.graph.columns_after(place)):
+            language, script = (flow.column(place, c, rows).to_pylist() for c in ("language", "language_script"))
+            return [f"{a}_{b}" if a and b else None for a, b in zip(language, script, strict=True)]
+    return [None] * len(rows)
+
+
+def write_candidates(location: str, table: pa.Table, attempt: str) -> WrittenFile:
+    """Writes a task's candidates for the sample: as Arrow, since they are read once more and then thrown away."""
+
+    def write(stream: Any) -> None:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+
+    return write_checked(location, write, attempt)
+
+
+def rank_limits(locations: Iterable[str], most: int) -> tuple[tuple[str, str, str | None, int], ...]:
+    """The highest rank of the `most` lowest, for each (node, rule, language) of all candidates. Bounded memory."""
+    numbers: dict[tuple[str, str, str | None], int] = {}
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def cut() -> None:
+        group, rank = (np.concatenate(parts) for parts in zip(*held, strict=True))
+        lowest = lowest_per_group(group, rank, most)
+        held[:] = [(group[lowest], rank[lowest])]
+
+    for location in locations:
+        with pa.memory_map(location) as stream:
+            table = pa.ipc.open_file(stream).read_all()
+            held.append((_groups(table, numbers), np.asarray(one_chunk(table["rank"]), np.uint64).copy()))
+        if sum(len(rank) for _, rank in held) > _HELD:
+            cut()
+    if not held:
+        return ()
+    cut()
+    group, rank = held[0]
+    highest = np.zeros(len(numbers), np.uint64)
+    np.maximum.at(highest, group, rank)
+    return tuple((*name, int(highest[number])) for name, number in numbers.items())
+
+
+def _groups(table: pa.Table, numbers: dict[tuple[str, str, str | None], int]) -> np.ndarray:
+    """The number of each row's (node, rule, language); new ones are added to `numbers`."""
+    codes = np.zeros(table.num_rows, np.int64)
+    names: list[list[Any]] = []
+    for column in ("node", "rule", "language"):
+        encoded = one_chunk(table[column]).dictionary_encode(null_encoding="encode")
+        names.append(encoded.dictionary.to_pylist())
+        codes = codes * max(1, len(names[-1])) + np.asarray(encoded.indices, np.int64)
+    present, back = np.unique(codes, return_inverse=True)
+    mine = np.empty(len(present), np.int64)
+    for index, code in enumerate(present.tolist()):
+        rest, language = divmod(code, len(names[2]))
+        node, rule = divmod(rest, len(names[1]))
+        name = (names[0][node], names[1][rule], names[2][language])
+        mine[index] = numbers.setdefault(name, len(numbers))
+    return mine[back]
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """A task of thinning: keep a file's candidates whose rank is not above their group's limit.
+
+    Attributes:
+        source, sha256: the candidates, and what they must be.
+        targets: where the kept ones are written, equal in every place.
+        limits: (node, rule, language, rank).
+    """
+
+    source: str
+    sha256: str
+    targets: tuple[str, ...]
+    limits: tuple[tuple[str, str, str | None, int], ...]
+
+
+def thin(job: Thinning) -> dict[str, Any] | None:
+    """Writes one task's dropped texts, thinned; None when none are left. Raises ConservationError for candidates that
+    are not those of the task."""
+    found = sha256_of(job.source)
+    if found != job.sha256:
+        raise ConservationError(
+            f"{job.source}: the dropped texts changed since they were committed (expected {job.sha256}, found {found}). "
+            "Remove the work folder and run again."
+        )
+    with pa.memory_map(job.source) as stream:
+        table = pa.ipc.open_file(stream).read_all()
+        numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(job.limits)}
+        limits = np.array([limit for *_, limit in job.limits], np.uint64)
+        keep = np.asarray(one_chunk(table["rank"]), np.uint64) <= limits[_groups(table, numbers)]
+        if not keep.any():
+            return None
+        encoded = encode_parquet(DROPPED_TEXTS, iter([table.filter(pa.array(keep)).combine_chunks()]), level=1)
+    file = next(iter([encoded.write(target) for target in job.targets]))
+    return {
+        "size": file.size,
+        "sha256": file.sha256,
+        "content_digest": encoded.content_digest,
+        "rows": encoded.rows,
+    }

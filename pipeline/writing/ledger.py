@@ -1,0 +1,135 @@
+"""The ledger: every decision other than one plain emission, one table per task.
+
+A row says at which node what happened to which document: dropped, quarantined, emitted on another port than the default
+or in several copies, or marked; with the deciding rule, all failing rules, value, threshold and witness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, one_chunk, take
+from gristmill.pipeline.slices.routing import Flow, Outcome
+from gristmill.pipeline.stage import DROPPED, QUARANTINED
+
+LEDGER = pa.schema(
+    [
+        pa.field("node", pa.string()),
+        pa.field("doc_key", KEY_TYPE),
+        pa.field("id", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("decision", pa.string()),
+        pa.field("port", pa.string()),
+        pa.field("rule", pa.string()),
+        pa.field("failed", pa.list_(pa.string())),
+        pa.field("value", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("witness", pa.string()),
+        pa.field("copies", pa.int32()),
+        pa.field("bytes", pa.int64()),
+    ]
+)
+"""`id` and `url` are the input's own, null where it has none. `decision` is dropped, quarantined, marked or emitted;
+`port` is null unless the row was emitted; `value` and `threshold` are null where a rule compares no numbers; `bytes` are
+the UTF-8 bytes of the text as it was read."""
+
+URL = "url"
+"""The input column by which people look a page up."""
+
+DECISIONS = ("dropped", "quarantined", "marked", "emitted")
+
+
+def ledger_of(flow: Flow, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:
+    """The ledger of a slice after its last pass: nodes in graph order, rows in slice order.
+
+    Args:
+        flow: the slice's rows with every node decided.
+        order: the source and the nodes.
+        rejects: records that could not be read (pipeline.source.REJECTS): quarantined by the source.
+    """
+    parts = []
+    if rejects is not None and rejects.num_rows:
+        parts.append(_of_rejects(flow.source, rejects))
+    for name in order:
+        state = flow.states.get(name)
+        if state is None or state.outcome is None or not len(state.rows):
+            continue
+        outcome = state.outcome
+        told = np.flatnonzero((outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0) | (outcome.failed != 0))
+        if len(told):
+            parts.append(_of_node(flow, name, state.rows[told], outcome, told))
+    return pa.concat_tables(parts).combine_chunks() if parts else LEDGER.empty_table()
+
+
+def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np.ndarray) -> pa.Table:
+    ports = flow.graph.ports_of(name)
+    port = outcome.port[told]
+    decision = np.full(len(told), "emitted", object)
+    decision[port == DROPPED] = "dropped"
+    decision[port == QUARANTINED] = "quarantined"
+    decision[(port == 0) & (outcome.copies[told] == 1)] = "marked"
+    rule_names = pa.array(outcome.rules, pa.string())
+    rule = outcome.rule[told]
+    value, limit = outcome.value[told], outcome.threshold[told]
+    named = take(flow.table.select([DOC_KEY, ID]), rows)
+    return pa.table(
+        [
+            pa.array([name] * len(told), pa.string()),
+            named[DOC_KEY],
+            named[ID].cast(pa.string()),
+            _urls(flow, rows),
+            pa.array(decision, pa.string()),
+            pa.array([ports[p] if p >= 0 else None for p in port.tolist()], pa.string()),
+            rule_names.take(pa.array(rule, mask=rule < 0)),
+            _failed(outcome.failed[told], rule_names),
+            pa.array(value, mask=np.isnan(value)),
+            pa.array(limit, mask=np.isnan(limit)),
+            outcome.witness.take(pa.array(told)),
+            pa.array(np.where(port >= 0, outcome.copies[told], 0), pa.int32()),
+            pa.array(flow.sizes()[rows], pa.int64()),
+        ],
+        schema=LEDGER,
+    )
+
+
+def _urls(flow: Flow, rows: np.ndarray) -> pa.Array:
+    if URL in flow.table.column_names:
+        column = one_chunk(flow.table[URL]).take(pa.array(rows))
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            return column.cast(pa.string())
+    return pa.nulls(len(rows), pa.string())
+
+
+def _failed(masks: np.ndarray, names: pa.Array) -> pa.Array:
+    """Bit masks as lists of names, in rule order."""
+    bits = np.flatnonzero([(masks >> np.uint64(b) & np.uint64(1)).any() for b in range(len(names))])
+    table = ((masks[:, None] >> bits.astype(np.uint64)[None, :]) & np.uint64(1)).astype(bool)
+    offsets = np.concatenate([[0], np.cumsum(table.sum(axis=1))]).astype(np.int32)
+    flat = np.broadcast_to(bits[None, :], table.shape)[table]
+    return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(flat, pa.int64())))
+
+
+def _of_rejects(source: str, rejects: pa.Table) -> pa.Table:
+    count = rejects.num_rows
+    reasons = rejects["reason"].to_pylist()
+    return pa.table(
+        [
+            pa.array([source] * count, pa.string()),
+            rejects["doc_key"],
+            pa.nulls(count, pa.string()),
+            pa.nulls(count, pa.string()),
+            pa.array(["quarantined"] * count, pa.string()),
+            pa.nulls(count, pa.string()),
+            pa.array(reasons, pa.string()),
+            pa.array([[reason] for reason in reasons], pa.list_(pa.string())),
+            pa.nulls(count, pa.float64()),
+            pa.nulls(count, pa.float64()),
+            rejects["detail"],
+            pa.array(np.zeros(count, np.int32)),
+            rejects["bytes"],
+        ],
+        schema=LEDGER,
+    )

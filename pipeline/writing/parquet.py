@@ -1,0 +1,154 @@
+"""Writing shards: Parquet of bounded size, cut by encoder-independent bytes, each with its provenance log in the footer.
+
+With the locked dependencies the bytes of a shard follow from its rows and its log alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gristmill.pipeline.document import one_chunk
+from gristmill.pipeline.hashing import canonical
+from gristmill.pipeline.provenance.content import ContentDigest
+from gristmill.pipeline.storage import WrittenFile, write_checked
+
+LOG_KEY = "gristmill.log"
+"""Key of the provenance log in a shard's footer."""
+
+_PIECE_BYTES = 32 << 20
+_ROW_GROUP_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A written Parquet file with what its rows say."""
+
+    file: WrittenFile
+    rows: int
+    content_digest: str
+
+
+def row_bytes(table: pa.Table) -> np.ndarray:
+    """Encoder-independent bytes of each row, int64: lengths of strings and binaries, 8 for anything else."""
+    total = np.zeros(table.num_rows, np.int64)
+    for column in table.columns:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_binary(column.type):
+            lengths = one_chunk(pc.fill_null(pc.binary_length(column), 0))
+            total += np.asarray(lengths, np.int64)
+        else:
+            total += 8
+    return total
+
+
+def cuts(sizes: np.ndarray, limit: int) -> list[tuple[int, int]]:
+    """Consecutive runs of rows of at most `limit` bytes each (a larger single row is a run of its own)."""
+    ends = np.cumsum(sizes)
+    runs, start = [], 0
+    while start < len(sizes):
+        base = int(ends[start - 1]) if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, base + limit, side="right")))
+        runs.append((start, stop))
+        start = stop
+    return runs
+
+
+def write_parquet(
+    location: str,
+    schema: pa.Schema,
+    pieces: Iterator[pa.Table],
+    log: Callable[[int, str], Mapping[str, Any]] | None = None,
+    *,
+    level: int = 3,
+    attempt: str = "0",
+) -> Shard:
+    """Writes one Parquet file and reads it back.
+
+    Args:
+        location: where; a local path or a URL.
+        schema: of the rows.
+        pieces: the rows, in order; each is held in memory once.
+        log: makes the footer log from the number of rows and their content digest.
+        level: zstd level.
+        attempt: distinguishes partial files of attempts at the same task.
+    """
+    digest = ContentDigest(schema)
+
+    def write(stream: Any) -> None:
+        _encode(stream, schema, pieces, digest, level, log)
+
+    file = write_checked(location, write, attempt)
+    return Shard(file, digest.rows, digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The bytes of a Parquet file that is to stand in several places, with what its rows say."""
+
+    data: pa.Buffer
+    rows: int
+    content_digest: str
+
+    def write(self, location: str, attempt: str = "0") -> WrittenFile:
+        """Writes the file to a place and reads it back."""
+        return write_checked(location, lambda stream: stream.write(self.data), attempt)
+
+
+def encode_parquet(schema: pa.Schema, pieces: Iterator[pa.Table], *, level: int = 3) -> Encoded:
+    """A Parquet file in memory, as `write_parquet` would write it."""
+    digest = ContentDigest(schema)
+    stream = pa.BufferOutputStream()
+    _encode(stream, schema, pieces, digest, level, None)
+    return Encoded(stream.getvalue(), digest.rows, digest.hexdigest())
+
+
+def _encode(
+    stream: Any,
+    schema: pa.Schema,
+    pieces: Iterator[pa.Table],
+    digest: ContentDigest,
+    level: int,
+    log: Callable[[int, str], Mapping[str, Any]] | None,
+) -> None:
+    writer = pq.ParquetWriter(
+        stream, schema, compression="zstd", compression_level=level, write_page_checksum=True, version="2.6"
+    )
+    with writer:
+        for piece in pieces:
+            digest.update(piece)
+            writer.write_table(piece, row_group_size=_rows_per_group(piece))
+        if log is not None:
+            writer.add_key_value_metadata({LOG_KEY: canonical_json(log(digest.rows, digest.hexdigest()))})
+
+
+def canonical_json(value: Any) -> str:
+    """Canonical JSON text of a log: sorted keys, no white space (see pipeline.hashing.canonical)."""
+    return canonical(value).decode("utf-8")
+
+
+def read_log(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any] | None:
+    """The log in a Parquet file's key-value metadata, or None when it has none."""
+    if metadata is None or LOG_KEY.encode() not in metadata:
+        return None
+    value = json.loads(metadata[LOG_KEY.encode()])
+    return value if isinstance(value, dict) else None
+
+
+def _rows_per_group(piece: pa.Table) -> int:
+    if piece.num_rows == 0:
+        return 1
+    mean = max(1, piece.nbytes // piece.num_rows)
+    return max(1, int(_ROW_GROUP_BYTES // mean))
+
+
+def pieces_of(rows: np.ndarray, sizes: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows in runs small enough to be taken into memory at once."""
+    for start, stop in cuts(sizes, _PIECE_BYTES):
+        yield rows[start:stop]

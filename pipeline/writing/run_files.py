@@ -1,0 +1,150 @@
+"""The end of a run: dropped samples thinned, strays removed, `files.parquet`, card and metadata, and last the manifest.
+
+An output exists when its `manifest.json` does, so that comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.planning.graph import Output
+from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.attestation import FIRST, Link, write_envelope
+from gristmill.pipeline.provenance.files import FILES, file_rows
+from gristmill.pipeline.provenance.signing import SigningKey
+from gristmill.pipeline.storage import join, list_files, remove, write_checked
+from gristmill.pipeline.work_folder import WorkFolder
+from gristmill.pipeline.writing.card import croissant, dataset_card
+from gristmill.pipeline.writing.dropped_texts import Thinning, rank_limits, thin
+from gristmill.pipeline.writing.manifest import FILES_TABLE, make_manifest, manifest_bytes, seal
+from gristmill.pipeline.writing.parquet import write_parquet
+from gristmill.pipeline.writing.shuffle import STAGED, common_log, publish_shuffled
+from gristmill.pipeline.writing.task_files import chain_link, data_columns
+
+
+def finish_outputs(
+    plan: Plan,
+    work: WorkFolder,
+    records: Sequence[Mapping[str, Any]],
+    accounts: Accounts,
+    settled: Mapping[str, str],
+    reports: Mapping[str, Mapping[str, Any]],
+    command: Sequence[str],
+    executor: Executor,
+    links: Mapping[str, Link] | None = None,
+    key: SigningKey | None = None,
+) -> dict[str, str]:
+    """Publishes every output and returns the paths of the manifests.
+
+    Args:
+        links: each output's place after the dataset's earlier run; default: the first.
+        key: signs the manifests.
+    """
+    manifests = {}
+    thinned = _thin_dropped(plan, work, records, executor)
+    for output in plan.graph.outputs:
+        folder = output.config.path
+        files = list(_files(output, records, thinned[output.name]))
+        if output.config.shuffle is not None:
+            nodes = [chain_link(plan, node) for node in plan.graph.nodes]
+            schema = pa.schema(data_columns(plan, output))
+            log = common_log(plan, output, nodes, records, settled)
+            files += publish_shuffled(plan, work, output, schema, records, log, executor)
+        _remove_strays(folder, [*(item["path"] for item in files), "manifest.json"])
+        table_location = join(folder, FILES_TABLE)
+        shard = write_parquet(table_location, FILES, _tables(files, FILES))
+        manifest = make_manifest(plan, output, files, shard, records, accounts, settled, reports, command)
+        documents = {
+            "README.md": _write_text(join(folder, "README.md"), dataset_card(plan, output, manifest, accounts)),
+            "croissant.json": _write_text(join(folder, "croissant.json"), croissant(plan, output, manifest)),
+        }
+        link = FIRST if links is None else links[output.name]
+        manifests[output.name] = (folder, seal(manifest, documents, link.to_json()))
+    # All outputs are complete before the first manifest says so.
+    for folder, manifest in manifests.values():
+        if key is not None:
+            write_envelope(folder, manifest, key)
+    for folder, manifest in manifests.values():
+        body = manifest_bytes(manifest)
+        write_checked(join(folder, "manifest.json"), lambda stream, body=body: stream.write(body))  # type: ignore[misc]
+    return {name: join(folder, "manifest.json") for name, (folder, _) in manifests.items()}
+
+
+def _files(
+    output: Output, records: Sequence[Mapping[str, Any]], thinned: Mapping[int, Mapping[str, Any] | None]
+) -> Iterator[dict[str, Any]]:
+    for record in records:
+        for item in record["outputs"][output.name]:
+            if item["role"] == STAGED:
+                continue
+            if "candidate" in item:
+                kept = thinned[record["task"]]
+                if kept is None:
+                    continue
+                item = {**item, **kept}
+            yield {**file_rows(item, record)}
+
+
+def _tables(files: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    chunk: list[Mapping[str, Any]] = []
+    for item in files:
+        chunk.append(item)
+        if len(chunk) == 10_000:
+            yield pa.Table.from_pylist(chunk, schema=schema)
+            chunk = []
+    if chunk:
+        yield pa.Table.from_pylist(chunk, schema=schema)
+
+
+def _write_text(location: str, text: str) -> str:
+    return write_checked(location, lambda stream: stream.write(text.encode("utf-8"))).sha256
+
+
+def _remove_strays(folder: str, known: Iterable[str]) -> None:
+    """Takes away what earlier, interrupted attempts left in the folder."""
+    names = set(known) | {FILES_TABLE, "README.md", "croissant.json"}
+    for path in list_files(folder):
+        if path not in names:
+            remove(join(folder, path))
+
+
+def _thin_dropped(
+    plan: Plan, work: WorkFolder, records: Sequence[Mapping[str, Any]], executor: Executor
+) -> dict[str, dict[int, Mapping[str, Any] | None]]:
+    """Cuts the tasks' candidates down to the lowest ranks of each node, rule and language over the whole corpus.
+
+    Returns, by output and task, what a file's entry takes over; None for a file that comes to nothing.
+    """
+    result: dict[str, dict[int, Mapping[str, Any] | None]] = {output.name: {} for output in plan.graph.outputs}
+    # Outputs with samples of one size share their candidates, and get equal files.
+    shared: dict[int, list[str]] = {}
+    for output in plan.graph.outputs:
+        if output.config.dropped == "sample":
+            shared.setdefault(output.config.dropped_sample, []).append(output.name)
+    paths = {output.name: output.config.path for output in plan.graph.outputs}
+    for most, names in shared.items():
+        found = [
+            (record["task"], item)
+            for record in records
+            for item in record["outputs"][names[0]]
+            if item["role"] == "dropped"
+        ]
+        limits = rank_limits((str(work.root / item["candidate"]) for _, item in found), most)
+        jobs = [
+            Thinning(
+                str(work.root / item["candidate"]),
+                item["sha256"],
+                tuple(join(paths[name], item["path"]) for name in names),
+                limits,
+            )
+            for _, item in found
+        ]
+        for index, kept in executor.run(thin, jobs):
+            for name in names:
+                result[name][found[index][0]] = kept
+    return result

@@ -1,0 +1,356 @@
+"""Shuffled outputs: rows in the order of a seeded hash over the whole corpus, so that copies do not lie beside each other.
+
+The last pass stages a task's rows in the work folder, sorted by that hash; then one task per bucket, a range of hashes,
+gathers its rows from all staged files, sorts them and writes the shards. The order depends on (seed, doc_key, copy)
+alone, and the number of buckets on the rows' bytes alone. Each row names the task that it came from, so that shards
+still join exactly with the ledgers (see docs/decisions/0007).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum, key_words, one_chunk, take, text_bytes
+from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.planning.config import FORMAT_VERSION
+from gristmill.pipeline.storage import (
+    WrittenFile,
+    create_once,
+    exists,
+    file_sha256_and_size,
+    join,
+    write_checked,
+)
+from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.planning.graph import Output
+    from gristmill.pipeline.planning.plan import Plan
+    from gristmill.pipeline.work_folder import WorkFolder
+
+STAGED = "staged"
+"""Role of a task's rows for a shuffled output in its record; they lie in the work folder."""
+NO_TASK = -1
+"""`task` of a shuffled shard in files.parquet: its rows come from many."""
+FILL = 0.8
+"""Mean fill of buckets in `shard_bytes` at most: random buckets differ a little, and few should need a second shard."""
+PARTS = 1024
+"""Ranges of hashes that a staged file can be read by, at most; a power of two. Only speed depends on it."""
+PART_BYTES = 64 << 10
+"""Rows of a range, at least: smaller record batches cost more than reading what another bucket needs."""
+MAX_BUCKETS = 1 << 24
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_INDEX = b"gristmill.staged"
+
+
+def shuffle_hash(words: np.ndarray, copy: np.ndarray, seed: int) -> np.ndarray:
+    """Where rows stand in a shuffled output: uint64, ascending.
+
+    Args:
+        words: doc_keys (uint64, rows × 2).
+        copy: number of the copy (int, rows).
+        seed: the shuffle's seed, 0 ≤ seed < 2^63.
+
+    mix(mix(mix(high ⊕ mix(seed + g)) ⊕ low) + copy·g) mod 2^64, where mix is the finalizer of SplitMix64 (Steele, Lea &
+    Flood 2014) and g = 9E3779B97F4A7C15 in hexadecimal. Copies of one document get unrelated places.
+    """
+    golden = np.uint64(_GOLDEN)
+    with np.errstate(over="ignore"):
+        salt = _mix(np.array([seed], np.uint64) + golden)
+        x = _mix(_mix(words[:, 0] ^ salt) ^ words[:, 1])
+        return _mix(x + copy.astype(np.uint64) * golden)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(x ^ (x >> np.uint64(31)))
+
+
+def range_of(hashes: np.ndarray, ranges: int) -> np.ndarray:
+    """Which of `ranges` equal ranges (a power of two) each hash lies in, int64."""
+    if ranges == 1:
+        return np.zeros(len(hashes), np.int64)
+    return (hashes >> np.uint64(64 - (ranges - 1).bit_length())).astype(np.int64)
+
+
+def shuffle_order(hashes: np.ndarray, words: np.ndarray, copy: np.ndarray) -> np.ndarray:
+    """Rows in the order of a shuffled output: by hash, then doc_key and copy."""
+    return np.lexsort((copy, words[:, 1], words[:, 0], hashes))
+
+
+def seed_of(plan: Plan, output: Output) -> int:
+    """The seed of an output's shuffle: its own, or the run's."""
+    shuffle = output.config.shuffle
+    return plan.config.seed if shuffle is None or shuffle.seed is None else shuffle.seed
+
+
+def bucket_count(total_bytes: int, shard_bytes: int) -> int:
+    """Buckets of an output: the least power of two that keeps their mean at FILL of a shard or below."""
+    wanted = -(-total_bytes // max(1, int(shard_bytes * FILL)))
+    return min(MAX_BUCKETS, 1 << max(0, wanted - 1).bit_length())
+
+
+def sizes_of(table: pa.Table) -> np.ndarray:
+    """Encoder-independent bytes of a shard's rows, int64; what the engine adds counts 24."""
+    rest = table.drop_columns([DOC_KEY, COPY, FROM_TASK])
+    total = np.full(table.num_rows, 24, np.int64)
+    if TEXT in rest.schema.names:
+        total += text_bytes(rest[TEXT])
+        rest = rest.drop_columns([TEXT])
+    return np.asarray(total + row_bytes(rest))
+
+
+# The last pass: a task's rows.
+
+
+def write_staged(
+    location: str,
+    schema: pa.Schema,
+    hashes: np.ndarray,
+    words: np.ndarray,
+    lengths: Sequence[int],
+    pieces: Iterable[pa.Table],
+    total_bytes: int,
+    attempt: str,
+) -> WrittenFile:
+    """Writes a task's rows, sorted as `shuffle_order` says, in record batches that each lie in one range of hashes.
+
+    Args:
+        schema: of the shards.
+        hashes, words: of all rows, in order.
+        lengths: rows of each piece.
+        pieces: the rows, in order; each is held in memory once.
+        total_bytes: of all rows.
+
+    The schema's metadata tells the number of ranges, and the record batches as [range, rows, key sum in hexadecimal].
+    """
+    parts = min(PARTS, 1 << (max(1, total_bytes // PART_BYTES).bit_length() - 1))
+    part = range_of(hashes, parts)
+    ends = np.cumsum(lengths)
+    begins = np.union1d(np.flatnonzero(np.r_[True, part[1:] != part[:-1]]), ends[:-1])
+    batches = list(zip(begins.tolist(), [*begins[1:].tolist(), len(part)], strict=True))
+    index = [[int(part[start]), stop - start, f"{key_sum(words[start:stop]):032x}"] for start, stop in batches]
+    schema = schema.with_metadata({_INDEX: json.dumps([parts, index])})
+
+    def write(stream: Any) -> None:
+        waiting = iter(batches)
+        with pa.ipc.new_file(stream, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            for end, piece in zip(ends.tolist(), pieces, strict=True):
+                first, stop = end - piece.num_rows, -1
+                while stop != end:
+                    start, stop = next(waiting)
+                    writer.write_table(piece.slice(start - first, stop - start).combine_chunks())
+
+    return write_checked(location, write, attempt)
+
+
+# After the last pass: buckets.
+
+
+@dataclass(frozen=True)
+class BucketJob:
+    """One bucket of a shuffled output.
+
+    Attributes:
+        buckets: their number, a power of two.
+        files: a JSON list of the staged files.
+        log: the footer log, but for what is about one shard.
+        record: where the bucket's record goes.
+    """
+
+    bucket: int
+    buckets: int
+    files: str
+    schema: pa.Schema
+    seed: int
+    shard_bytes: int
+    folder: str
+    log: Mapping[str, Any]
+    key: str
+    record: str
+
+
+def staged_digest(path: str) -> str | None:
+    """SHA-256 of a staged file, or None when it is gone."""
+    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
+
+
+def publish_shuffled(
+    plan: Plan,
+    work: WorkFolder,
+    output: Output,
+    schema: pa.Schema,
+    records: Sequence[Mapping[str, Any]],
+    log: Mapping[str, Any],
+    executor: Executor,
+) -> list[dict[str, Any]]:
+    """Writes the shards of a shuffled output from what the tasks staged; committed buckets are not written again.
+
+    Args:
+        records: of all tasks' last pass.
+        log: what the shards' footer logs have in common.
+
+    Returns the rows of files.parquet. Raises ConservationError when staged rows were changed or lost.
+    """
+    items = [item for record in records for item in record["outputs"][output.name] if item["role"] == STAGED]
+    paths = [str(work.root / item["candidate"]) for item in items]
+    for index, found in executor.run(staged_digest, paths):
+        if found != items[index]["sha256"]:
+            raise ConservationError(
+                f"{paths[index]}: the staged rows are not what was committed (expected SHA-256 "
+                f"{items[index]['sha256']}, found {found}). Remove the work folder and run again."
+            )
+    config = output.config
+    buckets = bucket_count(sum(item["bytes"] for item in items), config.shard_bytes)
+    seed = seed_of(plan, output)
+    log = {**log, "shuffle": {"seed": seed, "buckets": buckets}}
+    key = digest("gristmill.buckets", [log, config.path, config.shard_bytes, [item["sha256"] for item in items]])
+    folder = work.root / "shuffled" / output.name
+    files = str(folder / f"staged-{key[:32]}.json")
+    write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
+    done: list[dict[str, Any]] = []
+    jobs = []
+    for bucket in range(buckets if items else 0):
+        place = folder / f"bucket-{bucket:05d}-{key[:32]}.json"
+        record = _committed(place, config.path)
+        if record is not None:
+            done.append(record)
+            continue
+        own = bucket, buckets, files, schema, seed, config.shard_bytes, config.path, log, key, str(place)
+        jobs.append(BucketJob(*own))
+    done += [record for _, record in executor.run(publish_bucket, jobs)]
+    done.sort(key=lambda record: int(record["bucket"]))
+    rows = [_file_row(item, record) for record in done for item in record["files"]]
+    _conserved(output.name, items, rows)
+    return rows
+
+
+def _committed(place: Path, folder: str) -> dict[str, Any] | None:
+    """A bucket's record, if its shards are there as they were written."""
+    if not place.is_file():
+        return None
+    record: dict[str, Any] = json.loads(place.read_bytes())
+    for item in record["files"]:
+        location = join(folder, item["path"])
+        if not exists(location) or file_sha256_and_size(location) != (item["sha256"], item["size"]):
+            place.unlink()
+            return None
+    return record
+
+
+def publish_bucket(job: BucketJob) -> dict[str, Any]:
+    """Gathers a bucket's rows from the staged files, sorts them, writes its shards and commits its record."""
+    started = time.time()
+    table, hashes = _gathered(job)
+    order = shuffle_order(hashes, key_words(table[DOC_KEY]), one_chunk(table[COPY]).to_numpy())
+    sizes = sizes_of(table)[order]
+    files = []
+    for number, (start, stop) in enumerate(cuts(sizes, job.shard_bytes)):
+        rows = order[start:stop]
+        keys = key_sum(key_words(one_chunk(table[DOC_KEY]).take(pa.array(rows))))
+        path = f"data/part-{job.bucket:05d}-{number:02d}.parquet"
+
+        def footer(n: int, content: str, number: int = number, keys: int = keys) -> dict[str, Any]:
+            own = {"bucket": job.bucket, "shard": number, "rows": n, "content_digest": content}
+            return {**job.log, **own, "keys": f"{keys:032x}"}
+
+        pieces = (take(table, piece) for piece in pieces_of(rows, sizes[start:stop]))
+        attempt = f"{socket.gethostname()}-{job.key[:8]}"
+        shard: Shard = write_parquet(join(job.folder, path), job.schema, pieces, footer, attempt=attempt)
+        files.append(
+            {
+                "path": path,
+                "role": "data",
+                "size": shard.file.size,
+                "sha256": shard.file.sha256,
+                "content_digest": shard.content_digest,
+                "rows": shard.rows,
+                "keys": f"{keys:032x}",
+            }
+        )
+    varies = {"host": socket.gethostname(), "started": started, "seconds": time.time() - started}
+    record = {"bucket": job.bucket, "key": job.key, "files": files, "varies": varies}
+    create_once(Path(job.record), json.dumps(record, sort_keys=True).encode())
+    return record
+
+
+def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
+    """The rows of a bucket, as they lie in the staged files, with their hashes."""
+    tables, hashes = [job.schema.empty_table()], [np.empty(0, np.uint64)]
+    for path in json.loads(Path(job.files).read_bytes()):
+        with pa.memory_map(path) as stream:
+            reader = pa.ipc.open_file(stream)
+            parts, index = json.loads(reader.schema.metadata[_INDEX])
+            for number, (part, count, keys) in enumerate(index):
+                # Both numbers are powers of two: a range lies in a bucket, or a bucket in a range.
+                if job.bucket * parts // job.buckets != part and part * job.buckets // parts != job.bucket:
+                    continue
+                rows = pa.Table.from_batches([reader.get_batch(number)]).replace_schema_metadata(None)
+                words = key_words(rows[DOC_KEY])
+                if rows.num_rows != count or f"{key_sum(words):032x}" != keys:
+                    raise ConservationError(
+                        f"{path}: record batch {number} has not the {count} rows that were staged. Remove the work "
+                        "folder and run again."
+                    )
+                found = shuffle_hash(words, one_chunk(rows[COPY]).to_numpy(), job.seed)
+                mine = range_of(found, job.buckets) == job.bucket
+                tables.append(rows if mine.all() else rows.filter(pa.array(mine)))
+                hashes.append(found[mine])
+    return pa.concat_tables(tables).combine_chunks(), np.concatenate(hashes)
+
+
+def _file_row(item: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of files.parquet: no task and no slice, since a shard has rows of many."""
+    nowhere = {"source": "", "slice_path": "", "slice_part": "", "slice_digest": ""}
+    return {**item, "task": NO_TASK, **nowhere, **record["varies"]}
+
+
+def _conserved(name: str, items: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]) -> None:
+    """Rows and key sums of the shards are those of the staged files."""
+    told, found = (
+        (sum(item["rows"] for item in some), sum(int(item["keys"], 16) for item in some) % (1 << 128))
+        for some in (items, files)
+    )
+    if told != found:
+        raise ConservationError(
+            f"output `{name}`: {told[0]} rows with the key sum {told[1]:032x} were staged, {found[0]} with {found[1]:032x} "
+            "are in its shards. This is a defect: please report it, with the work folder."
+        )
+
+
+def common_log(
+    plan: Plan,
+    output: Output,
+    nodes: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    settled: Mapping[str, str],
+) -> dict[str, Any]:
+    """What the footer logs of a shuffled output's shards have in common: identity only, and all slices together."""
+    return {
+        "format": FORMAT_VERSION,
+        "run": plan.key,
+        "seed": plan.config.seed,
+        "output": output.name,
+        "tasks": len(records),
+        "slices_root": merkle_root([record["slice"]["digest"] for record in records]),
+        "nodes": list(nodes),
+        "settled": dict(settled),
+        "licenses": {
+            spec.name: None if spec.config.license is None else spec.config.license.model_dump(mode="json")
+            for spec in plan.config.sources
+        },
+        "snapshots": {spec.name: spec.config.snapshot for spec in plan.config.sources},
+    }

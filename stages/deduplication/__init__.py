@@ -1,0 +1,1 @@
+"""Deduplication: MinHash, exact, paragraphs; clusters and who is kept of them."""

@@ -1,0 +1,1 @@
+"""Compiled inner loops of deduplication: words, shingles, signatures, digests, candidates."""

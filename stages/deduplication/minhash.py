@@ -1,0 +1,423 @@
+"""Near-duplicates by MinHash: documents whose sets of word n-grams are similar form clusters, one of which is kept.
+
+Broder, "On the resemblance and containment of documents", 1997; banding as in Leskovec, Rajaraman & Ullman, *Mining of
+Massive Datasets*, chapter 3. The defaults are FineWeb2's (Penedo et al., arXiv:2506.20920): 14 bands of 8 lanes over
+5 words, so that documents of Jaccard similarity s are compared with probability 1 - (1 - s^8)^14: 0.77 at 0.75, 0.92 at
+0.8, 0.999 at 0.9.
+
+    survey   each document's buckets (one 64-bit hash a band) and its sketch (4 bits a lane)
+    settle   documents that share a bucket are compared by sketch, edges become clusters, each cluster has a keeper
+    decide   all but the keeper are dropped
+
+Two documents in one bucket are candidates. `verify: sketch` asks for an estimated similarity of at least `verify_min`:
+within a bucket, in doc_key order, a document joins the first of at most 64 leaders that it resembles so, else it becomes
+a leader. A chance collision, or a boilerplate page that resembles two families, then chains nothing together.
+
+`verify: jaccard` compares the sets of shingles themselves in place of their sketches: 4 bytes for each distinct shingle of a
+document in the notes, and once more for each bucket that it shares with another. The similarity is exact between documents
+of at most `shingles` (2,048) distinct shingles; of a longer one its `shingles` least hashes are compared, an estimate with a
+standard deviation of at most 0.5/√shingles (0.011).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import field_validator, model_validator
+
+from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
+from gristmill.pipeline.exchange import Exchange, Rows
+from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
+from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, signal
+from gristmill.pipeline.stage import threshold as threshold_field
+from gristmill.stages.deduplication.clusters import (
+    ClusterConfig,
+    attributes,
+    cluster_findings,
+    cluster_reads,
+    cluster_rules,
+    decide_clusters,
+    decide_reads,
+    settle_clusters,
+)
+from gristmill.stages.deduplication.jaccard_candidates import (
+    BUCKET,
+    SETS,
+    packed,
+    sets_field,
+    shared_buckets,
+    with_sets,
+)
+from gristmill.stages.deduplication.kernels.bucket_leaders import LEADERS, end_bucket, join_leaders
+from gristmill.stages.deduplication.kernels.normalise import normal_forms
+from gristmill.stages.deduplication.kernels.permutations import lane_multipliers
+from gristmill.stages.deduplication.kernels.shingles import most_entries, shingle_sets
+from gristmill.stages.deduplication.kernels.signatures import (
+    band_buckets,
+    required_equal,
+    shingle_seed,
+    signatures,
+    sketch_words,
+    sketches,
+)
+from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
+
+MAX_LANES = 4096
+SHINGLES = 2048
+"""Places of a set by default: more than nine in ten web pages have fewer words."""
+BLOCK_DOCUMENTS = 1024
+"""Documents signed at a time: whole signatures are 900 bytes each and are not kept."""
+ROW_BYTES = 28
+"""Bytes of a band's row on disk beside its sketch: bucket, doc_key, task."""
+
+
+class MinHashConfig(ClusterConfig):
+    """Config of `minhash`; see also `ClusterConfig`.
+
+    Attributes:
+        bands, rows: bands of a signature, and lanes (permutations) of a band.
+        threshold: a target Jaccard similarity instead of `bands` and `rows`: those of at most `permutations` lanes are
+            chosen that minimise the sum of the areas of false positives and false negatives (datasketch's choice).
+        permutations: lanes to choose from with `threshold`.
+        ngram: words or characters of a shingle.
+        unit: shingles of words or of characters of the normalised text (see `stages.deduplication.kernels.normalise`).
+        seed: of all hash functions.
+        within: columns; only documents with equal values in them are compared. None: the whole corpus.
+        verify: `sketch` asks candidates for an estimated similarity of `verify_min`, `jaccard` for a true one; `none` takes
+            them as they are.
+        verify_min: the least Jaccard similarity of an edge.
+        shingles: distinct shingles of a document that notes hold, for `verify: jaccard`, which sets it to 2048 unless it is
+            given; 0: none.
+    """
+
+    bands: int = signal(14, ge=1)
+    rows: int = signal(8, ge=1)
+    permutations: int = signal(112, ge=2, le=MAX_LANES)
+    ngram: int = signal(5, ge=1, le=1000)
+    unit: Literal["words", "characters"] = signal("words")
+    seed: int = signal(1, ge=0, lt=1 << 64)
+    within: tuple[str, ...] = signal(())
+    threshold: float | None = signal(None, gt=0.0, lt=1.0)
+    shingles: int = signal(0, ge=0, le=1 << 16)
+    verify: Literal["sketch", "jaccard", "none"] = threshold_field("sketch")
+    verify_min: float = threshold_field(0.65, ge=0.0, le=1.0)
+
+    @field_validator("within", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return one_or_several(value)
+
+    @model_validator(mode="after")
+    def _bands_for_threshold(self) -> MinHashConfig:
+        if self.threshold is not None:
+            given = self.model_fields_set & {"bands", "rows"}
+            if given:
+                raise ValueError(
+                    f"`threshold` chooses bands and rows; found `{min(given)}` as well. Leave one of them out"
+                )
+            bands, rows = bands_and_rows(self.threshold, self.permutations)
+            # Frozen is for those who use a config; here it is still being made.
+            self.__dict__.update(bands=bands, rows=rows)
+        if self.verify == "jaccard" and "shingles" not in self.model_fields_set:
+            self.__dict__.update(shingles=SHINGLES)
+        if self.verify == "jaccard" and self.shingles == 0:
+            raise ValueError("`verify: jaccard` compares `shingles`, which is 0; give it a number, or leave it out")
+        if self.bands * self.rows > MAX_LANES:
+            raise ValueError(f"bands · rows is {self.bands * self.rows}; expected at most {MAX_LANES} lanes")
+        return self
+
+    @property
+    def lanes(self) -> int:
+        """Permutations of a signature."""
+        return self.bands * self.rows
+
+
+def bands_and_rows(threshold: float, permutations: int) -> tuple[int, int]:
+    """Bands and rows for a target Jaccard similarity, by datasketch's MinHashLSH with equal weights."""
+    from datasketch import MinHashLSH  # takes half a second to import, and few configs need it
+
+    lsh = MinHashLSH(threshold=threshold, num_perm=permutations)
+    return int(lsh.b), int(lsh.r)
+
+
+class MinHash(Stage):
+    """Drops near-duplicates, all but one of each cluster."""
+
+    Config = MinHashConfig
+    version = 1
+    summary = "Finds near-duplicates by MinHash over the whole corpus and keeps one document of each cluster."
+    ports = ("kept",)
+    RULE: ClassVar[str] = "minhash_duplicate"
+
+    config: MinHashConfig
+
+    def survey_reads(self) -> frozenset[str]:
+        return frozenset({TEXT, *self.config.within}) | cluster_reads(self.config)
+
+    def decide_reads(self) -> frozenset[str]:
+        return decide_reads(self.config)
+
+    def findings(self) -> pa.Schema:
+        return cluster_findings("minhash")
+
+    def rules(self) -> tuple[str, ...]:
+        return cluster_rules(self.RULE, self.config)
+
+    def keeps_notes(self) -> bool:
+        return self.config.keep_notes
+
+    def against(self) -> tuple[str, ...]:
+        return self.config.against
+
+    def notice(self) -> Iterable[str]:
+        if self.config.threshold is not None:
+            yield f"threshold {self.config.threshold} gives {self.config.bands} bands of {self.config.rows} rows"
+
+    def check_survey_types(self, nothing: pa.Table) -> None:
+        scope_hashes(nothing, self.config.within)
+        attributes(nothing, self.config)
+
+    def survey(self, batch: pa.Table) -> pa.Table:
+        """One row per document with words: `buckets` (bands · 8 bytes), `sketch`, and what the keeper policy needs.
+
+        With `per_source`, documents without words have a row too, with null buckets: they count as having entered.
+        """
+        buckets, sketch, shingles = self._sign(batch)
+        signed = shingles > 0
+        missing = pa.array(~signed)
+        notes = pa.table(
+            {
+                DOC_KEY: one_chunk(batch[DOC_KEY]),
+                "buckets": pc.if_else(missing, None, _fixed_size(buckets)),
+                "sketch": _fixed_size(sketch),
+                **self._sets(batch, signed),
+                **attributes(batch, self.config),
+            }
+        )
+        if self.config.shingles:
+            place = notes.schema.get_field_index(SETS)
+            notes = notes.set_column(place, sets_field(self.config.shingles), notes[SETS])
+        return notes if self.config.per_source is not None else notes.filter(pa.array(signed))
+
+    def _sets(self, batch: pa.Table, signed: np.ndarray) -> dict[str, pa.Array]:
+        """The sets of shingles, null without words, and a place for the bucket of rows made from notes; or nothing."""
+        config = self.config
+        if not config.shingles:
+            return {}
+        data, offsets = text_buffers(batch[TEXT])
+        found = np.empty(most_entries(np.diff(offsets), config.shingles), np.uint32)
+        bounds = np.empty(batch.num_rows + 1, np.int64)
+        by_characters = config.unit == "characters"
+        seed = shingle_seed(config.seed)
+        shingle_sets(data, offsets, *normal_forms(), by_characters, config.ngram, seed, config.shingles, found, bounds)
+        buffers = [
+            pa.array(signed).buffers()[1],
+            pa.py_buffer(4 * bounds),
+            pa.py_buffer(found[: bounds[-1]].astype("<u4")),
+        ]
+        sets = pa.Array.from_buffers(pa.large_binary(), batch.num_rows, buffers)
+        return {SETS: sets, BUCKET: pa.nulls(batch.num_rows, pa.uint64())}
+
+    def _sign(self, batch: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(buckets, sketches, shingle counts) of a batch: uint64, uint64, int64, one row each per document."""
+        config = self.config
+        data, offsets = text_buffers(batch[TEXT])
+        rows = batch.num_rows
+        scopes = scope_hashes(batch, config.within)
+        buckets = np.empty((rows, config.bands), np.uint64)
+        sketch = np.empty((rows, sketch_words(config.lanes)), np.uint64)
+        counts = np.empty(rows, np.int64)
+        signature = np.empty((min(rows, BLOCK_DOCUMENTS), config.lanes), np.uint64)
+        multipliers = lane_multipliers(config.lanes, config.seed)
+        for start in range(0, rows, BLOCK_DOCUMENTS):
+            stop = min(rows, start + BLOCK_DOCUMENTS)
+            block = signature[: stop - start]
+            signatures(
+                data,
+                offsets[start : stop + 1],
+                *normal_forms(),
+                config.unit == "characters",
+                config.ngram,
+                shingle_seed(config.seed),
+                *multipliers,
+                block,
+                counts[start:stop],
+            )
+            band_buckets(block, config.rows, scopes[start:stop], buckets[start:stop])
+            sketches(block, sketch[start:stop])
+        return buckets, sketch, counts
+
+    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+        """Edges by bucket, in waves of bands, then clusters and their keepers."""
+        config = self.config
+        width = 8 * sketch_words(config.lanes) if config.verify == "sketch" else 0
+        # Each wave is one `group`: the bands' rows are made from the notes as they are read, and lie on disk only in it.
+        wave = max(1, min(config.bands, exchange.disk_bytes // max(1, notes.count * (width + ROW_BYTES))))
+        found = []
+        for first in range(0, config.bands, wave):
+            found.append(self._edges(notes, exchange, first, min(config.bands, first + wave)))
+        edges = Rows(sum((rows.files for rows in found), ()), found[0].schema, sum(rows.count for rows in found))
+        settled = settle_clusters(config, notes, edges, exchange)
+        exchange.release(edges)
+        return settled
+
+    def _edges(self, notes: Rows, exchange: Exchange, first: int, stop: int) -> Rows:
+        """The edges of the bands from `first` to `stop`."""
+        config = self.config
+        bands = {"first": first, "stop": stop, "sketched": config.verify == "sketch"}
+        required = required_equal(config.lanes, config.verify_min) if config.verify == "sketch" else 0
+        by_sketch = {"lanes": config.lanes, "required": required, "places": 0, "least": 0.0}
+        if config.verify != "jaccard":
+            return exchange.group(
+                notes,
+                [BUCKET],
+                bucket_edges,
+                by_sketch,
+                prepare=band_rows,
+                prepare_params=bands,
+                expansion=stop - first,
+            )
+        shared = exchange.group(
+            notes,
+            [BUCKET],
+            shared_buckets,
+            {"notes": packed(notes.schema)},
+            prepare=band_rows,
+            prepare_params=bands,
+            expansion=stop - first,
+        )
+        candidates = with_sets(notes, shared, exchange)
+        exchange.release(shared)
+        edges = exchange.group(
+            candidates,
+            [BUCKET],
+            bucket_edges,
+            {"lanes": 0, "required": 0, "places": config.shingles, "least": config.verify_min},
+        )
+        exchange.release(candidates)
+        return edges
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        """Keepers and documents outside clusters are kept."""
+        return decide_clusters(batch, settled, self.RULE, "minhash", self.config)
+
+
+def _fixed_size(words: np.ndarray) -> pa.Array:
+    """Rows of uint64 as fixed-size binary, each word little-endian."""
+    kind = pa.binary(8 * words.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(words), [None, pa.py_buffer(words.astype("<u8").tobytes())])
+
+
+def _words(column: pa.ChunkedArray) -> np.ndarray:
+    """The inverse of `_fixed_size`."""
+    array = one_chunk(column)
+    width = array.type.byte_width // 8
+    if not len(array):
+        return np.empty((0, width), np.uint64)
+    raw = np.frombuffer(array.buffers()[1], "<u8", len(array) * width, array.offset * width * 8)
+    return raw.astype(np.uint64, copy=False).reshape(-1, width)
+
+
+def _set_entries(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Sets of shingles as uint32 entries, and where each begins."""
+    array = one_chunk(column)
+    if not len(array):
+        return np.empty(0, np.uint32), np.zeros(1, np.int64)
+    _, bounds, data = array.buffers()
+    offsets = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
+    entries = np.frombuffer(data, "<u4", int(offsets[-1] - offsets[0]) // 4, int(offsets[0]))
+    return entries.astype(np.uint32, copy=False), (offsets - offsets[0]) // 4
+
+
+# Functions for the exchange.
+
+
+def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Table:
+    """A row for each document and each band from `first` to `stop`: `bucket`, `doc_key`, `task`, and the `sketch` if
+    edges are verified by it."""
+    table = table.filter(table["buckets"].is_valid()).combine_chunks()
+    bands = stop - first
+    bucket = _words(table["buckets"])[:, first:stop].ravel()
+    row = pa.array(np.repeat(np.arange(table.num_rows), bands), pa.int64())
+    columns = {BUCKET: pa.array(bucket)}
+    for name in (DOC_KEY, "task", "sketch") if sketched else (DOC_KEY, "task"):
+        columns[name] = one_chunk(table[name]).take(row)
+    return pa.table(columns)
+
+
+EDGES = pa.schema([*EDGE_SCHEMA, ("bucket_size", pa.int64()), ("unmatched", pa.int64())])
+"""Edges, and crowded buckets as edges of their first leader to itself, with how many documents the bucket has and how
+many of them found no leader."""
+
+
+def bucket_edges(
+    tables: Iterator[pa.Table], lanes: int, required: int, places: int, least: float
+) -> Iterator[pa.Table]:
+    """Fold over rows sorted by (bucket, doc_key): EDGES. Sketches are compared where `required` is not 0, sets of shingles
+    where `lanes` is."""
+    width = sketch_words(lanes)
+    state = np.zeros(5, np.uint64)
+    leaders = np.zeros((LEADERS, 2), np.uint64), np.zeros(LEADERS, np.int32), np.zeros((LEADERS, width), np.uint64)
+    leader_sets = np.zeros(LEADERS * (places + 1), np.uint32)
+    no_sets = np.empty(0, np.uint32), np.zeros(1, np.int64)
+    for table in tables:
+        rows = table.num_rows
+        keys, tasks = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy()
+        sketch = _words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
+        sets = _set_entries(table[SETS]) if lanes == 0 else no_sets
+        joined = np.empty(rows, np.int64)
+        other, other_tasks = np.empty((rows, 2), np.uint64), np.empty(rows, np.int32)
+        crowded, counts = np.empty((rows + 1, 2), np.uint64), np.empty((rows + 1, 3), np.int64)
+        edges, buckets = join_leaders(
+            one_chunk(table[BUCKET]).to_numpy(),
+            keys,
+            tasks,
+            sketch,
+            lanes,
+            required,
+            *sets,
+            places,
+            least,
+            state,
+            *leaders,
+            leader_sets,
+            joined,
+            other,
+            other_tasks,
+            crowded,
+            counts,
+        )
+        joined = joined[:edges]
+        yield _edges(
+            keys[joined], tasks[joined], other[:edges], other_tasks[:edges], crowded[:buckets], counts[:buckets]
+        )
+    crowded, counts = np.empty((1, 2), np.uint64), np.empty((1, 3), np.int64)
+    buckets = end_bucket(state, leaders[0], leaders[1], crowded, counts, 0)
+    none = np.empty((0, 2), np.uint64), np.empty(0, np.int32)
+    yield _edges(*none, *none, crowded[:buckets], counts[:buckets])
+
+
+def _edges(
+    keys: np.ndarray,
+    tasks: np.ndarray,
+    other: np.ndarray,
+    other_tasks: np.ndarray,
+    crowded: np.ndarray,
+    counts: np.ndarray,
+) -> pa.Table:
+    zeros = np.zeros(len(keys), np.int64)
+    return pa.table(
+        [
+            keys_from_words(np.concatenate([keys, crowded])),
+            pa.array(np.concatenate([tasks, counts[:, 0].astype(np.int32)])),
+            keys_from_words(np.concatenate([other, crowded])),
+            pa.array(np.concatenate([other_tasks, counts[:, 0].astype(np.int32)])),
+            pa.array(np.concatenate([zeros, counts[:, 1]])),
+            pa.array(np.concatenate([zeros, counts[:, 2]])),
+        ],
+        schema=EDGES,
+    )

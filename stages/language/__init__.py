@@ -1,0 +1,1 @@
+"""Language identification: backends, calibration, close languages, evaluation."""

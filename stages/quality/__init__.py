@@ -1,0 +1,1 @@
+"""Quality by rules: signals, rules, thresholds by language, and their adaptation to a new language."""

@@ -1,0 +1,336 @@
+"""One pass over a batch of documents that counts what all quality signals need: see `quality_counts`.
+
+For each document: its words are found (`text_scan`), then lines (`lines`) and n-grams (`ngrams`) are counted. Scratch
+memory is kept from document to document. For a large document it is at most 1 byte for each of its bytes, 4 for each word,
+400 MB of filters and hashes, and 16 to 64 bytes for each different n-gram, line or paragraph that may repeat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.quality.kernels.counts import INDEX, NAMES
+from gristmill.stages.quality.kernels.hashing64 import PADDING, hash_bytes
+from gristmill.stages.quality.kernels.lines import count_lines, count_newlines, split_at_every_boundary
+from gristmill.stages.quality.kernels.ngrams import (
+    HASHED_WORDS,
+    LISTED_WORDS,
+    SIZES,
+    count_chars,
+    filter_openings,
+    filter_size,
+    list_suspects,
+    repeated_among,
+    repeated_unlisted,
+    table_size,
+    top_gram,
+)
+from gristmill.stages.quality.kernels.text_scan import WORD_SEED, scan, take_given
+from gristmill.stages.quality.tokenizer import rules as rule
+from gristmill.stages.quality.tokenizer.splitter import CHUNK_LIMIT
+
+_CHARS = INDEX["chars"]
+_WORDS = INDEX["words"]
+_TEXT_WORDS = INDEX["text_words"]
+_TEXT_WORD_CHARS = INDEX["text_word_chars"]
+_ALPHA_WORDS = INDEX["alpha_words"]
+_STOP_WORDS = INDEX["stop_words"]
+_HASHES = INDEX["hashes"]
+_ELLIPSES = INDEX["ellipses"]
+_TOP_2 = INDEX["top_2"]
+_REPEATED_5 = INDEX["repeated_5"]
+
+
+@dataclass(frozen=True)
+class StopWords:
+    """Stop words of several lists as hash tables.
+
+    Attributes:
+        start, mask: int64 per list: its slots in the arrays below, a power of two of them; mask −1 for an empty list.
+        longest: int64 per list: bytes of its longest word.
+        keys: uint64 hashes, 0 for an empty slot.
+    """
+
+    start: np.ndarray
+    mask: np.ndarray
+    longest: np.ndarray
+    keys: np.ndarray
+
+
+@njit(cache=True)
+def _hash_words(data, ends, out):  # type: ignore[no-untyped-def]
+    text = pointer(data)
+    begin = np.int64(0)
+    for i in range(len(ends)):
+        out[i] = hash_bytes(text, begin, ends[i], np.uint64(WORD_SEED))
+        begin = ends[i]
+
+
+def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
+    """Tables of lists of words; words are compared exactly, case included."""
+    start, mask, longest, tables = [], [], [], []
+    total = 0
+    for words in lists:
+        encoded = sorted({word.encode() for word in words if word})
+        size = 1
+        while encoded and size < 4 * len(encoded):
+            size *= 2
+        table = np.zeros(size if encoded else 0, np.uint64)
+        if encoded:
+            data = np.frombuffer(b"".join(encoded) + bytes(PADDING), np.uint8)
+            hashes = np.empty(len(encoded), np.uint64)
+            _hash_words(data, np.cumsum([len(word) for word in encoded]).astype(np.int64), hashes)
+            for key in hashes.tolist():
+                slot = key & (size - 1)
+                while table[slot]:
+                    slot = (slot + 1) & (size - 1)
+                table[slot] = key
+        start.append(total)
+        mask.append(len(table) - 1)
+        longest.append(max((len(word) for word in encoded), default=0))
+        tables.append(table)
+        total += len(table)
+    keys = np.concatenate([*tables, np.zeros(1, np.uint64)])
+    return StopWords(np.array(start, np.int64), np.array(mask, np.int64), np.array(longest, np.int64), keys)
+
+
+@njit(nogil=True)
+def _first_seen(keys, start, mask, key, stamps, stamp):  # type: ignore[no-untyped-def]
+    """1 if the word is a stop word that this document has not had before, else 0."""
+    slot = np.int64(key) & mask
+    while keys[start + slot] != np.uint64(0):
+        if keys[start + slot] == key:
+            if stamps[start + slot] == stamp:
+                return 0
+            stamps[start + slot] = stamp
+            return 1
+        slot = (slot + 1) & mask
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _count(  # type: ignore[no-untyped-def]
+    data,
+    offsets,
+    tokenizers,
+    pieces,
+    lists,
+    char_flags,
+    features,
+    inert,
+    table_start,
+    table_mask,
+    exception_keys,
+    exception_values,
+    exception_parts,
+    stop_start,
+    stop_mask,
+    stop_longest,
+    stop_keys,
+    short_line_length,
+    given_rows,
+    given_begins,
+    given_ends,
+    longest_given,
+    out,
+):
+    rows = len(offsets) - 1
+    longest = longest_given
+    for r in range(rows):
+        longest = max(longest, offsets[r + 1] - offsets[r])
+    compact_array = np.zeros(longest + PADDING, np.uint8)
+    starts_array = np.empty(longest + 2, np.int32)
+    codes_array = np.empty(CHUNK_LIMIT + 1, np.uint32)
+    flags_array = np.empty(CHUNK_LIMIT + 1, np.uint16)
+    at_array = np.empty(CHUNK_LIMIT + 2, np.int32)
+    stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
+    scratch_array = np.empty(64, np.uint8)
+    stamps_array = np.full(len(stop_keys), -1, np.int64)
+    hashes_array = np.empty(0, np.uint64)
+    suspects_array = np.empty(0, np.int32)
+    following_array = np.empty(6, np.int64)
+    filter_array = np.empty(0, np.uint8)
+    keys_array = np.empty(0, np.uint64)
+    line_keys_array = np.empty(64, np.uint64)
+    paragraph_keys_array = np.empty(64, np.uint64)
+    text = pointer(data)
+    limit = np.int64(len(data))
+    all_flags = pointer(char_flags)
+    e_keys = pointer(exception_keys)
+    e_values = pointer(exception_values)
+    e_parts = pointer(exception_parts)
+    s_keys = pointer(stop_keys)
+    inert_filter = pointer(inert)
+    given_begins_at = pointer(given_begins)
+    given_ends_at = pointer(given_ends)
+    for r in range(rows):
+        # Inside the loop, because an array is released after its last use by name, pointers notwithstanding.
+        compact = pointer(compact_array)
+        starts = pointer(starts_array)
+        codes = pointer(codes_array)
+        flags = pointer(flags_array)
+        at = pointer(at_array)
+        stack = pointer(stack_array)
+        stamps = pointer(stamps_array)
+        scratch = pointer(scratch_array)
+        begin = offsets[r]
+        end = offsets[r + 1]
+        tokenizer = np.int64(tokenizers[r])
+        rules = features[tokenizer]
+        e_start = table_start[tokenizer]
+        e_mask = table_mask[tokenizer]
+        s_list = np.int64(lists[r])
+        s_start = np.int64(0)
+        s_mask = np.int64(-1)
+        s_longest = np.int64(0)
+        if s_list >= 0:
+            s_start = stop_start[s_list]
+            s_mask = stop_mask[s_list]
+            s_longest = stop_longest[s_list]
+        row = pointer(out[r])
+        size, words, skipped, other_boundaries = scan(
+            text, begin, end, all_flags, tokenizer, rules, inert_filter, e_keys, e_values, e_parts, e_start, e_mask,
+            pieces[r], s_keys, s_start, s_mask, s_longest, codes, flags, at, stack, scratch, compact, starts, row,
+        )  # fmt: skip
+        first_given = given_rows[r]
+        if first_given >= 0:
+            last_given = given_rows[r + 1]
+            if last_given < 0:
+                last_given = -1 - last_given
+            size, words = take_given(
+                text, begin, all_flags, given_begins_at, given_ends_at, first_given, last_given, compact, starts, row
+            )
+        for k in range(PADDING):
+            compact[size + k] = 0
+        row[_CHARS] = end - begin - skipped
+        row[_WORDS] = words
+        ascii_only = skipped == 0
+
+        listed = words <= LISTED_WORDS
+        hashed = words <= HASHED_WORDS
+        if hashed and words > len(hashes_array):
+            hashes_array = np.empty(2 * words, np.uint64)
+        if listed and words > len(suspects_array):
+            suspects_array = np.empty(2 * words, np.int32)
+        hashes = pointer(hashes_array)
+        suspects = pointer(suspects_array)
+        found_stop_words = np.int64(0)
+        if hashed or s_mask >= 0:
+            for w in range(words):
+                key = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
+                if hashed:
+                    hashes[w] = key
+                if s_mask >= 0:
+                    found_stop_words += _first_seen(s_keys, s_start, s_mask, key, stamps, np.int64(r))
+        row[_STOP_WORDS] = found_stop_words
+
+        newlines = count_newlines(text, begin, end)
+        line_keys_array, paragraph_keys_array = count_lines(
+            text, begin, end, limit, all_flags, newlines, short_line_length, line_keys_array, paragraph_keys_array, row
+        )
+        if other_boundaries:
+            split_at_every_boundary(text, begin, end, all_flags, row)
+
+        if words < 2:
+            continue
+        filter_bytes = filter_size(words)
+        if filter_bytes > len(filter_array):
+            filter_array = np.empty(filter_bytes, np.uint8)
+        filtered = pointer(filter_array)
+        for n in range(2, min(words, 4) + 1):
+            times, first = top_gram(hashes, compact, starts, hashed, words, n, filtered, filter_bytes - 1)
+            chars = count_chars(compact, np.int64(starts[first]), np.int64(starts[first + n]), ascii_only)
+            row[_TOP_2 + n - 2] = times * (chars + n - 1)
+        if words < 5:
+            continue
+        filter_openings(compact, starts, words, filtered, filter_bytes - 1)
+        if not listed:
+            for n in range(5, 11):
+                row[_REPEATED_5 + n - 5] = repeated_unlisted(
+                    compact, starts, words, n, filtered, filter_bytes - 1, ascii_only
+                )
+            continue
+        count = list_suspects(compact, starts, words, filtered, filter_bytes - 1, suspects)
+        slots = table_size(count)
+        if SIZES * slots > len(keys_array):
+            keys_array = np.empty(SIZES * slots, np.uint64)
+        repeated_among(
+            compact, starts, words, suspects, count, pointer(keys_array), slots, pointer(following_array), ascii_only,
+            pointer(out[r, _REPEATED_5 : _REPEATED_5 + SIZES]),
+        )  # fmt: skip
+
+
+_NONE_GIVEN = np.empty(0, np.int64)
+
+
+def _input(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A read-only contiguous view: Numba compiles a kernel anew for every combination of writable arguments."""
+    view = np.ascontiguousarray(array, dtype).view()
+    view.setflags(write=False)
+    return view
+
+
+def count(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    tokenizers: np.ndarray,
+    pieces: np.ndarray,
+    lists: np.ndarray,
+    stop_words: StopWords,
+    short_line_length: int = 30,
+    given: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Counts of each document of a batch.
+
+    Args:
+        data, offsets: text as `pipeline.document.text_buffers` gives it.
+        tokenizers: int64 per document: number of its tokenizer, an index into `word_flags.TOKENIZERS`.
+        pieces: float64 per document: mean length of a piece where its script has no spaces, 0 for no such fallback.
+        lists: int64 per document: its list of stop words, −1 for none.
+        stop_words: the lists.
+        short_line_length: code points up to which a line counts as short.
+        given: words to use in place of those that the splitter finds: (rows + 1 offsets into the other two, byte
+            offsets within the document at which words begin, and at which they end); words in order, without white
+            space inside. A document keeps the splitter's where its offset is given as −1 − offset.
+
+    Returns int64 of shape (documents, len(NAMES)), columns as in `quality_counts.NAMES`.
+    """
+    rules = rule.word_rules()
+    rows = len(offsets) - 1
+    out = np.zeros((rows, len(NAMES)), np.int64)
+    given_rows = np.full(rows + 1, -1, np.int64) if given is None else np.ascontiguousarray(given[0], np.int64)
+    begins, ends = (_NONE_GIVEN, _NONE_GIVEN) if given is None else (given[1], given[2])
+    # Words may overlap, so that together they are longer than their document.
+    places = np.where(given_rows < 0, -1 - given_rows, given_rows)
+    longest_given = np.diff(np.concatenate([[0], np.cumsum(ends - begins)])[places]).max(initial=0)
+    if rows:
+        _count(
+            _input(data, np.uint8),
+            _input(offsets, np.int64),
+            _input(tokenizers, np.int64),
+            _input(pieces, np.float64),
+            _input(lists, np.int64),
+            rules.flags,
+            rules.features,
+            rules.inert,
+            rules.table_start,
+            rules.table_mask,
+            rules.keys,
+            rules.values,
+            rules.parts,
+            _input(stop_words.start, np.int64),
+            _input(stop_words.mask, np.int64),
+            _input(stop_words.longest, np.int64),
+            _input(stop_words.keys, np.uint64),
+            np.int64(short_line_length),
+            _input(given_rows, np.int64),
+            _input(begins, np.int64),
+            _input(ends, np.int64),
+            np.int64(longest_given),
+            out,
+        )
+    return out

@@ -1,0 +1,1 @@
+"""The word splitter: datatrove's spaCy tokenizers, compiled, with the tables that they read."""

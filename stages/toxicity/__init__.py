@@ -1,0 +1,1 @@
+"""Toxicity in five dimensions: the model, its thresholds, training and evaluation."""

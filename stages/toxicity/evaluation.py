@@ -1,0 +1,343 @@
+"""Figures of toxicity scores: ranking, agreement of levels, calibration, and what they mean on mostly clean text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import text_buffers
+from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.stages.toxicity.identity_terms import group_table
+from gristmill.stages.toxicity.kernels import scoring as kernel
+from gristmill.stages.toxicity.labelled_files import DATASETS, LabelledFile, read_file
+from gristmill.stages.toxicity.model import DIMENSIONS, HEAD_NAMES, ToxicityModel
+
+if TYPE_CHECKING:
+    from gristmill.stages.toxicity.stage import Toxicity
+    from gristmill.stages.toxicity.training import Labelled
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the share of (positive, negative) pairs in order, ties one half. NaN without both."""
+    positive = np.asarray(positive, bool)
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float((rank[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def f1(found: np.ndarray, positive: np.ndarray) -> float:
+    """Harmonic mean of precision and recall; 0 when nothing is both found and positive."""
+    both = int((found & positive).sum())
+    total = int(found.sum()) + int(positive.sum())
+    return 2 * both / total if total else 0.0
+
+
+def confusion(found: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """int64[4, 4]: texts by labelled level (row) and found level (column)."""
+    return np.bincount(4 * levels.astype(np.int64) + found.astype(np.int64), minlength=16).reshape(4, 4)
+
+
+def quadratic_kappa(matrix: np.ndarray) -> float:
+    """Cohen's kappa of ordinal levels with quadratic weights, of a confusion matrix. NaN when nothing can disagree.
+
+    Source: Cohen, "Weighted kappa" (1968).
+    """
+    counts = matrix.astype(np.float64)
+    total = counts.sum()
+    at = np.arange(len(counts))
+    distance = (at[:, None] - at[None, :]) ** 2
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / total if total else counts
+    worst = float((distance * expected).sum())
+    return 1.0 - float((distance * counts).sum()) / worst if worst else float("nan")
+
+
+def calibration_error(scores: np.ndarray, positive: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal width (Naeini et al., 2015); NaN without texts."""
+    if len(scores) == 0:
+        return float("nan")
+    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    gaps = np.abs(np.bincount(index, scores, bins) - np.bincount(index, positive.astype(np.float64), bins))
+    return float(gaps[counts > 0].sum() / len(scores))
+
+
+def precision_at(recall: float, false_rate: float, prevalence: float) -> float:
+    """Precision of a rule with this recall and false-positive rate where `prevalence` of all texts are positive."""
+    hits = recall * prevalence
+    alarms = false_rate * (1.0 - prevalence)
+    return hits / (hits + alarms) if hits + alarms else float("nan")
+
+
+def mentions(text: pa.Array) -> np.ndarray:
+    """bool[n, 4]: whether each text names a group of race_origin, gender_sex, religion, ability."""
+    data, offsets = text_buffers(text)
+    group_hash, group_class = group_table()
+    return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_hash, group_class))
+
+
+def levels_of(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """int8[n, 5]: how many cuts of its dimension each score reaches. Scores float32[n, ≥ 5], cuts [5, 3]."""
+    return (scores[:, : len(DIMENSIONS), None] >= cuts[None].astype(np.float32)).sum(axis=2).astype(np.int8)
+
+
+def rounded(value: float, digits: int = 4) -> float | None:
+    """Four digits; None for NaN, which JSON cannot say."""
+    return None if np.isnan(value) else round(float(value), digits)
+
+
+def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> dict[str, Any]:
+    """Figures of a model on labelled texts and clean texts that it never saw, as JSON values.
+
+    A text's score is its worst sentence's. `english` leaves out `madlibs`, a templated source that would flatter.
+    """
+    scores = model.scores(model.windows(labelled.text).highest)
+    whole = model.scores(model.windows(labelled.text, sentences=False).highest)
+    english = (labelled.language == "eng_Latn") & (labelled.source != "madlibs")
+    named = mentions(labelled.text)
+    result: dict[str, Any] = {"texts": len(scores), "english": {}, "languages": {}, "clean": {}}
+    for label, used in (("sentences", scores), ("whole", whole)):
+        result["english"][label] = ranking(used[english], labelled.levels[english], named[english])
+    found = levels_of(scores, model.cuts)
+    result["english"]["levels"] = {
+        name: agreement(found[english, head], scores[english, head], labelled.levels[english, head])
+        for head, name in enumerate(DIMENSIONS)
+    }
+    for name in sorted(set(labelled.language.tolist())):
+        rows = labelled.language == name
+        known = rows & (labelled.levels[:, 5] >= 0)
+        positive = labelled.levels[known, 5] > 0
+        result["languages"][name] = {
+            "texts": int(rows.sum()),
+            "positives": int(positive.sum()),
+            "auc_overall": rounded(auc(scores[known, 5], positive)),
+            "auc": {
+                head: rounded(auc(scores[rows & (labelled.levels[:, j] >= 0), j],
+                                  labelled.levels[rows & (labelled.levels[:, j] >= 0), j] > 0))
+                for j, head in enumerate(DIMENSIONS)
+            },
+        }  # fmt: skip
+    hit = found.max(axis=1) > 0
+    result["english"]["recall"] = {
+        str(level): rounded(float(hit[english & (labelled.levels[:, 5] >= level)].mean()))
+        for level in (1, 2, 3)
+        if (english & (labelled.levels[:, 5] >= level)).any()
+    }
+    for name in sorted(set(genre.tolist())):
+        result["clean"][name] = clean_rates(model, clean.filter(pa.array(genre == name)))
+    return result
+
+
+def ranking(scores: np.ndarray, levels: np.ndarray, named: np.ndarray) -> dict[str, Any]:
+    """AUC per head, their macro mean over the dimensions, and the same among texts that name a group of it."""
+    result: dict[str, Any] = {"auc": {}, "auc_named": {}}
+    for head, name in enumerate(HEAD_NAMES):
+        known = levels[:, head] >= 0
+        result["auc"][name] = rounded(auc(scores[known, head], levels[known, head] > 0))
+        among = known & (named[:, head] if head < 4 else named.any(axis=1))
+        result["auc_named"][name] = rounded(auc(scores[among, head], levels[among, head] > 0))
+    values = [result["auc"][name] for name in DIMENSIONS]
+    result["macro_auc"] = rounded(float(np.mean([np.nan if value is None else value for value in values])))
+    values = [result["auc_named"][name] for name in DIMENSIONS[:4]]
+    result["macro_auc_named"] = rounded(float(np.mean([np.nan if value is None else value for value in values])))
+    return result
+
+
+def agreement(found: np.ndarray, scores: np.ndarray, levels: np.ndarray) -> dict[str, Any]:
+    """How found levels agree with labelled ones (−1 left out), and how far scores are probabilities of level ≥ 1."""
+    known = levels >= 0
+    matrix = confusion(found[known], levels[known])
+    return {
+        "f1": rounded(f1(found[known] > 0, levels[known] > 0)),
+        "kappa": rounded(quadratic_kappa(matrix)),
+        "confusion": matrix.tolist(),
+        "calibration_error": rounded(calibration_error(scores[known].astype(np.float64), levels[known] > 0)),
+    }
+
+
+def clean_rates(model: ToxicityModel, text: pa.Array) -> dict[str, Any]:
+    """Shares of clean sentences and of clean documents (any sentence) that reach level 1, 2 and 3."""
+    windows = model.windows(text, floor=np.zeros(kernel.HEADS, np.int16))
+    found = levels_of(model.scores(windows.steps), model.cuts).max(axis=1, initial=0)
+    worst = np.zeros(len(text), np.int8)
+    np.maximum.at(worst, windows.owner, found)
+    return {
+        "documents": len(text),
+        "sentences": len(found),
+        "sentence_rate": {str(k): round(float((found >= k).mean()), 6) for k in (1, 2, 3)} if len(found) else {},
+        "document_rate": {str(k): round(float((worst >= k).mean()), 4) for k in (1, 2, 3)} if len(text) else {},
+    }
+
+
+PREVALENCES = (0.01, 0.001)
+"""Shares of toxic text that precision is told for: what labelled collections have is far from what the web has."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a configured stage says of texts.
+
+    Attributes:
+        scores: float32[n, 6], of the five dimensions and of any.
+        levels: int8[n, 5] by the stage's rules. flagged: bool[n], whether the tier is mild or toxic.
+        sentences: int64[n], windows of each text. hits: int64[n], those that reach level 1 in some dimension, whether
+            or not the rule on chance lets them count.
+    """
+
+    scores: np.ndarray
+    levels: np.ndarray
+    flagged: np.ndarray
+    sentences: np.ndarray
+    hits: np.ndarray
+
+
+def judged(stage: Toxicity, text: pa.Array) -> Judgement:
+    """Score and judge a large_string column as a run would."""
+    signals = pa.table(dict(stage.measure(pa.table({"text": text}))))
+    decisions = stage.decide(signals, None)
+    names = [*(f"toxicity_{name}_score" for name in DIMENSIONS), "toxicity_score"]
+    return Judgement(
+        scores=np.stack([signals[name].to_numpy() for name in names], axis=1),
+        levels=np.stack([decisions.columns[f"toxicity_{name}"].to_numpy() for name in DIMENSIONS], axis=1),
+        flagged=decisions.columns["toxicity_tier"].to_numpy(zero_copy_only=False) != "none",
+        sentences=signals["toxicity_sentences"].to_numpy(),
+        hits=stage.window_hits(signals),
+    )
+
+
+def evaluate(path: Path, stage: Toxicity) -> dict[str, Any]:
+    """Figures of a configured stage on any labelled file, as JSON values. See `stages.toxicity.labelled_files`.
+
+    A text counts as found when the stage's rules give it a level of 1 or more, and as flagged when they put it on the
+    tier mild or toxic. Raises ConfigError when the file or the model cannot be used.
+    """
+    stage.check_files()
+    return evaluate_texts(read_file(path), stage)
+
+
+def evaluate_dataset(name: str, folder: Path, stage: Toxicity) -> dict[str, Any]:
+    """Figures on the parts of a named data set, by part; `folder` holds its files under their published names.
+
+    Raises ConfigError for an unknown name, a missing file, and as `evaluate`.
+    """
+    if name not in DATASETS:
+        raise ConfigError(f"there is no data set `{name}`; {nearest(name, DATASETS)}")
+    stage.check_files()
+    files = {part: folder / file for part, file in DATASETS[name].items()}
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder}: not the data set {name}: there is no {', no '.join(missing)}. Name the folder that its authors "
+            "publish, with their file names."
+        )
+    return {part: evaluate_texts(read_file(file), stage) for part, file in files.items()}
+
+
+def evaluate_texts(labelled: LabelledFile, stage: Toxicity) -> dict[str, Any]:
+    """As `evaluate`, of texts that have been read."""
+    made = judged(stage, labelled.text)
+    hit = made.levels.max(axis=1) > 0
+    result: dict[str, Any] = {"texts": len(hit), "thresholds": thresholds(stage), "dimensions": {}}
+    for head, name in enumerate(DIMENSIONS):
+        known = labelled.levels[:, head] >= 0
+        if not known.any():
+            continue
+        found, score, level = made.levels[known, head], made.scores[known, head], labelled.levels[known, head]
+        one = agreement(found, score, level)
+        if not labelled.graded:
+            del one["confusion"], one["kappa"]
+        result["dimensions"][name] = {**overall(score, found > 0, level > 0), **one}
+        if labelled.shares is not None:
+            result["dimensions"][name]["by_agreement"] = by_agreement(
+                labelled.shares[:, head], made.scores[:, head], made.levels[:, head] > 0
+            )
+    known = labelled.levels[:, 5] >= 0
+    positive = labelled.levels[:, 5] > 0
+
+    def of(rows: np.ndarray) -> dict[str, Any]:
+        flagged = float(made.flagged[rows & positive].mean()) if (rows & positive).any() else float("nan")
+        wrongly = float(made.flagged[rows & ~positive].mean()) if (rows & ~positive).any() else float("nan")
+        return {
+            **overall(made.scores[rows, 5], hit[rows], positive[rows]),
+            "flagged_of_positives": rounded(flagged),
+            "flagged_of_clean": rounded(wrongly),
+        }
+
+    result["any"] = of(known)
+    if labelled.share is not None:
+        result["by_agreement"] = by_agreement(labelled.share, made.scores[:, 5], hit)
+    for column, values in labelled.slices.items():
+        result[f"by_{column}"] = {
+            value: of(rows) for value in sorted(set(values.tolist())) if (rows := known & (values == value)).any()
+        }
+    return result
+
+
+def thresholds(stage: Toxicity) -> dict[str, Any]:
+    """The thresholds that the figures are for."""
+    config = stage.config
+    return {
+        "cuts": {name: [round(float(c), 4) for c in row] for name, row in zip(DIMENSIONS, stage.cuts(), strict=True)},
+        "max_chance": config.max_chance,
+        "min_hit_share": config.min_hit_share,
+        "tiers": config.tiers,
+    }
+
+
+def by_agreement(share: np.ndarray, scores: np.ndarray, hit: np.ndarray) -> dict[str, Any]:
+    """By fifths of the annotators that said yes: how many texts, how many are found, and their mean score."""
+    # 0.6 is a little less than 3 · 0.2, yet belongs above it.
+    band = np.where(np.isnan(share), -1, np.minimum(np.nan_to_num(share) * 5 + 1e-9, 4)).astype(np.int64)
+    return {
+        f"{at / 5:.1f}-{at / 5 + 0.2:.1f}": {
+            "texts": int(rows.sum()),
+            "found": rounded(float(hit[rows].mean())),
+            "mean_score": rounded(float(scores[rows].mean(dtype=np.float64))),
+        }
+        for at in range(5)
+        if (rows := band == at).any()
+    }
+
+
+def evaluate_clean(text: pa.Array, genre: np.ndarray, stage: Toxicity) -> dict[str, Any]:
+    """By genre of harmless text: the share of sentences that are hits and of documents that are flagged."""
+    made = judged(stage, text)
+    result = {}
+    for name in sorted(set(genre.tolist())):
+        rows = genre == name
+        sentences = int(made.sentences[rows].sum())
+        result[name] = {
+            "documents": int(rows.sum()),
+            "sentences": sentences,
+            "sentence_rate": rounded(int(made.hits[rows].sum()) / sentences if sentences else float("nan"), 6),
+            "flagged": rounded(float(made.flagged[rows].mean())),
+        }
+    return result
+
+
+def overall(scores: np.ndarray, hit: np.ndarray, positive: np.ndarray) -> dict[str, Any]:
+    """Figures of a yes-or-no question about texts: ranking, recall and false positives of hits, calibration, and
+    precision where toxic text is rare."""
+    clean = ~positive
+    recall = float(hit[positive].mean()) if positive.any() else float("nan")
+    false = float(hit[clean].mean()) if clean.any() else float("nan")
+    return {
+        "texts": len(positive),
+        "positives": int(positive.sum()),
+        "auc": rounded(auc(scores, positive)),
+        "accuracy": rounded(float((hit == positive).mean()) if len(positive) else float("nan")),
+        "f1": rounded(f1(hit, positive)),
+        "recall": rounded(recall),
+        "false_positive_rate": rounded(false),
+        "calibration_error": rounded(calibration_error(scores.astype(np.float64), positive)),
+        "precision_at_prevalence": {
+            f"{share:.3f}": rounded(precision_at(recall, false, share)) for share in PREVALENCES
+        },
+    }

@@ -1,0 +1,530 @@
+"""Toxicity inner loops: sentences, hashed n-grams and linear scores, over UTF-8 buffers.
+
+A text is read window by window: a window is a sentence, cut after `cap` tokens where it has more. Tokens are runs of
+letters and digits (case and diacritics folded, at most MAX_WORD characters, a character repeated more than twice
+counted twice), single Han, Hiragana and Katakana characters, and single marks of punctuation or symbols (emoji are
+symbols). The features of a window, each a 64-bit hash cut to an index; a model keeps the weights of the useful ones:
+
+    each token; the character 3- to 5-grams of each word with its two boundaries;
+    runs of two and three tokens; pairs of tokens two and three apart;
+    for each token that names a group (a word list in the model): the tokens up to four places before and after it and
+    three patterns around it, with the group replaced by its class, so that what is learned about one group holds
+    for others.
+
+A window's score is Σ weights of its features / sqrt(number of features) · scale + bias, per head. The sums are integers
+and the rest is +, ·, / and sqrt in float64, so scores are equal on every machine. The sums of each word's own features
+are cached, because words repeat; the cache never changes a result.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numba import njit
+
+from gristmill.stages.kernels import unicode
+
+HEADS = 6
+"""race_origin, gender_sex, religion, ability, violence, overall."""
+LANES = 8
+"""Weights of a feature are padded to one 8-byte word."""
+MAX_WORD = 40
+"""Characters of one word token; a longer run goes on as another token."""
+SENTENCE_TOKENS = 64
+"""Cap of a window when texts are scored: about three long lines, so that nothing is diluted further."""
+TEXT_TOKENS = 256
+"""Cap of a window when a whole labelled text is one window."""
+WEIGHT_BIAS = 128
+"""Added to each int8 weight in the packed form, so that lanes never borrow from each other."""
+LEVELS = 4096
+"""Steps of the logit in [−16, 16) that the calibrated probabilities are tabulated for."""
+CONTEXT = 30
+"""Bound on the features that one token has besides its word's own."""
+WORD_FEATURES = 3 * (MAX_WORD + 2) + 1
+CACHE_BITS = 13
+"""8,192 words: small enough to stay in the second-level cache beside the weights in use."""
+
+GAP, WORD, SINGLE, PUNCTUATION, SYMBOL, SKIP = range(6)
+_KIND_SHIFT = 24
+_STOP = 1 << 28
+"""Ends a sentence when white space follows."""
+_HARD = 1 << 29
+"""Ends a sentence at once."""
+_CODE = (1 << 24) - 1
+
+_STOPS = ".!?…‽؟۔।॥។៕။܀܁܂՜՞։"
+_HARD_STOPS = "\n\r\u0085\u2028\u2029。！？｡"
+_SKIPPED = "'\u2019\u02bc\u0640"
+"""Apostrophes (don't, don’t and dont are one word) and the Arabic tatweel."""
+
+_P = np.uint64(0x9E3779B97F4A7C15)
+_Q = np.uint64(0xC2B2AE3D27D4EB4F)
+_S29 = np.uint64(29)
+_START = np.uint64(0x110001)
+_END = np.uint64(0x110002)
+_ANY_GROUP = np.uint64(99)
+_LANES16 = np.uint64(0x00FF00FF00FF00FF)
+_LANES32 = np.uint64(0x0000FFFF0000FFFF)
+_LOW32 = np.uint64(0xFFFFFFFF)
+
+
+@cache
+def token_table() -> np.ndarray:
+    """uint32[SIZE]: for each code point its folded form (bits 0–23), its kind and its sentence-stop flags."""
+    classes = unicode.char_class()
+    folded = unicode.folded().astype(np.uint32)
+    scripts = unicode.script()
+    single = np.isin(scripts, [unicode.SCRIPTS.index(name) for name in ("Hani", "Hira", "Kana")])
+    kind = np.full(unicode.SIZE, SKIP, np.uint32)
+    kind[classes == unicode.SPACE] = GAP
+    word = np.isin(classes, [unicode.LETTER, unicode.MARK, unicode.DIGIT])
+    kind[word] = WORD
+    kind[word & single] = SINGLE
+    kind[classes == unicode.PUNCTUATION] = PUNCTUATION
+    kind[np.isin(classes, [unicode.SYMBOL, unicode.NUMBER])] = SYMBOL
+    kind[folded == 0] = SKIP
+    for char in _SKIPPED:
+        kind[ord(char)] = SKIP
+    # Full-width forms of ASCII are how CJK text writes Latin letters, digits and marks.
+    wide = np.arange(0xFF01, 0xFF5F)
+    folded = folded.copy()
+    folded[wide] = folded[wide - 0xFEE0]
+    table = folded | (kind << np.uint32(_KIND_SHIFT))
+    for char in _STOPS:
+        table[ord(char)] |= np.uint32(_STOP)
+    for char in _HARD_STOPS:
+        table[ord(char)] |= np.uint32(_HARD)
+    table.setflags(write=False)
+    return table
+
+
+def pack(weights: np.ndarray) -> np.ndarray:
+    """int8[n, HEADS] as uint64[n]: eight biased bytes in one word, head 0 in the lowest; the last is always the bias."""
+    lanes = np.full((len(weights), LANES), WEIGHT_BIAS, np.uint8)
+    lanes[:, :HEADS] = (weights.astype(np.int16) + WEIGHT_BIAS).astype(np.uint8)
+    return lanes.view("<u8").reshape(-1).astype(np.uint64)
+
+
+def rank_index(kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(words, ranks) of a bool array of 2^bits: its bits, 64 in a word, and how many are set before each word."""
+    words = np.packbits(kept, bitorder="little").view("<u8").astype(np.uint64)
+    counts = kept.reshape(-1, 64).sum(axis=1)
+    return words, (np.cumsum(counts) - counts).astype(np.int32)
+
+
+@njit(inline="always")
+def _mix(state, value):  # type: ignore[no-untyped-def]
+    mixed = (state ^ value) * _P
+    return mixed ^ (mixed >> _S29)
+
+
+@njit(cache=True, nogil=True)
+def read_window(data, start, end, table, cap, split, hashes, kinds, chars, bounds):  # type: ignore[no-untyped-def]
+    """Read one window of `data[start:end]` into token arrays.
+
+    Args:
+        cap: most tokens of a window; the arrays hold at least cap (bounds: cap + 1; chars: cap · MAX_WORD).
+        split: whether sentences end a window; else only `cap` does.
+        hashes, kinds, chars, bounds: outputs. uint64 hash and uint8 kind of each token; token t's folded characters
+            are chars[bounds[t]:bounds[t + 1]] (uint32).
+
+    Returns (tokens, index to go on from, first byte, end byte): the window's bytes without the white space around it.
+    """
+    n = 0
+    m = 0
+    i = start
+    first = start
+    last = start
+    ended = False
+    bounds[0] = 0
+    while i < end:
+        code, following = unicode.decode(data, i, end)
+        entry = np.int64(table[np.uint64(code)])
+        kind = (entry >> 24) & 7
+        if kind == 0:
+            i = following
+            if split and n > 0 and (ended or entry & _HARD):
+                return n, i, first, last
+            continue
+        if kind == 5:
+            i = following
+            if n > 0:
+                last = i
+            continue
+        if n == cap:
+            return n, i, first, last
+        if n == 0:
+            first = i
+        if kind == 1:
+            ended = False
+            state = np.uint64(1)
+            word_end = m + MAX_WORD
+            previous = np.int64(-1)
+            repeats = 0
+            while kind == 1:
+                folded = entry & _CODE
+                repeats = repeats + 1 if folded == previous else 0
+                previous = folded
+                if repeats < 2:
+                    if m == word_end:
+                        break
+                    chars[m] = np.uint32(folded)
+                    m += 1
+                    state = (state ^ np.uint64(folded)) * _P
+                i = following
+                kind = 0
+                while i < end:
+                    code, following = unicode.decode(data, i, end)
+                    entry = np.int64(table[np.uint64(code)])
+                    kind = (entry >> 24) & 7
+                    if kind != 5:
+                        break
+                    i = following
+            hashes[n] = state ^ (state >> _S29)
+            kinds[n] = 1
+            n += 1
+            bounds[n] = m
+            last = i
+            continue
+        if kind == 2:
+            ended = False
+        folded = entry & _CODE
+        hashes[n] = _mix(np.uint64(1000 + kind), np.uint64(folded))
+        kinds[n] = np.uint8(kind)
+        chars[m] = np.uint32(folded)
+        m += 1
+        n += 1
+        bounds[n] = m
+        i = following
+        last = i
+        if split:
+            if entry & _HARD:
+                return n, i, first, last
+            if entry & _STOP:
+                ended = True
+    return n, i, first, last
+
+
+@njit(cache=True, nogil=True)
+def word_features(hash_, kind, chars, low, high, shift, out, c):  # type: ignore[no-untyped-def]
+    """Append to `out` from `c` the features of one token alone; returns the new count. `chars[low:high]` spells it."""
+    out[c] = np.int64(_mix(hash_, _Q) >> shift)
+    c += 1
+    if kind != 1:
+        return c
+    length = high - low + 2
+    for s in range(length):
+        state = np.uint64(77)
+        for e in range(s, min(length, s + 5)):
+            if e == 0:
+                state = _mix(state, _START)
+            elif e == length - 1:
+                state = _mix(state, _END)
+            else:
+                state = _mix(state, np.uint64(chars[low + e - 1]))
+            size = e - s + 1
+            if size >= 3 and not (s == 0 and e == length - 1):
+                out[c] = np.int64((_mix(state, np.uint64(size)) * _P) >> shift)
+                c += 1
+    return c
+
+
+@njit(inline="always")
+def _pair(first, second, tag, shift):  # type: ignore[no-untyped-def]
+    return np.int64((_mix(_mix(first, second), np.uint64(tag)) * _P) >> shift)
+
+
+@njit(cache=True, nogil=True)
+def context_features(hashes, groups, n, shift, out, c):  # type: ignore[no-untyped-def]
+    """Append to `out` from `c` the features of n tokens in their context; returns the new count.
+
+    groups: uint8, the class of the group that a token names, 0 for none.
+    """
+    for t in range(n):
+        here = hashes[t]
+        if t >= 1:
+            out[c] = _pair(hashes[t - 1], here, 2, shift)
+            c += 1
+        if t >= 2:
+            out[c] = _pair(_mix(hashes[t - 2], hashes[t - 1]), here, 3, shift)
+            out[c + 1] = _pair(hashes[t - 2], here, 4, shift)
+            c += 2
+        if t >= 3:
+            out[c] = _pair(hashes[t - 3], here, 4, shift)
+            c += 1
+        if groups[t]:
+            for each in range(2):
+                group = np.uint64(groups[t]) if each == 0 else _ANY_GROUP
+                for u in range(max(0, t - 4), min(n, t + 5)):
+                    if u != t:
+                        side = 11 if u < t else 12
+                        out[c] = _pair(hashes[u], group, side, shift)
+                        c += 1
+                        if u == t - 1 or u == t + 1:
+                            out[c] = _pair(hashes[u], group, side + 10, shift)
+                            c += 1
+                if t + 2 < n:
+                    out[c] = _pair(_mix(hashes[t + 1], hashes[t + 2]), group, 30, shift)
+                    c += 1
+                if t >= 2:
+                    out[c] = _pair(_mix(hashes[t - 2], hashes[t - 1]), group, 31, shift)
+                    c += 1
+                if t >= 1 and t + 1 < n:
+                    out[c] = _pair(_mix(hashes[t - 1], hashes[t + 1]), group, 32, shift)
+                    c += 1
+    return c
+
+
+@njit(cache=True, nogil=True)
+def group_of(hash_, group_hash, group_class):  # type: ignore[no-untyped-def]
+    """Class of the group that a token names, 0 for none. `group_hash` is sorted."""
+    at = np.searchsorted(group_hash, hash_)
+    if at < len(group_hash) and group_hash[at] == hash_:
+        return group_class[at]
+    return np.uint8(0)
+
+
+@njit(cache=True, nogil=True)
+def mentioned(data, offsets, table, group_hash, group_class):  # type: ignore[no-untyped-def]
+    """bool[texts, 4]: whether a token of each text names a group of class 1 to 4."""
+    texts = len(offsets) - 1
+    found = np.zeros((texts, 4), np.bool_)
+    cap = TEXT_TOKENS
+    hashes = np.empty(cap, np.uint64)
+    kinds = np.empty(cap, np.uint8)
+    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
+    bounds = np.empty(cap + 1, np.int64)
+    for text in range(texts):
+        i = offsets[text]
+        while i < offsets[text + 1]:
+            n, i, _, _ = read_window(data, i, offsets[text + 1], table, cap, False, hashes, kinds, chars, bounds)
+            for t in range(n):
+                group = group_of(hashes[t], group_hash, group_class)
+                if group:
+                    found[text, np.int64(group) - 1] = True
+    return found
+
+
+@njit(cache=True, nogil=True)
+def window_features(data, offsets, table, cap, split, bits, group_hash, group_class, capacity):  # type: ignore[no-untyped-def]
+    """Features of all windows of all texts, for training and inspection.
+
+    Args:
+        data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
+        cap, split: as in `read_window`.
+        bits: log2 of the number of weights.
+        capacity: first guess of the number of features; the array grows.
+
+    Returns (features, starts, text of each window, (first, end) bytes of each window): int32 indices, window w's being
+    features[starts[w]:starts[w + 1]]; a text without tokens has no window.
+    """
+    hashes = np.empty(cap, np.uint64)
+    kinds = np.empty(cap, np.uint8)
+    groups = np.empty(cap, np.uint8)
+    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
+    bounds = np.empty(cap + 1, np.int64)
+    one = np.empty(cap * (CONTEXT + WORD_FEATURES), np.int64)
+    shift = np.uint64(64 - bits)
+    features = np.empty(max(capacity, 16), np.int32)
+    starts = np.zeros(1024, np.int64)
+    owner = np.empty(1024, np.int64)
+    span = np.empty((1024, 2), np.int64)
+    filled = 0
+    windows = 0
+    for text in range(len(offsets) - 1):
+        i = offsets[text]
+        end = offsets[text + 1]
+        while i < end:
+            n, i, first, last = read_window(data, i, end, table, cap, split, hashes, kinds, chars, bounds)
+            if n == 0:
+                continue
+            c = 0
+            for t in range(n):
+                c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, c)
+                groups[t] = group_of(hashes[t], group_hash, group_class)
+            c = context_features(hashes, groups, n, shift, one, c)
+            if filled + c > len(features):
+                wider = np.empty(2 * (filled + c), np.int32)
+                wider[:filled] = features[:filled]
+                features = wider
+            for k in range(c):
+                features[filled + k] = np.int32(one[k])
+            filled += c
+            if windows + 2 > len(starts):
+                more = np.zeros(2 * len(starts), np.int64)
+                more[: windows + 1] = starts[: windows + 1]
+                starts = more
+                more_owner = np.empty(len(starts), np.int64)
+                more_owner[:windows] = owner[:windows]
+                owner = more_owner
+                more_span = np.empty((len(starts), 2), np.int64)
+                more_span[:windows] = span[:windows]
+                span = more_span
+            owner[windows] = text
+            span[windows, 0] = first
+            span[windows, 1] = last
+            windows += 1
+            starts[windows] = filled
+    return features[:filled], starts[: windows + 1], owner[:windows], span[:windows]
+
+
+@njit(inline="always")
+def _ones(word):  # type: ignore[no-untyped-def]
+    """Number of set bits."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@njit(inline="always")
+def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-def]
+    """Sums of the packed weights of the kept ones among features[:count], as four words of two 32-bit lanes: heads
+    (0, 4), (2, 6), (1, 5) and (3, 7). Each weight counts WEIGHT_BIAS more than it is; lane 7 is nothing but that."""
+    a = np.uint64(0)
+    b = np.uint64(0)
+    c = np.uint64(0)
+    d = np.uint64(0)
+    done = 0
+    while done < count:
+        # 257 bytes of at most 255 fill a 16-bit lane.
+        stop = min(count, done + 256)
+        even = np.uint64(0)
+        odd = np.uint64(0)
+        for k in range(done, stop):
+            feature = np.uint64(features[k])
+            at = feature >> np.uint64(6)
+            word = words[at]
+            bit = np.uint64(1) << (feature & np.uint64(63))
+            if word & bit:
+                weights = packed[np.int64(ranks[at]) + _ones(word & (bit - np.uint64(1)))]
+                even += weights & _LANES16
+                odd += (weights >> np.uint64(8)) & _LANES16
+        a += even & _LANES32
+        b += (even >> np.uint64(16)) & _LANES32
+        c += odd & _LANES32
+        d += (odd >> np.uint64(16)) & _LANES32
+        done = stop
+    return a, b, c, d
+
+
+@njit(inline="always")
+def _unpack(a, b, c, d, sums):  # type: ignore[no-untyped-def]
+    """Write the heads' sums, less the biases, from the four words of `_gather`."""
+    bias = np.int64(d >> np.uint64(32))
+    half = np.uint64(32)
+    sums[0] = np.int64(a & _LOW32) - bias
+    sums[4] = np.int64(a >> half) - bias
+    sums[2] = np.int64(b & _LOW32) - bias
+    sums[6] = np.int64(b >> half) - bias
+    sums[1] = np.int64(c & _LOW32) - bias
+    sums[5] = np.int64(c >> half) - bias
+    sums[3] = np.int64(d & _LOW32) - bias
+    sums[7] = 0
+
+
+@njit(cache=True, nogil=True)
+def score_windows(  # type: ignore[no-untyped-def]
+    data, offsets, table, cap, split, packed, words, ranks, bits, scale, bias, group_hash, group_class, floor
+):
+    """Score every window of every text.
+
+    Args:
+        data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
+        packed: uint64[kept], the weights of the kept features as `pack` gives them.
+        words, ranks: which of the 2^bits features are kept, as `rank_index` gives it; others weigh nothing.
+        scale, bias: float64[HEADS].
+        floor: int16[HEADS]. A window is listed when one of its steps reaches the head's floor; LEVELS lists none.
+
+    Returns (windows, highest, owner, span, steps): int64 windows of each text; int16[texts, HEADS] the highest step of
+    each head over the text's windows (0 where there is none); then of each listed window its text, its (first, end)
+    bytes relative to the text, and int16[HEADS] its steps. A step is floor((logit + 16) · 128), cut to [0, LEVELS).
+    """
+    texts = len(offsets) - 1
+    hashes = np.empty(cap, np.uint64)
+    kinds = np.empty(cap, np.uint8)
+    groups = np.empty(cap, np.uint8)
+    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
+    bounds = np.empty(cap + 1, np.int64)
+    one = np.empty(max(cap * CONTEXT, WORD_FEATURES), np.int64)
+    shift = np.uint64(64 - bits)
+    slots = 1 << CACHE_BITS
+    slot_shift = np.uint64(64 - CACHE_BITS)
+    cached_hash = np.zeros(slots, np.uint64)
+    cached_sums = np.zeros((slots, 4), np.uint64)
+    cached_count = np.zeros(slots, np.uint8)
+    cached_group = np.zeros(slots, np.uint8)
+    sums = np.zeros(LANES, np.int64)
+    counts = np.zeros(texts, np.int64)
+    highest = np.zeros((texts, HEADS), np.int16)
+    owner = np.empty(256, np.int64)
+    span = np.empty((256, 2), np.int64)
+    steps = np.empty((256, HEADS), np.int16)
+    step = np.empty(HEADS, np.int16)
+    listed = 0
+    for text in range(texts):
+        begin = offsets[text]
+        end = offsets[text + 1]
+        i = begin
+        while i < end:
+            n, i, first, last = read_window(data, i, end, table, cap, split, hashes, kinds, chars, bounds)
+            if n == 0:
+                continue
+            a = np.uint64(0)
+            b = np.uint64(0)
+            c2 = np.uint64(0)
+            d = np.uint64(0)
+            features = 0
+            for t in range(n):
+                slot = np.int64((hashes[t] * _Q) >> slot_shift)
+                if cached_hash[slot] != hashes[t] or cached_count[slot] == 0:
+                    c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, 0)
+                    w, x, y, z = _gather(packed, words, ranks, one, c)
+                    cached_sums[slot, 0] = w
+                    cached_sums[slot, 1] = x
+                    cached_sums[slot, 2] = y
+                    cached_sums[slot, 3] = z
+                    cached_hash[slot] = hashes[t]
+                    cached_count[slot] = c
+                    cached_group[slot] = group_of(hashes[t], group_hash, group_class)
+                a += cached_sums[slot, 0]
+                b += cached_sums[slot, 1]
+                c2 += cached_sums[slot, 2]
+                d += cached_sums[slot, 3]
+                features += np.int64(cached_count[slot])
+                groups[t] = cached_group[slot]
+            c = context_features(hashes, groups, n, shift, one, 0)
+            w, x, y, z = _gather(packed, words, ranks, one, c)
+            features += c
+            _unpack(a + w, b + x, c2 + y, d + z, sums)
+            root = np.sqrt(np.float64(features))
+            reached = False
+            for h in range(HEADS):
+                logit = np.float64(sums[h]) * scale[h] / root + bias[h]
+                level = np.int64(np.floor((logit + 16.0) * 128.0))
+                level = min(max(level, 0), LEVELS - 1)
+                step[h] = np.int16(level)
+                if step[h] > highest[text, h]:
+                    highest[text, h] = step[h]
+                if step[h] >= floor[h]:
+                    reached = True
+            counts[text] += 1
+            if reached:
+                if listed == len(owner):
+                    more_owner = np.empty(2 * listed, np.int64)
+                    more_owner[:listed] = owner
+                    owner = more_owner
+                    more_span = np.empty((2 * listed, 2), np.int64)
+                    more_span[:listed] = span
+                    span = more_span
+                    more_steps = np.empty((2 * listed, HEADS), np.int16)
+                    more_steps[:listed] = steps
+                    steps = more_steps
+                owner[listed] = text
+                span[listed, 0] = first - begin
+                span[listed, 1] = last - begin
+                for h in range(HEADS):
+                    steps[listed, h] = step[h]
+                listed += 1
+    return counts, highest, owner[:listed], span[:listed], steps[:listed]

@@ -1,0 +1,220 @@
+"""The toxicity model file: weights, calibration, level cuts and card data, read, checked, written and applied.
+
+The file is an uncompressed NumPy archive, so that its bytes are a function of its content alone.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import text_buffers
+from gristmill.pipeline.errors import ConfigError
+from gristmill.stages.toxicity.kernels import scoring as kernel
+
+DIMENSIONS = ("race_origin", "gender_sex", "religion", "ability", "violence")
+HEAD_NAMES = (*DIMENSIONS, "overall")
+FORMAT = 2
+"""Raised when the features or the layout change: a model only means something with the features it was trained on."""
+EMBEDDED = Path(__file__).with_name("model.npz")
+LOGIT_LOW = -16.0
+STEPS_PER_LOGIT = 128.0
+MAX_BYTES = 4_000_000
+
+_ARRAYS = (
+    "kept",
+    "weights",
+    "scale",
+    "bias",
+    "probability",
+    "clean_tail",
+    "cuts",
+    "group_hash",
+    "group_class",
+    "metadata",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Scores of texts and of their windows.
+
+    Attributes:
+        counts: int64[texts], windows of each text.
+        highest: int16[texts, HEADS], each head's highest step over the text's windows.
+        owner: int64[n], the text that a listed window belongs to, ascending.
+        span: int64[n, 2], (offset, end) of a listed window in bytes of its text.
+        steps: int16[n, HEADS] of each listed window.
+    """
+
+    counts: np.ndarray
+    highest: np.ndarray
+    owner: np.ndarray
+    span: np.ndarray
+    steps: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToxicityModel:
+    """A linear model over the kernel's features, one head per dimension and one for any of them.
+
+    Attributes:
+        kept: uint8[2^bits / 8], bit i (lowest first) set for a feature that has weights.
+        weights: int8[kept, HEADS] of those, in their order.
+        scale, bias: float64[HEADS]: logit = Σ weights / sqrt(features) · scale + bias.
+        probability: float32[HEADS, LEVELS], the calibrated probability of each step, strictly ascending per head.
+        clean_tail: float32[HEADS, LEVELS], share of clean windows that reach each step (never below a floor).
+        cuts: float32[5, 3]: a dimension's level is the number of its cuts that the score reaches.
+        group_hash, group_class: the group words, see `stages.toxicity.identity_terms`.
+        metadata: version, training figures, languages; JSON values.
+    """
+
+    kept: np.ndarray
+    weights: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray
+    probability: np.ndarray
+    clean_tail: np.ndarray
+    cuts: np.ndarray
+    group_hash: np.ndarray
+    group_class: np.ndarray
+    metadata: Mapping[str, Any]
+
+    @property
+    def bits(self) -> int:
+        """log2 of the number of features."""
+        return len(self.kept).bit_length() + 2
+
+    @cached_property
+    def packed(self) -> np.ndarray:
+        """The weights as the kernel takes them, uint64[kept]."""
+        return kernel.pack(self.weights)
+
+    @cached_property
+    def ranked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which features are kept, as the kernel takes it."""
+        return kernel.rank_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
+
+    def covered_languages(self) -> frozenset[str]:
+        """Label pairs (`eng_Latn`) of the languages whose figures support the model's use."""
+        return frozenset(self.metadata.get("covered", ()))
+
+    def windows(
+        self, text: pa.Array | pa.ChunkedArray, *, floor: np.ndarray | None = None, sentences: bool = True
+    ) -> Windows:
+        """Score a large_string column.
+
+        Args:
+            floor: int16[HEADS]; windows with a step at or above it are listed. None lists none.
+            sentences: whether windows are sentences; else whole texts, up to the kernel's TEXT_TOKENS each.
+        """
+        data, offsets = text_buffers(text)
+        lowest = np.full(kernel.HEADS, kernel.LEVELS, np.int16) if floor is None else floor.astype(np.int16)
+        cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
+        result = kernel.score_windows(
+            data, offsets, kernel.token_table(), cap, sentences, self.packed, *self.ranked, self.bits,
+            self.scale, self.bias, self.group_hash, self.group_class, lowest,
+        )  # fmt: skip
+        counts, highest, owner, span, steps = result
+        return Windows(counts=counts, highest=highest, owner=owner, span=span, steps=steps)
+
+    def scores(self, steps: np.ndarray) -> np.ndarray:
+        """Calibrated probabilities, float32[n, HEADS], of int16[n, HEADS] steps."""
+        return self.probability[np.arange(kernel.HEADS)[None, :], steps.astype(np.int64)]
+
+    def step_at(self, head: int, score: float) -> int:
+        """The lowest step whose probability is at least `score`; LEVELS when none is."""
+        return int(np.searchsorted(self.probability[head], np.float32(score), side="left"))
+
+    def save(self, path: Path) -> None:
+        """Write the file. Raises ValueError when it would exceed the size that a model in the package may have."""
+        encoded = json.dumps({"format": FORMAT, **self.metadata}, sort_keys=True, ensure_ascii=False).encode()
+        arrays = {name: getattr(self, name) for name in _ARRAYS[:-1]}
+        size = sum(array.nbytes for array in arrays.values()) + len(encoded)
+        if size > MAX_BYTES:
+            raise ValueError(f"a toxicity model may have {MAX_BYTES} bytes, this one has {size}: keep fewer features")
+        with path.open("wb") as stream:
+            np.savez(stream, **arrays, metadata=np.frombuffer(encoded, np.uint8))
+
+
+def load_model(path: Path) -> ToxicityModel:
+    """Read and check a model file. Raises ConfigError when it is missing, damaged or of another format."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            missing = [name for name in _ARRAYS if name not in archive.files]
+            if missing:
+                raise ConfigError(
+                    f"{path}: not a toxicity model: expected the arrays {', '.join(_ARRAYS)}; {', '.join(missing)} "
+                    "missing. Make one with `gristmill train toxicity`."
+                )
+            arrays = {name: archive[name] for name in _ARRAYS}
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such toxicity model. Leave `model` out for the embedded one, or make one with "
+            "`gristmill train toxicity`."
+        ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"{path}: not a toxicity model, or a damaged one ({error}). Expected a file that `gristmill train "
+            "toxicity` wrote."
+        ) from error
+    metadata = json.loads(arrays.pop("metadata").tobytes())
+    if metadata.get("format") != FORMAT:
+        raise ConfigError(
+            f"{path}: toxicity model of format {metadata.get('format')!r}; this version of Gristmill reads format "
+            f"{FORMAT}. Train it again with `gristmill train toxicity`."
+        )
+    _check_shapes(path, arrays)
+    for array in arrays.values():
+        array.setflags(write=False)
+    return ToxicityModel(**arrays, metadata=metadata)
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    rows = len(arrays["weights"])
+    heads, levels, groups = kernel.HEADS, kernel.LEVELS, len(arrays["group_hash"])
+    expected = {
+        "kept": ((len(arrays["kept"]),), np.uint8),
+        "weights": ((rows, heads), np.int8),
+        "scale": ((heads,), np.float64),
+        "bias": ((heads,), np.float64),
+        "probability": ((heads, levels), np.float32),
+        "clean_tail": ((heads, levels), np.float32),
+        "cuts": ((len(DIMENSIONS), 3), np.float32),
+        "group_hash": ((groups,), np.uint64),
+        "group_class": ((groups,), np.uint8),
+    }
+    for name, (shape, kind) in expected.items():
+        found = arrays[name]
+        if found.shape != shape or found.dtype != kind:
+            raise ConfigError(
+                f"{path}: `{name}` must be {np.dtype(kind).name} of shape {shape}, found {found.dtype.name} of shape "
+                f"{found.shape}. The file is damaged or foreign; train it again."
+            )
+    features = 8 * len(arrays["kept"])
+    if features & (features - 1) or not 1 << 10 <= features <= 1 << 24:
+        raise ConfigError(f"{path}: the number of features must be a power of two from 2^10 to 2^24, found {features}")
+    if int(np.unpackbits(arrays["kept"]).sum()) != rows or rows == 0:
+        raise ConfigError(f"{path}: `kept` names another number of features than `weights` has rows ({rows})")
+
+
+@lru_cache(maxsize=4)
+def _cached_model(path: Path, stamp: tuple[int, int]) -> ToxicityModel:
+    return load_model(path)
+
+
+def model_at(path: Path) -> ToxicityModel:
+    """The model of a file, read once per process while the file stays as it is."""
+    try:
+        status = path.stat()
+    except OSError:
+        return load_model(path)
+    return _cached_model(path, (status.st_size, status.st_mtime_ns))

@@ -1,0 +1,454 @@
+"""Toxicity of each document in five dimensions, its tier, and what becomes of it.
+
+Dimensions, levels (0–3) and the tiers `commons` are those of Celadon (Arnett, Jones, Yamshchikov and Langlais, *Toxicity
+of the Commons: Curating Open-Source Pre-Training Data*, arXiv:2410.22587). What differs: sentences are scored, because
+a toxic sentence vanishes in the score of a long text, and the model is the embedded one (see stages/toxicity/model.md).
+
+From sentences to the document:
+
+1. A window is a sentence (cut after 64 words). It has a level in each dimension: the number of that dimension's cuts
+   that its score reaches. It is a *hit* when a level is 1 or more.
+2. A hit counts only if clean text would not have given as much by chance: `chance` is the share of clean sentences that
+   score as high, and the hits that count are those that the Benjamini-Yekutieli rule accepts among the document's n
+   windows: the k most toxic ones, for the largest k with n · (1 + 1/2 + … + 1/n) · chance(k-th) ≤ max_chance · k (the
+   sum is because sentences of one text are alike). One sentence is enough in a short text, and in a long one if it is
+   blatant; otherwise there must be several. And the share of windows that are hits must reach `min_hit_share`.
+3. The document takes the levels of its worst window: the highest sum of levels, then the highest score, then the first.
+   Levels are never summed over different sentences.
+4. The tier comes from those levels. `max_level`: toxic with a 3, mild with a 2. `commons`: toxic when they sum to 7 or
+   more; mild when they sum to 4 or more, or one of them is 3; else none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import field_validator, model_validator
+
+from gristmill.pipeline.document import TEXT, one_chunk, text_buffers
+from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.stage import DROPPED, Decisions, SettledView, Stage, StageConfig, resource, signal, threshold
+from gristmill.stages.labels.labels import row_labels
+from gristmill.stages.toxicity import transformer as celadon
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, ToxicityModel, model_at
+
+NONE, MILD, TOXIC = range(3)
+TIERS = ("none", "mild", "toxic")
+TierRule = Literal["max_level", "commons"]
+WINDOWS = "toxicity_windows"
+WINDOW_TYPE = pa.struct(
+    [
+        pa.field("offset", pa.int64()),
+        pa.field("length", pa.int64()),
+        pa.field("digest", pa.string()),
+        pa.field("chance", pa.float32()),
+        *(pa.field(name, pa.float32()) for name in DIMENSIONS),
+    ]
+)
+"""A listed window: its bytes within the text, the first 16 hexadecimal digits of their SHA-256, the share of clean
+sentences that score as high in some dimension, and its scores."""
+
+
+class ToxicityConfig(StageConfig):
+    """Config of the stage `toxicity`.
+
+    Attributes:
+        backend: `embedded`, the linear model that ships with the package or one trained like it; `celadon`, a checkpoint
+            in Celadon's layout; `hf`, any sequence classifier. The last two need the extra `transformers`, and no share
+            of clean sentences is known for their scores: every hit counts, whatever `max_chance` says.
+        model: the model file, or the checkpoint's folder; None is the embedded model.
+        labels: for `hf`, the classifier's labels and the dimension that each stands for; the highest of a dimension's
+            labels is its score.
+        activation: for `hf`, what makes the logits probabilities.
+        window_tokens: for `celadon` and `hf`, most tokens of a window of whole sentences.
+        batch_size: for `celadon` and `hf`, windows that go through the model together.
+        device: for `celadon` and `hf`, `cpu` or `cuda`.
+        listed_from: windows with a score from here on in some dimension are kept beside the document, so that cuts at
+            or above it can be changed without scoring again.
+        cuts: for single dimensions, the scores from which the level is 1, 2 and 3, ascending; the others keep the
+            model's own.
+        max_chance: the share of clean documents that may be flagged by chance, whatever their length; None counts every
+            hit.
+        min_hit_share: share of a document's sentences that must be hits.
+        tiers: `max_level` for scores of the embedded model, `commons` for Celadon's scale on public-domain text.
+        tiers_by_source: for single sources, by their name in the config, the tiers that their documents get instead.
+        policy: `route` emits mild and toxic documents on the ports of those names; `drop` drops both; `keep` emits all on
+            the port `none`, with the findings as columns and in the ledger. To drop only toxic documents, route, and
+            name the port under `discard`.
+        witness_text: write the worst sentence itself into the ledger, after its place and digest. Off by default: a
+            ledger is often passed on where the text must not be.
+    """
+
+    backend: Literal["embedded", "celadon", "hf"] = signal("embedded")
+    model: Path | None = resource("signal", None)
+    labels: Mapping[str, str] = signal({})
+    activation: Literal["softmax", "sigmoid"] = signal("softmax")
+    window_tokens: int = signal(256, ge=8)
+    batch_size: int = signal(32, ge=1)
+    device: Literal["cpu", "cuda"] = signal("cpu")
+    listed_from: float = signal(0.2, gt=0.0, lt=1.0)
+    cuts: Mapping[str, tuple[float, float, float]] = threshold({})
+    max_chance: float | None = threshold(0.005, gt=0.0, le=1.0)
+    min_hit_share: float = threshold(0.0, ge=0.0, le=1.0)
+    tiers: TierRule = threshold("max_level")
+    tiers_by_source: Mapping[str, TierRule] = threshold({})
+    policy: Literal["route", "drop", "keep"] = threshold("route")
+    witness_text: bool = threshold(False)
+
+    @field_validator("cuts")
+    @classmethod
+    def _cuts_ascend(cls, value: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
+        for name, cuts in value.items():
+            if name not in DIMENSIONS:
+                raise ValueError(f"cuts: unknown dimension {name!r}: {nearest(name, DIMENSIONS)}")
+            if not 0.0 < cuts[0] <= cuts[1] <= cuts[2]:
+                raise ValueError(f"cuts.{name}: three ascending scores above 0 expected, found {list(cuts)}")
+        return value
+
+    @model_validator(mode="after")
+    def _backend_has_what_it_needs(self) -> ToxicityConfig:
+        if self.backend != "embedded" and self.model is None:
+            raise ValueError(f"model: `backend: {self.backend}` needs the folder of a checkpoint")
+        if (self.backend == "hf") != bool(self.labels):
+            raise ValueError(
+                "labels: `backend: hf` needs the classifier's labels and their dimensions, no other takes any"
+            )
+        for label, dimension in self.labels.items():
+            if dimension not in DIMENSIONS:
+                raise ValueError(f"labels.{label}: unknown dimension {dimension!r}: {nearest(dimension, DIMENSIONS)}")
+        return self
+
+
+class Toxicity(Stage):
+    """Scores each sentence in five dimensions, and routes, drops or marks documents by tier."""
+
+    Config = ToxicityConfig
+    version: ClassVar[int] = 2
+    summary: ClassVar[str] = "toxicity in five dimensions by sentence; routes, drops or marks mild and toxic documents"
+    ports: ClassVar[tuple[str, ...]] = TIERS
+
+    config: ToxicityConfig
+
+    def __init__(self, config: ToxicityConfig) -> None:
+        super().__init__(config)
+        # Ports that no document can take need no place in the config.
+        self.ports = TIERS if config.policy == "route" else TIERS[:1]  # type: ignore[misc]
+
+    def measure_reads(self) -> frozenset[str]:
+        return frozenset({TEXT})
+
+    def optional_reads(self) -> frozenset[str]:
+        return frozenset({"language", "language_script"})
+
+    def signals(self) -> pa.Schema:
+        return pa.schema(
+            [
+                *(pa.field(f"toxicity_{name}_score", pa.float32()) for name in DIMENSIONS),
+                pa.field("toxicity_score", pa.float32()),
+                pa.field("toxicity_sentences", pa.int64()),
+                pa.field(WINDOWS, pa.list_(WINDOW_TYPE)),
+            ]
+        )
+
+    def hidden(self) -> frozenset[str]:
+        return frozenset({WINDOWS})
+
+    def findings(self) -> pa.Schema:
+        return pa.schema(
+            [
+                *(pa.field(f"toxicity_{name}", pa.int8()) for name in DIMENSIONS),
+                pa.field("toxicity_tier", pa.string()),
+                pa.field("toxicity_hits", pa.int64()),
+            ]
+        )
+
+    def rules(self) -> tuple[str, ...]:
+        return ("toxicity_toxic", "toxicity_mild")
+
+    def models(self) -> Mapping[str, Path]:
+        return {"model": self._path()}
+
+    def check_files(self) -> None:
+        """Raises ConfigError when the model cannot be used, or windows at a cut would not have been listed."""
+        if self.config.backend != "embedded":
+            celadon.check_folder(self._path())
+            celadon.require("torch")
+            celadon.require("transformers")
+        cuts = self.cuts()
+        for name, first in zip(DIMENSIONS, cuts[:, 0], strict=True):
+            if first < np.float32(self.config.listed_from):
+                raise ConfigError(
+                    f"stage toxicity: level 1 of `{name}` begins at score {first:.4f}, below `listed_from: "
+                    f"{self.config.listed_from}`, so some hits would not be seen. Raise `cuts.{name}`, or lower "
+                    "`listed_from` (which scores all texts again)."
+                )
+
+    def names_sources(self) -> Mapping[str, Iterable[str]]:
+        return {"tiers_by_source": self.config.tiers_by_source}
+
+    def deciding_for(self, source: str) -> Stage:
+        tiers = self.config.tiers_by_source.get(source, self.config.tiers)
+        return self if tiers == self.config.tiers else type(self)(self.config.model_copy(update={"tiers": tiers}))
+
+    def notice(self) -> Iterable[str]:
+        if "commons" in (self.config.tiers, *self.config.tiers_by_source.values()) and (
+            self.config.backend == "embedded"
+        ):
+            yield (
+                "toxicity: `tiers: commons` assumes Celadon's scale on public-domain text. On scores of the embedded "
+                "model nearly every hateful web text comes out as `none`; `tiers: max_level` is made for them."
+            )
+
+    def decide_reads(self) -> frozenset[str]:
+        return frozenset({TEXT}) if self.config.witness_text else frozenset()
+
+    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+        config, text = self.config, one_chunk(batch[TEXT])
+        if config.backend == "embedded":
+            return score_texts(text, model_at(self._path()), config.listed_from)
+        loaded = celadon.checkpoint(
+            self._path(),
+            config.backend == "celadon",
+            tuple(sorted(config.labels.items())),
+            config.activation,
+            config.device,
+        )
+        scored = loaded.score_texts(text, window_tokens=config.window_tokens, batch_size=config.batch_size)
+        return checkpoint_columns(text, scored, config.listed_from)
+
+    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+        judged = judge(batch, self.cuts(), self.config)
+        tier = judged.tier
+        flagged = tier > NONE
+        rule = np.where(tier == TOXIC, 0, np.where(tier == MILD, 1, -1)).astype(np.int16)
+        if self.config.policy == "route":
+            port = tier.astype(np.int16)
+        elif self.config.policy == "drop":
+            port = np.where(flagged, DROPPED, NONE).astype(np.int16)
+        else:
+            port = np.zeros(len(tier), np.int16)
+        names = pa.array(TIERS, pa.string())
+        columns = {
+            **{f"toxicity_{name}": pa.array(judged.levels[:, at]) for at, name in enumerate(DIMENSIONS)},
+            "toxicity_tier": names.take(pa.array(tier.astype(np.int64))),
+            "toxicity_hits": pa.array(judged.hits),
+        }
+        return Decisions(
+            port=port,
+            rules=self.rules(),
+            rule=rule,
+            value=np.where(flagged, judged.score, np.nan),
+            threshold=np.where(flagged, judged.cut, np.nan),
+            witness=judged.witness(flagged, one_chunk(batch[TEXT]) if self.config.witness_text else None),
+            columns=columns,
+            tallies=uncovered(batch, model_at(self._path())) if self.config.backend == "embedded" else {},
+        )
+
+    def _path(self) -> Path:
+        return self.config.model if self.config.model is not None else EMBEDDED
+
+    def window_hits(self, signals: pa.Table) -> np.ndarray:
+        """int64[rows]: windows of each text that reach level 1 in some dimension, whether or not `max_chance` lets them
+        count. `signals`: what `measure` gave."""
+        column = one_chunk(signals[WINDOWS])
+        listed = column.flatten()
+        scores = np.stack([listed.field(name).to_numpy(zero_copy_only=False) for name in DIMENSIONS], axis=1)
+        hit = (scores >= self.cuts()[None, :, 0]).any(axis=1)
+        owner = np.repeat(np.arange(len(column)), np.diff(column.offsets.to_numpy()))
+        return np.bincount(owner[hit], minlength=len(column))
+
+    def cuts(self) -> np.ndarray:
+        """float32[5, 3]: the scores from which each dimension's level is 1, 2 and 3."""
+        if self.config.backend == "embedded":
+            cuts = np.array(model_at(self._path()).cuts)
+        else:
+            own = celadon.CELADON_CUTS if self.config.backend == "celadon" else celadon.HF_CUTS
+            cuts = np.tile(np.array(own, np.float32), (len(DIMENSIONS), 1))
+        for name, three in self.config.cuts.items():
+            cuts[DIMENSIONS.index(name)] = three
+        return cuts
+
+
+def score_texts(text: pa.Array, model: ToxicityModel, listed_from: float) -> dict[str, pa.Array]:
+    """The stage's signals for a large_string column. A text without words scores 0 and has no sentence."""
+    floor = np.array(
+        [model.step_at(head, listed_from) for head in range(len(DIMENSIONS))] + [np.iinfo(np.int16).max], np.int16
+    )
+    windows = model.windows(text, floor=floor)
+    highest = model.scores(windows.highest)
+    highest[windows.counts == 0] = 0.0
+    scores = model.scores(windows.steps)
+    dims = len(DIMENSIONS)
+    chance = model.clean_tail[np.arange(dims)[None, :], windows.steps[:, :dims].astype(np.int64)].min(axis=1, initial=1)
+    return _columns(text, windows.counts, highest, windows.owner, windows.span, scores, chance)
+
+
+def checkpoint_columns(text: pa.Array, scored: celadon.Scored, listed_from: float) -> dict[str, pa.Array]:
+    """The stage's signals from the windows of a checkpoint; the score over all is the highest of the dimensions."""
+    highest = np.zeros((len(text), len(DIMENSIONS) + 1), np.float32)
+    np.maximum.at(highest[:, :-1], scored.owner, scored.scores)
+    highest[:, -1] = highest[:, :-1].max(axis=1, initial=0.0)
+    counts = np.bincount(scored.owner, minlength=len(text)).astype(np.int64)
+    listed = np.flatnonzero(scored.scores.max(axis=1, initial=0.0) >= np.float32(listed_from))
+    chance = np.zeros(len(listed), np.float32)
+    return _columns(text, counts, highest, scored.owner[listed], scored.span[listed], scored.scores[listed], chance)
+
+
+def _columns(
+    text: pa.Array,
+    counts: np.ndarray,
+    highest: np.ndarray,
+    owner: np.ndarray,
+    span: np.ndarray,
+    scores: np.ndarray,
+    chance: np.ndarray,
+) -> dict[str, pa.Array]:
+    """Signals from each text's count and highest scores [rows, 6], and the listed windows."""
+    dims = len(DIMENSIONS)
+    data, offsets = text_buffers(text)
+    begin = offsets[:-1][owner] + span[:, 0]
+    end = offsets[:-1][owner] + span[:, 1]
+    listed = pa.StructArray.from_arrays(
+        [
+            pa.array(span[:, 0]),
+            pa.array(span[:, 1] - span[:, 0]),
+            pa.array([_digest(data[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)], pa.string()),
+            pa.array(chance.astype(np.float32)),
+            *(pa.array(np.ascontiguousarray(scores[:, at])) for at in range(dims)),
+        ],
+        fields=list(WINDOW_TYPE),
+    )
+    starts = np.searchsorted(owner, np.arange(len(text) + 1)).astype(np.int32)
+    return {
+        **{
+            f"toxicity_{name}_score": pa.array(np.ascontiguousarray(highest[:, at]))
+            for at, name in enumerate(DIMENSIONS)
+        },
+        "toxicity_score": pa.array(np.ascontiguousarray(highest[:, dims])),
+        "toxicity_sentences": pa.array(counts),
+        WINDOWS: pa.ListArray.from_arrays(pa.array(starts), listed),
+    }
+
+
+def _digest(part: np.ndarray) -> str:
+    return hashlib.sha256(part.tobytes()).hexdigest()[:16]
+
+
+class Judged:
+    """What the cuts make of each document.
+
+    Attributes:
+        levels: int8[rows, 5] of the worst window. hits: int64[rows], hits that count. tier: int64[rows].
+        score, cut: float64[rows], the worst window's score in its highest dimension and the cut that it reached there.
+        worst: int64[rows], index of the worst window among all listed ones, −1 for none.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.levels = np.zeros((rows, len(DIMENSIONS)), np.int8)
+        self.hits = np.zeros(rows, np.int64)
+        self.tier = np.zeros(rows, np.int64)
+        self.score = np.full(rows, np.nan)
+        self.cut = np.full(rows, np.nan)
+        self.worst = np.full(rows, -1, np.int64)
+        self.listed: pa.StructArray = pa.array([], WINDOW_TYPE)
+
+    def witness(self, chosen: np.ndarray, texts: pa.Array | None) -> pa.Array:
+        """`offset:length:digest` of the worst window of the chosen rows, null elsewhere; with `texts`, also `:` and the
+        window itself. Offset and length count UTF-8 bytes."""
+        out: list[str | None] = [None] * len(self.worst)
+        for row in np.flatnonzero(chosen & (self.worst >= 0)).tolist():
+            window = self.listed[int(self.worst[row])].as_py()
+            place = f"{window['offset']}:{window['length']}:{window['digest']}"
+            if texts is not None:
+                start = window["offset"]
+                shown = texts[row].as_py().encode("utf-8")[start : start + window["length"]]
+                place = f"{place}:{shown.decode('utf-8', 'replace')}"
+            out[row] = place
+        return pa.array(out, pa.string())
+
+
+def judge(batch: pa.Table, cuts: np.ndarray, config: ToxicityConfig) -> Judged:
+    """Apply the module's four steps to the signals of a batch. `cuts`: float32[5, 3]."""
+    rows = batch.num_rows
+    judged = Judged(rows)
+    column = one_chunk(batch[WINDOWS])
+    judged.listed = listed = column.flatten()
+    if rows == 0 or len(listed) == 0:
+        return judged
+    owner = np.repeat(np.arange(rows), np.diff(column.offsets.to_numpy()))
+    scores = np.stack([listed.field(name).to_numpy(zero_copy_only=False) for name in DIMENSIONS], axis=1)
+    chance = listed.field("chance").to_numpy(zero_copy_only=False).astype(np.float64)
+    levels = (scores[:, :, None] >= cuts[None]).sum(axis=2).astype(np.int8)
+    sentences = batch["toxicity_sentences"].to_numpy()
+    hit = np.flatnonzero(levels.max(axis=1) > 0)
+    counted = hit[accepted(owner[hit], chance[hit], sentences, config.max_chance)]
+    judged.hits = np.bincount(owner[counted], minlength=rows)
+    counted = counted[judged.hits[owner[counted]] >= config.min_hit_share * sentences[owner[counted]]]
+    top = scores[counted].max(axis=1, initial=0.0)
+    order = np.lexsort((counted, -top, -levels[counted].sum(axis=1, dtype=np.int64), owner[counted]))
+    ranked = counted[order]
+    row, first = np.unique(owner[ranked], return_index=True)
+    worst = ranked[first]
+    judged.worst[row] = worst
+    judged.levels[row] = levels[worst]
+    # The dimension shown is the one with the highest level, and among those the highest score.
+    shown = np.argmax(levels[worst].astype(np.float64) * 2.0 + scores[worst], axis=1)
+    judged.score[row] = scores[worst, shown]
+    judged.cut[row] = cuts[shown, levels[worst, shown].astype(np.int64) - 1]
+    judged.tier = tiers(judged.levels, config.tiers)
+    return judged
+
+
+def accepted(owner: np.ndarray, chance: np.ndarray, sentences: np.ndarray, max_chance: float | None) -> np.ndarray:
+    """bool per hit: whether the Benjamini-Yekutieli rule at level `max_chance` accepts it in its document.
+
+    Args:
+        owner: the document of each hit. chance: share of clean sentences that score as high.
+        sentences: int64 per document.
+
+    Source: Benjamini and Yekutieli, "The control of the false discovery rate in multiple testing under dependency",
+    Annals of Statistics 29 (2001), theorem 1.3, which holds whatever the dependence.
+    """
+    if max_chance is None or len(owner) == 0:
+        return np.ones(len(owner), bool)
+    order = np.lexsort((chance, owner))
+    documents = owner[order]
+    start = np.searchsorted(documents, documents, side="left")
+    rank = np.arange(len(order)) - start + 1
+    tests = sentences[documents]
+    harmonic = np.cumsum(1.0 / np.arange(1, int(tests.max()) + 1))[tests - 1]
+    passes = chance[order] * tests * harmonic <= max_chance * rank
+    last = np.zeros(len(sentences), np.int64)
+    np.maximum.at(last, documents[passes], rank[passes])
+    result = np.empty(len(owner), bool)
+    result[order] = rank <= last[documents]
+    return result
+
+
+def tiers(levels: np.ndarray, rule: str) -> np.ndarray:
+    """int64[rows]: NONE, MILD or TOXIC of int8[rows, 5] levels."""
+    highest = levels.max(axis=1, initial=0).astype(np.int64)
+    if rule == "max_level":
+        return np.where(highest >= 3, TOXIC, np.where(highest == 2, MILD, NONE))
+    total = levels.sum(axis=1, dtype=np.int64)
+    return np.where(total >= 7, TOXIC, np.where((total >= 4) | (highest >= 3), MILD, NONE))
+
+
+def uncovered(batch: pa.Table, model: ToxicityModel) -> dict[str, int]:
+    """`uncovered:LABEL` counts of documents in languages that the model's figures do not support.
+
+    Empty when the batch has no language columns. A `language` that is a label pair already (`por_Latn`) is taken as it
+    is; text of unknown language counts as `und`.
+    """
+    labels = row_labels(batch)
+    if labels is None:
+        return {}
+    covered = model.covered_languages()
+    counts = Counter(label for label in labels if label not in covered)
+    return {f"uncovered:{label}": count for label, count in sorted(counts.items())}

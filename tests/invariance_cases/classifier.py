@@ -1,0 +1,32 @@
+"""Documents in several languages, some of them twice, scored by how English or how foreign they are."""
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.stages.language.stage import default_model
+from tests.invariance_cases.texts import documents
+from tests.partition_invariance import LawCase
+
+MODEL = str(default_model("fasttext"))
+
+
+def labelled() -> pa.Table:
+    table = documents(copies=2)
+    doubled = pa.concat_tables([table, documents(copies=2, seed=3)])
+    draw = np.random.default_rng(4)
+    languages = draw.choice(["por", "deu", "rus", None], len(doubled), p=[0.6, 0.2, 0.1, 0.1]).tolist()
+    doubled = doubled.append_column("language", pa.array(languages, pa.string()))
+    return doubled.append_column("language_script", pa.array(["Latn"] * len(doubled), pa.string()))
+
+
+CASES = [
+    LawCase("from a threshold on", {"model": MODEL, "label": "en", "threshold": 0.3}, documents),
+    LawCase(
+        "the best fifth, marked", {"model": MODEL, "label": "de", "keep_fraction": 0.2, "on_fail": "mark"}, labelled
+    ),
+    LawCase(
+        "the best half of each language by an expectation",
+        {"model": MODEL, "values": {"en": 1.0, "__label__ru": -2.0}, "keep_fraction": 0.5, "within": "language"},
+        labelled,
+    ),
+]

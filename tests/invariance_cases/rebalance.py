@@ -1,0 +1,62 @@
+"""Members of duplicate clusters in four languages, some of them marked, some dropped as duplicates."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tests.partition_invariance import LawCase, doc_key_column
+
+ROWS = 60
+
+
+def members(seed: int = 3, languages: bool = True) -> pa.Table:
+    draw = np.random.default_rng(seed)
+    size = draw.integers(1, 8, ROWS)
+    columns = {
+        "doc_key": doc_key_column(ROWS, seed),
+        "minhash_cluster_size": pa.array([None if s == 7 else int(s) for s in size], pa.int64()),
+        "dropped": pa.array(draw.random(ROWS) < 0.3),
+        "quality_failed": pa.array([["r"] if x else [] for x in draw.random(ROWS) < 0.6 / size], pa.list_(pa.string())),
+        "score": pa.array([None if x < 0.1 else float(x) for x in draw.random(ROWS)], pa.float64()),
+        "source": pa.array(draw.choice(["a", "b"], ROWS).tolist()),
+    }
+    if languages:
+        columns["language"] = pa.array(draw.choice(["por", "deu", "rus", None], ROWS).tolist(), pa.string())
+        columns["language_script"] = pa.array(draw.choice(["Latn", "Cyrl"], ROWS).tolist(), pa.string())
+    return pa.table(columns)
+
+
+def representatives() -> pa.Table:
+    return members(seed=4).drop_columns(["quality_failed"])
+
+
+def without_languages() -> pa.Table:
+    return members(seed=5, languages=False)
+
+
+OBSERVED = {"observe": "minhash", "marked_by": "quality"}
+WEIGHTS = str(Path(__file__).with_name("weights.json"))
+
+CASES = [
+    LawCase("every size by itself", {"rates": OBSERVED, "exact": True}, members),
+    LawCase("small bins and groups", {"rates": OBSERVED, "min_cluster_count": 3, "min_group_clusters": 4}, members),
+    LawCase("fall back to the whole", {"rates": OBSERVED, "max_repeats": 10}, members),
+    LawCase("no language columns", {"rates": OBSERVED, "exact": True}, without_languages),
+    LawCase("another group", {"rates": OBSERVED, "exact": True, "group": ["source"]}, members),
+    LawCase("filter behind the deduplication", {"rates": {"observe": "quality"}, "exact": True}, representatives),
+    LawCase(
+        "score and cap",
+        {
+            "rates": OBSERVED,
+            "exact": True,
+            "max_copies": "cluster_size",
+            "seed": 17,
+            "quality": {"column": "score", "none_below": 0.2, "full_above": 0.9},
+        },
+        members,
+    ),
+    LawCase("as columns", {"rates": OBSERVED, "exact": True, "form": "columns"}, members),
+    LawCase("FineWeb2's first table", {"rates": {"table": "fineweb2"}}, members),
+    LawCase("a weights file", {"rates": {"table": WEIGHTS}}, members),
+]

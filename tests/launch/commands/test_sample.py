@@ -1,0 +1,124 @@
+"""`gristmill sample`: what it judges, what it says that it does not, and its reasons and excerpts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.pipeline.running.sample import passage
+from tests.launch.running import Command
+from tests.pipeline.toy_runs import GRAPH, write_corpus
+
+TOYS = ("--plugin", "toy_stages")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "in")
+    (tmp_path / "toys.yaml").write_text(GRAPH.format(root=tmp_path))
+    return tmp_path / "toys.yaml"
+
+
+def test_a_sample_is_spread_over_slices_and_has_the_asked_size(gristmill: Command, config: Path) -> None:
+    made = json.loads(gristmill("sample", "toys.yaml", *TOYS, "--documents", "30", "--json").out)
+    assert (made["documents"], made["slices"]) == (30, 3)
+    read = made["funnel"]["nodes"][0]
+    assert (read["node"], read["entered"][0]) == ("s", 30)
+
+
+def test_what_needs_the_whole_corpus_is_not_judged_and_passes_all(gristmill: Command, config: Path) -> None:
+    made = json.loads(gristmill("sample", "toys.yaml", *TOYS, "--json").out)
+    assert made["not_judged"] == ["same", "repeat"]
+    judged = {node["node"] for node in made["funnel"]["nodes"]}
+    assert judged == {"s", "length", "split"}
+    split = next(node for node in made["funnel"]["nodes"] if node["node"] == "split")
+    length = next(node for node in made["funnel"]["nodes"] if node["node"] == "length")
+    assert split["entered"] == length["kept"]
+    assert sum(end["documents"] for end in made["ends"].values()) == split["kept"][0]
+    assert "not judged in a sample: same, repeat" in gristmill("sample", "toys.yaml", *TOYS).out
+
+
+def test_reasons_come_with_value_limit_and_excerpt(gristmill: Command, config: Path) -> None:
+    made = json.loads(gristmill("sample", "toys.yaml", *TOYS, "--json", "--show", "3").out)
+    group = next(group for group in made["marked"] if group["rule"] == "too_short")
+    assert len(group["examples"]) == 3 <= group["documents"]
+    assert all(example["value"] < example["threshold"] == 2 for example in group["examples"])
+    shown = gristmill("sample", "toys.yaml", *TOYS).out
+    assert "length: too_short" in shown
+    assert "limit 2]" in shown
+
+
+def test_the_sentence_that_made_a_document_toxic_is_shown(gristmill: Command, tmp_path: Path) -> None:
+    clean = "Die Bäckerei am Kai öffnet um sieben. We bought two loaves and walked home along the river. " * 4
+    hateful = "All women are worthless whores and deserve to be raped."
+    pq.write_table(pa.table({"id": ["long", "short"], "text": [clean + hateful, hateful]}), tmp_path / "in.parquet")
+    source = "sources: {s: {format: parquet, paths: [in.parquet]}}\n"
+    (tmp_path / "c.yaml").write_text(f"{source}stages: {{toxicity: {{policy: keep}}}}\noutputs: {{o: {{path: out}}}}\n")
+    shown = gristmill("sample", "c.yaml").out
+    assert "… All women are worthless" in next(line for line in shown.splitlines() if line.startswith("    long  ["))
+    assert "… All" not in next(line for line in shown.splitlines() if line.startswith("    short  ["))
+    made = json.loads(gristmill("sample", "c.yaml", "--json").out)
+    assert [one["passage"] for group in made["marked"] for one in group["examples"]] == [hateful, hateful]
+
+
+def test_a_witness_that_points_at_another_text_shows_nothing() -> None:
+    text = pa.array(["0123456789"], pa.large_string())
+    digest = hashlib.sha256(b"345").hexdigest()[:16]
+    assert passage(text, f"3:3:{digest}") == passage(text, f"3:3:{digest}:345\n") == "345"
+    for other in (f"2:3:{digest}", f"9:30:{digest}", f"99:3:{digest}", "answer:00", None):
+        assert passage(text, other) is None
+
+
+def test_a_sample_agrees_with_a_run_on_what_it_judges(gristmill: Command, config: Path) -> None:
+    sampled = json.loads(gristmill("sample", "toys.yaml", *TOYS, "--documents", "1000", "--json").out)
+    ran = json.loads(gristmill("run", "toys.yaml", *TOYS, "--executor", "inline", "--json").out)
+    of_run = {node["node"]: node for node in ran["funnel"]["nodes"]}
+    of_sample = {node["node"]: node for node in sampled["funnel"]["nodes"]}
+    for name in ("s", "length"):
+        assert of_sample[name] == of_run[name]
+    rules = [[rule for rule in made["funnel"]["rules"] if rule["node"] == "length"] for made in (sampled, ran)]
+    assert rules[0] == rules[1]
+
+
+def test_a_sample_writes_nothing(gristmill: Command, config: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    assert gristmill("sample", "toys.yaml", *TOYS).code == 0
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_unreadable_records_are_told(gristmill: Command, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"the number {n}"}) for n in range(20)] + ["{not json"]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    text = "sources: {s: {format: jsonl, paths: [in.jsonl]}}\nstages: {length: {least: 2}}\noutputs: {o: {path: out}}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    ran = gristmill("sample", "c.yaml", *TOYS)
+    assert "unreadable in these slices: not_json, 1 record" in ran.out
+
+
+def test_terminal_codes_in_a_document_are_not_obeyed(gristmill: Command, tmp_path: Path) -> None:
+    table = pa.table({"text": ["\x1b]0;owned\x07 evil \x1b[2J text", "x"]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    (tmp_path / "c.yaml").write_text(
+        "sources: {s: {format: parquet, paths: [in.parquet]}}\nstages: {length: {least: 2}}\noutputs: {o: {path: out}}\n"
+    )
+    ran = gristmill("sample", "c.yaml", *TOYS)
+    assert "\x1b" not in ran.out
+    assert "evil" in ran.out
+
+
+def test_data_files_need_no_config(gristmill: Command, tmp_path: Path) -> None:
+    sentence = "The mill stands by the river and grinds the grain of the whole valley for the people who live there. "
+    rows = [{"content": sentence * 12, "key": n} for n in range(8)] + [{"content": "Buy now", "key": 9}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "mine.parquet")
+    ran = gristmill("sample", "mine.parquet")
+    assert ran.code == 0, ran.err
+    assert "text: the column `content`" in ran.out
+    assert "id: no column for it; documents are called by their doc_key" in ran.out
+    assert "mine: 9 documents from 1 of 1 slices" in ran.out
+    assert "not judged in a sample: minhash, rebalance" in ran.out
+    assert "clean: marked_by_quality" in ran.out

@@ -1,0 +1,148 @@
+"""Reading in a process of its own: a file that kills the reader, storage that fails, readers that hang."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.pipeline.audit import reader_process as child_module
+from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.run import audit_output
+from tests.pipeline.audit.tampering import Output, SameProcess
+
+
+class Deadly(SameProcess):
+    """Dies of some files, as a Parquet reader may of a corrupt one."""
+
+    deadly = ""
+
+    def call(self, function: str, argument: Any, size: int = 0) -> Any:
+        if self.deadly in str(argument) and function != "listing":
+            raise ChildDied("the reader ended with signal 6 (SIGABRT)")
+        return super().call(function, argument, size)
+
+
+def test_a_killed_reader_is_told_apart_from_a_defect_and_started_again() -> None:
+    with Child() as child:
+        assert child.call("footers", ["/nowhere", []]) == []
+        process = child._process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(ChildDied, match="signal 9 .SIGKILL."):
+            child.call("footers", ["/nowhere", []])
+        assert child.call("footers", ["/nowhere", []]) == []
+        with pytest.raises(RuntimeError, match="has a defect"):
+            child.call("footers", "nonsense")
+        assert child.call("footers", ["/nowhere", []]) == [], "a defect does not end the process"
+    assert process.poll() is not None
+
+
+def test_a_reader_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "SECONDS", 0.2)
+    with Child() as child:
+        child._started().send_signal(signal.SIGSTOP)
+        with pytest.raises(ChildDied, match="stopped after"):
+            child.call("footers", ["/nowhere", []])
+
+
+def test_the_reader_takes_our_packages_whatever_lies_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit('the wrong package')")
+    monkeypatch.chdir(tmp_path)
+    with Child() as child:
+        assert child.call("footers", ["/nowhere", []]) == []
+
+
+def test_a_footer_that_kills_the_reader_leaves_the_audit_incomplete(
+    output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", Deadly)
+    monkeypatch.setattr(Deadly, "deadly", output.named("data")[0])
+    result = output.audit(full=False)
+    assert result.exit_code == 3
+    assert [(f.file, f.unread) for f in result["footer"].findings] == [(output.named("data")[0], True)]
+    assert "SIGABRT" in result.problems[0]
+
+
+def test_rows_that_kill_the_reader_leave_the_audit_incomplete(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    class DeadlyRows(Deadly):
+        def call(self, function: str, argument: Any, size: int = 0) -> Any:
+            return (
+                SameProcess.call(self, function, argument, size)
+                if function != "check_task"
+                else super().call(function, argument, size)
+            )
+
+    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", DeadlyRows)
+    monkeypatch.setattr(DeadlyRows, "deadly", "part-00001")
+    result = output.audit()
+    assert result.exit_code == 3 and result.failed == set()
+    assert {finding.file for finding in result["content"].findings} == {
+        entry["path"] for entry in output.entries() if entry["task"] == 1
+    }
+
+
+@pytest.mark.parametrize("kind", ["data", "ledger", "signals:bounds"])
+def test_a_link_to_nowhere_is_a_missing_file(output: Output, kind: str) -> None:
+    path = output.path(output.named(kind)[0])
+    path.unlink()
+    path.symlink_to(path.with_name("nowhere"))
+    output.expect("missing")
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_read_errors_leave_the_audit_incomplete(output: Output, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    name = output.named("data")[0]
+    real = __import__("gristmill.pipeline.storage", fromlist=["open_read"]).open_read
+
+    class Broken:
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def read(self, size: int = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def __getattr__(self, attribute: str) -> Any:
+            return getattr(self.stream, attribute)
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            self.stream.close()
+
+    def open_read(location: str) -> Any:
+        if not location.endswith(name):
+            return real(location)
+        if where == "open":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return Broken(real(location))
+
+    for module in ("gristmill.pipeline.storage", "gristmill.pipeline.audit.open_files"):
+        monkeypatch.setattr(f"{module}.open_read", open_read)
+    for full in (False, True):
+        result = output.audit(full=full)
+        assert result.exit_code == 3 and result.failed == set(), result.problems
+        assert any("Permission denied" in line or "Input/output error" in line for line in result.problems)
+
+
+def test_a_sound_audit_in_a_real_process_survives_a_truncated_and_a_zeroed_file(
+    copied: Callable[[Path], Output], wide_run: Path
+) -> None:
+    output = copied(wide_run / "out/corpus")
+    first, second = output.named("data")[:2]
+    os.truncate(output.path(first), 50)
+    output.path(second).write_bytes(bytes(output.path(second).stat().st_size))
+    output.seal()
+    result = audit_output(str(output.folder), full=True)
+    assert {"footer", "content"} <= result.failed
+    assert {finding.file for finding in result["footer"].findings} == {first, second}

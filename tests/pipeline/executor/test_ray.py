@@ -1,0 +1,121 @@
+"""Ray gives what one process gives, byte for byte, with workers that die and users who have a `pipeline/` too."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gristmill.pipeline.errors import ConservationError, GristmillError, StorageError
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.executor.ray import RayExecutor
+from gristmill.pipeline.storage import sha256_of
+from tests.pipeline.toy_runs import GRAPH, PLUGINS, run, shards, write_corpus
+
+pytestmark = pytest.mark.ray
+ROOT = str(Path(__file__).parents[3] / "src")
+
+
+@pytest.fixture(scope="module")
+def ray_executor() -> Iterator[RayExecutor]:
+    with RayExecutor(workers=2, plugin_folders=[PLUGINS]) as executor:
+        yield executor
+
+
+def test_ray_and_one_process_write_the_same_bytes_though_a_worker_is_killed(
+    tmp_path: Path, ray_executor: RayExecutor
+) -> None:
+    write_corpus(tmp_path / "in", files=24)
+    marker = tmp_path / "killed-once"
+    text = GRAPH.format(root=tmp_path).replace("  same: {}", f"  crash: {{marker: '{marker}'}}\n  same: {{}}")
+    run(text, ray_executor, output=str(tmp_path / "ray"))
+    assert marker.exists(), "no worker was killed"
+    run(text, InlineExecutor(order=3), output=str(tmp_path / "inline"))
+    for name in ("corpus", "long"):
+        found = shards(tmp_path / "ray" / name)
+        assert found == shards(tmp_path / "inline" / name)
+        assert sum(path.startswith("ledger/") for path in found) == 24
+
+
+def test_a_worker_killed_in_the_middle_of_settling_changes_nothing(tmp_path: Path, ray_executor: RayExecutor) -> None:
+    write_corpus(tmp_path / "in", files=6)
+    marker = tmp_path / "killed-once"
+    text = GRAPH.format(root=tmp_path).replace("  same: {}", f"  same: {{die_in_fold: '{marker}'}}")
+    run(text, ray_executor, output=str(tmp_path / "ray"))
+    assert marker.exists(), "no worker was killed"
+    run(text, InlineExecutor(order=1), output=str(tmp_path / "inline"))
+    assert shards(tmp_path / "ray/corpus") == shards(tmp_path / "inline/corpus")
+
+
+def test_one_worker_and_two_give_the_same(tmp_path: Path, ray_executor: RayExecutor) -> None:
+    write_corpus(tmp_path / "in", files=5)
+    text = GRAPH.format(root=tmp_path).replace("from: repeat}", "from: repeat, shuffle: {}, shard_bytes: 2000}")
+    run(text, ray_executor, output=str(tmp_path / "two"))
+    with RayExecutor(workers=1, plugin_folders=[PLUGINS]) as one:
+        run(text, one, output=str(tmp_path / "one"))
+    assert len(list((tmp_path / "one/corpus/data").iterdir())) > 4
+    assert shards(tmp_path / "one/corpus") == shards(tmp_path / "two/corpus")
+
+
+def test_an_error_in_a_task_arrives_as_it_was(tmp_path: Path, ray_executor: RayExecutor) -> None:
+    with pytest.raises(StorageError, match="/nowhere: cannot be opened"):
+        list(ray_executor.run(sha256_of, ["/nowhere"]))
+    write_corpus(tmp_path / "in", files=1)
+    text = GRAPH.format(root=tmp_path).replace("  same: {}", "  liar: {lie: lose}\n  same: {}")
+    with pytest.raises(ConservationError, match="`liar`"):
+        run(text, ray_executor)
+
+
+def kill_self(payload: int) -> int:
+    os.kill(os.getpid(), 9)
+    return payload
+
+
+def test_a_task_that_kills_every_worker_ends_with_words(ray_executor: RayExecutor) -> None:
+    with pytest.raises(GristmillError, match=r"a worker died 4 times over the same task"):
+        list(ray_executor.run(kill_self, [1]))
+
+
+def test_an_address_where_nobody_answers_is_refused_in_words() -> None:
+    script = (
+        "from gristmill.pipeline.executor.ray import RayExecutor\n"
+        "from gristmill.pipeline.errors import GristmillError\n"
+        "try:\n"
+        "    RayExecutor(address='127.0.0.1:1').__enter__()\n"
+        "except GristmillError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "--address 127.0.0.1:1: no Ray cluster answers" in done.stdout, done.stderr[-2000:]
+
+
+def test_workers_import_our_packages_in_a_folder_that_has_its_own_pipeline(tmp_path: Path) -> None:
+    for name in ("pipeline", "stages"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the user\\'s own package')\n")
+    script = (
+        "import sys\n"
+        f"sys.path.insert(0, {ROOT!r})\n"
+        "from gristmill.pipeline.executor.ray import RayExecutor\n"
+        "from gristmill.pipeline.storage import sha256_of\n"
+        "sys.path.remove(sys.path[0])\n"
+        "sys.path.insert(0, '')\n"
+        "with RayExecutor(workers=1) as executor:\n"
+        "    print(list(executor.run(sha256_of, ['mine.txt'])))\n"
+    )
+    (tmp_path / "mine.txt").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert "e3b0c44298fc1c149afbf4c8996fb924" in done.stdout, done.stderr[-2000:]

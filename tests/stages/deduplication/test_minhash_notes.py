@@ -1,0 +1,136 @@
+"""MinHash settled from made notes: a cluster of a million, one giant bucket, and what is lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from gristmill.pipeline.document import DOC_KEY, keys_from_words
+from gristmill.pipeline.errors import ConservationError, StorageError
+from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.stage import Settled
+from gristmill.stages.deduplication.minhash import MinHash
+from tests.partition_invariance import make_stage
+
+BUDGET = 8 << 20
+"""Far less than the rows take, so that what meets in one partition is sorted in runs on disk."""
+
+
+def notes_of(folder: Path, buckets: np.ndarray, sketch: np.ndarray, files: int = 3) -> Rows:
+    """Notes as the survey leaves them: buckets uint64 of shape (documents, bands), one word of sketch each."""
+    documents = len(buckets)
+    folder.mkdir()
+    draw = np.random.default_rng(8)
+    table = pa.table(
+        {
+            DOC_KEY: keys_from_words(draw.integers(0, 2**64, (documents, 2), np.uint64)),
+            "buckets": _fixed(buckets),
+            "sketch": _fixed(sketch.reshape(-1, 1)),
+            "task": pa.array(np.arange(documents) * files // documents, pa.int32()),
+        }
+    )
+    paths = []
+    for task in range(files):
+        path = folder / f"{task}.arrow"
+        writer = RowsWriter(path, table.schema)
+        writer.write(table.filter(pc.equal(table["task"], task)))
+        writer.close()
+        paths.append(str(path))
+    return Rows(tuple(paths), table.schema, documents)
+
+
+def _fixed(words: np.ndarray) -> pa.Array:
+    kind = pa.binary(8 * words.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(kind, len(words), [None, pa.py_buffer(words.astype("<u8").tobytes())])
+
+
+def settled(folder: Path, notes: Rows, config: dict[str, Any], exchange: FileExchange | None = None) -> Settled:
+    stage = make_stage(MinHash, config)
+    return stage.settle(notes, exchange or FileExchange(InlineExecutor(), folder / "exchange", budget_bytes=BUDGET))
+
+
+def members(answer: Settled) -> Iterator[pa.RecordBatch]:
+    assert answer.keyed is not None
+    for path in answer.keyed.files:
+        yield from read_batches(path, answer.keyed.schema)
+
+
+def test_a_million_equal_documents_are_one_cluster(tmp_path: Path) -> None:
+    documents = 1_000_000
+    same = np.full((documents, 1), 7, np.uint64)
+    answer = settled(tmp_path, notes_of(tmp_path / "in", same, same), {"bands": 1, "rows": 16})
+    report = answer.report
+    assert (report["clusters"], report["duplicates"], report["crowded"]["buckets"]) == (1, documents - 1, 0)
+    labels, rows = set(), 0
+    for batch in members(answer):
+        rows += batch.num_rows
+        labels |= set(batch["label"].unique().to_pylist())
+        assert pc.min(batch["size"]).as_py() == documents
+    assert rows == documents and len(labels) == 1
+
+
+def test_a_giant_bucket_of_strangers_costs_its_leaders_and_is_reported(tmp_path: Path) -> None:
+    documents = 200_000
+    draw = np.random.default_rng(2)
+    sketch = draw.integers(0, 2**64, documents, np.uint64)
+    buckets = np.stack([np.zeros(documents, np.uint64), np.arange(1, documents + 1, dtype=np.uint64)], axis=1)
+    answer = settled(tmp_path, notes_of(tmp_path / "in", buckets, sketch), {"bands": 2, "rows": 8, "verify_min": 0.9})
+    crowded = answer.report["crowded"]
+    assert (crowded["buckets"], crowded["documents"]) == (1, documents)
+    assert crowded["unmatched"] == documents - 64, "only the leaders are compared with, and nobody resembles one"
+    assert answer.report["duplicates"] == 0
+
+
+class Losing(FileExchange):
+    """An exchange that loses something of one partition after its rows were written."""
+
+    def __init__(self, folder: Path, lose: str) -> None:
+        super().__init__(InlineExecutor(), folder, budget_bytes=BUDGET)
+        self.lose = lose
+
+    def split(self, step: Path, *args: Any, **options: Any) -> Any:
+        result = super().split(step, *args, **options)
+        piece = sorted((step / "pieces").glob("*.parts"))[0]
+        if self.lose == "file":
+            piece.unlink()
+        elif self.lose == "end":
+            piece.write_bytes(piece.read_bytes()[:-100])
+        else:
+            data = bytearray(piece.read_bytes())
+            data[len(data) // 3] ^= 1
+            piece.write_bytes(bytes(data))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("lose", "error", "message"),
+    [
+        ("file", StorageError, "is missing"),
+        ("end", StorageError, "truncated or damaged"),
+        ("bit", ConservationError, "checksum differs"),
+    ],
+)
+def test_a_partition_lost_or_damaged_while_settling_stops_the_run(
+    tmp_path: Path, lose: str, error: type[Exception], message: str
+) -> None:
+    buckets = np.arange(2000, dtype=np.uint64).reshape(-1, 1) // np.uint64(2)
+    notes = notes_of(tmp_path / "in", buckets, buckets[:, 0])
+    with pytest.raises(error, match=message):
+        settled(tmp_path, notes, {"bands": 1, "rows": 16}, Losing(tmp_path / "exchange", lose))
+
+
+def test_a_note_file_lost_before_settling_stops_the_run(tmp_path: Path) -> None:
+    buckets = np.arange(2000, dtype=np.uint64).reshape(-1, 1)
+    notes = notes_of(tmp_path / "in", buckets, buckets[:, 0])
+    Path(notes.files[1]).unlink()
+    with pytest.raises(StorageError, match=r"1.arrow is missing"):
+        settled(tmp_path, notes, {"bands": 1, "rows": 16})

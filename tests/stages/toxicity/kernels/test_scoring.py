@@ -1,0 +1,295 @@
+"""The toxicity kernel against the same features written in plain Python, and its windows at the edges of Unicode."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gristmill.stages.toxicity.identity_terms import GROUPS, group_table, group_words, token_hash
+from gristmill.stages.toxicity.kernels import scoring as kernel
+
+MASK = (1 << 64) - 1
+BITS = 12
+P, Q = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
+
+
+def mix(state: int, value: int) -> int:
+    mixed = ((state ^ value) * P) & MASK
+    return mixed ^ (mixed >> 29)
+
+
+def cut(state: int) -> int:
+    return state >> (64 - BITS)
+
+
+def last(state: int) -> int:
+    return cut((state * P) & MASK)
+
+
+def entry(char: str) -> tuple[int, int, bool, bool]:
+    """(kind, folded, stop, hard stop) of a character."""
+    value = int(kernel.token_table()[ord(char)])
+    return (value >> 24) & 7, value & 0xFFFFFF, bool(value & 1 << 28), bool(value & 1 << 29)
+
+
+def plain_windows(text: str, cap: int, split: bool) -> list[tuple[list[tuple[int, int, list[int]]], int, int]]:
+    """[(tokens (hash, kind, characters), first byte, end byte)] of a text."""
+    windows: list[tuple[list[tuple[int, int, list[int]]], int, int]] = []
+    tokens: list[tuple[int, int, list[int]]] = []
+    first = end = 0
+    ended = False
+    word: list[int] | None = None
+    run = (0, 0)
+
+    def close_word() -> None:
+        nonlocal word
+        if word is not None:
+            state = 1
+            for char in word:
+                state = ((state ^ char) * P) & MASK
+            tokens.append((state ^ (state >> 29), kernel.WORD, word))
+            word = None
+
+    def close_window() -> None:
+        nonlocal tokens, ended
+        close_word()
+        if tokens:
+            windows.append((tokens, first, end))
+        tokens, ended = [], False
+
+    byte = 0
+    for char in text:
+        size = len(char.encode())
+        kind, folded, stop, hard = entry(char)
+        byte += size
+        if kind == kernel.SKIP:
+            if tokens or word is not None:
+                end = byte
+            continue
+        if kind == kernel.WORD and word is not None:
+            repeats = run[1] + 1 if run[0] == folded else 0
+            if repeats >= 2 or len(word) < kernel.MAX_WORD:
+                if repeats < 2:
+                    word.append(folded)
+                run, end = (folded, repeats), byte
+                continue
+        close_word()
+        if kind == kernel.GAP:
+            if split and tokens and (ended or hard):
+                close_window()
+            continue
+        if len(tokens) == cap:
+            close_window()
+        if not tokens:
+            first = byte - size
+        end = byte
+        if kind == kernel.WORD:
+            ended, word, run = False, [folded], (folded, 0)
+            continue
+        if kind == kernel.SINGLE:
+            ended = False
+        tokens.append((mix(1000 + kind, folded), kind, [folded]))
+        if split and hard:
+            close_window()
+        elif stop:
+            ended = True
+    close_window()
+    return windows
+
+
+def plain_features(tokens: list[tuple[int, int, list[int]]], groups: dict[int, int]) -> list[int]:
+    out = []
+    for hash_, kind, chars in tokens:
+        out.append(cut(mix(hash_, Q)))
+        if kind == kernel.WORD:
+            bounded = [0x110001, *chars, 0x110002]
+            for size in (3, 4, 5):
+                for start in range(len(bounded) - size + 1):
+                    if size < len(bounded):
+                        state = 77
+                        for char in bounded[start : start + size]:
+                            state = mix(state, char)
+                        out.append(last(mix(state, size)))
+    hashes = [token[0] for token in tokens]
+
+    def pair(first: int, second: int, tag: int) -> None:
+        out.append(last(mix(mix(first, second), tag)))
+
+    for t, here in enumerate(hashes):
+        for back, tag in ((1, 2), (2, 4), (3, 4)):
+            if t >= back:
+                pair(hashes[t - back], here, tag)
+        if t >= 2:
+            pair(mix(hashes[t - 2], hashes[t - 1]), here, 3)
+        for group in (groups[here], 99) if here in groups else ():
+            for u in range(max(0, t - 4), min(len(hashes), t + 5)):
+                if u != t:
+                    side = 11 if u < t else 12
+                    pair(hashes[u], group, side)
+                    if abs(u - t) == 1:
+                        pair(hashes[u], group, side + 10)
+            if t + 2 < len(hashes):
+                pair(mix(hashes[t + 1], hashes[t + 2]), group, 30)
+            if t >= 2:
+                pair(mix(hashes[t - 2], hashes[t - 1]), group, 31)
+            if 1 <= t < len(hashes) - 1:
+                pair(mix(hashes[t - 1], hashes[t + 1]), group, 32)
+    return sorted(out)
+
+
+def buffers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    encoded = [text.encode() for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in encoded])]).astype(np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+def kernel_windows(texts: list[str], cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
+    data, offsets = buffers(texts)
+    return kernel.window_features(data, offsets, kernel.token_table(), cap, split, BITS, *group_table(), 16)
+
+
+WEIGHTS = np.random.default_rng(5).integers(-127, 128, (1 << BITS, kernel.HEADS)).astype(np.int8)
+KEPT = np.random.default_rng(6).random(1 << BITS) < 0.6
+SCALE = np.array([0.001, 0.002, 0.003, 0.004, 0.005, 0.006])
+BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
+
+
+def score(texts: list[str], *, floor: int = 0, cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
+    data, offsets = buffers(texts)
+    return kernel.score_windows(
+        data, offsets, kernel.token_table(), cap, split, kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS,
+        SCALE, BIAS, *group_table(),
+        np.full(kernel.HEADS, floor, np.int16),
+    )  # fmt: skip
+
+
+def plain_steps(features: list[int]) -> list[int]:
+    sums = WEIGHTS[[feature for feature in features if KEPT[feature]]].astype(np.int64).sum(axis=0)
+    logits = [int(sums[h]) * float(SCALE[h]) / math.sqrt(len(features)) + float(BIAS[h]) for h in range(kernel.HEADS)]
+    return [min(max(math.floor((logit + 16.0) * 128.0), 0), kernel.LEVELS - 1) for logit in logits]
+
+
+SAMPLES = [
+    'Women aren\'t stupid. The black man said: "I h8 you!!!" Really?! Yes… 3.14 is pi',
+    "soooooo loooong! a aa aaa aaaa aaaaa" + "x" * 100,
+    "她说的话很难听。我不同意！你好world吗？ｆｕｌｌｗｉｄｔｈ",
+    "👩🏿‍🦱 hates 👨‍👩‍👧 and ❤️. 🏳️‍🌈",
+    "שלום עולם. هل أنت بخير؟ نعم۔ ok\u200f!",
+    "naïve café Straße İstanbul ΣΊΣΥΦΟΣ",
+    "\n\n  \t\n",
+    'e.g. this i.e. that. "Quoted." (And so.) Next\nline\r\nthird',
+    "",
+]
+ALPHABET = st.sampled_from("abc ABé .!?\n'’-1Ж她。い👩🏿‍\u0301\u200dש؟ women gay")
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("cap", [3, 64])
+def test_windows_and_features_equal_those_of_plain_python(cap: int, split: bool) -> None:
+    check_features(SAMPLES, cap, split)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.text(ALPHABET | st.characters(codec="utf-8"), max_size=60), max_size=3), st.sampled_from([2, 5, 64]))
+def test_windows_and_features_equal_those_of_plain_python_for_any_text(texts: list[str], cap: int) -> None:
+    check_features(texts, cap, True)
+
+
+def check_features(texts: list[str], cap: int, split: bool) -> None:
+    features, starts, owner, span = kernel_windows(texts, cap, split)
+    groups = dict(zip(*(table.tolist() for table in group_table()), strict=True))
+    _, offsets = buffers(texts)
+    expected = [
+        (text, (int(offsets[text]) + first, int(offsets[text]) + end), plain_features(tokens, groups))
+        for text, whole in enumerate(texts)
+        for tokens, first, end in plain_windows(whole, cap, split)
+    ]
+    found = [
+        (int(owner[w]), tuple(span[w].tolist()), sorted(features[starts[w] : starts[w + 1]].tolist()))
+        for w in range(len(owner))
+    ]
+    assert found == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(ALPHABET, max_size=80), max_size=4))
+def test_scores_equal_sums_of_weights_over_plain_features(texts: list[str]) -> None:
+    counts, highest, owner, span, steps = score(texts)
+    features, starts, windows, spans = kernel_windows(texts)
+    expected = [plain_steps(features[starts[w] : starts[w + 1]].tolist()) for w in range(len(windows))]
+    assert steps.tolist() == expected
+    assert owner.tolist() == windows.tolist()
+    assert counts.tolist() == np.bincount(windows, minlength=len(texts)).tolist()
+    for text in range(len(texts)):
+        mine = [step for step, at in zip(expected, windows.tolist(), strict=True) if at == text]
+        assert highest[text].tolist() == (np.max(mine, axis=0).tolist() if mine else [0] * kernel.HEADS)
+
+
+def test_words_that_share_a_slot_of_the_cache_do_not_change_scores() -> None:
+    # Three times as many words as slots, twice over: every slot is overwritten in between.
+    words = [f"word{i}x" for i in range(3 << kernel.CACHE_BITS)]
+    _, _, _, _, once = score([" ".join(words)])
+    _, _, _, _, twice = score([" ".join(words + ["."] * (-len(words) % 64)), " ".join(words)])
+    assert np.array_equal(twice[-len(once) :], once)
+
+
+def test_only_windows_at_the_floor_are_listed_and_the_list_grows() -> None:
+    texts = ["women are here. it rains. gays are there. we eat bread."] * 500
+    _, _, _, _, everything = score(texts)
+    floor = int(np.sort(everything.max(axis=1))[len(everything) // 2])
+    _, _, owner, span, steps = score(texts, floor=floor)
+    assert len(everything) == 2000
+    assert 0 < len(owner) < 2000
+    assert steps.tolist() == [step for step in everything.tolist() if max(step) >= floor]
+    assert len(owner) == len(span)
+
+
+def test_a_sentence_ends_at_stops_before_white_space_and_at_line_breaks() -> None:
+    text = 'It costs 3.14 e.g. here. "Really?!" she said… 真的吗？对。ok\nnext'
+    _, _, owner, span = kernel_windows([text])
+    data = text.encode()
+    assert [data[a:b].decode() for a, b in span.tolist()] == [
+        "It costs 3.14 e.g.", "here.", "\"Really?!\"", "she said…", "真的吗？", "对。", "ok", "next",
+    ]  # fmt: skip
+
+
+def test_a_window_never_exceeds_its_cap_and_covers_every_word() -> None:
+    text = "word " * 1000
+    _, starts, owner, span = kernel_windows([text], cap=64)
+    assert len(owner) == math.ceil(1000 / 64)
+    assert span[0].tolist() == [0, 64 * 5 - 1]
+    assert span[-1, 1] == 4999
+
+
+def test_bytes_that_are_no_utf8_are_read_without_going_astray() -> None:
+    data = np.frombuffer(b"caf\xc3 \xff\xfe women \xe2\x82", np.uint8)
+    features, starts, owner, span = kernel.window_features(
+        data, np.array([0, len(data)], np.int64), kernel.token_table(), 64, True, BITS, *group_table(), 16
+    )
+    assert len(owner) == 1
+    assert span.tolist() == [[0, len(data)]]
+
+
+def test_every_group_word_is_one_token_and_in_no_case_or_accent_another() -> None:
+    words = group_words()
+    assert set(words.values()) == {1, 2, 3, 4}
+    assert len({token_hash(word) for word in words}) == len(words)
+    assert token_hash("Muslims") == token_hash("MUSLIMS") == token_hash("muslims")
+    assert list(GROUPS) == ["race_origin", "gender_sex", "religion", "ability"]
+    with pytest.raises(ValueError, match="must be one"):
+        token_hash("two words")
+
+
+def test_a_mention_of_a_group_is_found_by_class_wherever_it_stands() -> None:
+    data, offsets = buffers(["We met Muslims.", "nothing here", "word " * 700 + "deaf women", ""])
+    found = kernel.mentioned(data, offsets, kernel.token_table(), *group_table())
+    assert found.tolist() == [
+        [False, False, True, False],
+        [False] * 4,
+        [False, True, False, True],
+        [False] * 4,
+    ]

@@ -1,0 +1,409 @@
+"""The stage `toxicity`: from sentences to documents, tiers, policies, witnesses, and bad input."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.hashing import file_digest
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.graph import build
+from gristmill.pipeline.stage import DROPPED, Decisions
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, load_model, model_at
+from gristmill.stages.toxicity.stage import (
+    TIERS,
+    WINDOW_TYPE,
+    WINDOWS,
+    Toxicity,
+    ToxicityConfig,
+    accepted,
+    judge,
+    tiers,
+)
+from tests.pipeline.toy_runs import rows_of, run
+
+SHIPPED_SHA256 = "501b6d1a1641442a4c1ea845d91fba2bb62b19fa0996ab4921f363b0e8922e56"
+PINNED = {
+    "The library opens again on Monday morning.": (
+        0.005150998011231422,
+        0.008527089841663837,
+        0.004300972446799278,
+        0.004399224650114775,
+        0.0014950134791433811,
+    ),
+    "All of those disgusting immigrants are subhuman vermin and should be killed.": (
+        0.9409348964691162,
+        0.047296516597270966,
+        0.032587792724370956,
+        0.017002549022436142,
+        0.046571701765060425,
+    ),
+    "Women belong in the kitchen. The soup was good.": (
+        0.029277082532644272,
+        0.946820855140686,
+        0.0034719922114163637,
+        0.005151846446096897,
+        0.007366409990936518,
+    ),
+    "我们今天去公园散步。": (
+        0.016681436449289322,
+        0.012165877968072891,
+        0.0021055168472230434,
+        0.003240747144445777,
+        0.0012715840712189674,
+    ),
+}
+CLEAN = "The bakery on the corner opens at seven. We bought two loaves and walked home along the river. "
+HATEFUL = "All women are worthless whores and deserve to be raped."
+
+
+def stage(**config: Any) -> Toxicity:
+    return Toxicity(ToxicityConfig(**config))
+
+
+def measured(texts: list[str | None], one: Toxicity | None = None, **more: pa.Array) -> pa.Table:
+    table = pa.table({"text": pa.array(texts, pa.large_string())})
+    columns = (one or stage()).measure(table)
+    return pa.table({**columns, **more})
+
+
+def decided(texts: list[str | None], **config: Any) -> Decisions:
+    one = stage(**config)
+    return one.decide(measured(texts, one), None)
+
+
+def batch_of(documents: list[tuple[int, list[dict[str, float]]]]) -> pa.Table:
+    """Signals as if measured: (sentences, windows with scores by dimension and a chance)."""
+    listed = [
+        [
+            {"offset": 10 * at, "length": 9, "digest": f"{at:016x}", "chance": window.get("chance", 0.0),
+             **{name: window.get(name, 0.0) for name in DIMENSIONS}}
+            for at, window in enumerate(windows)
+        ]
+        for _, windows in documents
+    ]  # fmt: skip
+    return pa.table(
+        {
+            "toxicity_sentences": pa.array([n for n, _ in documents], pa.int64()),
+            WINDOWS: pa.array(listed, pa.list_(WINDOW_TYPE)),
+        }
+    )
+
+
+CUTS = {name: (0.5, 0.7, 0.9) for name in DIMENSIONS}
+FIXED = np.array(list(CUTS.values()), np.float32)
+
+
+def test_the_shipped_model_is_the_one_that_the_card_describes() -> None:
+    assert file_digest(EMBEDDED) == SHIPPED_SHA256
+    assert EMBEDDED.stat().st_size <= 4_000_000
+    assert SHIPPED_SHA256 in EMBEDDED.with_suffix(".md").read_text(encoding="utf-8")
+
+
+def test_scores_of_the_shipped_model_are_equal_on_every_machine() -> None:
+    table = measured(list(PINNED))
+    found = list(zip(*(table[f"toxicity_{name}_score"].to_pylist() for name in DIMENSIONS), strict=True))
+    assert found == list(PINNED.values())
+
+
+def test_measured_columns_are_those_declared() -> None:
+    one = stage()
+    columns = one.measure(pa.table({"text": pa.array(["Some text.", None], pa.large_string())}))
+    assert pa.schema([(name, column.type) for name, column in columns.items()]) == one.signals()
+    decisions = one.decide(pa.table(dict(columns)), None)
+    assert pa.schema([(name, column.type) for name, column in decisions.columns.items()]) == one.findings()
+
+
+@pytest.mark.parametrize(
+    ("levels", "tier"),
+    [
+        ((0, 0, 0, 0, 0), "none"),
+        ((2, 1, 0, 0, 0), "none"),
+        ((1, 1, 1, 0, 0), "none"),
+        ((3, 0, 0, 0, 0), "mild"),
+        ((0, 0, 0, 0, 3), "mild"),
+        ((2, 2, 0, 0, 0), "mild"),
+        ((1, 1, 1, 1, 0), "mild"),
+        ((3, 3, 0, 0, 0), "mild"),
+        ((2, 2, 2, 0, 0), "mild"),
+        ((3, 3, 1, 0, 0), "toxic"),
+        ((2, 2, 2, 1, 0), "toxic"),
+        ((3, 3, 3, 3, 3), "toxic"),
+    ],
+)
+def test_tiers_of_the_commons_are_those_of_the_paper(levels: tuple[int, ...], tier: str) -> None:
+    assert TIERS[tiers(np.array([levels], np.int8), "commons")[0]] == tier
+
+
+@pytest.mark.parametrize(("highest", "tier"), [(0, "none"), (1, "none"), (2, "mild"), (3, "toxic")])
+def test_the_highest_level_alone_makes_the_tier_by_default(highest: int, tier: str) -> None:
+    assert TIERS[tiers(np.array([[0, 1 if highest else 0, 0, highest, 0]], np.int8), "max_level")[0]] == tier
+
+
+def test_levels_are_those_of_the_worst_window_and_never_added_over_windows() -> None:
+    windows = [{"religion": 0.95}, {"race_origin": 0.75, "violence": 0.75, "ability": 0.1}, {"gender_sex": 0.95}]
+    judged = judge(batch_of([(3, windows)]), FIXED, ToxicityConfig(tiers="commons"))
+    # Sums of levels are 3, 4 and 3; summed over windows they would be 10, which is toxic.
+    assert judged.levels.tolist() == [[2, 0, 0, 0, 2]]
+    assert judged.tier.tolist() == [1]
+    assert judged.hits.tolist() == [3]
+
+
+def test_the_highest_score_then_the_first_window_decides_between_equal_sums() -> None:
+    windows = [{"religion": 0.91}, {"ability": 0.95}, {"violence": 0.95}]
+    judged = judge(batch_of([(3, windows)]), FIXED, ToxicityConfig())
+    assert judged.worst.tolist() == [1]
+    assert judged.score.tolist() == pytest.approx([0.95])
+    assert judged.cut.tolist() == pytest.approx([0.9])
+
+
+def test_a_rare_enough_hit_counts_in_a_long_text_and_a_common_one_only_in_a_short_text() -> None:
+    common, rare = {"religion": 0.8, "chance": 9.9e-4}, {"religion": 0.8, "chance": 9.9e-7}
+    # n · (1 + 1/2 + … + 1/n) is 8.3 and 11.4 for the first two, 9,668 and 10,206 or so for the others.
+    documents = [(4, [common]), (5, [common]), (1_260, [rare]), (1_330, [rare])]
+    judged = judge(batch_of(documents), FIXED, ToxicityConfig(max_chance=0.01))
+    assert judged.hits.tolist() == [1, 0, 1, 0]
+
+
+def test_one_sentence_alone_counts_up_to_the_very_chance_that_is_allowed() -> None:
+    documents = [(1, [{"religion": 0.8, "chance": chance}]) for chance in (0.0049, 0.0051)]
+    assert judge(batch_of(documents), FIXED, ToxicityConfig()).hits.tolist() == [1, 0]
+
+
+def test_several_common_hits_count_together() -> None:
+    common = {"religion": 0.8, "chance": 9.9e-4}
+    judged = judge(batch_of([(15, [common] * 4), (15, [common] * 5)]), FIXED, ToxicityConfig(max_chance=0.01))
+    assert judged.hits.tolist() == [0, 5]
+
+
+def test_acceptance_equals_the_rule_of_benjamini_and_yekutieli_written_out() -> None:
+    draw = np.random.default_rng(3)
+    sentences = draw.integers(1, 60, 30)
+    owner = np.repeat(np.arange(30), np.minimum(sentences, draw.integers(0, 9, 30)))
+    chance = draw.choice([1e-5, 1e-4, 5e-4, 2e-3, 0.02], len(owner))
+    expected = np.zeros(len(owner), bool)
+    for document in range(30):
+        mine = np.flatnonzero(owner == document)
+        ranked = sorted(chance[mine])
+        tests = sentences[document] * sum(1 / i for i in range(1, sentences[document] + 1))
+        ranks = [k for k in range(1, len(mine) + 1) if ranked[k - 1] * tests <= 0.01 * k]
+        if ranks:
+            expected[mine] = chance[mine] <= ranked[max(ranks) - 1]
+    assert 0 < expected.sum() < len(expected)
+    assert accepted(owner, chance, sentences, 0.01).tolist() == expected.tolist()
+
+
+def test_a_minimum_share_of_hits_spares_long_texts() -> None:
+    hit = {"violence": 0.95}
+    judged = judge(batch_of([(10, [hit]), (11, [hit])]), FIXED, ToxicityConfig(min_hit_share=0.1))
+    assert judged.tier.tolist() == [2, 0]
+    assert judged.levels.tolist() == [[0, 0, 0, 0, 3], [0] * 5]
+
+
+def test_a_hateful_sentence_is_found_in_a_long_clean_text() -> None:
+    text = CLEAN * 15 + HATEFUL + " " + CLEAN * 15
+    decisions = decided([HATEFUL, CLEAN * 30, text])
+    assert decisions.port[0] == decisions.port[2] > 0
+    assert decisions.port[1] == 0
+    offset, length, digest = decisions.witness[2].as_py().split(":")
+    part = text.encode()[int(offset) : int(offset) + int(length)]
+    assert part.decode() == HATEFUL
+    assert hashlib.sha256(part).hexdigest().startswith(digest)
+    assert len(digest) == 16
+
+
+def test_the_sentence_itself_is_a_witness_only_where_asked_for() -> None:
+    text = "Grüße! " + CLEAN * 15 + HATEFUL + " " + CLEAN * 15
+    place = decided([text]).witness[0].as_py()
+    one = stage(witness_text=True)
+    batch = measured([text, CLEAN], one).append_column("text", pa.array([text, CLEAN], pa.large_string()))
+    shown = one.decide(batch, None).witness
+    assert shown.to_pylist() == [f"{place}:{HATEFUL}", None]
+    assert HATEFUL not in place
+
+
+def test_a_flagged_document_carries_rule_value_threshold_and_witness() -> None:
+    decisions = decided([HATEFUL, CLEAN])
+    tier = decisions.columns["toxicity_tier"].to_pylist()
+    assert decisions.rules[decisions.rule[0]] == f"toxicity_{tier[0]}"
+    assert decisions.value[0] >= decisions.threshold[0] > 0
+    assert decisions.rule[1] == -1
+    assert np.isnan(decisions.value[1]) and np.isnan(decisions.threshold[1])
+    assert decisions.witness[1].as_py() is None
+    assert tier[0] != "none" and tier[1] == "none"
+
+
+@pytest.mark.parametrize(
+    ("policy", "ports"), [("route", [2, 1, 0]), ("drop", [DROPPED, DROPPED, 0]), ("keep", [0, 0, 0])]
+)
+def test_each_policy_sends_documents_where_it_says(policy: str, ports: list[int]) -> None:
+    batch = batch_of([(1, [{"religion": 0.95}]), (1, [{"religion": 0.75}]), (1, [{"religion": 0.55}])])
+    decisions = stage(policy=policy, cuts=CUTS).decide(batch, None)
+    assert decisions.port.tolist() == ports
+    assert [decisions.rules[rule] if rule >= 0 else None for rule in decisions.rule] == [
+        "toxicity_toxic", "toxicity_mild", None,
+    ]  # fmt: skip
+    assert decisions.columns["toxicity_religion"].to_pylist() == [3, 2, 1]
+
+
+def test_own_cuts_change_levels_without_measuring_again() -> None:
+    table = measured([HATEFUL])
+    strict = stage(cuts={name: (0.9999999, 0.9999999, 0.9999999) for name in DIMENSIONS})
+    assert stage().decide(table, None).columns["toxicity_tier"].to_pylist() != ["none"]
+    assert strict.decide(table, None).columns["toxicity_tier"].to_pylist() == ["none"]
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", None, "\u200d\ufe0f"])
+def test_text_without_words_scores_nothing(text: str | None) -> None:
+    table = measured([text])
+    assert [table[f"toxicity_{name}_score"][0].as_py() for name in DIMENSIONS] == [0.0] * 5
+    assert table["toxicity_sentences"].to_pylist() == [0]
+    assert stage().decide(table, None).port.tolist() == [0]
+
+
+def test_one_sentence_of_ten_megabytes_is_scored_in_windows() -> None:
+    filler = "and the river went on past the mill "
+    text = filler * 150_000 + HATEFUL[:-1] + " " + filler * 150_000
+    assert len(text) > 10_000_000
+    table = measured([text])
+    assert table["toxicity_sentences"][0].as_py() == -(-len(text.split()) // 64)
+    windows = table[WINDOWS][0].as_py()
+    assert any(HATEFUL[4:40] in text[w["offset"] : w["offset"] + w["length"]] for w in windows)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "שלום לכולם, זה יום יפה מאוד.",
+        "مرحبا بكم في مدينتنا الجميلة.",
+        "👩🏿‍🦱👨‍👩‍👧🏳️‍🌈❤️ 🍆🔥",
+        "Аll оf thеsе lеttеrs lооk lаtin.",
+        "\u202egnirts desrever\u202c and \ud7ff \U0010ffff",
+        "a" * 5000,
+    ],
+)
+def test_any_script_direction_or_emoji_gets_finite_scores(text: str) -> None:
+    table = measured([text])
+    for name in DIMENSIONS:
+        assert 0.0 < table[f"toxicity_{name}_score"][0].as_py() < 1.0
+
+
+def test_a_slice_of_a_column_gives_the_scores_and_offsets_of_its_rows() -> None:
+    texts = [CLEAN, HATEFUL, CLEAN + HATEFUL]
+    whole = pa.table({"text": pa.array(["x", *texts, "y"], pa.large_string())})
+    assert pa.table(dict(stage().measure(whole.slice(1, 3)))) == measured(texts)
+
+
+def test_documents_in_languages_that_the_model_does_not_cover_are_counted() -> None:
+    batch = measured(
+        ["a b", "c d", "e f", "g h", "i j"],
+        language=pa.array(["eng", "deu", "deu", "und", None]),
+        language_script=pa.array(["Latn", "Latn", "Latn", "Zyyy", None]),
+    )
+    assert stage().decide(batch, None).tallies == {"uncovered:deu_Latn": 2, "uncovered:und": 2}
+    assert stage().decide(measured(["a b"]), None).tallies == {}
+
+
+def test_a_missing_or_foreign_model_is_refused_before_any_work(tmp_path: Path) -> None:
+    missing = tmp_path / "none.npz"
+    with pytest.raises(ConfigError, match=r"none\.npz: no such toxicity model"):
+        stage(model=missing).check_files()
+    foreign = tmp_path / "foreign.npz"
+    foreign.write_bytes(b"not a model")
+    with pytest.raises(ConfigError, match="not a toxicity model"):
+        stage(model=foreign).check_files()
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(ConfigError, match="bias, probability"):
+        stage(model=tmp_path / "other.npz").check_files()
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(EMBEDDED.read_bytes()[:100_000])
+    with pytest.raises(ConfigError, match="damaged"):
+        stage(model=cut).check_files()
+
+
+def test_a_model_of_another_format_or_shape_is_refused(tmp_path: Path) -> None:
+    with np.load(EMBEDDED) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    np.savez(tmp_path / "format.npz", **{**arrays, "metadata": np.frombuffer(b'{"format": 99}', np.uint8)})
+    with pytest.raises(ConfigError, match="of format 99"):
+        load_model(tmp_path / "format.npz")
+    np.savez(tmp_path / "shape.npz", **{**arrays, "cuts": arrays["cuts"][:, :2]})
+    with pytest.raises(ConfigError, match=r"`cuts` must be float32 of shape \(5, 3\)"):
+        load_model(tmp_path / "shape.npz")
+
+
+def test_cuts_below_the_listed_scores_are_refused_because_hits_would_be_missed() -> None:
+    stage().check_files()
+    with pytest.raises(ConfigError, match="level 1 of `violence` begins at score 0.1000"):
+        stage(cuts={"violence": (0.1, 0.5, 0.9)}).check_files()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"cuts": {"violance": (0.1, 0.2, 0.3)}}, "did you mean `violence`"),
+        ({"cuts": {"violence": (0.5, 0.2, 0.3)}}, "three ascending scores"),
+        ({"policy": "delete"}, "policy"),
+        ({"max_chance": 0}, "max_chance"),
+        ({"threshold": 1}, "threshold"),
+    ],
+)
+def test_a_wrong_config_is_refused_with_what_is_allowed(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ToxicityConfig(**config)
+
+
+def test_the_tiers_of_the_commons_come_with_a_warning() -> None:
+    assert "Celadon's scale" in next(iter(stage(tiers="commons").notice()))
+    assert "Celadon's scale" in next(iter(stage(tiers_by_source={"books": "commons"}).notice()))
+    assert not list(stage().notice())
+
+
+RUN = """
+name: two
+sources:
+  crawl: {{format: parquet, paths: ["{root}/crawl.parquet"]}}
+  books: {{format: parquet, paths: ["{root}/books.parquet"]}}
+stages:
+  toxicity: {{policy: keep, tiers_by_source: {{books: commons}}}}
+outputs:
+  corpus: {{path: "{root}/out"}}
+"""
+
+
+def test_tiers_are_those_of_the_documents_source(tmp_path: Path) -> None:
+    for name in ("crawl", "books"):
+        pq.write_table(pa.table({"id": [name], "text": ["Women belong in the kitchen."]}), tmp_path / f"{name}.parquet")
+    run(RUN.format(root=tmp_path))
+    tier = {row["id"]: row["toxicity_tier"] for row in rows_of(tmp_path / "out")}
+    assert tier == {"crawl": "mild", "books": "none"}
+    assert {row["id"] for row in rows_of(tmp_path / "out", "ledger")} == {"crawl"}
+    assert audit_output(str(tmp_path / "out"), full=True).exit_code == 0
+
+
+def test_tiers_for_a_source_that_does_not_lead_to_the_node_are_refused(tmp_path: Path) -> None:
+    text = RUN.format(root=tmp_path)
+    with pytest.raises(
+        ConfigError, match="tiers_by_source.*no source `bookz` leads to this node; did you mean `books`"
+    ):
+        build(load(text.replace("books: commons", "bookz: commons"), "two.yaml"))
+    apart = text.replace("policy", "from: crawl, policy") + f'  raw: {{from: books, path: "{tmp_path}/raw"}}'
+    with pytest.raises(ConfigError, match="no source `books` leads to this node"):
+        build(load(apart, "two.yaml"))
+
+
+def test_calibrated_probabilities_ascend_and_clean_shares_never_rise() -> None:
+    model = model_at(EMBEDDED)
+    assert (np.diff(model.probability, axis=1) > 0).all()
+    assert model.probability.min() > 0 and model.probability.max() <= 1
+    assert (np.diff(model.clean_tail, axis=1) <= 0).all()
+    assert (np.diff(model.cuts, axis=1) > 0).all()

@@ -1,0 +1,253 @@
+"""Training of the toxicity model: it learns, masks what was not annotated, and gives the same bytes for the same seed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gristmill.pipeline.errors import ConfigError
+from gristmill.stages.toxicity import level_thresholds as toxicity_cuts
+from gristmill.stages.toxicity import training as toxicity_training
+from gristmill.stages.toxicity.evaluation import (
+    auc,
+    calibration_error,
+    confusion,
+    f1,
+    mentions,
+    precision_at,
+    quadratic_kappa,
+)  # fmt: skip
+from gristmill.stages.toxicity.kernels import logistic
+from gristmill.stages.toxicity.model import DIMENSIONS, load_model
+from gristmill.stages.toxicity.training import quantise, read_clean, read_labelled, train
+
+GROUPS = {"race_origin": "foreigners", "gender_sex": "women", "religion": "hindus", "ability": "dwarfs"}
+HARSH = ("vile", "filthy", "rotten", "worthless")
+KIND = ("lovely", "clever", "helpful", "patient")
+PLACES = ("in town", "at work", "on the train", "at the fair", "by the sea", "in the park")
+
+
+def corpus() -> dict[str, list[Any]]:
+    rows: dict[str, list[Any]] = {name: [] for name in ("text", *DIMENSIONS, "split", "source")}
+    for place_number, place in enumerate(PLACES):
+        for words, toxic in ((HARSH, 1), (KIND, 0)):
+            for word in words:
+                for target in (*DIMENSIONS[:4], None):
+                    group = GROUPS[target] if target else "clouds"
+                    rows["text"].append(f"The {group} {place} are {word}. It was noon.")
+                    for name in DIMENSIONS:
+                        hit = toxic and name == target
+                        rows[name].append(2 if hit else (-1 if name == "violence" and place_number == 0 else 0))
+                    rows["split"].append(("train", "train", "train", "train", "val", "test")[place_number])
+                    rows["source"].append("made")
+        rows["text"].append(f"I will stab you {place}.")
+        for name in DIMENSIONS:
+            rows[name].append(3 if name == "violence" else 0)
+        rows["split"].append(("train", "train", "train", "train", "val", "test")[place_number])
+        rows["source"].append("made")
+    return rows
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "labelled.parquet"
+    pq.write_table(pa.table(corpus()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clean") / "clean.parquet"
+    texts = [
+        f"On day {i} we walked {i} miles along the coast. The weather was rotten, the food was good."
+        for i in range(2000)
+    ]
+    pq.write_table(pa.table({"text": texts, "source": ["diary"] * 2000}), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toxicity_training, "BITS", 14)
+    monkeypatch.setattr(toxicity_training, "EPOCHS", 30)
+
+
+def test_training_learns_and_gives_the_same_bytes_for_the_same_seed(
+    labelled: Path, clean: Path, tmp_path: Path
+) -> None:
+    report = train(labelled, tmp_path / "a.npz", seed=3, negatives=[clean], frames=False)
+    train(labelled, tmp_path / "b.npz", seed=3, negatives=[clean], frames=False)
+    train(labelled, tmp_path / "c.npz", seed=4, negatives=[clean], frames=False)
+    first, same, other = ((tmp_path / f"{name}.npz").read_bytes() for name in "abc")
+    assert first == same
+    assert first != other
+    english = report["figures"]["english"]["sentences"]
+    for name in DIMENSIONS:
+        assert english["auc"][name] >= 0.99
+    # One place is left for the test, so this is about words, and groups named kindly are told from those attacked.
+    assert english["macro_auc_named"] >= 0.99
+    assert report["figures"]["clean"]["diary"]["sentence_rate"]["1"] <= 0.1
+
+
+def test_a_trained_model_scores_what_it_learned_and_keeps_its_figures(
+    labelled: Path, clean: Path, tmp_path: Path
+) -> None:
+    report = train(labelled, tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
+    model = load_model(tmp_path / "model.npz")
+    assert model.metadata["figures"] == report["figures"]
+    assert model.metadata["seed"] == 3
+    texts = pa.array(["The women here are filthy.", "The women here are clever."], pa.large_string())
+    scores = model.scores(model.windows(texts).highest)
+    assert scores[0, 1] > 0.5 > scores[1, 1]
+    assert scores[0].argmax() in (1, 5)
+
+
+def test_training_without_clean_text_gives_a_model_that_counts_every_hit(labelled: Path, tmp_path: Path) -> None:
+    train(labelled, tmp_path / "model.npz", seed=3, frames=False)
+    assert (load_model(tmp_path / "model.npz").clean_tail == 1).all()
+
+
+def test_framed_sentences_name_each_group_kindly_and_unkindly_and_their_groups_are_known() -> None:
+    framed = toxicity_training.framed_sentences()
+    named = mentions(framed.text)
+    texts = framed.text.to_pylist()
+    assert len(set(texts)) == len(texts) > 5000 and not any("{" in text for text in texts)
+    for head, name in enumerate(DIMENSIONS[:4]):
+        about = framed.levels[:, head]
+        attacked = about > 0
+        assert attacked.sum() > 300, name
+        assert named[attacked, head].mean() > 0.8, "most names are among the words of groups"
+        assert (named[:, head] & (framed.levels.max(axis=1) == 0)).sum() > 300, name
+    assert (framed.levels >= 0).all() and (framed.levels[:, 5] == framed.levels[:, :5].max(axis=1)).all()
+
+
+def test_training_learns_the_frames_unless_told_otherwise(labelled: Path, tmp_path: Path) -> None:
+    texts = pa.array(["Sikhs are vermin.", "Saying that Sikhs are vermin is disgusting."], pa.large_string())
+    assert "frames" not in train(labelled, tmp_path / "with.npz", seed=3)
+    assert train(labelled, tmp_path / "without.npz", seed=3, frames=False)["frames"] is False
+    model = load_model(tmp_path / "with.npz")
+    religion = model.scores(model.windows(texts).highest)[:, 2]
+    assert religion[0] > 0.5 > religion[1]
+
+
+def test_first_cuts_spend_the_clean_sentences_where_most_is_found(
+    labelled: Path, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(labelled, tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
+    model, rows = load_model(tmp_path / "model.npz"), read_labelled(labelled)
+    text, genre = read_clean([clean])
+    steps = model.windows(text, floor=np.zeros(6, np.int16)).steps[:, :5]
+    rates = {}
+    for rate in (0.0, 0.01, 0.3):
+        monkeypatch.setattr(toxicity_cuts, "ANY_CLEAN_RATE", rate)
+        cuts = toxicity_cuts.first_cuts(model, rows, text, genre)
+        assert cuts is not None
+        rates[rate] = float((steps >= cuts).any(axis=1).mean())
+        assert rates[rate] <= rate
+    assert rates[0.0] <= rates[0.01] <= rates[0.3]
+    found = toxicity_cuts.level_cuts(model, rows, text, genre)
+    assert (found[:, 0] >= np.float32(toxicity_cuts.LEAST_SCORE)).all() and (np.diff(found, axis=1) >= 0).all()
+    assert toxicity_cuts.first_cuts(model, rows, text.slice(0, 3), genre[:3]) is None, "three say nothing about rates"
+
+
+def test_unannotated_heads_are_left_out_and_a_positive_one_settles_the_whole(labelled: Path) -> None:
+    rows = read_labelled(labelled)
+    levels = rows.levels
+    assert levels.shape[1] == 6
+    unknown = (levels[:, :5] == -1).any(axis=1)
+    assert unknown.any()
+    assert set(levels[unknown, 5].tolist()) == {-1, 2}
+    examples = toxicity_training.labelled_examples(rows)
+    whole = examples.targets[: len(levels)]
+    assert np.isnan(whole[levels == -1]).all()
+    assert not np.isnan(whole[levels >= 0]).any()
+    # Sentences of a text that is toxic in a head say nothing about that head.
+    parts = examples.targets[len(levels) :]
+    assert len(parts) and not (parts > 0).any() and np.isnan(parts).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"religion": None}, "religion missing"),
+        ({"violence": [7]}, "`violence` is 7 in row 0"),
+        ({"violence": [-2]}, "a level is 0 to 3, or -1"),
+        ({"ability": ["high"]}, "`ability` must hold integers"),
+    ],
+)
+def test_labels_that_are_missing_or_out_of_range_are_refused(
+    tmp_path: Path, change: dict[str, list[Any] | None], message: str
+) -> None:
+    rows = corpus()
+    for name, values in change.items():
+        if values is None:
+            del rows[name]
+        else:
+            rows[name] = values * len(rows["text"])
+    pq.write_table(pa.table(rows), tmp_path / "wrong.parquet")
+    with pytest.raises(ConfigError, match=message):
+        train(tmp_path / "wrong.parquet", tmp_path / "model.npz")
+
+
+def test_a_file_that_is_no_parquet_or_has_no_test_split_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("text")
+    with pytest.raises(ConfigError, match="cannot be read as Parquet"):
+        train(tmp_path / "text.parquet", tmp_path / "model.npz")
+    rows = corpus()
+    rows["split"] = ["train"] * len(rows["text"])
+    pq.write_table(pa.table(rows), tmp_path / "train.parquet")
+    with pytest.raises(ConfigError, match="no text of split `val`"):
+        train(tmp_path / "train.parquet", tmp_path / "model.npz")
+
+
+def test_a_file_without_splits_is_split_by_its_texts(tmp_path: Path) -> None:
+    rows = corpus()
+    del rows["split"]
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    split = read_labelled(tmp_path / "a.parquet").split
+    assert set(split.tolist()) == {"train", "val", "test"}
+    pq.write_table(pa.table(rows).take(list(range(len(split)))[::-1]), tmp_path / "b.parquet")
+    assert read_labelled(tmp_path / "b.parquet").split.tolist() == split.tolist()[::-1]
+
+
+@pytest.mark.parametrize("x", [-39.5, -1.0, -1e-9, 0.0, 0.3, 1.0, 20.0, 39.9])
+def test_the_exponential_is_within_two_units_in_the_last_place(x: float) -> None:
+    assert abs(logistic.exponential(x) - math.exp(x)) <= 2 * math.ulp(math.exp(x))
+    assert logistic.softplus_tail(abs(x)) == pytest.approx(math.log1p(math.exp(-abs(x))), rel=1e-13)
+
+
+def test_platt_finds_the_slope_that_made_the_labels() -> None:
+    draw = np.random.default_rng(1)
+    logits = draw.normal(-2, 3, 40_000)
+    positive = (draw.random(40_000) < 1 / (1 + np.exp(-(1.7 * logits - 0.8)))).astype(np.float64)
+    slope, intercept = logistic.platt(logits, positive, 60)
+    assert slope == pytest.approx(1.7, abs=0.06)
+    assert intercept == pytest.approx(-0.8, abs=0.06)
+
+
+def test_quantised_weights_are_within_half_a_step() -> None:
+    weights = np.random.default_rng(2).normal(0, 1, (64, 6)).astype(np.float32)
+    whole, scale = quantise(weights)
+    assert np.abs(whole).max(axis=0).tolist() == [127] * 6
+    assert (np.abs(whole * scale - weights) <= scale / 2 * (1 + 1e-6)).all()
+
+
+def test_figures_have_their_textbook_values() -> None:
+    positive = np.array([False, True, False, True])
+    assert auc(np.array([0.1, 0.9, 0.5, 0.5]), positive) == 0.875
+    assert math.isnan(auc(np.array([0.1, 0.2]), np.array([True, True])))
+    assert f1(np.array([True, True, False, False]), positive) == 0.5
+    matrix = confusion(np.array([0, 3, 1]), np.array([0, 3, 2]))
+    assert matrix[2, 1] == matrix[0, 0] == matrix[3, 3] == 1
+    assert quadratic_kappa(np.diag([5, 0, 0, 5])) == 1.0
+    assert quadratic_kappa(np.array([[1, 0, 0, 1], [0] * 4, [0] * 4, [1, 0, 0, 1]])) == 0.0
+    assert calibration_error(np.array([0.8, 0.8, 0.8, 0.8]), np.array([1, 1, 1, 0])) == pytest.approx(0.05)
+    assert precision_at(0.7, 0.003, 0.01) == pytest.approx(0.7021, abs=1e-4)
+    found = mentions(pa.array(["women and Muslims", "clouds"], pa.large_string()))
+    assert found.tolist() == [[False, True, True, False], [False] * 4]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gristmill.launch.quickstart.score import Answer, Fate
+from gristmill.launch.quickstart.score import Answer, Outcome
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,16 +39,16 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Story:
-    """A run over the small web: every document's answer, page, fate and the reasons in the ledger, by id."""
+class RunTrace:
+    """A run over the small web: every document's answer, page, outcome and the reasons in the ledger, by id."""
 
     answers: tuple[Answer, ...]
     pages: Mapping[str, Page]
-    fates: Mapping[str, Fate]
+    outcomes: Mapping[str, Outcome]
     reasons: Mapping[str, Sequence[Reason]]
 
 
-def read_story(plan: Plan) -> Story:
+def read_run_trace(plan: Plan) -> RunTrace:
     """Reads the outputs of a finished run. The documents' own texts come from the source, which makes them again."""
     answers: list[Answer] = []
     pages: dict[str, Page] = {}
@@ -80,14 +80,14 @@ def read_story(plan: Plan) -> Story:
             outputs.setdefault(names[row["doc_key"]], set()).add(output.name)
     languages = _languages(plan, names)
     before = _before_deduplication(plan)
-    fates = {}
+    outcomes = {}
     for ident in pages:
         node, rule = ended.get(ident, (None, None))
         compared = bool(before) and node not in before
         keeper = keepers.get(ident, ident if compared else None)
         held = tuple(sorted(outputs.get(ident, ())))
-        fates[ident] = Fate(node, rule, compared, keeper, held, languages.get(ident))
-    return Story(tuple(answers), pages, fates, reasons)
+        outcomes[ident] = Outcome(node, rule, compared, keeper, held, languages.get(ident))
+    return RunTrace(tuple(answers), pages, outcomes, reasons)
 
 
 _ANSWERS = ("language", "verdict", "kind", "copy", "cluster", "similarity", "trap")

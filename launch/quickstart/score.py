@@ -1,6 +1,6 @@
 """The score of a run over the small web: what it found against what the pages' authors say is right.
 
-A *page* is an original with all its copies. Pure functions: from the documents' answers and their fates to figures.
+A *page* is an original with all its copies. Pure functions: from the documents' answers and their outcomes to figures.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Fate:
+class Outcome:
     """What a run did with a document.
 
     Attributes:
@@ -117,12 +117,12 @@ class Score:
         }
 
 
-def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Score:
+def score(answers: Sequence[Answer], outcomes: Mapping[str, Outcome], main: str) -> Score:
     """The score of a run.
 
     Args:
         answers: of every document.
-        fates: of every document, by id.
+        outcomes: of every document, by id.
         main: the output that kept pages belong in.
     """
     by_id = {answer.id: answer for answer in answers}
@@ -133,14 +133,18 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
     all_copies: Counter[str] = Counter()
     similar = similar_all = merged = 0
     for answer in answers:
-        fate = fates[answer.id]
-        if fate.keeper is not None and fate.keeper != answer.id and by_id[fate.keeper].cluster != answer.cluster:
+        outcome = outcomes[answer.id]
+        if (
+            outcome.keeper is not None
+            and outcome.keeper != answer.id
+            and by_id[outcome.keeper].cluster != answer.cluster
+        ):
             merged += 1
-        original = fates[answer.cluster]
+        original = outcomes[answer.cluster]
         # What an earlier stage dropped was never compared, and is no failure of the deduplication.
-        if answer.copy not in COPY_KINDS or not fate.compared or not original.compared:
+        if answer.copy not in COPY_KINDS or not outcome.compared or not original.compared:
             continue
-        together = fate.keeper == original.keeper
+        together = outcome.keeper == original.keeper
         all_copies[answer.copy] += 1
         found[answer.copy] += together
         if answer.similarity >= SIMILAR:
@@ -152,7 +156,7 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
     traps = []
     for page, members in pages.items():
         answer = by_id[page]
-        outputs = {name for member in members for name in fates[member.id].outputs}
+        outputs = {name for member in members for name in outcomes[member.id].outputs}
         right = ended_right(answer.verdict, outputs, main)
         verdicts[answer.verdict][0] += right
         verdicts[answer.verdict][1] += 1
@@ -160,12 +164,12 @@ def score(answers: Sequence[Answer], fates: Mapping[str, Fate], main: str) -> Sc
             harmful += 1
             harmful_out += main not in outputs
         if answer.verdict == "keep" and not right:
-            lost[_end(page, members, fates)] += 1
+            lost[_end(page, members, outcomes)] += 1
         if answer.trap is not None:
-            what = "in " + ", ".join(sorted(outputs)) if outputs else _end(page, members, fates)
+            what = "in " + ", ".join(sorted(outputs)) if outputs else _end(page, members, outcomes)
             traps.append(Trap(page, answer.trap, right, what))
-    spoken = [answer for answer in answers if answer.language != "und" and fates[answer.id].language is not None]
-    labelled = sum(fates[answer.id].language == answer.language for answer in spoken)
+    spoken = [answer for answer in answers if answer.language != "und" and outcomes[answer.id].language is not None]
+    labelled = sum(outcomes[answer.id].language == answer.language for answer in spoken)
     return Score(
         {kind: Share(found[kind], all_copies[kind]) for kind in COPY_KINDS},
         Share(similar, similar_all),
@@ -188,15 +192,15 @@ def ended_right(verdict: str, outputs: set[str], main: str) -> bool:
     return not outputs
 
 
-def _end(original: str, members: Sequence[Answer], fates: Mapping[str, Fate]) -> str:
+def _end(original: str, members: Sequence[Answer], outcomes: Mapping[str, Outcome]) -> str:
     """Where a page ended that no output holds: the way of the copy that stood for it, not that of its duplicates."""
     ends: Counter[str] = Counter()
     for member in members:
-        fate = fates[member.id]
-        if fate.keeper in (None, member.id) and not fate.outputs:
-            ends[f"{fate.node}: {fate.rule}" if fate.rule else str(fate.node)] += 1
+        outcome = outcomes[member.id]
+        if outcome.keeper in (None, member.id) and not outcome.outputs:
+            ends[f"{outcome.node}: {outcome.rule}" if outcome.rule else str(outcome.node)] += 1
     if ends:
         return min(ends, key=lambda name: (-ends[name], name))
-    if any(fates[member.id].outputs for member in members):
+    if any(outcomes[member.id].outputs for member in members):
         return "in another output"
-    return f"{fates[original].node}: taken for a copy of another page"
+    return f"{outcomes[original].node}: taken for a copy of another page"

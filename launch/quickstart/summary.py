@@ -6,7 +6,7 @@ import difflib
 import textwrap
 from typing import TYPE_CHECKING
 
-from gristmill.launch.quickstart.outcomes import Page, Reason, Story, read_story
+from gristmill.launch.quickstart.outcomes import Page, Reason, RunTrace, read_run_trace
 from gristmill.launch.quickstart.score import RIGHT_ENDS, SIMILAR, VERDICTS, Score, Share, Trap, score
 from gristmill.launch.terminal.console import columns, say
 from gristmill.launch.terminal.numbers import count, excerpt, number, plain, share
@@ -25,23 +25,23 @@ SHOWN_FAILURES = 8
 
 def score_run(plan: Plan) -> Score:
     """The score of a finished run."""
-    story = read_story(plan)
-    return score(story.answers, story.fates, plan.graph.outputs[0].name)
+    trace = read_run_trace(plan)
+    return score(trace.answers, trace.outcomes, plan.graph.outputs[0].name)
 
 
 def report_quickstart(console: Console, plan: Plan) -> int:
     """Prints the report and returns the audit's exit code."""
-    story = read_story(plan)
+    trace = read_run_trace(plan)
     main = plan.graph.outputs[0]
-    _print_score(console, score(story.answers, story.fates, main.name), main.name)
-    dropped = _dropped_page(story)
+    _print_score(console, score(trace.answers, trace.outcomes, main.name), main.name)
+    dropped = _dropped_page(trace)
     if dropped is not None:
-        _print_dropped(console, story, dropped)
-    pair = _pair(story)
+        _print_dropped(console, trace, dropped)
+    pair = _pair(trace)
     if pair is not None:
-        _print_pair(console, story, *pair)
+        _print_pair(console, trace, *pair)
     code = _audit(console, plan)
-    ident = dropped or next(iter(story.pages))
+    ident = dropped or next(iter(trace.pages))
     say()
     _title(console, "Next")
     say(f"  gristmill explain {main.config.path} {ident}")
@@ -93,30 +93,35 @@ def _print_trap(console: Console, trap: Trap) -> None:
         say(f"  {line}")
 
 
-def _dropped_page(story: Story) -> str | None:
+def _dropped_page(trace: RunTrace) -> str | None:
     """The id of a page that the quality rules rightly removed, with a number and its limit: spam before others, English
     before others, then by id."""
     best: tuple[bool, bool, str] | None = None
-    for answer in story.answers:
-        reason = _quality_reason(story, answer.id)
-        fate = story.fates[answer.id]
-        if answer.verdict != "drop_quality" or reason is None or fate.outputs or fate.keeper not in (None, answer.id):
+    for answer in trace.answers:
+        reason = _quality_reason(trace, answer.id)
+        outcome = trace.outcomes[answer.id]
+        if (
+            answer.verdict != "drop_quality"
+            or reason is None
+            or outcome.outputs
+            or outcome.keeper not in (None, answer.id)
+        ):
             continue
         rank = (answer.kind != "keyword_spam", answer.language != "eng_Latn", answer.id)
         best = rank if best is None or rank < best else best
     return None if best is None else best[2]
 
 
-def _quality_reason(story: Story, ident: str) -> Reason | None:
+def _quality_reason(trace: RunTrace, ident: str) -> Reason | None:
     """The marking or dropping row with a value and a threshold."""
-    for row in story.reasons.get(ident, ()):
+    for row in trace.reasons.get(ident, ()):
         if row.decision in ("marked", "dropped") and row.value is not None and row.threshold is not None:
             return row
     return None
 
 
-def _print_dropped(console: Console, story: Story, ident: str) -> None:
-    page, reason = story.pages[ident], _quality_reason(story, ident)
+def _print_dropped(console: Console, trace: RunTrace, ident: str) -> None:
+    page, reason = trace.pages[ident], _quality_reason(trace, ident)
     if reason is None:
         return
     say()
@@ -130,18 +135,18 @@ def _print_dropped(console: Console, story: Story, ident: str) -> None:
         say(f"  │ {line}")
 
 
-def _pair(story: Story) -> tuple[str, str] | None:
+def _pair(trace: RunTrace) -> tuple[str, str] | None:
     """(kept, dropped): an edited copy in English whose difference from the kept one shows early; if there is one, with
     the original as the one that was kept."""
-    clusters = {answer.id: answer.cluster for answer in story.answers}
+    clusters = {answer.id: answer.cluster for answer in trace.answers}
     best: tuple[bool, int, str, str] | None = None
-    for answer in story.answers:
-        keeper = story.fates[answer.id].keeper
+    for answer in trace.answers:
+        keeper = trace.outcomes[answer.id].keeper
         if keeper is None or keeper == answer.id or answer.copy != "edited" or answer.language != "eng_Latn":
             continue
-        if clusters[keeper] != answer.cluster or story.pages[keeper].text == story.pages[answer.id].text:
+        if clusters[keeper] != answer.cluster or trace.pages[keeper].text == trace.pages[answer.id].text:
             continue
-        where = _first_difference(story.pages[keeper].text, story.pages[answer.id].text)
+        where = _first_difference(trace.pages[keeper].text, trace.pages[answer.id].text)
         rank = (keeper != answer.cluster or where >= EXCERPT, where, answer.id, keeper)
         best = rank if best is None or rank < best else best
     return None if best is None else (best[3], best[2])
@@ -158,8 +163,8 @@ def _first_difference(a: str, b: str) -> int:
     return same // 20 * 20 if same >= 40 else EXCERPT
 
 
-def _print_pair(console: Console, story: Story, kept: str, dropped: str) -> None:
-    answer = next(a for a in story.answers if a.id == dropped)
+def _print_pair(console: Console, trace: RunTrace, kept: str, dropped: str) -> None:
+    answer = next(a for a in trace.answers if a.id == dropped)
     say()
     _title(console, f"A pair of duplicates: {kept} was kept, {dropped} dropped")
     if answer.cluster == kept:
@@ -167,12 +172,12 @@ def _print_pair(console: Console, story: Story, kept: str, dropped: str) -> None
     else:
         say("  two copies of one page; what differs is in brackets")
     table = columns(
-        (f"{kept}, {_host(story.pages[kept])}", "left"), (f"{dropped}, {_host(story.pages[dropped])}", "left")
+        (f"{kept}, {_host(trace.pages[kept])}", "left"), (f"{dropped}, {_host(trace.pages[dropped])}", "left")
     )
     for column in table.columns:
         column.ratio = 1
     table.expand = True
-    table.add_row(*differing(_beginning(story.pages[kept]), _beginning(story.pages[dropped])))
+    table.add_row(*differing(_beginning(trace.pages[kept]), _beginning(trace.pages[dropped])))
     console.print(table)
 
 

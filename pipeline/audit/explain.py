@@ -112,9 +112,9 @@ class _Explainer:
         if not keys:
             raise self._not_found(ident, searched)
         chosen = sorted(keys.items(), key=lambda item: (item[1], item[0]))[:MOST_DOCUMENTS]
-        ways = tuple(self._way(key, task) for key, task in chosen)
+        routes = tuple(self._way(key, task) for key, task in chosen)
         output, run = str(self.manifest["output"]), str(self.manifest["run"])
-        return Explanation(ident, self.folder, output, run, ways, len(keys) - len(chosen))
+        return Explanation(ident, self.folder, output, run, routes, len(keys) - len(chosen))
 
     # Finding
 
@@ -224,10 +224,10 @@ class _Explainer:
         nodes = {node["name"]: node for node in self.manifest["nodes"]}
         names = (source, *nodes)
         told = {item["node"]: item for item in ledger}
-        ways = follow(self.graph, source, _decided(self.graph, names, told), 1)
+        routes = follow(self.graph, source, _decided(self.graph, names, told), 1)
         steps = []
         for name in names:
-            copies = int(ways.entered[name][0])
+            copies = int(routes.entered[name][0])
             if not copies:
                 continue
             ports = self.graph.ports_of(name)
@@ -253,7 +253,7 @@ class _Explainer:
                     columns=columns,
                 )
             steps.append(made)
-        outputs = {name: int(ways.into(edges)[0]) for name, edges in self.graph.outputs.items()}
+        outputs = {name: int(routes.into(edges)[0]) for name, edges in self.graph.outputs.items()}
         return tuple(steps), {name: copies for name, copies in outputs.items() if copies}
 
     def _witness(self, witness: str | None) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, subject_digest
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
-from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
@@ -26,7 +26,9 @@ IGNORED = (".gitattributes", ".git", ".cache")
 """What tools that carry data sets about (git, the Hugging Face hub) leave in a folder. No reader takes it for data."""
 
 
-def read_entries(folder: str, statement: Mapping[str, Any], child: Child, report: Report) -> list[Entry] | None:
+def read_entries(
+    folder: str, statement: Mapping[str, Any], reader: ReaderProcess, report: Report
+) -> list[Entry] | None:
     """The entries of files.parquet, in order; None, with findings, when it cannot be read."""
     report.saw("files")
     expected = subject_digest(statement, FILES_TABLE)
@@ -45,8 +47,8 @@ def read_entries(folder: str, statement: Mapping[str, Any], child: Child, report
     if found != expected:
         report.fail("files", f"expected the SHA-256 {expected}, found {found}", file=FILES_TABLE)
     try:
-        answer = child.call("listing", [folder, FILES_TABLE])
-    except ChildDied as error:
+        answer = reader.call("listing", [folder, FILES_TABLE])
+    except ReaderCrashed as error:
         report.unread("files", str(error), file=FILES_TABLE)
         return None
     if "damaged" in answer:

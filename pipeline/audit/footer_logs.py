@@ -11,7 +11,7 @@ from typing import Any
 from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, problems_of_form
 from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
 from gristmill.pipeline.audit.messages import Entry
-from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
@@ -65,9 +65,9 @@ class LogAudit:
         self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER]
         self.columns = dict(self.predicate["data"]["columns"])
 
-    def read(self, entries: Sequence[Entry], child: Child) -> None:
+    def read(self, entries: Sequence[Entry], reader: ReaderProcess) -> None:
         """Checks all footers. Each file is a data shard, a ledger, or without a log."""
-        for entry, answer in _footers(self.folder, entries, child):
+        for entry, answer in _footers(self.folder, entries, reader):
             self.report.saw("footer")
             if "unreadable" in answer:
                 self.report.unread("footer", answer["unreadable"], file=entry.path)
@@ -359,18 +359,18 @@ def shard_path(task: int, shard: int) -> str:
     return f"data/part-{task:05d}-{shard:02d}.parquet"
 
 
-def _footers(folder: str, entries: Sequence[Entry], child: Child) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _footers(folder: str, entries: Sequence[Entry], reader: ReaderProcess) -> Iterator[tuple[Entry, dict[str, Any]]]:
     for start in range(0, len(entries), _BATCH):
         batch = entries[start : start + _BATCH]
         try:
-            answers = child.call("footers", [folder, [entry.path for entry in batch]])
-        except ChildDied:
+            answers = reader.call("footers", [folder, [entry.path for entry in batch]])
+        except ReaderCrashed:
             # One of them kills the reader: ask for each alone.
             answers = []
             for entry in batch:
                 try:
-                    answers += child.call("footers", [folder, [entry.path]])
-                except ChildDied as error:
+                    answers += reader.call("footers", [folder, [entry.path]])
+                except ReaderCrashed as error:
                     answers.append({"unreadable": str(error)})
         yield from zip(batch, answers, strict=True)
 

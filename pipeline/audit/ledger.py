@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from gristmill.pipeline.audit.key_order import key_order, starts_of
 from gristmill.pipeline.audit.messages import Answer
-from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, Ways
+from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, Routes
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, Hits, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
@@ -162,7 +162,7 @@ def totals(
     ledger: pa.Table,
     decided: Decided,
     keys: np.ndarray,
-    ways: Ways,
+    routes: Routes,
     accounts: Accounts,
     path: str,
     answer: Answer,
@@ -173,7 +173,7 @@ def totals(
         answer.saw("ledger")
         rows = decided.at(name)
         account = accounts.nodes.get(name, NodeAccount())
-        weight = ways.entered[name][decided.document[rows]]
+        weight = routes.entered[name][decided.document[rows]]
         if (weight == 0).any():
             row = int(rows[int(np.flatnonzero(weight == 0)[0])])
             document = ledger[DOC_KEY][row].as_py().hex()

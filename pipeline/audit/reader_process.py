@@ -25,23 +25,23 @@ _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from gristmill.pipeline.audit.reader_process import serve; serve()"
 )
 SECONDS = 120.0
-"""Time that a request may take in any case; requests about large files get more (see `Child.call`)."""
+"""Time that a request may take in any case; requests about large files get more (see `ReaderProcess.call`)."""
 BYTES_PER_SECOND = 2_000_000
 """The slowest reading that is waited for."""
 
 
-class ChildDied(GristmillError):
+class ReaderCrashed(GristmillError):
     """The reading process ended in the middle of a request: killed by a signal, or too slow."""
 
 
-class Child:
+class ReaderProcess:
     """A reading process, started when it is first asked and again after it died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pending = b""
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ReaderProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -55,7 +55,7 @@ class Child:
             argument: any JSON value.
             size: bytes that it will read, for the time limit.
 
-        Raises ChildDied when the process does not survive it, and RuntimeError for a defect in the function.
+        Raises ReaderCrashed when the process does not survive it, and RuntimeError for a defect in the function.
         """
         process = self._started()
         request = json.dumps([function, argument]).encode() + b"\n"
@@ -66,10 +66,10 @@ class Child:
             process.stdin.flush()
             answer = self._line(process, SECONDS + size / BYTES_PER_SECOND)
         except (BrokenPipeError, EOFError) as error:
-            raise ChildDied(f"the reader ended with {self._end()}") from error
+            raise ReaderCrashed(f"the reader ended with {self._end()}") from error
         except TimeoutError as error:
             self._stop()
-            raise ChildDied(f"the reader was stopped after {SECONDS + size / BYTES_PER_SECOND:.0f} s") from error
+            raise ReaderCrashed(f"the reader was stopped after {SECONDS + size / BYTES_PER_SECOND:.0f} s") from error
         value = json.loads(answer)
         if "defect" in value:
             raise RuntimeError(f"the reader has a defect: {value['defect']}")

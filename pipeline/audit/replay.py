@@ -35,7 +35,7 @@ from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.schema import LedgerLog
 from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
-from gristmill.pipeline.slices.routing import Flow, Outcome, State
+from gristmill.pipeline.slices.routing import Outcome, SliceRows, State
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
@@ -159,14 +159,14 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
     listed, decided = read_decisions(graph, data_source(plan, job), ledger, "", Answer())
     if decided is None:
         return
-    ways = follow(graph, data_source(plan, job), decided, len(listed))
+    routes = follow(graph, data_source(plan, job), decided, len(listed))
     editors = [node.name for node in plan.graph.nodes if node.stage.changes_text]
     edited = np.zeros(len(listed) + 1, bool)
     on_record = ledger["rule"].is_valid().to_numpy()
     for name in editors:
         rows = decided.at(name)
         edited[decided.document[rows[on_record[rows]]]] = True
-    edited &= sum((ways.entered[name] for name in editors), np.zeros(len(edited), np.int64)) > 0
+    edited &= sum((routes.entered[name] for name in editors), np.zeros(len(edited), np.int64)) > 0
     source_keys = key_words(data.table[DOC_KEY])
     source_order = key_order(source_keys)
     texts = one_chunk(data.table[TEXT])
@@ -245,55 +245,57 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
     rows = _sampled(plan, data, ledger)
     table = take(data.table, rows)
     told = _told(ledger, table)
-    flow = Flow(plan.graph, source, table)
+    slice_rows = SliceRows(plan.graph, source, table)
     state = State(np.arange(len(rows)), np.ones(len(rows), np.int64))
     state.outcome = read_outcome(table[TEXT], plan.graph.sources[source].config.max_document_bytes)
-    flow.states[source] = state
-    _compare(plan, source, flow, told, path, answer)
+    slice_rows.states[source] = state
+    _compare(plan, source, slice_rows, told, path, answer)
     unknown: set[str] = set()
     guessed = np.zeros(len(rows), bool)
     for node in plan.graph.nodes:
-        state = flow.enter(node.name, node.inputs)
-        flow.states[node.name] = state
+        state = slice_rows.enter(node.name, node.inputs)
+        slice_rows.states[node.name] = state
         stage = node.stage
         optional = stage.optional_reads()
-        recorded = None if stage.reproducible or not node.measures else _recorded(job, node, flow, state)
+        recorded = None if stage.reproducible or not node.measures else _recorded(job, node, slice_rows, state)
         if recorded is not None:
             state.signals = recorded
         elif node.measures and stage.reproducible and not unknown & (stage.measure_reads() | optional):
-            state.signals = flow.measure(node)
+            state.signals = slice_rows.measure(node)
         elif node.measures:
             unknown |= set(stage.signals().names)
             state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in stage.signals()}
         if stage.keeps_notes() and not unknown & (stage.survey_reads() | optional | set(stage.signals().names)):
-            _notes(job, node, flow, state, answer)
+            _notes(job, node, slice_rows, state, answer)
         blind = unknown & (stage.decide_reads() | optional | set(stage.signals().names))
         if node.settles or blind:
             # What the whole corpus decided is taken from the ledger, and what follows from it is not replayed.
             unknown |= set(stage.findings().names)
-            state.outcome = _as_told(node, flow, state, told)
+            state.outcome = _as_told(node, slice_rows, state, told)
             if node.stage.changes_text:
-                guessed[state.rows] |= np.array([(node.name, key) in told for key in _keys(flow, state.rows)], bool)
+                guessed[state.rows] |= np.array(
+                    [(node.name, key) in told for key in _keys(slice_rows, state.rows)], bool
+                )
             continue
-        state.outcome = flow.decide(node, None)
-        _compare(plan, node.name, flow, told, path, answer)
-    return _remade(job, plan, flow, guessed)
+        state.outcome = slice_rows.decide(node, None)
+        _compare(plan, node.name, slice_rows, told, path, answer)
+    return _remade(job, plan, slice_rows, guessed)
 
 
-def _notes(job: TaskJob, node: Node, flow: Flow, state: State, answer: Answer) -> None:
+def _notes(job: TaskJob, node: Node, slice_rows: SliceRows, state: State, answer: Answer) -> None:
     """The notes that the output keeps about replayed documents are those that they give when they are surveyed again."""
     role = notes_role(node.name)
     folder = role.replace(":", "/") + "/"
     if any(path.startswith(folder) for path in job.broken):
         return
-    surveyed = flow.survey(node, node.name) if len(state.rows) else None
+    surveyed = slice_rows.survey(node, node.name) if len(state.rows) else None
     again = {} if surveyed is None else {row[DOC_KEY]: row for row in surveyed.to_pylist()}
     entry = next((entry for entry in job.files if entry.role == role), None)
     kept: dict[bytes, dict[str, Any]] = {}
     if entry is not None and surveyed is not None:
         with opened(job.folder, entry.path) as file:
             table = file.read(use_threads=False)
-        wanted = flow.table[DOC_KEY].take(pa.array(state.rows))
+        wanted = slice_rows.table[DOC_KEY].take(pa.array(state.rows))
         mine = table.filter(pc.is_in(table[DOC_KEY], value_set=one_chunk(wanted)))
         kept = {row[DOC_KEY]: {n: v for n, v in row.items() if n != EMITTED} for row in mine.to_pylist()}
     answer.saw("replay", len(state.rows))
@@ -304,29 +306,29 @@ def _notes(job: TaskJob, node: Node, flow: Flow, state: State, answer: Answer) -
             answer.fail("replay", f"{said} when it is surveyed again", None if entry is None else entry.path, **place)
 
 
-def _keys(flow: Flow, rows: np.ndarray) -> list[bytes]:
-    keys: list[bytes] = flow.table[DOC_KEY].take(pa.array(rows)).to_pylist()
+def _keys(slice_rows: SliceRows, rows: np.ndarray) -> list[bytes]:
+    keys: list[bytes] = slice_rows.table[DOC_KEY].take(pa.array(rows)).to_pylist()
     return keys
 
 
-def _remade(job: TaskJob, plan: Plan, flow: Flow, guessed: np.ndarray) -> Remade:
+def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray) -> Remade:
     """The texts with which replayed documents leave for the output. `guessed`: rows whose text nobody made again."""
     words, hashes = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint64)]
     for edge in job.outputs[job.output]:
         name, _, port = edge.rpartition(".")
-        state = flow.states[name] if name in flow.states else None
+        state = slice_rows.states[name] if name in slice_rows.states else None
         if state is None or state.outcome is None:
             continue
         rows = state.rows[state.outcome.port == plan.graph.ports_of(name).index(port)]
         rows = rows[~guessed[rows]]
-        words.append(flow.keys[rows])
-        hashes.append(text_hashes(pa.chunked_array([flow.column(name, TEXT, rows)], flow.table[TEXT].type)))
+        words.append(slice_rows.keys[rows])
+        hashes.append(text_hashes(pa.chunked_array([slice_rows.column(name, TEXT, rows)], slice_rows.table[TEXT].type)))
     keys = np.concatenate(words)
     order = key_order(keys)
     return Remade(keys[order], np.concatenate(hashes)[order])
 
 
-def _recorded(job: TaskJob, node: Node, flow: Flow, state: State) -> dict[str, pa.Array] | None:
+def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows, state: State) -> dict[str, pa.Array] | None:
     """A node's signals for the rows that entered it, as the output has them; None when it has not all of them."""
     entry = next((entry for entry in job.files if entry.role == f"signals:{node.name}"), None)
     if not len(state.rows):
@@ -339,7 +341,7 @@ def _recorded(job: TaskJob, node: Node, flow: Flow, state: State) -> dict[str, p
         return None
     keys = key_words(table[DOC_KEY])
     order = key_order(keys)
-    entered = flow.keys[state.rows]
+    entered = slice_rows.keys[state.rows]
     ascending = key_order(entered)
     place = places_in(keys[order], entered[ascending])
     if (place >= len(keys)).any():
@@ -373,15 +375,20 @@ def _told(ledger: pa.Table, table: pa.Table) -> dict[tuple[str, bytes], dict[str
 
 
 def _compare(
-    plan: Plan, name: str, flow: Flow, told: Mapping[tuple[str, bytes], Mapping[str, Any]], path: str, answer: Answer
+    plan: Plan,
+    name: str,
+    slice_rows: SliceRows,
+    told: Mapping[tuple[str, bytes], Mapping[str, Any]],
+    path: str,
+    answer: Answer,
 ) -> None:
-    state = flow.states[name]
+    state = slice_rows.states[name]
     outcome = state.outcome
     if outcome is None:
         return
     answer.saw("replay", len(state.rows))
     ports = plan.graph.ports_of(name)
-    keys = _keys(flow, state.rows)
+    keys = _keys(slice_rows, state.rows)
     for position, key in enumerate(keys):
         item = told.get((name, key))
         again = _decision(outcome, ports, position)
@@ -427,10 +434,12 @@ def _words(decision: Mapping[str, Any]) -> str:
     return canonical({name: value for name, value in decision.items() if value not in (None, [])}).decode("utf-8")
 
 
-def _as_told(node: Node, flow: Flow, state: State, told: Mapping[tuple[str, bytes], Mapping[str, Any]]) -> Outcome:
+def _as_told(
+    node: Node, slice_rows: SliceRows, state: State, told: Mapping[tuple[str, bytes], Mapping[str, Any]]
+) -> Outcome:
     """A node's decisions as the ledger tells them, with its columns unknown."""
     count = len(state.rows)
-    keys = _keys(flow, state.rows)
+    keys = _keys(slice_rows, state.rows)
     port, copies = np.zeros(count, np.int16), np.ones(count, np.int64)
     codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
     for position, key in enumerate(keys):

@@ -80,7 +80,7 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Ways:
+class Routes:
     """Copies of each document at each place: int64 arrays with one entry per listed document and, last, one for any
     document that the ledger does not list.
 
@@ -101,7 +101,7 @@ class Ways:
         return total
 
 
-def follow(graph: AuditGraph, source: str, decided: Decided, documents: int) -> Ways:
+def follow(graph: AuditGraph, source: str, decided: Decided, documents: int) -> Routes:
     """The ways of the `documents` that a task's ledger lists, and of one that it does not list."""
     entered: dict[str, np.ndarray] = {source: np.ones(documents + 1, np.int64)}
     left: dict[str, np.ndarray] = {}
@@ -119,4 +119,4 @@ def follow(graph: AuditGraph, source: str, decided: Decided, documents: int) -> 
         copies[decided.document[rows]] = decided.copies[rows]
         for index, label in enumerate(ports):
             left[f"{name}.{label}"] = np.where(port == index, entered[name] * copies, 0)
-    return Ways(entered, left)
+    return Routes(entered, left)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from gristmill.pipeline.audit.key_order import key_order, name_of, places_in, starts_of
 from gristmill.pipeline.audit.messages import Answer
-from gristmill.pipeline.audit.routes import AuditGraph, Ways
+from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.document import COPY, DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.planning.earlier_runs import EMITTED
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
@@ -22,7 +22,7 @@ def join_outputs(
     output: str,
     data: list[tuple[str, pa.Table | None]],
     keys: np.ndarray,
-    ways: Ways,
+    routes: Routes,
     accounts: Accounts,
     ledger: str,
     answer: Answer,
@@ -62,7 +62,7 @@ def join_outputs(
     # A document's copies are numbered from 0 without a gap; a doubled (doc_key, copy) breaks that.
     wrong = np.flatnonzero(copy[order] != ordinal)
     _tell(answer, wrong, lambda p: f"copy {int(copy[order][p])} stands where copy {int(ordinal[p])} must", name, where)
-    expected = ways.into(graph.outputs[output])
+    expected = routes.into(graph.outputs[output])
     place = places_in(keys, ordered[starts])
     due = expected[place]
     foreign = (due == 0) & (place == len(keys))
@@ -111,11 +111,11 @@ def _tell(answer: Answer, found: np.ndarray, message, name, where) -> None:  # t
 
 
 def join_signals(
-    node: str, table: pa.Table, keys: np.ndarray, ways: Ways, accounts: Accounts, path: str, answer: Answer
+    node: str, table: pa.Table, keys: np.ndarray, routes: Routes, accounts: Accounts, path: str, answer: Answer
 ) -> None:
     """Signals belong to the documents that entered their node, each once."""
     answer.saw("signals")
-    if node not in ways.entered:
+    if node not in routes.entered:
         answer.fail("signals", "belongs to a node that the run has not", path, node=node)
         return
     words = key_words(table[DOC_KEY])
@@ -125,7 +125,7 @@ def join_signals(
     if len(twice):
         document = name_of(ordered[int(twice[0])])
         answer.fail("signals", "the document stands here twice", path, node=node, document=document)
-    entered = ways.entered[node]
+    entered = routes.entered[node]
     strangers = order[np.flatnonzero(entered[places_in(keys, ordered)] == 0)]
     for row in np.sort(strangers)[:NAMED].tolist():
         document = table[DOC_KEY][row].as_py().hex()
@@ -145,11 +145,11 @@ def join_signals(
 
 
 def join_notes(
-    graph: AuditGraph, node: str, table: pa.Table, keys: np.ndarray, ways: Ways, path: str, answer: Answer
+    graph: AuditGraph, node: str, table: pa.Table, keys: np.ndarray, routes: Routes, path: str, answer: Answer
 ) -> None:
     """Kept notes are of documents that entered their node, and `emitted` says whether they left it."""
     answer.saw("signals")
-    if node not in ways.entered or EMITTED not in table.column_names:
+    if node not in routes.entered or EMITTED not in table.column_names:
         answer.fail("signals", "notes of a node that the run has not, or without the column `emitted`", path, node=node)
         return
     words = key_words(table[DOC_KEY])
@@ -157,8 +157,8 @@ def join_notes(
     for at in np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))[:NAMED].tolist():
         answer.fail("signals", "the document stands here twice", path, node=node, document=name_of(ordered[at]))
     place = places_in(keys, words)
-    left = ways.into([f"{node}.{port}" for port in graph.ports_of(node)])
-    entered, emitted = ways.entered[node][place] > 0, left[place] > 0
+    left = routes.into([f"{node}.{port}" for port in graph.ports_of(node)])
+    entered, emitted = routes.entered[node][place] > 0, left[place] > 0
     told = np.asarray(table[EMITTED].to_numpy(zero_copy_only=False), bool)
     for message, wrong in (
         ("the document did not enter the node", ~entered),

@@ -13,7 +13,7 @@ from gristmill.pipeline.audit.file_list import check_presence, check_roots, read
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
 from gristmill.pipeline.audit.messages import Entry, TaskJob
-from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.replay import SourceJob
 from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
 from gristmill.pipeline.audit.routes import AuditGraph
@@ -61,8 +61,8 @@ def audit_output(
     begin = time.monotonic()
     public = None if key is None else public_key(key)
     audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, sources, tuple(plugins))
-    with Child() as child:
-        audit.run(child)
+    with ReaderProcess() as reader:
+        audit.run(reader)
     results = tuple(audit.report.results[check.name] for check in CHECKS)
     return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin)
 
@@ -80,7 +80,7 @@ class _Audit:
     key: str | None = None
     bytes_read: int = 0
 
-    def run(self, child: Child) -> None:
+    def run(self, reader: ReaderProcess) -> None:
         report, folder = self.report, self.folder
         whole = tuple(check.name for check in CHECKS if check.full)
         report.skip(whole, "this output has nothing of the kind" if self.rows else "reads rows: only in a full audit")
@@ -94,7 +94,7 @@ class _Audit:
         check_documents(folder, statement, report)
         check_models(predicate, report)
         check_sequence(predicate, self.previous, report)
-        entries = read_entries(folder, statement, child, report)
+        entries = read_entries(folder, statement, reader, report)
         if entries is None:
             for name, result in report.results.items():
                 if not result.looked_at and result.skipped is None:
@@ -104,7 +104,7 @@ class _Audit:
         check_roots(predicate, statement, entries, report)
         graph = AuditGraph.of(predicate)
         logs = LogAudit(folder, predicate, graph, report)
-        logs.read(present, child)
+        logs.read(present, reader)
         absent = set(entries) - set(present)
         logs.complete = logs.complete and not any(entry.role == "ledger" for entry in absent)
         logs.check_lineage(entries)
@@ -113,13 +113,13 @@ class _Audit:
         if not self.rows:
             return
         if logs.shuffle is None:
-            self._tasks(predicate, graph, entries, absent, child)
+            self._tasks(predicate, graph, entries, absent, reader)
             return
         seed = logs.shuffle["seed"] if logs.shuffle["seed"] is not None else predicate["identity"]["seed"]
         with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
-            shards = self._shards(predicate, entries, absent, seed, spill, child)
+            shards = self._shards(predicate, entries, absent, seed, spill, reader)
             rest = [entry for entry in entries if entry.role != "data"]
-            self._tasks(predicate, graph, rest, absent, child, spill, shards)
+            self._tasks(predicate, graph, rest, absent, reader, spill, shards)
 
     def _shards(
         self,
@@ -128,7 +128,7 @@ class _Audit:
         absent: set[Entry],
         seed: int,
         spill: str,
-        child: Child,
+        reader: ReaderProcess,
     ) -> list[str] | None:
         """The checks of a shuffled output's shards, whose rows' identities they leave in `spill`. A sample needs them
         all, since a task's rows are in all of them. None when not all could be read: then no task can be joined."""
@@ -147,7 +147,7 @@ class _Audit:
                 "number": len(paths),
             }
             if sound:
-                answer = self._answer(child, "check_shard", job, entry.size, "content", [entry])
+                answer = self._answer(reader, "check_shard", job, entry.size, "content", [entry])
                 sound = answer is not None and answer["left"]
             paths.append(entry.path)
             if not sound:
@@ -162,7 +162,7 @@ class _Audit:
         graph: AuditGraph,
         entries: Sequence[Entry],
         absent: set[Entry],
-        child: Child,
+        reader: ReaderProcess,
         spill: str | None = None,
         shards: Sequence[str] | None = (),
     ) -> None:
@@ -193,23 +193,25 @@ class _Audit:
                 max(1, predicate["tasks"] * HELD_ROWS // max(1, predicate["data"]["rows"])),
             )
             size = sum(entry.size for entry in sound)
-            if not self._ask(child, "check_task", job.to_json(), size, "content", sound):
+            if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):
                 continue
             if self.sources:
                 again = SourceJob(job, predicate["varies"]["config"], predicate["run"], self.plugins)
                 # The slice is read and its documents are judged again: that takes far longer than reading the files.
-                self._ask(child, "check_sources", again.to_json(), 50 * size, "source", sound)
+                self._ask(reader, "check_sources", again.to_json(), 50 * size, "source", sound)
 
-    def _ask(self, child: Child, function: str, job: Any, size: int, check: str, files: Sequence[Entry]) -> bool:
+    def _ask(
+        self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
+    ) -> bool:
         """One request about a task; its findings are recorded. False when it could not be answered."""
-        return self._answer(child, function, job, size, check, files) is not None
+        return self._answer(reader, function, job, size, check, files) is not None
 
     def _answer(
-        self, child: Child, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
+        self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
     ) -> Mapping[str, Any] | None:
         try:
-            answer: dict[str, Any] = child.call(function, job, size)
-        except ChildDied as error:
+            answer: dict[str, Any] = reader.call(function, job, size)
+        except ReaderCrashed as error:
             for entry in files:
                 self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
             return None

@@ -53,8 +53,8 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
         for check in ("ledger", "join"):
             answer.unread(check, "not compared, since the ledger's words are not the run's", ledger_entry.path)
         return answer.to_json()
-    ways = follow(graph, source, decided, len(keys))
-    totals(graph, source, ledger, decided, keys, ways, accounts, ledger_entry.path, answer)
+    routes = follow(graph, source, decided, len(keys))
+    totals(graph, source, ledger, decided, keys, routes, accounts, ledger_entry.path, answer)
     data = [(entry.path, tables[entry.path]) for entry in job.files if entry.role == "data"]
     if job.spill is not None:
         data = rows_of_task(job)
@@ -65,16 +65,16 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
             "join", "not joined with the ledger, since it could not be read or is not what was listed", lost[0]
         )
     elif joined:
-        join_outputs(graph, job.output, data, keys, ways, accounts, ledger_entry.path, answer)
+        join_outputs(graph, job.output, data, keys, routes, accounts, ledger_entry.path, answer)
     for entry in job.files:
         table = tables[entry.path]
         if table is None:
             continue
         if entry.role.startswith("signals:"):
             node = entry.role.removeprefix("signals:")
-            join_signals(node, table, keys, ways, accounts, entry.path, answer)
+            join_signals(node, table, keys, routes, accounts, entry.path, answer)
         elif entry.role.startswith("notes:"):
-            join_notes(graph, entry.role.removeprefix("notes:"), table, keys, ways, entry.path, answer)
+            join_notes(graph, entry.role.removeprefix("notes:"), table, keys, routes, entry.path, answer)
         elif entry.role == "dropped":
             listed_drops(table, ledger, entry.path, answer)
     return answer.to_json()

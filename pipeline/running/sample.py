@@ -14,7 +14,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk, take, text_buffers, text_bytes
 from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
 from gristmill.pipeline.slices.read import read_outcome
-from gristmill.pipeline.slices.routing import Flow, Outcome, State
+from gristmill.pipeline.slices.routing import Outcome, SliceRows, State
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def take_sample(plan: Plan, documents: int, show: int) -> Sample:
         made.slices += 1
         for reason in rejected:
             made.rejected[reason] = made.rejected.get(reason, 0) + 1
-        _judge(plan, Flow(plan.graph, source, table), made, show)
+        _judge(plan, SliceRows(plan.graph, source, table), made, show)
     return made
 
 
@@ -127,28 +127,28 @@ def _named(graph: Graph, source: str, table: pa.Table) -> pa.Table:
     )
 
 
-def _judge(plan: Plan, flow: Flow, made: Sample, show: int) -> None:
-    source = State(np.arange(flow.count), np.ones(flow.count, np.int64))
-    limit = plan.graph.sources[flow.source].config.max_document_bytes
-    source.outcome = read_outcome(flow.table[TEXT], limit)
-    flow.states[flow.source] = source
-    _account(made, flow, flow.source, source, show)
+def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int) -> None:
+    source = State(np.arange(slice_rows.count), np.ones(slice_rows.count, np.int64))
+    limit = plan.graph.sources[slice_rows.source].config.max_document_bytes
+    source.outcome = read_outcome(slice_rows.table[TEXT], limit)
+    slice_rows.states[slice_rows.source] = source
+    _account(made, slice_rows, slice_rows.source, source, show)
     for node in plan.graph.nodes:
-        state = flow.enter(node.name, node.inputs)
-        flow.states[node.name] = state
+        state = slice_rows.enter(node.name, node.inputs)
+        slice_rows.states[node.name] = state
         if node.name in made.unjudged:
             state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in node.stage.signals()}
             state.outcome = _passed(node, len(state.rows))
             continue
         if node.measures:
-            state.signals = flow.measure(node)
-        state.outcome = flow.decide(node, None)
-        _account(made, flow, node.name, state, show)
+            state.signals = slice_rows.measure(node)
+        state.outcome = slice_rows.decide(node, None)
+        _account(made, slice_rows, node.name, state, show)
     for output in plan.graph.outputs:
         for edge in output.inputs:
-            _end(made, flow, output.name, flow.leaving(edge)[0], show)
+            _end(made, slice_rows, output.name, slice_rows.leaving(edge)[0], show)
     for edge in plan.graph.discarded:
-        _end(made, flow, str(edge), flow.leaving(edge)[0], show)
+        _end(made, slice_rows, str(edge), slice_rows.leaving(edge)[0], show)
 
 
 def _passed(node: Node, rows: int) -> Outcome:
@@ -161,12 +161,12 @@ def _passed(node: Node, rows: int) -> Outcome:
     )  # fmt: skip
 
 
-def _account(made: Sample, flow: Flow, name: str, state: State, show: int) -> None:
+def _account(made: Sample, slice_rows: SliceRows, name: str, state: State, show: int) -> None:
     outcome = state.outcome
     if outcome is None:
         return
     account = made.accounts.node(name)
-    keys, sizes = flow.keys[state.rows], flow.sizes()[state.rows]
+    keys, sizes = slice_rows.keys[state.rows], slice_rows.sizes()[state.rows]
 
     def tally(chosen: np.ndarray) -> Tally:
         return Tally.of(keys[chosen], sizes[chosen])
@@ -175,7 +175,7 @@ def _account(made: Sample, flow: Flow, name: str, state: State, show: int) -> No
     account.dropped.add(tally(outcome.port == DROPPED))
     account.quarantined.add(tally(outcome.port == QUARANTINED))
     account.kept.add(tally(outcome.port >= 0))
-    for index, port in enumerate(flow.graph.ports_of(name)):
+    for index, port in enumerate(slice_rows.graph.ports_of(name)):
         account.ports.setdefault(port, Tally()).add(tally(outcome.port == index))
     for rule, hits in count_rules(outcome.rules, outcome.rule, outcome.failed, sizes).items():
         if rule in account.rules:
@@ -189,20 +189,24 @@ def _account(made: Sample, flow: Flow, name: str, state: State, show: int) -> No
         found.documents += 1
         if len(found.examples) < show:
             numbers = (_number(outcome.value[row]), _number(outcome.threshold[row]))
-            found.examples.append(_example(flow, int(state.rows[row]), *numbers, outcome.witness[row].as_py()))
+            found.examples.append(_example(slice_rows, int(state.rows[row]), *numbers, outcome.witness[row].as_py()))
 
 
-def _end(made: Sample, flow: Flow, name: str, rows: np.ndarray, show: int) -> None:
+def _end(made: Sample, slice_rows: SliceRows, name: str, rows: np.ndarray, show: int) -> None:
     found = made.ends.setdefault(name, Findings())
     found.documents += len(rows)
     for row in rows[: max(0, show - len(found.examples))].tolist():
-        found.examples.append(_example(flow, row))
+        found.examples.append(_example(slice_rows, row))
 
 
 def _example(
-    flow: Flow, row: int, value: float | None = None, threshold: float | None = None, witness: str | None = None
+    slice_rows: SliceRows,
+    row: int,
+    value: float | None = None,
+    threshold: float | None = None,
+    witness: str | None = None,
 ) -> Example:
-    table = flow.table
+    table = slice_rows.table
     text = one_chunk(table[TEXT])
     # Only the beginning is shown; a text of 200 MB stays where it is.
     start = text.slice(row, 1)

@@ -26,7 +26,7 @@ from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before, write_annotations
 from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
-from gristmill.pipeline.slices.routing import Flow, State
+from gristmill.pipeline.slices.routing import SliceRows, State
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED, SettledView
 from gristmill.pipeline.storage import sha256_of, write_checked
@@ -154,25 +154,25 @@ class _Task:
 
     def run(self) -> dict[str, Any]:
         data, columns = self._read()
-        flow = self._flow(data)
+        slice_rows = self._flow(data)
         annotations = Annotations([self.work.root / self._annotation_path(r) for r in self.job.earlier])
         if self.job.earlier:
-            annotations.verify(flow)
+            annotations.verify(slice_rows)
             if TEXT not in data.table.column_names:
-                flow.set_sizes(annotations.sizes())
+                slice_rows.set_sizes(annotations.sizes())
         notes: dict[str, Any] = {}
-        self._read_outcome(flow, annotations)
+        self._read_outcome(slice_rows, annotations)
         slice_digest = self._slice()["digest"] if self.job.earlier else digest_of_slice(data, columns)
         for node in self.plan.graph.nodes:
-            self._visit(node, flow, annotations, notes, slice_digest)
-        accounts = self._accounts(flow, data.rejects)
+            self._visit(node, slice_rows, annotations, notes, slice_digest)
+        accounts = self._accounts(slice_rows, data.rejects)
         accounts.check(f"{self.job.slice.path}, pass {self.one.index}")
         published: dict[str, Any] = {}
         slice_record = self._slice_record(data, columns, slice_digest)
         if self.one.final:
             published = publish_task(
                 self.plan,
-                flow,
+                slice_rows,
                 self.job.task,
                 accounts,
                 slice_record,
@@ -180,11 +180,11 @@ class _Task:
                 self._settled_digests(),
                 self.attempt,
                 self.job.work,
-                self._kept_notes(flow),
+                self._kept_notes(slice_rows),
             )
         else:
             path = f"annotations/{task_name(self.job.task)}/pass-{self.one.index}-{self.job.key[:32]}.arrow"
-            written = write_annotations(self.work.root / path, flow, self.one, self.attempt)
+            written = write_annotations(self.work.root / path, slice_rows, self.one, self.attempt)
             self._keep(path, "annotations", written.sha256, written.size)
         record = {
             "format": FORMAT_VERSION,
@@ -244,7 +244,7 @@ class _Task:
                 )
         return data, dict(slice_record["columns"])
 
-    def _flow(self, data: SliceData) -> Flow:
+    def _flow(self, data: SliceData) -> SliceRows:
         keys = key_words(data.table[DOC_KEY])
         order = np.lexsort((keys[:, 1], keys[:, 0]))
         same = (keys[order][1:] == keys[order][:-1]).all(axis=1) if len(keys) > 1 else np.zeros(0, bool)
@@ -254,45 +254,45 @@ class _Task:
                 f"{self.job.slice.location}: the doc_key {data.table[DOC_KEY][row].as_py().hex()} stands twice in one "
                 "slice: the source gives two records one position."
             )
-        return Flow(self.plan.graph, self.job.slice.source, data.table)
+        return SliceRows(self.plan.graph, self.job.slice.source, data.table)
 
-    def _read_outcome(self, flow: Flow, annotations: Annotations) -> None:
+    def _read_outcome(self, slice_rows: SliceRows, annotations: Annotations) -> None:
         """What the source itself decides: empty text is dropped, giants are quarantined."""
-        state = State(np.arange(flow.count), np.ones(flow.count, np.int64))
+        state = State(np.arange(slice_rows.count), np.ones(slice_rows.count, np.int64))
         if self.job.earlier:
-            state.outcome = annotations.outcome(flow.source, state)
+            state.outcome = annotations.outcome(slice_rows.source, state)
         else:
-            config = self.plan.graph.sources[flow.source].config
-            state.outcome = read_outcome(flow.table[TEXT], config.max_document_bytes)
-        flow.states[flow.source] = state
+            config = self.plan.graph.sources[slice_rows.source].config
+            state.outcome = read_outcome(slice_rows.table[TEXT], config.max_document_bytes)
+        slice_rows.states[slice_rows.source] = state
 
     # Nodes
 
     def _visit(
-        self, node: Node, flow: Flow, annotations: Annotations, notes: dict[str, Any], slice_digest: str
+        self, node: Node, slice_rows: SliceRows, annotations: Annotations, notes: dict[str, Any], slice_digest: str
     ) -> None:
         measured = self.plan.measured_in.get(node.name)
         decided = self.plan.decided_in[node.name]
         entered = max((self.plan.decided_in.get(edge.node, 0) for edge in node.inputs), default=0)
         if entered > self.one.index:
             return
-        state = flow.enter(node.name, node.inputs)
-        flow.states[node.name] = state
+        state = slice_rows.enter(node.name, node.inputs)
+        slice_rows.states[node.name] = state
         if measured is not None and measured < self.one.index:
             state.signals = annotations.signals(node.name, state) or {}
         elif measured == self.one.index:
-            state.signals = self._measured(node, flow, state, slice_digest)
+            state.signals = self._measured(node, slice_rows, state, slice_digest)
         if (node.name, node.name) in self.one.surveys:
-            self._survey(node, node.name, flow, notes)
+            self._survey(node, node.name, slice_rows, notes)
         if decided < self.one.index:
             state.outcome = annotations.outcome(node.name, state)
         elif decided == self.one.index:
-            state.outcome = flow.decide(node, self._settled(node, flow, state))
+            state.outcome = slice_rows.decide(node, self._settled(node, slice_rows, state))
         for surveyor, observed in self.one.surveys:
             if observed == node.name and surveyor != observed:
-                self._survey(self.plan.graph.by_name[surveyor], observed, flow, notes)
+                self._survey(self.plan.graph.by_name[surveyor], observed, slice_rows, notes)
 
-    def _measured(self, node: Node, flow: Flow, state: State, slice_digest: str) -> dict[str, pa.Array]:
+    def _measured(self, node: Node, slice_rows: SliceRows, state: State, slice_digest: str) -> dict[str, pa.Array]:
         wanted = signal_key(self.plan, node.name, slice_digest)
         for record in self.work.earlier_records(self.job.task):
             if record.get("signals", {}).get(node.name) != wanted:
@@ -302,21 +302,21 @@ class _Task:
                 continue
             if sha256_of(str(self.work.root / file["path"])) != file["sha256"]:
                 continue
-            found = measured_before(self.work.root / file["path"], node.name, flow)
+            found = measured_before(self.work.root / file["path"], node.name, slice_rows)
             if found is None:
                 continue
             old_rows, old = found
             missing = state.rows[~np.isin(state.rows, old_rows, assume_unique=True)]
             partial = State(missing, np.ones(len(missing), np.int64))
             partial.arrivals = {e: np.intersect1d(r, missing, assume_unique=True) for e, r in state.arrivals.items()}
-            flow.states[node.name] = partial
-            new = flow.measure(node)
-            flow.states[node.name] = state
+            slice_rows.states[node.name] = partial
+            new = slice_rows.measure(node)
+            slice_rows.states[node.name] = state
             return {name: fill_in(state.rows, old_rows, old[name], missing, new[name]) for name in new}
-        return flow.measure(node)
+        return slice_rows.measure(node)
 
-    def _survey(self, node: Node, observed: str, flow: Flow, notes: dict[str, Any]) -> None:
-        table = flow.survey(node, observed)
+    def _survey(self, node: Node, observed: str, slice_rows: SliceRows, notes: dict[str, Any]) -> None:
+        table = slice_rows.survey(node, observed)
         if table is None:
             notes[node.name] = {"path": None, "rows": 0}
             return
@@ -342,7 +342,7 @@ class _Task:
             "keys": f"{known.keys:032x}",
         }
 
-    def _settled(self, node: Node, flow: Flow, state: State) -> SettledView | None:
+    def _settled(self, node: Node, slice_rows: SliceRows, state: State) -> SettledView | None:
         files = self.job.settled.get(node.name)
         if files is None:
             return None
@@ -357,21 +357,21 @@ class _Task:
             if files.keyed is not None:
                 with pa.memory_map(files.keyed) as stream:
                     keyed = pa.ipc.open_file(stream).read_all().combine_chunks()
-            columns = _aligned_answer(node.name, keyed, flow.keys[state.rows])
+            columns = _aligned_answer(node.name, keyed, slice_rows.keys[state.rows])
         return SettledView(columns=columns, table=table)
 
     # Accounts and records
 
-    def _accounts(self, flow: Flow, rejects: pa.Table) -> Accounts:
+    def _accounts(self, slice_rows: SliceRows, rejects: pa.Table) -> Accounts:
         accounts = Accounts()
-        sizes = flow.sizes()
-        source = flow.states[flow.source]
-        self._account(accounts, flow.source, flow, source, sizes)
+        sizes = slice_rows.sizes()
+        source = slice_rows.states[slice_rows.source]
+        self._account(accounts, slice_rows.source, slice_rows, source, sizes)
         if rejects.num_rows:
             keys = key_words(rejects["doc_key"])
             lengths = np.asarray(one_chunk(rejects["bytes"]), np.int64)
             lost = Tally.of(keys, lengths)
-            account = accounts.node(flow.source)
+            account = accounts.node(slice_rows.source)
             account.entered.add(lost)
             account.quarantined.add(lost)
             reasons = np.asarray(rejects["reason"].to_pylist(), object)
@@ -380,20 +380,22 @@ class _Task:
             for name, hits in count_rules(names, rule, np.uint64(1) << rule.astype(np.uint64), lengths).items():
                 account.rules[name] = hits
         for node in self.plan.graph.nodes:
-            state = flow.states.get(node.name)
+            state = slice_rows.states.get(node.name)
             if state is not None and state.outcome is not None:
                 for edge in node.inputs:
                     rows = state.arrivals[edge]
                     copies = state.weight[np.searchsorted(state.rows, rows)]
-                    accounts.node(node.name).edges[_edge_name(edge)] = Tally.of(flow.keys[rows], sizes[rows], copies)
-                self._account(accounts, node.name, flow, state, sizes)
+                    accounts.node(node.name).edges[_edge_name(edge)] = Tally.of(
+                        slice_rows.keys[rows], sizes[rows], copies
+                    )
+                self._account(accounts, node.name, slice_rows, state, sizes)
         return accounts
 
-    def _account(self, accounts: Accounts, name: str, flow: Flow, state: State, sizes: np.ndarray) -> None:
+    def _account(self, accounts: Accounts, name: str, slice_rows: SliceRows, state: State, sizes: np.ndarray) -> None:
         account, outcome = accounts.node(name), state.outcome
         if outcome is None:
             return
-        keys, lengths = flow.keys[state.rows], sizes[state.rows]
+        keys, lengths = slice_rows.keys[state.rows], sizes[state.rows]
 
         def tally(chosen: np.ndarray, copies: np.ndarray) -> Tally:
             return Tally.of(keys[chosen], lengths[chosen], copies[chosen])
@@ -402,17 +404,17 @@ class _Task:
         account.dropped = tally(outcome.port == DROPPED, state.weight)
         account.quarantined = tally(outcome.port == QUARANTINED, state.weight)
         account.kept = tally(outcome.port >= 0, state.weight)
-        for index, port in enumerate(flow.graph.ports_of(name)):
+        for index, port in enumerate(slice_rows.graph.ports_of(name)):
             account.ports[port] = tally(outcome.port == index, state.weight * outcome.copies)
         account.rules = count_rules(outcome.rules, outcome.rule, outcome.failed, lengths)
         account.tallies = dict(outcome.tallies)
 
-    def _kept_notes(self, flow: Flow) -> dict[str, pa.Table]:
+    def _kept_notes(self, slice_rows: SliceRows) -> dict[str, pa.Table]:
         """By node, the notes that its outputs keep. A node without notes about this slice is left out."""
         found = {}
         surveyed = {name: note for record in self.job.earlier for name, note in record["notes"].items()}
         for node in self.plan.graph.nodes:
-            note, state = surveyed.get(node.name), flow.states.get(node.name)
+            note, state = surveyed.get(node.name), slice_rows.states.get(node.name)
             if not node.stage.keeps_notes() or note is None or note["path"] is None:
                 continue
             if state is None or state.outcome is None:
@@ -426,7 +428,7 @@ class _Task:
                 )
             with pa.memory_map(path) as stream:
                 notes = pa.ipc.open_file(stream).read_all()
-            keys = one_chunk(flow.table[DOC_KEY]).take(pa.array(state.rows))
+            keys = one_chunk(slice_rows.table[DOC_KEY]).take(pa.array(state.rows))
             found[node.name] = kept_notes(notes, keys, state.outcome.port >= 0)
         return found
 

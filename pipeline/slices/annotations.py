@@ -18,35 +18,35 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.plan import Pass
-from gristmill.pipeline.slices.routing import Flow, Outcome, State, outcome_columns, scattered
+from gristmill.pipeline.slices.routing import Outcome, SliceRows, State, outcome_columns, scattered
 from gristmill.pipeline.storage import WrittenFile, write_checked
 
 _META = b"gristmill.annotations"
 
 
-def write_annotations(path: Path, flow: Flow, one: Pass, attempt: str) -> WrittenFile:
+def write_annotations(path: Path, slice_rows: SliceRows, one: Pass, attempt: str) -> WrittenFile:
     """Writes what the pass found for each row of the slice."""
     columns: dict[str, pa.Array] = {
-        DOC_KEY: one_chunk(flow.table[DOC_KEY]),
-        "bytes": pa.array(flow.sizes(), pa.int64()),
+        DOC_KEY: one_chunk(slice_rows.table[DOC_KEY]),
+        "bytes": pa.array(slice_rows.sizes(), pa.int64()),
     }
     meta: dict[str, Any] = {"rules": {}, "tallies": {}}
-    everyone = np.arange(flow.count)
+    everyone = np.arange(slice_rows.count)
     names = list(dict.fromkeys([*one.measures, *one.decides]))
     if one.index == 0:
-        names.insert(0, flow.source)
+        names.insert(0, slice_rows.source)
     for name in names:
-        state = flow.states[name]
-        whole = len(state.rows) == flow.count
+        state = slice_rows.states[name]
+        whole = len(state.rows) == slice_rows.count
 
         def place(array: pa.Array, rows: np.ndarray = state.rows, whole: bool = whole) -> pa.Array:
-            return array if whole else scattered(array, rows, flow.count)
+            return array if whole else scattered(array, rows, slice_rows.count)
 
         if name in one.measures:
             columns[f"{name}|in"] = pa.array(np.isin(everyone, state.rows, assume_unique=True))
             for signal, array in state.signals.items():
                 columns[f"{name}|s|{signal}"] = place(array)
-        if state.outcome is not None and (name in one.decides or name == flow.source):
+        if state.outcome is not None and (name in one.decides or name == slice_rows.source):
             for part, array in outcome_columns(state.outcome).items():
                 columns[f"{name}|d|{part}"] = place(array)
             for finding, array in state.outcome.columns.items():
@@ -73,13 +73,13 @@ class Annotations:
         """UTF-8 bytes of each row's text, int64."""
         return np.asarray(one_chunk(self.tables[0]["bytes"]), np.int64)
 
-    def verify(self, flow: Flow) -> None:
+    def verify(self, slice_rows: SliceRows) -> None:
         """Raises ConservationError when a file's documents are not the slice's documents."""
         for index, table in enumerate(self.tables):
             keys = key_words(table[DOC_KEY])
-            if keys.shape != flow.keys.shape or not np.array_equal(keys, flow.keys):
+            if keys.shape != slice_rows.keys.shape or not np.array_equal(keys, slice_rows.keys):
                 raise ConservationError(
-                    f"the annotations of pass {index} hold {len(keys)} documents that are not the slice's {flow.count}. "
+                    f"the annotations of pass {index} hold {len(keys)} documents that are not the slice's {slice_rows.count}. "
                     "The input changed, or the work folder belongs to other data. Remove the work folder and run again."
                 )
 
@@ -136,13 +136,13 @@ def read_annotations(path: Path) -> pa.Table:
     return table
 
 
-def measured_before(path: Path, name: str, flow: Flow) -> tuple[np.ndarray, dict[str, pa.Array]] | None:
+def measured_before(path: Path, name: str, slice_rows: SliceRows) -> tuple[np.ndarray, dict[str, pa.Array]] | None:
     """Signals that an earlier run measured: (rows that have them, arrays over all rows of the slice).
 
     None when the file's documents are not the slice's.
     """
     table = read_annotations(path)
-    if f"{name}|in" not in table.column_names or not np.array_equal(key_words(table[DOC_KEY]), flow.keys):
+    if f"{name}|in" not in table.column_names or not np.array_equal(key_words(table[DOC_KEY]), slice_rows.keys):
         return None
     prefix = f"{name}|s|"
     rows = np.flatnonzero(np.asarray(one_chunk(table[f"{name}|in"])))

@@ -56,7 +56,7 @@ class State:
     outcome: Outcome | None = None
 
 
-class Flow:
+class SliceRows:
     """One slice's rows in a graph."""
 
     def __init__(self, graph: Graph, source: str, table: pa.Table) -> None:

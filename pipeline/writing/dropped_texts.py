@@ -13,7 +13,7 @@ from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
-from gristmill.pipeline.slices.routing import Flow
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
 from gristmill.pipeline.storage import WrittenFile, sha256_of, write_checked
 from gristmill.pipeline.writing.parquet import encode_parquet
@@ -55,20 +55,20 @@ def lowest_per_group(group: np.ndarray, rank: np.ndarray, most: int) -> np.ndarr
     return np.sort(order[np.arange(len(order)) - start < most])
 
 
-def dropped_texts(plan: Plan, flow: Flow, order: Sequence[str], most: int | None) -> pa.Table:
+def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most: int | None) -> pa.Table:
     """The dropped rows of a task with their texts as they were read: all, or the `most` lowest ranks per node, rule and
     language. `order`: sources and nodes, as they are to stand."""
     parts = []
     for name in order:
-        state = flow.states.get(name)
+        state = slice_rows.states.get(name)
         if state is None or state.outcome is None:
             continue
         gone = np.flatnonzero(state.outcome.port == DROPPED)
         if not len(gone):
             continue
         rows, rule = state.rows[gone], state.outcome.rule[gone]
-        language = _language(plan, flow, name, rows)
-        rank = dropped_rank(flow.keys[rows], plan.config.seed)
+        language = _language(plan, slice_rows, name, rows)
+        rank = dropped_rank(slice_rows.keys[rows], plan.config.seed)
         if most is not None:
             labels, codes = np.unique(np.array([str(item) for item in language], object), return_inverse=True)
             chosen = lowest_per_group(rule.astype(np.int64) * len(labels) + codes, rank, most)
@@ -80,9 +80,9 @@ def dropped_texts(plan: Plan, flow: Flow, order: Sequence[str], most: int | None
                     pa.array([name] * len(rows), pa.string()),
                     pa.array([state.outcome.rules[r] for r in rule.tolist()], pa.string()),
                     pa.array(language, pa.string()),
-                    one_chunk(flow.table[DOC_KEY]).take(pa.array(rows)),
-                    one_chunk(flow.table[ID]).take(pa.array(rows)).cast(pa.string()),
-                    flow.column(flow.source, TEXT, rows),
+                    one_chunk(slice_rows.table[DOC_KEY]).take(pa.array(rows)),
+                    one_chunk(slice_rows.table[ID]).take(pa.array(rows)).cast(pa.string()),
+                    slice_rows.column(slice_rows.source, TEXT, rows),
                     pa.array(rank, pa.uint64()),
                 ],
                 schema=DROPPED_TEXTS,
@@ -91,13 +91,13 @@ def dropped_texts(plan: Plan, flow: Flow, order: Sequence[str], most: int | None
     return pa.concat_tables(parts) if parts else DROPPED_TEXTS.empty_table()
 
 
-def _language(plan: Plan, flow: Flow, name: str, rows: np.ndarray) -> list[str | None]:
+def _language(plan: Plan, slice_rows: SliceRows, name: str, rows: np.ndarray) -> list[str | None]:
     """The label of each row as far as its node knows it."""
     node = plan.graph.by_name.get(name)
     inputs: tuple[Edge, ...] = () if node is None else node.inputs
     for place in [name, *(edge.node for edge in inputs)]:
         if {"language", "language_script"} <= set(plan.graph.columns_after(place)):
-            language, script = (flow.column(place, c, rows).to_pylist() for c in ("language", "language_script"))
+            language, script = (slice_rows.column(place, c, rows).to_pylist() for c in ("language", "language_script"))
             return [f"{a}_{b}" if a and b else None for a, b in zip(language, script, strict=True)]
     return [None] * len(rows)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, one_chunk, take
-from gristmill.pipeline.slices.routing import Flow, Outcome
+from gristmill.pipeline.slices.routing import Outcome, SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
 LEDGER = pa.schema(
@@ -42,30 +42,30 @@ URL = "url"
 DECISIONS = ("dropped", "quarantined", "marked", "emitted")
 
 
-def ledger_of(flow: Flow, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:
+def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:
     """The ledger of a slice after its last pass: nodes in graph order, rows in slice order.
 
     Args:
-        flow: the slice's rows with every node decided.
+        slice_rows: the slice's rows with every node decided.
         order: the source and the nodes.
         rejects: records that could not be read (pipeline.source.REJECTS): quarantined by the source.
     """
     parts = []
     if rejects is not None and rejects.num_rows:
-        parts.append(_of_rejects(flow.source, rejects))
+        parts.append(_of_rejects(slice_rows.source, rejects))
     for name in order:
-        state = flow.states.get(name)
+        state = slice_rows.states.get(name)
         if state is None or state.outcome is None or not len(state.rows):
             continue
         outcome = state.outcome
         told = np.flatnonzero((outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0) | (outcome.failed != 0))
         if len(told):
-            parts.append(_of_node(flow, name, state.rows[told], outcome, told))
+            parts.append(_of_node(slice_rows, name, state.rows[told], outcome, told))
     return pa.concat_tables(parts).combine_chunks() if parts else LEDGER.empty_table()
 
 
-def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np.ndarray) -> pa.Table:
-    ports = flow.graph.ports_of(name)
+def _of_node(slice_rows: SliceRows, name: str, rows: np.ndarray, outcome: Outcome, told: np.ndarray) -> pa.Table:
+    ports = slice_rows.graph.ports_of(name)
     port = outcome.port[told]
     decision = np.full(len(told), "emitted", object)
     decision[port == DROPPED] = "dropped"
@@ -74,13 +74,13 @@ def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np
     rule_names = pa.array(outcome.rules, pa.string())
     rule = outcome.rule[told]
     value, limit = outcome.value[told], outcome.threshold[told]
-    named = take(flow.table.select([DOC_KEY, ID]), rows)
+    named = take(slice_rows.table.select([DOC_KEY, ID]), rows)
     return pa.table(
         [
             pa.array([name] * len(told), pa.string()),
             named[DOC_KEY],
             named[ID].cast(pa.string()),
-            _urls(flow, rows),
+            _urls(slice_rows, rows),
             pa.array(decision, pa.string()),
             pa.array([ports[p] if p >= 0 else None for p in port.tolist()], pa.string()),
             rule_names.take(pa.array(rule, mask=rule < 0)),
@@ -89,15 +89,15 @@ def _of_node(flow: Flow, name: str, rows: np.ndarray, outcome: Outcome, told: np
             pa.array(limit, mask=np.isnan(limit)),
             outcome.witness.take(pa.array(told)),
             pa.array(np.where(port >= 0, outcome.copies[told], 0), pa.int32()),
-            pa.array(flow.sizes()[rows], pa.int64()),
+            pa.array(slice_rows.sizes()[rows], pa.int64()),
         ],
         schema=LEDGER,
     )
 
 
-def _urls(flow: Flow, rows: np.ndarray) -> pa.Array:
-    if URL in flow.table.column_names:
-        column = one_chunk(flow.table[URL]).take(pa.array(rows))
+def _urls(slice_rows: SliceRows, rows: np.ndarray) -> pa.Array:
+    if URL in slice_rows.table.column_names:
+        column = one_chunk(slice_rows.table[URL]).take(pa.array(rows))
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             return column.cast(pa.string())
     return pa.nulls(len(rows), pa.string())

@@ -15,7 +15,7 @@ from gristmill.pipeline.planning.graph import Edge, Node, Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.slices.routing import Flow
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
 from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates
 from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
@@ -51,7 +51,7 @@ def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
 
 def publish_task(
     plan: Plan,
-    flow: Flow,
+    slice_rows: SliceRows,
     task: int,
     accounts: Accounts,
     slice_record: Mapping[str, Any],
@@ -66,27 +66,27 @@ def publish_task(
     Returns, by output, the files: path in the output, role, size, sha256, content digest, rows.
     """
     for edge in plan.graph.discarded:
-        rows, copies = flow.leaving(edge)
-        accounts.discarded[str_edge(edge)] = Tally.of(flow.keys[rows], flow.sizes()[rows], copies)
-    ways: dict[str, list[tuple[Edge, np.ndarray, np.ndarray]]] = {}
+        rows, copies = slice_rows.leaving(edge)
+        accounts.discarded[str_edge(edge)] = Tally.of(slice_rows.keys[rows], slice_rows.sizes()[rows], copies)
+    routes: dict[str, list[tuple[Edge, np.ndarray, np.ndarray]]] = {}
     for output in plan.graph.outputs:
-        ways[output.name] = [(edge, *flow.leaving(edge)) for edge in output.inputs]
+        routes[output.name] = [(edge, *slice_rows.leaving(edge)) for edge in output.inputs]
         accounts.outputs[output.name] = {
-            str_edge(edge): Tally.of(flow.keys[rows], flow.sizes()[rows], copies)
-            for edge, rows, copies in ways[output.name]
+            str_edge(edge): Tally.of(slice_rows.keys[rows], slice_rows.sizes()[rows], copies)
+            for edge, rows, copies in routes[output.name]
         }
     accounts.check(f"{slice_record['path']}, last pass")
     log = task_log(plan, task, accounts, slice_record, settled)
-    order = [flow.source, *(node.name for node in plan.graph.nodes)]
-    ledger = ledger_of(flow, order, rejects)
-    alike = _AlikeFiles(plan, flow, task, order, attempt, work)
+    order = [slice_rows.source, *(node.name for node in plan.graph.nodes)]
+    ledger = ledger_of(slice_rows, order, rejects)
+    alike = _AlikeFiles(plan, slice_rows, task, order, attempt, work)
     published: dict[str, Any] = {}
     for output in plan.graph.outputs:
-        writer = _OutputWriter(plan, flow, task, output, attempt)
+        writer = _OutputWriter(plan, slice_rows, task, output, attempt)
         if output.config.shuffle is None:
-            writer.shards(ways[output.name], log)
+            writer.shards(routes[output.name], log)
         else:
-            writer.staged(ways[output.name], work)
+            writer.staged(routes[output.name], work)
         writer.ledger(ledger, log)
         published[output.name] = [
             *writer.files,
@@ -154,8 +154,10 @@ def _entry(path: str, role: str, file: WrittenFile, rows: int, content_digest: s
 class _AlikeFiles:
     """Files of a task that are the same in every output that wants them: they are encoded once."""
 
-    def __init__(self, plan: Plan, flow: Flow, task: int, order: Sequence[str], attempt: str, work: str) -> None:
-        self.plan, self.flow, self.task, self.order = plan, flow, task, order
+    def __init__(
+        self, plan: Plan, slice_rows: SliceRows, task: int, order: Sequence[str], attempt: str, work: str
+    ) -> None:
+        self.plan, self.slice_rows, self.task, self.order = plan, slice_rows, task, order
         self.attempt, self.work = attempt, work
         self._tables: dict[str, Encoded] | None = None
         self._notes: dict[str, Encoded] | None = None
@@ -175,11 +177,11 @@ class _AlikeFiles:
 
     def _measured(self) -> Iterator[tuple[str, Encoded]]:
         for node in self.plan.graph.nodes:
-            state = self.flow.states.get(node.name)
+            state = self.slice_rows.states.get(node.name)
             fields = [item for item in node.stage.signals() if item.name not in node.stage.hidden()]
             if state is None or not fields or not len(state.rows):
                 continue
-            keys = one_chunk(self.flow.table[DOC_KEY]).take(pa.array(state.rows))
+            keys = one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(state.rows))
             table = pa.table({DOC_KEY: keys, **{item.name: state.signals[item.name] for item in fields}})
             yield node.name, encode_parquet(table.schema, iter([table]))
 
@@ -200,7 +202,7 @@ class _AlikeFiles:
         path = f"dropped/part-{self.task:05d}.parquet"
         if output.config.dropped == "all":
             if self._all is None:
-                table = dropped_texts(self.plan, self.flow, self.order, None).combine_chunks()
+                table = dropped_texts(self.plan, self.slice_rows, self.order, None).combine_chunks()
                 self._all = encode_parquet(DROPPED_TEXTS, iter([table] if table.num_rows else []))
             if self._all.rows:
                 file = self._all.write(join(output.config.path, path), self.attempt)
@@ -214,7 +216,7 @@ class _AlikeFiles:
                 yield found
 
     def _candidate(self, path: str, most: int) -> dict[str, Any] | None:
-        table = dropped_texts(self.plan, self.flow, self.order, most)
+        table = dropped_texts(self.plan, self.slice_rows, self.order, most)
         if not table.num_rows:
             return None
         candidate = join("dropped", str(most), f"part-{self.task:05d}.arrow")
@@ -223,8 +225,8 @@ class _AlikeFiles:
 
 
 class _OutputWriter:
-    def __init__(self, plan: Plan, flow: Flow, task: int, output: Output, attempt: str) -> None:
-        self.plan, self.flow, self.task, self.output, self.attempt = plan, flow, task, output, attempt
+    def __init__(self, plan: Plan, slice_rows: SliceRows, task: int, output: Output, attempt: str) -> None:
+        self.plan, self.slice_rows, self.task, self.output, self.attempt = plan, slice_rows, task, output, attempt
         self.files: list[dict[str, Any]] = []
 
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
@@ -241,10 +243,10 @@ class _OutputWriter:
         shard = write_parquet(join(self.output.config.path, path), LEDGER, pieces, footer, attempt=self.attempt)
         self.keep(path, "ledger", shard)
 
-    def shards(self, ways: list[tuple[Edge, np.ndarray, np.ndarray]], log: Mapping[str, Any]) -> None:
+    def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: Mapping[str, Any]) -> None:
         columns = shard_columns(self.plan, self.output)
-        copies = np.zeros(self.flow.count, np.int64)
-        for _, rows, n in ways:
+        copies = np.zeros(self.slice_rows.count, np.int64)
+        for _, rows, n in routes:
             copies[rows] += n
         rows = np.flatnonzero(copies)
         if not len(rows):
@@ -252,26 +254,26 @@ class _OutputWriter:
         count = copies[rows]
         repeated = np.repeat(rows, count)
         copy = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
-        sizes = self._row_sizes(columns, ways, rows)
+        sizes = self._row_sizes(columns, routes, rows)
         repeated_sizes = np.repeat(sizes, count)
         for number, (start, stop) in enumerate(cuts(repeated_sizes, self.output.config.shard_bytes)):
             part = repeated[start:stop]
             path = f"data/part-{self.task:05d}-{number:02d}.parquet"
-            keys = Tally.of(self.flow.keys[part], np.zeros(len(part), np.int64)).keys
+            keys = Tally.of(self.slice_rows.keys[part], np.zeros(len(part), np.int64)).keys
 
             def footer(n: int, content: str, number: int = number, keys: int = keys) -> dict[str, Any]:
                 own = {"output": self.output.name, "shard": number, "rows": n, "content_digest": content}
                 return {**log, **own, "keys": f"{keys:032x}"}
 
             schema = pa.schema(data_columns(self.plan, self.output))
-            pieces = self._pieces(schema, ways, part, copy[start:stop], repeated_sizes[start:stop])
+            pieces = self._pieces(schema, routes, part, copy[start:stop], repeated_sizes[start:stop])
             shard = write_parquet(join(self.output.config.path, path), schema, pieces, footer, attempt=self.attempt)
             self.keep(path, "data", shard, keys)
 
-    def staged(self, ways: list[tuple[Edge, np.ndarray, np.ndarray]], work: str) -> None:
+    def staged(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], work: str) -> None:
         """The task's rows for a shuffled output, in the work folder: an output holds nothing provisional."""
-        copies = np.zeros(self.flow.count, np.int64)
-        for _, rows, n in ways:
+        copies = np.zeros(self.slice_rows.count, np.int64)
+        for _, rows, n in routes:
             copies[rows] += n
         rows = np.flatnonzero(copies)
         if not len(rows):
@@ -279,14 +281,14 @@ class _OutputWriter:
         count = copies[rows]
         repeated = np.repeat(rows, count)
         copy = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
-        hashes = shuffle_hash(self.flow.keys[repeated], copy, seed_of(self.plan, self.output))
-        order = shuffle_order(hashes, self.flow.keys[repeated], copy)
-        sizes = np.repeat(self._row_sizes(shard_columns(self.plan, self.output), ways, rows), count)[order]
+        hashes = shuffle_hash(self.slice_rows.keys[repeated], copy, seed_of(self.plan, self.output))
+        order = shuffle_order(hashes, self.slice_rows.keys[repeated], copy)
+        sizes = np.repeat(self._row_sizes(shard_columns(self.plan, self.output), routes, rows), count)[order]
         repeated, copy, hashes = repeated[order], copy[order], hashes[order]
         schema = pa.schema(data_columns(self.plan, self.output))
-        words = self.flow.keys[repeated]
+        words = self.slice_rows.keys[repeated]
         lengths = [len(piece) for piece in pieces_of(repeated, sizes)]
-        pieces = self._pieces(schema, ways, repeated, copy, sizes)
+        pieces = self._pieces(schema, routes, repeated, copy, sizes)
         candidate = join("shuffled", self.output.name, f"task-{self.task:05d}.arrow")
         file = write_staged(
             join(work, candidate), schema, hashes, words, lengths, pieces, int(sizes.sum()), self.attempt
@@ -304,22 +306,25 @@ class _OutputWriter:
         )
 
     def _row_sizes(
-        self, columns: list[tuple[str, pa.DataType]], ways: list[tuple[Edge, np.ndarray, np.ndarray]], rows: np.ndarray
+        self,
+        columns: list[tuple[str, pa.DataType]],
+        routes: list[tuple[Edge, np.ndarray, np.ndarray]],
+        rows: np.ndarray,
     ) -> np.ndarray:
         total = np.full(len(rows), 20, np.int64)
         for name, _ in columns:
-            array = self._column(name, ways, rows)
+            array = self._column(name, routes, rows)
             total += text_bytes(array) if name == TEXT else row_bytes(pa.table({name: array}))
         return total
 
-    def _column(self, name: str, ways: list[tuple[Edge, np.ndarray, np.ndarray]], rows: np.ndarray) -> pa.Array:
-        arrivals = [(edge, leaving) for edge, leaving, _ in ways if len(leaving)]
-        return self.flow.incoming(arrivals, "", name, rows)
+    def _column(self, name: str, routes: list[tuple[Edge, np.ndarray, np.ndarray]], rows: np.ndarray) -> pa.Array:
+        arrivals = [(edge, leaving) for edge, leaving, _ in routes if len(leaving)]
+        return self.slice_rows.incoming(arrivals, "", name, rows)
 
     def _pieces(
         self,
         schema: pa.Schema,
-        ways: list[tuple[Edge, np.ndarray, np.ndarray]],
+        routes: list[tuple[Edge, np.ndarray, np.ndarray]],
         rows: np.ndarray,
         copy: np.ndarray,
         sizes: np.ndarray,
@@ -329,8 +334,8 @@ class _OutputWriter:
             # Take each row once, then repeat it, or put it in its place: copies may stand beside each other or apart.
             once, back = np.unique(piece, return_inverse=True)
             arrays: dict[str, pa.Array] = {
-                DOC_KEY: one_chunk(self.flow.table[DOC_KEY]).take(pa.array(once)),
-                **{name: self._column(name, ways, once) for name in schema.names if name not in OWN},
+                DOC_KEY: one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(once)),
+                **{name: self._column(name, routes, once) for name in schema.names if name not in OWN},
             }
             table = pa.table({n: a for n, a in arrays.items()})
             if not np.array_equal(once, piece):

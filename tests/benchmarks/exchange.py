@@ -208,7 +208,7 @@ def run_one(documents: int, budget_mib: int, folder: Path) -> dict[str, float]:
     return found
 
 
-def child(step: str, documents: int, budget_mib: int, work: str) -> None:
+def reader(step: str, documents: int, budget_mib: int, work: str) -> None:
     """What `run_one` runs: make the notes, or measure the exchange on them."""
     folder = Path(work)
     if step == "make":

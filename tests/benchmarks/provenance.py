@@ -87,7 +87,7 @@ def without_provenance() -> Iterator[None]:
     try:
         put_everywhere(storage.sha256_of, lambda location: NO_DIGEST)
         put_everywhere(accounts.key_sum, lambda words, counts=None: 0)
-        put_everywhere(publish.ledger_of, lambda flow, order, rejects: LEDGER.empty_table())
+        put_everywhere(publish.ledger_of, lambda slice_rows, order, rejects: LEDGER.empty_table())
         put_everywhere(publish.task_log, empty_log)
         put(storage, "hashlib", Hashlib)
         put(content.ContentDigest, "update", count_rows)

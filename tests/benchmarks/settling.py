@@ -217,7 +217,7 @@ def measure(folder: Path, files: list[str], documents: int, workers: int, disk: 
     }
 
 
-def child(step: str, documents: int, shape: str, workers: int, disk: int, budget: int, work: str) -> None:
+def reader(step: str, documents: int, shape: str, workers: int, disk: int, budget: int, work: str) -> None:
     """What a size's processes run: make the notes, or measure."""
     folder = Path(work)
     if step == "make":

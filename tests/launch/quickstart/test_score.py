@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gristmill.launch.quickstart.score import Answer, Fate, Share, ended_right, score
+from gristmill.launch.quickstart.score import Answer, Outcome, Share, ended_right, score
 
 ANSWERS = (
     Answer("a", "eng_Latn", "keep", "news", "original", "a", 1.0, None),
@@ -17,13 +17,13 @@ ANSWERS = (
 )
 
 RIGHT = {
-    "a": Fate(None, None, True, "a", ("corpus",), "eng_Latn"),
-    "a1": Fate("dedup", "dup", True, "a", (), "eng_Latn"),
-    "a2": Fate("dedup", "dup", True, "a", (), "eng_Latn"),
-    "b": Fate(None, None, True, "b", ("corpus",), "deu_Latn"),
-    "s": Fate("quality", "top_2_gram", True, "s", (), "eng_Latn"),
-    "t": Fate("toxicity", "toxic", True, "t", (), "eng_Latn"),
-    "m": Fate(None, None, True, "m", ("annealing",), "und_Zyyy"),
+    "a": Outcome(None, None, True, "a", ("corpus",), "eng_Latn"),
+    "a1": Outcome("dedup", "dup", True, "a", (), "eng_Latn"),
+    "a2": Outcome("dedup", "dup", True, "a", (), "eng_Latn"),
+    "b": Outcome(None, None, True, "b", ("corpus",), "deu_Latn"),
+    "s": Outcome("quality", "top_2_gram", True, "s", (), "eng_Latn"),
+    "t": Outcome("toxicity", "toxic", True, "t", (), "eng_Latn"),
+    "m": Outcome(None, None, True, "m", ("annealing",), "und_Zyyy"),
 }
 
 
@@ -41,27 +41,27 @@ def test_a_perfect_run_has_a_perfect_score() -> None:
 
 
 def test_a_copy_that_stays_in_the_corpus_was_not_found() -> None:
-    found = score(ANSWERS, {**RIGHT, "a1": Fate(None, None, True, "a1", ("corpus",), "eng_Latn")}, "corpus")
+    found = score(ANSWERS, {**RIGHT, "a1": Outcome(None, None, True, "a1", ("corpus",), "eng_Latn")}, "corpus")
     assert found.copies["exact"] == Share(0, 1)
     assert found.similar == Share(0, 1)
 
 
 def test_a_copy_is_found_when_another_copy_of_the_page_was_kept_in_place_of_both() -> None:
-    fates = {**RIGHT, "a": Fate("dedup", "dup", True, "a2", (), "eng_Latn"),
-             "a1": Fate("dedup", "dup", True, "a2", (), "eng_Latn"),
-             "a2": Fate(None, None, True, "a2", ("corpus",), "eng_Latn")}  # fmt: skip
-    found = score(ANSWERS, fates, "corpus")
+    outcomes = {**RIGHT, "a": Outcome("dedup", "dup", True, "a2", (), "eng_Latn"),
+             "a1": Outcome("dedup", "dup", True, "a2", (), "eng_Latn"),
+             "a2": Outcome(None, None, True, "a2", ("corpus",), "eng_Latn")}  # fmt: skip
+    found = score(ANSWERS, outcomes, "corpus")
     assert found.copies["exact"] == found.copies["truncated"] == Share(1, 1)
     assert found.keep == Share(2, 2)
 
 
 def test_what_never_reached_the_deduplication_is_no_failure_of_it() -> None:
-    found = score(ANSWERS, {**RIGHT, "a1": Fate("language", "low", False, None, (), None)}, "corpus")
+    found = score(ANSWERS, {**RIGHT, "a1": Outcome("language", "low", False, None, (), None)}, "corpus")
     assert found.copies["exact"] == Share(0, 0)
 
 
 def test_a_page_taken_for_a_copy_of_another_page_is_merged_and_lost() -> None:
-    found = score(ANSWERS, {**RIGHT, "b": Fate("dedup", "dup", True, "a", (), "deu_Latn")}, "corpus")
+    found = score(ANSWERS, {**RIGHT, "b": Outcome("dedup", "dup", True, "a", (), "deu_Latn")}, "corpus")
     assert found.merged == 1
     assert found.keep == Share(1, 2)
     assert found.lost == {"dedup: taken for a copy of another page": 1}
@@ -69,9 +69,10 @@ def test_a_page_taken_for_a_copy_of_another_page_is_merged_and_lost() -> None:
 
 
 def test_a_page_is_lost_where_the_copy_that_stood_for_it_ended() -> None:
-    fates = {**RIGHT, "a": Fate("dedup", "dup", True, "a1", (), None), "a2": Fate("dedup", "dup", True, "a1", (), None),
-             "a1": Fate("clean", "marked", True, "a1", (), None)}  # fmt: skip
-    assert score(ANSWERS, fates, "corpus").lost == {"clean: marked": 1}
+    outcomes = {**RIGHT, "a": Outcome("dedup", "dup", True, "a1", (), None),
+                "a2": Outcome("dedup", "dup", True, "a1", (), None),
+             "a1": Outcome("clean", "marked", True, "a1", (), None)}  # fmt: skip
+    assert score(ANSWERS, outcomes, "corpus").lost == {"clean: marked": 1}
 
 
 def test_a_toxic_page_in_any_output_is_a_failure_but_not_in_the_corpus_if_it_lies_beside() -> None:

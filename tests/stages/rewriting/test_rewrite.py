@@ -118,7 +118,7 @@ def test_an_audit_decides_again_from_the_answers_on_record_and_asks_nobody(corpu
 
 def test_another_rewrite_than_the_answer_on_record_is_found(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the shard, and in the recorded answer, with every digest made to fit."""
-    monkeypatch.setattr("gristmill.pipeline.audit.run.Child", SameProcess)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", SameProcess)
     with EndpointServer(reply) as server:
         run(config_of(corpus, server))
     for role, column in (("data", "text"), ("signals:rewrite", "rewrite_reply")):

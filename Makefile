@@ -30,7 +30,7 @@ test: lint ## set up if needed, then lint, types and every test but the long one
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-lint: venv-dev ## ruff, and mypy (strict for pipeline/)
+lint: venv-dev ## ruff, and mypy (strict)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -144,7 +144,7 @@ def _methods(given: Sequence[str], has_english: bool) -> dict[str, Method]:
                 raise ConfigError(
                     f"--method: {key!r} is no threshold of a config; {nearest(key, [*KEY_NAMES, *GRAM_RULES])}"
                 )
-            chosen[name] = cast(Method, method)
+            chosen[name] = method
     return chosen
 
 

@@ -103,10 +103,10 @@ def _stage(options: ToxicityOptions) -> tuple[Toxicity, dict[str, Any]]:
     made = nodes[name].stage(nodes[name].config)
     if not isinstance(made, Toxicity):
         raise ConfigError(f"{text.name}: `{name}` is no toxicity stage.")
-    given = made.config.model
+    weights = made.config.model
     return made, {
         "backend": made.config.backend,
-        "model": None if given is None else str(given),
+        "model": None if weights is None else str(weights),
         "config": options.config,
         "node": name,
     }

@@ -58,9 +58,9 @@ def attest_finished(result: RunResult, attestation: Attestation) -> None:
     Raises ConfigError when the run was to follow another one than it did: a manifest that exists is not rewritten.
     """
     from gristmill.pipeline.provenance.attestation import is_signed_by, sign_output
-    from gristmill.pipeline.writing.manifest import read_manifest
+    from gristmill.pipeline.provenance.statement import read_manifest
 
-    links = attestation.links(result.plan)
+    links = attestation.links([output.name for output in result.plan.graph.outputs])
     for output in result.plan.graph.outputs:
         folder = output.config.path
         manifest = read_manifest(folder)

@@ -31,8 +31,8 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.launch.terminal.random_baseline import signals_beside_chance
     from gristmill.pipeline.provenance.accounts import Accounts
+    from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import beside_chance, chance_rows
-    from gristmill.pipeline.writing.manifest import read_manifest
     from gristmill.stages.rebalancing.report import (
         group_tallies,
         picture,

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from gristmill.launch.commands.report import SIDES
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
-from gristmill.pipeline.writing.manifest import FILES_TABLE
 
 
 @dataclass

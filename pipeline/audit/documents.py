@@ -11,9 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.schema import Statement
+from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
 from gristmill.pipeline.storage import exists, is_remote, join, local, open_read, reason
-from gristmill.pipeline.writing.manifest import FILES_TABLE, manifest_bytes, manifest_digest, statement_digest
 
 MANIFEST = "manifest.json"
 DOCUMENTS = ("README.md", "croissant.json")

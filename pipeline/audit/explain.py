@@ -18,9 +18,10 @@ from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, De
 from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.provenance.files import FILES_TABLE
+from gristmill.pipeline.provenance.statement import read_manifest
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.ledger import URL
-from gristmill.pipeline.writing.manifest import FILES_TABLE, read_manifest
 from gristmill.pipeline.writing.parquet import read_log
 from gristmill.pipeline.writing.shuffle import NO_TASK
 

@@ -17,10 +17,9 @@ from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.provenance.files import FILES
+from gristmill.pipeline.provenance.files import FILES, FILES_TABLE
 from gristmill.pipeline.provenance.signing import ENVELOPE
 from gristmill.pipeline.storage import is_remote, join, local, reason, sha256_of
-from gristmill.pipeline.writing.manifest import FILES_TABLE
 
 IGNORED = (".gitattributes", ".git", ".cache")
 """What tools that carry data sets about (git, the Hugging Face hub) leave in a folder. No reader takes it for data."""

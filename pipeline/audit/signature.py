@@ -18,8 +18,8 @@ from gristmill.pipeline.provenance.signing import (
     payload_of,
     verify_envelope,
 )
+from gristmill.pipeline.provenance.statement import statement_digest
 from gristmill.pipeline.storage import exists, join, open_read
-from gristmill.pipeline.writing.manifest import statement_digest
 
 DRIFT = 0.05
 """A share of dropped rows that moved further than this against the earlier run is worth a look."""

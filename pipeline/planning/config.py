@@ -17,9 +17,6 @@ from gristmill.pipeline.registry import Registry
 from gristmill.pipeline.source import Source, SourceConfig
 from gristmill.pipeline.stage import Stage, StageConfig
 
-FORMAT_VERSION = 1
-"""Version of everything that a run writes; enters task keys, logs and manifests."""
-
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _TOP_KEYS = (
     "name", "seed", "sources", "stages", "outputs", "discard", "expect", "work", "max_quarantined", "exchange_bytes",

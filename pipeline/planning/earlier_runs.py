@@ -26,12 +26,12 @@ from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.graph import Graph, Node
-from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.provenance.files import FILES_TABLE, notes_role
+from gristmill.pipeline.provenance.statement import manifest_digest, read_statement_bytes
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import file_sha256_and_size, join, open_read
 
 EMITTED = "emitted"
-FILES_TABLE = "files.parquet"
 EARLIER = "run:earlier"
 """The field of a fingerprint that holds the digests of the notes that a node settles with."""
 
@@ -135,9 +135,6 @@ def _notes_of(
 
 def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
     """An output's manifest and its files.parquet, which must be what the run wrote: all that follows rests on them."""
-    # It imports the plan, which imports this module.
-    from gristmill.pipeline.writing.manifest import manifest_digest, read_statement_bytes
-
     again = f"`gristmill audit {folder}` tells what else differs. Restore the folder, or run that run again"
     try:
         found = read_statement_bytes(folder)

@@ -17,9 +17,10 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.hashing import digest, tree_digest
-from gristmill.pipeline.planning.config import FORMAT_VERSION, RunConfig
+from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.earlier_runs import EARLIER, EarlierNotes, earlier_notes
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
+from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.source import Slice
 
 BATCH_BYTES = 16 << 20

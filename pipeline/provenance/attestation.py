@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.signing import (
@@ -16,11 +16,8 @@ from gristmill.pipeline.provenance.signing import (
     sign_payload,
     verify_envelope,
 )
+from gristmill.pipeline.provenance.statement import manifest_bytes, read_statement_bytes, statement_digest
 from gristmill.pipeline.storage import exists, join, open_read, write_checked
-from gristmill.pipeline.writing.manifest import manifest_bytes, read_statement_bytes, statement_digest
-
-if TYPE_CHECKING:
-    from gristmill.pipeline.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,9 @@ class Attestation:
     key: SigningKey | None = None
     previous: str | None = None
 
-    def links(self, plan: Plan) -> dict[str, Link]:
-        """The place of each output's manifest. Raises ConfigError when the earlier run cannot be followed."""
-        outputs = [output.name for output in plan.graph.outputs]
+    def links(self, outputs: Sequence[str]) -> dict[str, Link]:
+        """The place of each output's manifest, by the output's name. Raises ConfigError when the earlier run cannot be
+        followed."""
         if self.previous is None:
             return {name: FIRST for name in outputs}
         single = len(outputs) == 1

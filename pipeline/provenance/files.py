@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+FILES_TABLE = "files.parquet"
+
 FILES = pa.schema(
     [
         pa.field("path", pa.string()),

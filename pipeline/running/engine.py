@@ -17,11 +17,11 @@ from gristmill.pipeline.planning.folder_checks import check_places
 from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
+from gristmill.pipeline.provenance.statement import read_manifest
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import SettledFiles, TaskInput, run_task, task_key
 from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
 from gristmill.pipeline.work_folder import CLAIMS, Lease, WorkFolder
-from gristmill.pipeline.writing.manifest import read_manifest
 from gristmill.pipeline.writing.run_files import finish_outputs
 
 MIN_QUARANTINED = 10
@@ -105,7 +105,7 @@ class Engine:
         check_places(self.plan, self.work.root)
         check_ready(self.plan)
         self._refuse_taken_outputs()
-        links = self.attestation.links(self.plan)
+        links = self.attestation.links([output.name for output in self.plan.graph.outputs])
         self.work.make()
         with Lease(self.work.root) as lease:
             done = self._finished_before()

@@ -18,12 +18,12 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk, text_bytes
 from gristmill.pipeline.errors import ConservationError, DataError
 from gristmill.pipeline.hashing import digest
-from gristmill.pipeline.planning.config import FORMAT_VERSION
 from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.graph import SOURCE_PORT, Edge, Node
 from gristmill.pipeline.planning.plan import Pass, Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
+from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before, write_annotations
 from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
 from gristmill.pipeline.slices.routing import SliceRows, State

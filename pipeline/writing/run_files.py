@@ -15,13 +15,14 @@ from gristmill.pipeline.planning.graph import Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.attestation import FIRST, Link, write_envelope
-from gristmill.pipeline.provenance.files import FILES, file_rows
+from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, file_rows
 from gristmill.pipeline.provenance.signing import SigningKey
+from gristmill.pipeline.provenance.statement import manifest_bytes
 from gristmill.pipeline.storage import join, list_files, remove, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.card import croissant, dataset_card
 from gristmill.pipeline.writing.dropped_texts import Thinning, rank_limits, thin
-from gristmill.pipeline.writing.manifest import FILES_TABLE, make_manifest, manifest_bytes, seal
+from gristmill.pipeline.writing.manifest import make_manifest, seal
 from gristmill.pipeline.writing.parquet import write_parquet
 from gristmill.pipeline.writing.shuffle import STAGED, common_log, publish_shuffled
 from gristmill.pipeline.writing.task_files import chain_link, data_columns

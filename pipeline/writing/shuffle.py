@@ -23,7 +23,7 @@ from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum,
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
-from gristmill.pipeline.planning.config import FORMAT_VERSION
+from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.storage import (
     WrittenFile,
     create_once,

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, KEY_TYPE, TEXT, one_chunk, take, text_bytes
 from gristmill.pipeline.hashing import merkle_root
-from gristmill.pipeline.planning.config import FORMAT_VERSION
 from gristmill.pipeline.planning.graph import Edge, Node, Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally
 from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
 from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates

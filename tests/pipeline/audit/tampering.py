@@ -23,7 +23,7 @@ from gristmill.pipeline.audit.task_checks import check_task
 from gristmill.pipeline.document import DOC_KEY, key_sum, key_words
 from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.provenance.content import content_digest
-from gristmill.pipeline.writing.manifest import manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
 from gristmill.pipeline.writing.parquet import LOG_KEY, canonical_json, read_log
 
 Change = Callable[[pa.Table], pa.Table]

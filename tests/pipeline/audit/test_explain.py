@@ -12,7 +12,7 @@ import pytest
 from gristmill.launch.terminal.random_baseline import signals_beside_chance
 from gristmill.pipeline.audit.explain import DocumentNotFoundError, explain
 from gristmill.pipeline.errors import ConfigError, DataError
-from gristmill.pipeline.writing.manifest import read_manifest
+from gristmill.pipeline.provenance.statement import read_manifest
 from tests.pipeline.audit.conftest import run
 from tests.pipeline.audit.tampering import Output
 from tests.pipeline.toy_runs import rows_of, write_corpus

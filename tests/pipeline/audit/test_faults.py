@@ -18,9 +18,9 @@ import pytest
 from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import GristmillError, StorageError
+from gristmill.pipeline.provenance.statement import read_manifest
 from gristmill.pipeline.storage import write_checked
 from gristmill.pipeline.work_folder import WorkFolder
-from gristmill.pipeline.writing.manifest import read_manifest
 from tests.pipeline.audit.faults import FULL, count_touches, failing_at, killed_at, racing, run
 from tests.pipeline.toy_runs import rows_of, shards, write_corpus
 

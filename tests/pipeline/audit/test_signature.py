@@ -15,8 +15,8 @@ from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import make_plan
 from gristmill.pipeline.provenance.attestation import Attestation, sign_output
 from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey, envelope_bytes, sign_payload
+from gristmill.pipeline.provenance.statement import manifest_bytes
 from gristmill.pipeline.running.engine import Engine
-from gristmill.pipeline.writing.manifest import manifest_bytes
 from tests.pipeline.audit.tampering import Output
 from tests.pipeline.toy_runs import write_corpus
 

@@ -13,8 +13,8 @@ from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, read_stateme
 from gristmill.pipeline.audit.result import CHECKS, Report
 from gristmill.pipeline.audit.signature import check_signature
 from gristmill.pipeline.provenance.attestation import sign_output
+from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
-from gristmill.pipeline.writing.manifest import FILES_TABLE
 from tests.pipeline.audit.tampering import Output
 
 KEY = SigningKey.generate()

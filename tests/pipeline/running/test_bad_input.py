@@ -16,7 +16,7 @@ import pytest
 import gristmill.pipeline.storage as storage
 from gristmill.pipeline.errors import DataError, StorageError
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.writing.manifest import read_manifest
+from gristmill.pipeline.provenance.statement import read_manifest
 from tests.pipeline.toy_runs import GRAPH, rows_of, run, shards, write_corpus
 
 SIMPLE = """

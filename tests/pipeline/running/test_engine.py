@@ -12,8 +12,8 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError, ConservationError, DataError, StorageError
 from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.provenance.statement import manifest_digest, read_manifest
 from gristmill.pipeline.running.engine import work_folder
-from gristmill.pipeline.writing.manifest import manifest_digest, read_manifest
 from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.toy_runs import GRAPH, plan_of, rows_of, run, shards, write_corpus
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gristmill.launch.terminal.console import columns, out, say, say_json
 from gristmill.launch.terminal.numbers import number
+from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_beside_chance
 from gristmill.pipeline.errors import ConfigError, StorageError
 
-if TYPE_CHECKING:
-    from gristmill.launch.terminal.random_baseline import Beside
-
-SIDES = ("all", "passed", "random")
 SIGNALS_SHOWN = 8
 """Signals in the table of a filter; --json has all."""
 
@@ -29,7 +26,6 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing.
     """
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
-    from gristmill.launch.terminal.random_baseline import signals_beside_chance
     from gristmill.pipeline.provenance.accounts import Accounts
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import beside_chance, chance_rows

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.launch.commands.report import SIDES
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
+
+SIDES = ("all", "passed", "random")
 
 
 @dataclass

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from gristmill.pipeline.errors import GristmillError
 
 _ROOT = str(Path(gristmill.__file__).parents[1])
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from gristmill.pipeline.audit.reader_process import serve; serve()"
+    "import sys; sys.path.insert(0, sys.argv[1]); from gristmill.pipeline.audit.reader_requests import serve; serve()"
 )
 SECONDS = 120.0
 """Time that a request may take in any case; requests about large files get more (see `ReaderProcess.call`)."""
@@ -51,7 +50,7 @@ class ReaderProcess:
         """Runs a function there.
 
         Args:
-            function: one of those that `serve` knows.
+            function: one of `reader_requests.FUNCTIONS`.
             argument: any JSON value.
             size: bytes that it will read, for the time limit.
 
@@ -129,34 +128,3 @@ class ReaderProcess:
         if process.stdout is not None:
             process.stdout.close()
         return code
-
-
-def serve() -> None:
-    """The reading process: answers requests until its input ends."""
-    import traceback
-
-    from gristmill.pipeline.audit.file_list import listing
-    from gristmill.pipeline.audit.open_files import footers
-    from gristmill.pipeline.audit.replay import check_sources
-    from gristmill.pipeline.audit.shuffle import check_shard
-    from gristmill.pipeline.audit.task_checks import check_task
-
-    functions: dict[str, Callable[[Any], Any]] = {
-        "footers": footers,
-        "listing": listing,
-        "check_task": check_task,
-        "check_shard": check_shard,
-        "check_sources": check_sources,
-    }
-    # Whatever else prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    for line in sys.stdin.buffer:
-        name, argument = json.loads(line)
-        try:
-            value = {"answer": functions[name](argument)}
-        except Exception:
-            # Not the file's fault: reading errors are answers, so this is a defect of ours and is raised in the parent.
-            value = {"defect": traceback.format_exc()}
-        answers.write(json.dumps(value).encode() + b"\n")
-        answers.flush()

@@ -7,19 +7,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches, written_elsewhere
 from gristmill.pipeline.exchange.star_rounds import both_directions, label_components, star
 from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
-
-if TYPE_CHECKING:
-    from gristmill.pipeline.exchange.file_exchange import FileExchange
 
 Inputs = tuple[tuple[str, int, int | None], ...]
 
@@ -80,7 +77,7 @@ def run_contract(task: ContractTask) -> ContractResult:
     return ContractResult(read, task.path, writer.rows, whole, lowest)
 
 
-def components(exchange: FileExchange, edges: Rows) -> Rows:
+def components(exchange: GroupExchange, edges: Rows) -> Rows:
     """See `pipeline.exchange.Exchange.components`."""
     for column in EDGE_SCHEMA:
         found = edges.schema.field(column.name).type if column.name in edges.schema.names else "no such column"
@@ -102,7 +99,7 @@ def components(exchange: FileExchange, edges: Rows) -> Rows:
 
 
 def _contracted(
-    exchange: FileExchange, folder: Path, edges: Rows, inputs: Sequence[Inputs], capacity: int
+    exchange: GroupExchange, folder: Path, edges: Rows, inputs: Sequence[Inputs], capacity: int
 ) -> tuple[Rows, bool, int]:
     """Stars instead of edges, with False, or the components, with True, when one process read all edges and could hold
     all documents; and how many documents there are, about."""
@@ -137,7 +134,7 @@ def about_distinct(lowest: np.ndarray) -> int:
     return int((LOWEST - 1) * 2.0**64 / float(lowest[-1]))
 
 
-def _by_rounds(exchange: FileExchange, step: Path, stars: Rows) -> Rows:
+def _by_rounds(exchange: GroupExchange, step: Path, stars: Rows) -> Rows:
     """Large-star and small-star in turn until neither moves an edge, then labels and sizes."""
     rows = stars
     still = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange import Rows
+from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
 from gristmill.pipeline.exchange.shuffle import (
     Partitioner,
@@ -22,13 +23,10 @@ from gristmill.pipeline.exchange.shuffle import (
     reduce_tasks,
 )
 
-if TYPE_CHECKING:
-    from gristmill.pipeline.exchange.file_exchange import FileExchange
-
 TASK = "task"
 
 
-def deliver(exchange: FileExchange, rows: Rows, tasks: int) -> dict[int, str]:
+def deliver(exchange: GroupExchange, rows: Rows, tasks: int) -> dict[int, str]:
     """See `FileExchange.deliver`."""
     for name, wanted in ((DOC_KEY, "fixed_size_binary[16]"), (TASK, "int32")):
         found = str(rows.schema.field(name).type) if name in rows.schema.names else "no such column"

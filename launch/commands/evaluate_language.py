@@ -11,10 +11,10 @@ import numpy as np
 from gristmill.launch.terminal.console import columns, facts, out, say, say_json
 from gristmill.launch.terminal.numbers import count
 from gristmill.pipeline.errors import ConfigError
+from gristmill.stages.evaluation.labelled_texts import read_labelled
 from gristmill.stages.labels.labels import UNDETERMINED
 from gristmill.stages.language.calibration import apply_to_scores, document_weights, fit_scores, held_out
 from gristmill.stages.language.evaluation import evaluate, expected_calibration_error
-from gristmill.stages.language.labelled_texts import read_labelled
 from gristmill.stages.language.stage import BACKENDS, CALIBRATED_MIN_SCORES, answer_labels, named_labels
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)

@@ -14,7 +14,7 @@ from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.config import load
 from gristmill.stages.toxicity.evaluation import evaluate, evaluate_clean, evaluate_dataset
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
-from gristmill.stages.toxicity.training import read_clean
+from gristmill.stages.toxicity.training_texts import read_clean
 
 BACKENDS = ("embedded", "celadon")
 """Backends that can be named without a config; `hf` needs labels, which a config gives."""

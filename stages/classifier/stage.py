@@ -54,7 +54,7 @@ from gristmill.stages.classifier.ranking import (
 )
 from gristmill.stages.fasttext.model_file import LABEL_PREFIX, read_model
 from gristmill.stages.fasttext.predict import FastTextClassifier
-from gristmill.stages.rebalancing.curves import group_columns
+from gristmill.stages.labels.groups import group_columns
 
 if TYPE_CHECKING:
     from gristmill.pipeline.exchange import Exchange, Rows

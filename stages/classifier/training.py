@@ -29,11 +29,11 @@ from gristmill.pipeline.document import TEXT, TEXT_TYPE, text_buffers
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.hashing import file_digest
 from gristmill.pipeline.storage import write_checked
+from gristmill.stages.evaluation.metrics import auc, f1, rounded
 from gristmill.stages.evaluation.text_files import read_columns
 from gristmill.stages.fasttext.floret_file import write_as_fasttext
 from gristmill.stages.fasttext.model_file import LABEL_PREFIX, read_model
 from gristmill.stages.fasttext.predict import FastTextClassifier
-from gristmill.stages.toxicity.evaluation import auc, f1, rounded
 
 POSITIVE, NEGATIVE = "hq", "lq"
 """Labels of the model: high and low quality."""

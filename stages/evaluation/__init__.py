@@ -1,2 +1,2 @@
-"""Reading labelled texts, for the evaluations of several stages (language, toxicity) and the reference text of
-quality."""
+"""Reading labelled texts and figures of classifiers, for the evaluations of several stages (language, toxicity, classifier)
+and the reference text of quality."""

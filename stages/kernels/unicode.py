@@ -54,6 +54,8 @@ SCRIPTS: tuple[str, ...] = tuple(
     " Tnsa Toto Ugar Vaii Vith Wara Wcho Xpeo Xsux Yezi Yiii Zanb".split()
 )
 """ISO 15924 codes that `script()` indexes: 0 is Zzzz (unknown), 1 Zyyy (common), 2 Zinh (inherited)."""
+SCRIPT_NAMES = (*SCRIPTS, "Jpan")
+"""ISO 15924 codes that a label may name: those of characters, and Japan's mixture of three."""
 
 
 @cache

@@ -308,6 +308,12 @@ def codes() -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({row[0]: tuple(row[1:]) for row in rows})
 
 
+@cache
+def supported_labels(backend: str) -> frozenset[str]:
+    """Canonical labels that a backend's default model can answer, without reading the model."""
+    return frozenset(pair for code in MODEL_CODES[backend] for pair in codes()[code])
+
+
 def canonical_label(language: str, script: str) -> str:
     """The label pair of an ISO 639-3 code and an ISO 15924 code as labelled data have them: macro-languages and scripts
     folded as FineWeb2 folds them. A pair outside the canonical set is given back as it is."""

@@ -40,12 +40,12 @@ from gristmill.pipeline.stage import (
 from gristmill.stages.fasttext import model_file as fasttext_format
 from gristmill.stages.fasttext.predict import FastTextClassifier
 from gristmill.stages.kernels import unicode
-from gristmill.stages.labels.labels import MODEL_CODES, UNDETERMINED, canonical_labels, codes, map_labels
+from gristmill.stages.labels.labels import UNDETERMINED, canonical_labels, codes, map_labels, supported_labels
 from gristmill.stages.language import langid_format
 from gristmill.stages.language.calibration import coefficients_for
 from gristmill.stages.language.close_languages import CloseLanguages, groups, letter_table
 from gristmill.stages.language.kernels.close_languages import count_votes
-from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, SCRIPT_NAMES, resolve
+from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, resolve
 from gristmill.stages.language.kernels.langid import LangidClassifier
 
 CANDIDATES = 10
@@ -181,7 +181,7 @@ class _Classifier:
         self.pairs_of = np.full((len(mapped), width), -1, np.int32)
         for label, pairs in enumerate(mapped):
             self.pairs_of[label, : len(pairs)] = [index[pair] for pair in pairs]
-        scripts = {name: number for number, name in enumerate(SCRIPT_NAMES)}
+        scripts = {name: number for number, name in enumerate(unicode.SCRIPT_NAMES)}
         unknown = sorted({pair for pair in self.pairs if pair[4:] not in scripts})
         if unknown:
             raise ConfigError(
@@ -327,12 +327,6 @@ class Language(Stage):
         return self.config.model if self.config.model is not None else default_model(self.config.backend)
 
 
-@cache
-def supported_labels(backend: str) -> frozenset[str]:
-    """Canonical labels that a backend's default model can answer, without reading the model."""
-    return frozenset(pair for code in MODEL_CODES[backend] for pair in codes()[code])
-
-
 def named_labels(backend: str, model: Path | None = None) -> frozenset[str]:
     """Labels that a model can answer. Raises ConfigError when it cannot be used."""
     if model is None:
@@ -423,7 +417,7 @@ def identify(
     languages = pa.array([pair[:3] for pair in classifier.pairs] + [UNDETERMINED], pa.string())
     return {
         "language": languages.take(pa.array(np.where(pairs < 0, len(classifier.pairs), pairs), pa.int32())),
-        "language_script": pa.array(SCRIPT_NAMES, pa.string()).take(pa.array(scripts, pa.int32())),
+        "language_script": pa.array(unicode.SCRIPT_NAMES, pa.string()).take(pa.array(scripts, pa.int32())),
         "language_score": pa.array(best, pa.float64()),
         "top_langs": pa.StringArray.from_buffers(
             rows, pa.py_buffer(json_offsets), pa.py_buffer(json[: json_offsets[-1]].copy())

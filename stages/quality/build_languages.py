@@ -32,10 +32,9 @@ import pyarrow as pa
 import yaml
 
 from gristmill.pipeline.document import TEXT_TYPE, text_buffers
+from gristmill.stages.evaluation.labelled_texts import read_labelled
 from gristmill.stages.evaluation.text_files import read_columns
-from gristmill.stages.labels.labels import codes
-from gristmill.stages.language.labelled_texts import read_labelled
-from gristmill.stages.language.stage import named_labels
+from gristmill.stages.labels.labels import codes, supported_labels
 from gristmill.stages.quality.adaptation import KEYS, MIN_LISTED, STOP_WORD_SHARE, Reference, count_words, measure
 from gristmill.stages.quality.language_configs import MIN_STOP_WORDS, TABLE
 from gristmill.stages.quality.rules import ENGLISH_LABEL
@@ -124,7 +123,7 @@ def main() -> None:
         passages[label].append(text)
     english = measure(pa.array(passages[ENGLISH_LABEL], TEXT_TYPE), ENGLISH_LABEL)
     short = {label[:3]: code for code in lists for label in codes().get(code, ())} | _LISTED_AS
-    named = named_labels("langid", None) | named_labels("fasttext", None)
+    named = supported_labels("langid") | supported_labels("fasttext")
     table: dict[str, dict[str, object]] = {}
     for label in sorted(named - {ENGLISH_LABEL}):
         texts = passages.get(label, [])

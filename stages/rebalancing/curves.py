@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gristmill.pipeline.document import one_chunk
 from gristmill.stages.kernels.draws import find_bins
+from gristmill.stages.labels.groups import Coded, Key, label
 from gristmill.stages.rebalancing.rehydration import Counts, Curve, curve, table_curve
 
 BUILT_IN = "fineweb2"
@@ -24,8 +24,6 @@ BUILT_IN = "fineweb2"
 COUNTS = ("rows", "marked")
 REPORTED_BINS = 20
 """Curves whose bins are written into the report in full, largest first; of the others it has the weights."""
-
-Key = tuple[str, ...]
 
 
 def notes_schema(width: int) -> pa.Schema:
@@ -40,44 +38,6 @@ def notes_schema(width: int) -> pa.Schema:
 def _key_columns(width: int) -> list[str]:
     # Not the columns' own names, which may be any.
     return [f"group_{index}" for index in range(width)]
-
-
-def group_columns(batch: pa.Table, group: Sequence[str]) -> list[pa.Array]:
-    """The group columns of a batch as text without nulls; a column that is not there is empty throughout."""
-    found = []
-    for name in group:
-        if name in batch.column_names:
-            column = one_chunk(batch[name]).cast(pa.string()).fill_null("")
-        else:
-            column = pa.array([""], pa.string()).take(pa.array(np.zeros(batch.num_rows, np.int64)))
-        found.append(column)
-    return found
-
-
-@dataclass(frozen=True)
-class Coded:
-    """The groups of rows.
-
-    Attributes:
-        codes: int64, one per row: index into `keys`.
-        keys: the distinct groups.
-    """
-
-    codes: np.ndarray
-    keys: tuple[Key, ...]
-
-
-def coded_groups(columns: Sequence[pa.Array], rows: int) -> Coded:
-    """Distinct groups of a batch and the index of each row's group."""
-    codes = np.zeros(rows, np.int64)
-    keys: list[Key] = [()]
-    for column in columns:
-        encoded = pc.dictionary_encode(column)
-        values = encoded.dictionary.to_pylist()
-        codes = codes * max(1, len(values)) + np.asarray(encoded.indices, np.int64)
-        present, codes = np.unique(codes, return_inverse=True)
-        keys = [(*keys[code // len(values)], values[code % len(values)]) for code in present.tolist()]
-    return Coded(codes.astype(np.int64), tuple(keys))
 
 
 def size_counts(columns: Sequence[pa.Array], sizes: np.ndarray, marked: np.ndarray, copies: np.ndarray) -> pa.Table:
@@ -228,15 +188,6 @@ def _number(value: float) -> float | None:
 
 def _joined(arrays: Sequence[np.ndarray], kind: Any) -> np.ndarray:
     return np.concatenate([np.empty(0, kind), *arrays]).astype(kind)
-
-
-def label(key: Key) -> str:
-    """A group's name as FineWeb2 writes it: `por_Latn`.
-
-    >>> label(("por", "Latn")), label(("", "Latn")), label(("", ""))
-    ('por_Latn', 'unknown_Latn', 'unknown')
-    """
-    return "_".join(part or "unknown" for part in key) if any(key) else "unknown"
 
 
 def place_label(width: int, level: int, key: Key) -> str:

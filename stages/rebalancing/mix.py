@@ -34,7 +34,7 @@ from gristmill.pipeline.stage import (
     threshold,
 )
 from gristmill.stages.kernels.draws import draws
-from gristmill.stages.rebalancing.curves import coded_groups, group_columns, label
+from gristmill.stages.labels.groups import coded_groups, group_columns, label
 from gristmill.stages.rebalancing.kernels.steps import count_copies
 from gristmill.stages.rebalancing.mix_factors import NOTES, add_totals, find_factors
 from gristmill.stages.rebalancing.mix_shares import Demands, Mixture, solve

@@ -22,17 +22,14 @@ from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.stage import QUARANTINED, Decisions, Settled, SettledView, Stage, StageConfig, signal, threshold
 from gristmill.stages.kernels.draws import draws
+from gristmill.stages.labels.groups import Coded, coded_groups, group_columns, label
 from gristmill.stages.marks.columns import mark_column, marked_rows
 from gristmill.stages.rebalancing.curves import (
     BUILT_IN,
-    Coded,
     GroupCurves,
-    coded_groups,
     counted_curves,
     fixed_curves,
-    group_columns,
     group_counts,
-    label,
     merge_counts,
     size_counts,
 )

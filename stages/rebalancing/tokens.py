@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import TEXT, text_bytes
 from gristmill.pipeline.errors import ConfigError
-from gristmill.stages.rebalancing.curves import coded_groups, group_columns, label
+from gristmill.stages.labels.groups import coded_groups, group_columns, label
 
 FIGURES = Path(__file__).with_name("bytes_per_token.json")
 ELSE = 287

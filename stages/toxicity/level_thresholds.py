@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
 
 from gristmill.stages.toxicity.kernels import scoring as kernel
 from gristmill.stages.toxicity.model import DIMENSIONS, ToxicityModel
-
-if TYPE_CHECKING:
-    from gristmill.stages.toxicity.training import Labelled
+from gristmill.stages.toxicity.training_texts import Labelled
 
 CLEAN_RATES = (2e-3, 1e-3, 2e-4)
 """Share of clean sentences, in the genre with most, that may reach level 1, 2 and 3 of one dimension. Where there is clean

@@ -20,7 +20,7 @@ import pyarrow as pa
 from gristmill.stages.toxicity.evaluation import figures
 from gristmill.stages.toxicity.model import EMBEDDED, model_at
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
-from gristmill.stages.toxicity.training import hash_split, read_clean, read_labelled
+from gristmill.stages.toxicity.training_texts import hash_split, read_clean, read_labelled
 
 FILLER = (
     "The train leaves at nine and the weather is fine today.",

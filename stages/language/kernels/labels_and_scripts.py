@@ -21,11 +21,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.unicode import SCRIPTS, decode
+from gristmill.stages.kernels.unicode import SCRIPT_NAMES, SCRIPTS, decode
 
 JPAN = len(SCRIPTS)
 """Number of `Jpan`, after Unicode's own scripts."""
-SCRIPT_NAMES = (*SCRIPTS, "Jpan")
 N_SCRIPTS = len(SCRIPT_NAMES)
 ZZZZ, ZYYY, ZINH = SCRIPTS.index("Zzzz"), SCRIPTS.index("Zyyy"), SCRIPTS.index("Zinh")
 LATN = SCRIPTS.index("Latn")

@@ -8,9 +8,9 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.stages.fasttext import model_file as fasttext_format
+from gristmill.stages.kernels.unicode import SCRIPT_NAMES
 from gristmill.stages.labels.labels import MODEL_CODES, canonical_label, canonical_labels, codes, map_labels, pairs_of
 from gristmill.stages.language import langid_format
-from gristmill.stages.language.kernels.labels_and_scripts import SCRIPT_NAMES
 from gristmill.stages.language.stage import default_model
 
 

@@ -12,20 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline.errors import ConfigError
+from gristmill.stages.evaluation.metrics import auc, calibration_error, confusion, f1, precision_at, quadratic_kappa
 from gristmill.stages.toxicity import level_thresholds as toxicity_cuts
 from gristmill.stages.toxicity import training as toxicity_training
-from gristmill.stages.toxicity.evaluation import (
-    auc,
-    calibration_error,
-    confusion,
-    f1,
-    mentions,
-    precision_at,
-    quadratic_kappa,
-)  # fmt: skip
+from gristmill.stages.toxicity.evaluation import mentions
 from gristmill.stages.toxicity.kernels import logistic
 from gristmill.stages.toxicity.model import DIMENSIONS, load_model
-from gristmill.stages.toxicity.training import quantise, read_clean, read_labelled, train
+from gristmill.stages.toxicity.training import quantise, train
+from gristmill.stages.toxicity.training_texts import read_clean, read_labelled
 
 GROUPS = {"race_origin": "foreigners", "gender_sex": "women", "religion": "hindus", "ability": "dwarfs"}
 HARSH = ("vile", "filthy", "rotten", "worthless")

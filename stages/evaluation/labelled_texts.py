@@ -18,8 +18,8 @@ import pyarrow as pa
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.errors import ConfigError
 from gristmill.stages.evaluation.text_files import read_columns
+from gristmill.stages.kernels.unicode import SCRIPT_NAMES
 from gristmill.stages.labels.labels import FOLDED_SCRIPTS, canonical_label, canonical_labels, codes
-from gristmill.stages.language.kernels.labels_and_scripts import SCRIPT_NAMES
 
 COLUMNS = (TEXT, "language", "script")
 _CODE = re.compile(r"[a-z]{3}")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline.errors import ConfigError, DataError
-from gristmill.stages.language.labelled_texts import read_labelled
+from gristmill.stages.evaluation.labelled_texts import read_labelled
 
 ROWS = [
     {"text": "moleiro", "language": "por", "script": "Latn"},

@@ -12,6 +12,7 @@ import typer
 
 from gristmill.launch.commands.train import train
 from gristmill.pipeline.errors import ConfigError, GristmillError
+from gristmill.pipeline.provenance.key_variable import withdraw_key
 
 DEBUG = "--debug"
 INTERRUPTED = 130
@@ -509,6 +510,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run_command(arguments: list[str]) -> int:
     """Runs one command line and returns its exit code. Errors are printed on stderr, the first line `error: …`."""
     _tolerate_narrow_encodings()
+    withdraw_key()
     # Wherever it stands: who needs it adds it to the end of a failed command.
     debug = DEBUG in arguments
     arguments = [argument for argument in arguments if argument != DEBUG]

@@ -44,6 +44,11 @@ class WorkFolder:
 
     root: Path
 
+    def holds(self, path: str) -> bool:
+        """Whether a path from a record leads to a file inside the folder, whatever it says and whatever links there are."""
+        real = os.path.realpath(self.root)
+        return os.path.realpath(os.path.join(real, path)).startswith(real + os.sep)
+
     def records(self, task: int) -> Path:
         return self.root / "commits" / task_name(task)
 

@@ -41,7 +41,8 @@ def show_key(file: str) -> int:
 def sign_folder(folder: str, file: str | None) -> int:
     """Signs a finished output. Raises ConfigError without a key, DataError for a manifest that was changed."""
     from gristmill.pipeline.provenance.attestation import sign_output
-    from gristmill.pipeline.provenance.signing import KEY_VARIABLE, find_signing_key
+    from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
+    from gristmill.pipeline.provenance.signing import find_signing_key
 
     key = find_signing_key(file)
     if key is None:

@@ -18,13 +18,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
+from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE, key_from_environment
 from gristmill.pipeline.storage import reason
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ENVELOPE = "manifest.dsse.json"
 """Name of the envelope in an output."""
-KEY_VARIABLE = "GRISTMILL_SIGNING_KEY"
-"""Environment variable with the private key: PEM text, or the path of a file that holds it."""
 
 
 class SignatureError(DataError):
@@ -84,13 +83,13 @@ class SigningKey:
 
 
 def find_signing_key(path: str | None) -> SigningKey | None:
-    """The key to sign with: from a file, else from the environment, else none.
+    """The key to sign with: from a file, else from the environment, else none. The environment loses it in any case.
 
     Raises ConfigError for a key that cannot be used.
     """
+    value = key_from_environment()
     if path is not None:
         return SigningKey.from_pem(_key_file(Path(path)), path)
-    value = os.environ.get(KEY_VARIABLE)
     if not value:
         return None
     if value.lstrip().startswith("-----BEGIN"):

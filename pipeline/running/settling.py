@@ -23,11 +23,15 @@ from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.provenance.content import content_digest
 from gristmill.pipeline.running.task import SettledFiles
 from gristmill.pipeline.stage import Settled
-from gristmill.pipeline.storage import create_once, file_sha256_and_size, write_checked
+from gristmill.pipeline.storage import create_once, file_sha256_and_size, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 
 MAX_BROADCAST = 64 << 20
 """Bytes of a settled table that every task gets."""
+
+
+Located = tuple[str | None, str | None]
+"""A file of an answer, relative to the work folder, and its SHA-256; None twice where there is none."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,6 @@ class Answer:
     digest: str
     report: Mapping[str, Any]
     files: tuple[SettledFiles, ...]
-    broadcast: str | None = None
 
 
 def settle(
@@ -67,7 +70,7 @@ def settle(
     key = digest("gristmill.settle", [node.name, fingerprint, [record["notes"][node.name] for record in records]])
     record = work.root / "settled" / node.name / f"answer-{key[:32]}.json"
     if record.is_file():
-        found = _read_answer(record, work)
+        found = _read_answer(record, work, executor)
         if found is not None:
             return found
         record.unlink()
@@ -85,9 +88,9 @@ def _answer(node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Exe
     exchange = FileExchange(executor, work.root / "exchange" / node.name, budget_bytes=budget_bytes)
     settled = node.stage.settle(notes, exchange) if notes.files else Settled()
     parts = []
-    broadcast = None
+    broadcast = broadcast_sha256 = None
     if settled.broadcast is not None:
-        broadcast = _write_broadcast(node.name, settled.broadcast, work)
+        broadcast, broadcast_sha256 = _write_broadcast(node.name, settled.broadcast, work)
         parts.append(content_digest(settled.broadcast))
     keyed: Mapping[int, str] = {}
     schema = None
@@ -98,14 +101,17 @@ def _answer(node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Exe
         schema = settled.keyed.schema.serialize().to_pybytes()
         keyed = exchange.deliver(settled.keyed, tasks)
     digests: list[str] = [""] * tasks
-    for index, found in executor.run(delivered_digest, [keyed.get(task) for task in range(tasks)]):
-        digests[index] = found
+    sha256: list[str | None] = [None] * tasks
+    for index, found in executor.run(delivered_digests, [keyed.get(task) for task in range(tasks)]):
+        digests[index], sha256[index] = found
     whole = digest("gristmill.settled", [parts, merkle_root(digests)])
-    files = tuple(SettledFiles(whole, keyed.get(task), broadcast, schema) for task in range(tasks))
-    return Answer(whole, dict(settled.report), files, broadcast)
+    files = tuple(
+        SettledFiles(whole, keyed.get(task), sha256[task], broadcast, broadcast_sha256, schema) for task in range(tasks)
+    )
+    return Answer(whole, dict(settled.report), files)
 
 
-def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> str:
+def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> tuple[str, str]:
     if table.nbytes > MAX_BROADCAST:
         raise DataError(
             f"node `{name}`: its settled table has {table.nbytes} bytes; at most {MAX_BROADCAST} can go to every task. "
@@ -117,34 +123,48 @@ def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> str:
         with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
 
-    write_checked(str(work.root / path), write)
-    return path
+    return path, write_checked(str(work.root / path), write).sha256
 
 
 def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:
-    paths = {file.keyed for file in answer.files if file.keyed is not None}
-    if answer.broadcast is not None:
-        paths.add(str(work.root / answer.broadcast))
-    schema = answer.files[0].schema if answer.files else None
+    first = answer.files[0] if answer.files else SettledFiles(answer.digest)
     return {
         "digest": answer.digest,
         "report": dict(answer.report),
-        "keyed": [file.keyed for file in answer.files],
-        "broadcast": answer.broadcast,
-        "schema": None if schema is None else base64.b64encode(schema).decode(),
-        "sizes": {path: Path(path).stat().st_size for path in sorted(paths)},
+        # Relative, so that the folder may be mounted elsewhere when the run goes on.
+        "keyed": [
+            None if file.keyed is None else [Path(file.keyed).relative_to(work.root).as_posix(), file.keyed_sha256]
+            for file in answer.files
+        ],
+        "broadcast": None if first.broadcast is None else [first.broadcast, first.broadcast_sha256],
+        "schema": None if first.schema is None else base64.b64encode(first.schema).decode(),
     }
 
 
-def _read_answer(record: Path, work: WorkFolder) -> Answer | None:
-    """A recorded answer whose files are all there, else None."""
-    value = json.loads(record.read_bytes())
-    for path, size in value["sizes"].items():
-        if not Path(path).is_file() or Path(path).stat().st_size != size:
-            return None
-    schema = None if value["schema"] is None else base64.b64decode(value["schema"])
-    files = tuple(SettledFiles(value["digest"], keyed, value["broadcast"], schema) for keyed in value["keyed"])
-    return Answer(value["digest"], value["report"], files, value["broadcast"])
+def _read_answer(record: Path, work: WorkFolder, executor: Executor) -> Answer | None:
+    """A recorded answer whose files are all there, byte for byte as they were settled, else None."""
+    try:
+        value = json.loads(record.read_bytes())
+        keyed: list[Located] = [
+            (None, None) if item is None else (str(item[0]), str(item[1])) for item in value["keyed"]
+        ]
+        shared = value["broadcast"]
+        broadcast: Located = (None, None) if shared is None else (str(shared[0]), str(shared[1]))
+        schema = None if value["schema"] is None else base64.b64decode(value["schema"])
+        whole, report = str(value["digest"]), dict(value["report"])
+    except (ValueError, LookupError, TypeError):
+        return None
+    files = [(path, sha256) for path, sha256 in [*keyed, broadcast] if path is not None]
+    if not all(work.holds(path) for path, _ in files):
+        return None
+    paths = [str(work.root / path) for path, _ in files]
+    if any(found != files[index][1] for index, found in executor.run(note_digest, paths)):
+        return None
+    answers = tuple(
+        SettledFiles(whole, None if path is None else str(work.root / path), sha256, broadcast[0], broadcast[1], schema)
+        for path, sha256 in keyed
+    )
+    return Answer(whole, report, answers)
 
 
 def _notes(name: str, records: Sequence[Mapping[str, Any]], work: WorkFolder, executor: Executor) -> Rows:
@@ -177,9 +197,9 @@ def note_digest(path: str) -> str | None:
     return file_sha256_and_size(path)[0] if Path(path).is_file() else None
 
 
-def delivered_digest(path: str | None) -> str:
-    """Content digest of the settled rows delivered to one task."""
+def delivered_digests(path: str | None) -> tuple[str, str | None]:
+    """Content digest of the settled rows delivered to one task, and SHA-256 of their file."""
     if path is None:
-        return digest("gristmill.content", "nothing")
+        return digest("gristmill.content", "nothing"), None
     with pa.memory_map(path) as stream:
-        return content_digest(pa.ipc.open_file(stream).read_all())
+        return content_digest(pa.ipc.open_file(stream).read_all()), sha256_of(path)

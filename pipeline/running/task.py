@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import socket
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk, text_bytes
-from gristmill.pipeline.errors import ConservationError, DataError
+from gristmill.pipeline.errors import ConservationError, DataError, StorageError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.graph import SOURCE_PORT, Edge, Node
@@ -29,7 +30,7 @@ from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_s
 from gristmill.pipeline.slices.routing import SliceRows, State
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED, SettledView
-from gristmill.pipeline.storage import sha256_of, write_checked
+from gristmill.pipeline.storage import reason, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
 
@@ -39,11 +40,22 @@ NOTES_BATCH_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class SettledFiles:
-    """Where a node's settled answer lies for one task."""
+    """Where a node's settled answer lies for one task.
+
+    Attributes:
+        digest: of the whole answer, for all tasks.
+        keyed: the file with the rows that this task owns, or None when it owns none.
+        keyed_sha256: of that file's bytes.
+        broadcast: the file that every task gets, relative to the work folder, or None.
+        broadcast_sha256: of that file's bytes.
+        schema: of the keyed rows, as an Arrow IPC message; None when the answer has none.
+    """
 
     digest: str
     keyed: str | None = None
+    keyed_sha256: str | None = None
     broadcast: str | None = None
+    broadcast_sha256: str | None = None
     schema: bytes | None = None
 
 
@@ -71,11 +83,15 @@ class TaskInput:
 @lru_cache(maxsize=2)
 def load_plan(path: str, expected: str) -> Plan:
     """The plan of a run, once per process. Raises ConservationError when the file is another one."""
-    found = sha256_of(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: the plan cannot be read: {reason(error)}") from error
+    found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ConservationError(f"{path}: the plan changed under a running task (expected {expected}, found {found}).")
-    with Path(path).open("rb") as stream:
-        plan = pickle.load(stream)
+    # The very bytes that were hashed: opened again, the file might be another one, and a pickle runs code.
+    plan = pickle.loads(data)
     if not isinstance(plan, Plan):
         raise ConservationError(f"{path}: this is no plan.")
     return plan
@@ -348,13 +364,16 @@ class _Task:
             return None
         table = None
         if files.broadcast is not None:
-            with pa.memory_map(str(self.work.root / files.broadcast)) as stream:
+            path = str(self.work.root / files.broadcast)
+            _check_settled(node.name, path, files.broadcast_sha256)
+            with pa.memory_map(path) as stream:
                 table = pa.ipc.open_file(stream).read_all().combine_chunks()
         columns = None
         if files.schema is not None:
             schema = pa.ipc.read_schema(pa.py_buffer(files.schema))
             keyed = schema.empty_table()
             if files.keyed is not None:
+                _check_settled(node.name, files.keyed, files.keyed_sha256)
                 with pa.memory_map(files.keyed) as stream:
                     keyed = pa.ipc.open_file(stream).read_all().combine_chunks()
             columns = _aligned_answer(node.name, keyed, slice_rows.keys[state.rows])
@@ -470,6 +489,15 @@ class _Task:
                 f"{file['sha256']}, found {found}). Remove the work folder and run again."
             )
         return str(file["path"])
+
+
+def _check_settled(name: str, path: str, expected: str | None) -> None:
+    found = sha256_of(path)
+    if found != expected:
+        raise ConservationError(
+            f"node `{name}`: the settled answer {path} is not what was settled (expected SHA-256 {expected}, found {found}). "
+            "Run again: it is settled anew."
+        )
 
 
 def _edge_name(edge: Edge) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from gristmill.pipeline.provenance.signing import KEY_VARIABLE
+from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
 from tests.launch.running import Command
 from tests.pipeline.toy_runs import write_corpus
 
@@ -68,6 +69,17 @@ def test_a_key_from_the_environment_signs_too(gristmill: Command, monkeypatch: p
     monkeypatch.setenv(KEY_VARIABLE, "mine")
     assert gristmill(*RUN).code == 0
     assert gristmill("audit", "out", "--key", "mine.pub").code == 0
+
+
+@pytest.mark.parametrize("command", [RUN, ("audit", "out"), ("run", "nowhere.yaml")])
+def test_what_a_command_starts_does_not_inherit_the_key(
+    gristmill: Command, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    gristmill("keys", "new", "mine")
+    monkeypatch.setenv(KEY_VARIABLE, "mine")
+    gristmill(*command)
+    child = subprocess.run(["env"], capture_output=True, text=True, check=True)
+    assert KEY_VARIABLE not in child.stdout
 
 
 def test_a_finished_output_can_be_signed_later_in_both_ways(gristmill: Command) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import pickle
 import stat
 from pathlib import Path
@@ -15,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.attestation import Attestation
+from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
 from gristmill.pipeline.provenance.signing import (
-    KEY_VARIABLE,
     PAYLOAD_TYPE,
     SignatureError,
     SigningKey,
@@ -97,6 +98,7 @@ def test_a_key_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch:
         monkeypatch.setenv(KEY_VARIABLE, value)
         found = find_signing_key(None)
         assert found is not None and found.key_id == key.key_id
+        assert KEY_VARIABLE not in os.environ and find_signing_key(None) is None
     other = write_key_pair(tmp_path / "other")
     found = find_signing_key(str(tmp_path / "other"))
     assert found is not None and found.key_id == other.key_id

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.running.engine import work_folder
+from gristmill.pipeline.running.task import load_plan
 from tests.pipeline.toy_runs import GRAPH, plan_of, run, shards, write_corpus
 
 ROOT = Path(__file__).parents[3]
@@ -112,6 +117,75 @@ def test_rehash_reads_every_slice_again(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         run(text, listener=stop)
     assert run(text, rehash=True).reused_tasks == 0
+
+
+def test_a_settled_answer_is_taken_again_by_its_bytes_and_not_by_its_size(
+    tmp_path: Path, untouched: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    write_corpus(tmp_path / "in")
+    text = GRAPH.format(root=tmp_path)
+    work = work_folder(plan_of(text).config)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress: object) -> None:
+        if getattr(progress, "stage", "") == "publishing":
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(text, listener=stop)
+    answers = sorted((work / "exchange").rglob("task-*.arrow")) + sorted((work / "settled").rglob("broadcast.arrow"))
+    assert len(answers) > 3
+    for path in answers:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    for path in (work / "commits").rglob("pass-[12]-*.json"):
+        path.unlink()
+    run(text)
+    assert (shards(tmp_path / "out/corpus"), shards(tmp_path / "out/long")) == untouched
+
+
+def test_a_settled_answer_that_changes_while_the_run_is_on_stops_it(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "in")
+    text = GRAPH.format(root=tmp_path)
+    work = work_folder(plan_of(text).config)
+
+    def change(progress: object) -> None:
+        if getattr(progress, "stage", "") == "pass 2 of 3":
+            for path in (work / "exchange/same").rglob("task-*.arrow"):
+                path.write_bytes(path.read_bytes()[:-1] + b"\0")
+
+    with pytest.raises(ConservationError, match="is not what was settled"):
+        run(text, listener=change)
+
+
+def test_the_plan_is_loaded_from_the_very_bytes_that_were_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is exchanged between hashing and loading would run whatever code its pickle names."""
+    write_corpus(tmp_path / "in", files=1)
+    plan = plan_of(GRAPH.format(root=tmp_path))
+    path = tmp_path / "plan.pickle"
+    path.write_bytes(pickle.dumps(plan))
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    opened = []
+    real = io.open
+
+    def exchanging(file: object, *args: object, **options: object) -> object:
+        if str(file) == str(path):
+            opened.append(file)
+            if len(opened) == 2:
+                path.write_bytes(pickle.dumps("another plan"))
+        return real(file, *args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", exchanging)
+    assert load_plan(str(path), expected).key == plan.key
+    load_plan.cache_clear()
+    path.write_bytes(pickle.dumps("another plan"))
+    with pytest.raises(ConservationError, match="the plan changed under a running task"):
+        load_plan(str(path), expected)
 
 
 def test_a_lease_of_a_dead_driver_is_taken_over(tmp_path: Path) -> None:

@@ -30,10 +30,11 @@ test: lint ## set up if needed, then lint, types and every test but the long one
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-lint: venv-dev ## ruff, and mypy (strict)
+lint: venv-dev ## ruff, mypy (strict), and the layers of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: venv-dev $(PEERS)/.locked ## MB/s per stage, and as a ratio against peers (GRISTMILL_DATA names a folder of real data)
 	$(BIN)/python -m tests.benchmarks --peers $(PEERS)/bin/python $(BENCH_ARGS)
@@ -84,7 +85,7 @@ LOCK_FLAGS = --quiet --universal --python-version 3.11 --fork-strategy fewest --
 	--no-annotate --custom-compile-command "make lock"
 
 clean: ## remove caches, compiled kernels and outputs; keep the environments
-	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find pipeline stages launch configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -189,14 +190,62 @@ def test_only_the_name_gristmill_leads_to_our_packages() -> None:
     assert not offences, offences
 
 
-def test_the_engine_names_no_stage_and_no_launcher() -> None:
-    offences = [
-        f"{path}: {name}"
-        for path, tree in syntax_trees("pipeline")
-        for name in _imported_modules(tree)
-        if name.split(".")[:2] in [["gristmill", top] for top in ("stages", "launch", "configs")]
-    ]
-    assert not offences, offences
+def test_no_imports_run_in_a_circle() -> None:
+    """Layers are held by import-linter (`make lint`); this is about modules, wherever in them an import stands."""
+    assert _circle(_import_graph(ROOT)) is None
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from gristmill.pipeline.first import name",
+        "import gristmill.pipeline.first",
+        "from gristmill.pipeline import first",
+        "def late():\n    from gristmill.pipeline.first import name",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from gristmill.pipeline.first import name",
+    ],
+)
+def test_a_circle_of_imports_is_found_and_shown(tmp_path: Path, back: str) -> None:
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/first.py").write_text("from gristmill.pipeline.second import other\nname = 1\n")
+    (tmp_path / "pipeline/second.py").write_text("import json\nother = 2\n")
+    assert _circle(_import_graph(tmp_path)) is None
+    (tmp_path / "pipeline/second.py").write_text(f"{back}\n")
+    assert set(str(_circle(_import_graph(tmp_path))).split(" -> ")) == {
+        "gristmill.pipeline.first",
+        "gristmill.pipeline.second",
+    }
+
+
+def _import_graph(root: Path) -> dict[str, set[str]]:
+    """Module → the modules of ours that it imports: in functions and under TYPE_CHECKING too."""
+    paths = sorted(path for top in PACKAGES for path in (root / top).rglob("*.py"))
+    files = {".".join(("gristmill", *_module_parts(path.relative_to(root)))): path for path in paths}
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0 and node.module, f"{path}:{node.lineno}: a relative import"
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found |= {name if name in files else node.module for name in names}
+        graph[module] = found & files.keys()
+    return graph
+
+
+def _module_parts(path: Path) -> tuple[str, ...]:
+    return path.parent.parts if path.stem == "__init__" else (*path.parent.parts, path.stem)
+
+
+def _circle(graph: dict[str, set[str]]) -> str | None:
+    """One circle, as `a -> b -> a` with each importing the next, or None where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " -> ".join(reversed(error.args[1]))
+    return None
 
 
 def distributions(requirements: list[str]) -> set[str]:

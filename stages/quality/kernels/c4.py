@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
+from gristmill.stages.kernels.hashing64 import PADDING
 from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.c4_counts import C4_INDEX, C4_NAMES
 from gristmill.stages.quality.kernels.counts import NAMES
-from gristmill.stages.quality.kernels.hashing64 import PADDING
 from gristmill.stages.quality.kernels.text_scan import scan
 from gristmill.stages.quality.tokenizer import flags as word_flags
 from gristmill.stages.quality.tokenizer import rules as rule

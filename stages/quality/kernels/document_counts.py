@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.hashing64 import PADDING, hash_bytes
 from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.quality.kernels.counts import INDEX, NAMES
-from gristmill.stages.quality.kernels.hashing64 import PADDING, hash_bytes
 from gristmill.stages.quality.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from gristmill.stages.quality.kernels.ngrams import (
     HASHED_WORDS,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.hashing64 import absorb, finish
 from gristmill.stages.kernels.pointers import load8_at, pointer
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.counts import INDEX
-from gristmill.stages.quality.kernels.hashing64 import absorb, finish
 from gristmill.stages.quality.tokenizer import flags as flag
 
 _BULLET_LINES = INDEX["bullet_lines"]

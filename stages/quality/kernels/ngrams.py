@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes
 from gristmill.stages.kernels.pointers import load8_at
-from gristmill.stages.quality.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes
 from gristmill.stages.quality.kernels.text_scan import WORD_SEED
 
 LARGEST_FILTER = 1 << 27

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gristmill.stages.quality.kernels.hashing64 import absorb, hash_bytes
+from gristmill.stages.kernels.hashing64 import absorb, hash_bytes
 from gristmill.stages.quality.tokenizer import flags as flag
 
 LONGEST_STOP_WORD = 12

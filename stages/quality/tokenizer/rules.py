@@ -14,8 +14,8 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
+from gristmill.stages.kernels.hashing64 import hash_bytes
 from gristmill.stages.kernels.pointers import pointer
-from gristmill.stages.quality.kernels.hashing64 import hash_bytes
 from gristmill.stages.quality.tokenizer import flags as word_flags
 from gristmill.stages.quality.tokenizer.flags import TOKENIZERS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gristmill.stages.quality.kernels.hashing64 import hash_bytes
+from gristmill.stages.kernels.hashing64 import hash_bytes
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import is_digit, is_hyphen

@@ -18,8 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.hashing64 import PADDING
 from gristmill.stages.kernels.pointers import pointer
-from gristmill.stages.quality.kernels.hashing64 import PADDING
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import (
     find_exception,

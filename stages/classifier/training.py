@@ -213,7 +213,7 @@ def _scores(path: Path, texts: pa.Array) -> np.ndarray:
     """float32 scores of texts as the stage `classifier` would give them."""
     model = FastTextClassifier(read_model(path))
     labels, scores = model.predict(*text_buffers(texts), top=2)
-    return np.where(labels == model.labels.index(POSITIVE), scores, np.float32(0.0)).sum(axis=1)
+    return np.asarray(np.where(labels == model.labels.index(POSITIVE), scores, np.float32(0.0)).sum(axis=1))
 
 
 def _described(files: Sequence[Path]) -> list[dict[str, Any]]:

@@ -143,4 +143,4 @@ def _listed(column: pa.ChunkedArray, order: tuple[str, ...]) -> np.ndarray:
     encoded = one_chunk(column).dictionary_encode()
     table = [place.get(value, len(order)) for value in encoded.dictionary.to_pylist()]
     rows = pc.fill_null(encoded.indices, len(table)).to_numpy(zero_copy_only=False)
-    return np.array([*table, len(order)], np.uint64)[rows]
+    return np.asarray(np.array([*table, len(order)], np.uint64)[rows])

@@ -363,7 +363,7 @@ def bucket_edges(
     state = np.zeros(5, np.uint64)
     leaders = np.zeros((LEADERS, 2), np.uint64), np.zeros(LEADERS, np.int32), np.zeros((LEADERS, width), np.uint64)
     leader_sets = np.zeros(LEADERS * (places + 1), np.uint32)
-    no_sets = np.empty(0, np.uint32), np.zeros(1, np.int64)
+    no_sets: tuple[np.ndarray, np.ndarray] = np.empty(0, np.uint32), np.zeros(1, np.int64)
     for table in tables:
         rows = table.num_rows
         keys, tasks = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy()

@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.fasttext.model_file import LABEL_PREFIX
-from gristmill.stages.fasttext.tables import FNV_BASIS, hash_step
+from gristmill.stages.fasttext.tables import FNV_BASIS, Tables, hash_step
 from gristmill.stages.kernels.row_sums import add_rows
+from gristmill.stages.kernels.scalars import Bool, Int
 
 WORD_NGRAM_FACTOR = np.uint64(116049371)
 END_OF_LINE = np.frombuffer(b"</s>", np.int8)
@@ -45,12 +46,12 @@ class Work(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_space(byte):
+def _is_space(byte: np.int8) -> Bool:
     return byte == 32 or (9 <= byte <= 13) or byte == 0
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _equal(data, start, end, other, other_start, other_end):
+def _equal(data: np.ndarray, start: Int, end: Int, other: np.ndarray, other_start: Int, other_end: Int) -> bool:
     if end - start != other_end - other_start:
         return False
     for at in range(end - start):
@@ -60,7 +61,16 @@ def _equal(data, start, end, other, other_start, other_end):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _find(slots, entry_hashes, entry_starts, entry_bytes, data, start, end, hashed):
+def _find(
+    slots: np.ndarray,
+    entry_hashes: np.ndarray,
+    entry_starts: np.ndarray,
+    entry_bytes: np.ndarray,
+    data: np.ndarray,
+    start: Int,
+    end: Int,
+    hashed: np.uint32,
+) -> np.int64:
     """Index of a token among the dictionary's entries (words, then labels), or -1."""
     mask = slots.size - 1
     at = np.int64(hashed) & mask
@@ -76,7 +86,7 @@ def _find(slots, entry_hashes, entry_starts, entry_bytes, data, start, end, hash
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_label(entry, n_words, data, start, end):
+def _is_label(entry: Int, n_words: Int, data: np.ndarray, start: Int, end: Int) -> Bool:
     """Whether a token is a label, known or unknown: labels are no text."""
     return entry >= n_words or (
         entry < 0 and end - start >= PREFIX.size and _equal(data, start, start + PREFIX.size, PREFIX, 0, PREFIX.size)
@@ -84,7 +94,7 @@ def _is_label(entry, n_words, data, start, end):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _bit_count(bits):
+def _bit_count(bits: np.uint64) -> np.int64:
     b = np.uint64(bits)
     b = b - ((b >> np.uint64(1)) & np.uint64(0x5555555555555555))
     b = (b & np.uint64(0x3333333333333333)) + ((b >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -93,7 +103,7 @@ def _bit_count(bits):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _remainder(value, divisor, magic):
+def _remainder(value: np.uint64, divisor: np.uint64, magic: np.uint64) -> np.uint64:
     """value % divisor for values and divisors below 2^32, all uint64, with magic = ceil(2^64 / divisor).
 
     Lemire, Kaser and Kurz, *Faster remainder by direct computation* (2019): a division costs more than all else here.
@@ -104,18 +114,29 @@ def _remainder(value, divisor, magic):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _is_kept(bucket, kept_bits):
+def _is_kept(bucket: np.uint64, kept_bits: np.ndarray) -> np.int64:
     return np.int64((kept_bits[bucket >> np.uint64(6)] >> (bucket & np.uint64(63))) & np.uint64(1))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _kept_row(bucket, n_words, kept_bits, kept_before):
+def _kept_row(bucket: np.uint64, n_words: Int, kept_bits: np.ndarray, kept_before: np.ndarray) -> np.int32:
     below = kept_bits[bucket >> np.uint64(6)] & ((np.uint64(1) << (bucket & np.uint64(63))) - np.uint64(1))
     return np.int32(n_words + np.int64(kept_before[bucket >> np.uint64(6)]) + _bit_count(below))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _append_rows(hashes, n_hashes, divisor, magic, n_words, is_pruned, kept_bits, kept_before, found, n_found):
+def _append_rows(
+    hashes: np.ndarray,
+    n_hashes: Int,
+    divisor: np.uint64,
+    magic: np.uint64,
+    n_words: Int,
+    is_pruned: bool,
+    kept_bits: np.ndarray,
+    kept_before: np.ndarray,
+    found: np.ndarray,
+    n_found: Int,
+) -> Int:
     """Appends the rows of n-grams, given their hashes, to `found`, which has room for all; returns its new length."""
     if not is_pruned:
         for i in range(n_hashes):
@@ -133,7 +154,16 @@ def _append_rows(hashes, n_hashes, divisor, magic, n_words, is_pruned, kept_bits
 
 
 @njit(cache=True, nogil=True)
-def _add_decoded(codes, centroids, norms, part, last_part, found, n_found, hidden):
+def _add_decoded(
+    codes: np.ndarray,
+    centroids: np.ndarray,
+    norms: np.ndarray,
+    part: Int,
+    last_part: Int,
+    found: np.ndarray,
+    n_found: Int,
+    hidden: np.ndarray,
+) -> None:
     parts = codes.shape[1]
     for i in range(n_found):
         row = np.int64(found[i])
@@ -146,7 +176,7 @@ def _add_decoded(codes, centroids, norms, part, last_part, found, n_found, hidde
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _wrap(data, start, end, scratch):
+def _wrap(data: np.ndarray, start: Int, end: Int, scratch: np.ndarray) -> tuple[Int, Bool]:
     """Copies `<token>` and a closing zero into scratch, which has room. Returns (the wrapped length, whether all is
     ASCII)."""
     length = end - start
@@ -162,12 +192,14 @@ def _wrap(data, start, end, scratch):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _hash_ngrams(wrapped, first, last, length, is_ascii, minn, maxn, hashes):
+def _hash_ngrams(
+    wrapped: np.ndarray, first: Int, last: Int, length: Int, is_ascii: Bool, minn: Int, maxn: Int, hashes: np.ndarray
+) -> Int:
     """Hashes, in order, of a wrapped token's character n-grams that begin in [first, last); returns how many.
 
     `wrapped` has one more byte, zero, after `length`; `hashes` has room for (last - first) * maxn + 1.
     """
-    n_hashes = 0
+    n_hashes: Int = 0
     if is_ascii:
         for start in range(first, last):
             value = FNV_BASIS
@@ -196,7 +228,7 @@ def _hash_ngrams(wrapped, first, last, length, is_ascii, minn, maxn, hashes):
 
 
 @njit(cache=True, nogil=True)
-def _add_found(t, found, n_found, hidden):
+def _add_found(t: Tables, found: np.ndarray, n_found: Int, hidden: np.ndarray) -> None:
     """Adds the rows in `found` to the hidden vector, one after the other."""
     if t.codes.shape[0] == 0:
         add_rows(t.rows, t.width, found, n_found, hidden)
@@ -205,7 +237,9 @@ def _add_found(t, found, n_found, hidden):
 
 
 @njit(cache=True, nogil=True)
-def _add_long_token(t, data, start, end, entry, work, hidden):
+def _add_long_token(
+    t: Tables, data: np.ndarray, start: Int, end: Int, entry: Int, work: Work, hidden: np.ndarray
+) -> Int:
     """Adds the rows of a token that is not a label to the hidden vector, a part at a time, so that memory stays
     bounded; returns how many there were."""
     hashes, found = work.hashes, work.found
@@ -230,7 +264,7 @@ def _add_long_token(t, data, start, end, entry, work, hidden):
 
 
 @njit(cache=True, nogil=True)
-def embed(t, data, start, end, hidden, work):
+def embed(t: Tables, data: np.ndarray, start: Int, end: Int, hidden: np.ndarray, work: Work) -> tuple[Int, Work]:
     """The mean of a document's rows into `hidden`; returns (how many there were, the working memory)."""
     # Arrays as locals, helpers inlined: to read a field of a tuple or to hand an array to a function counts a
     # reference, atomically, and once per token that costs more than the token.
@@ -243,7 +277,9 @@ def embed(t, data, start, end, hidden, work):
     known_bytes = known.view(np.int8)
     mask = seen.size - 1
     hidden[:] = np.float32(0.0)
-    n_rows = n_found = n_line = 0
+    n_rows: Int = 0
+    n_found: Int = 0
+    n_line = 0
     at = start
     open_line = True
     while open_line:
@@ -356,7 +392,7 @@ def embed(t, data, start, end, hidden, work):
 
 
 @njit(cache=True, nogil=True)
-def working_memory(n_bytes, maxn):
+def working_memory(n_bytes: Int, maxn: Int) -> Work:
     """Working memory for a batch of `n_bytes` of text."""
     size = 1 << 10
     while size < MAX_KNOWN and size * 8 < n_bytes:

@@ -20,14 +20,15 @@ from numba import njit
 
 from gristmill.stages.fasttext.features import embed, working_memory
 from gristmill.stages.fasttext.model_file import HIERARCHICAL_SOFTMAX, SOFTMAX, FastTextModel
-from gristmill.stages.fasttext.tables import SIGMOID_BOUND, SIGMOID_STEPS, make_tables
+from gristmill.stages.fasttext.tables import SIGMOID_BOUND, SIGMOID_STEPS, Tables, make_tables
 from gristmill.stages.kernels.elementary import exp, log
+from gristmill.stages.kernels.scalars import Float, Int
 
 _NO_LABEL = np.int32(-1)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _dot(output, norms, hidden, row):
+def _dot(output: np.ndarray, norms: np.ndarray, hidden: np.ndarray, row: Int) -> np.float32:
     total = np.float32(0.0)
     for i in range(output.shape[1]):
         total += hidden[i] * output[row, i]
@@ -35,13 +36,13 @@ def _dot(output, norms, hidden, row):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _offset_log(x):
+def _offset_log(x: Float) -> np.float32:
     """The library's log(x + 1e-5), in float32."""
     return np.float32(log(np.float64(x) + 1e-5))
 
 
 @njit(cache=True, nogil=True)
-def _insert(labels, scores, filled, label, score):
+def _insert(labels: np.ndarray, scores: np.ndarray, filled: Int, label: np.int32, score: Float) -> Int:
     """Keeps the best len(labels) of what is offered, best first; a later one goes before an equal one, which is what
     the library's heap does for a single label. Returns how many are kept."""
     if filled == labels.size:
@@ -59,12 +60,20 @@ def _insert(labels, scores, filled, label, score):
 
 
 @njit(cache=True, nogil=True)
-def _walk_tree(t, hidden, floor, labels, scores, stack_nodes, stack_scores):
+def _walk_tree(
+    t: Tables,
+    hidden: np.ndarray,
+    floor: Float,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    stack_nodes: np.ndarray,
+    stack_scores: np.ndarray,
+) -> Int:
     """Labels of a hierarchical softmax, depth first as in the library; branches below the floor are not entered."""
     matrix, norms, left, right = t.output, t.output_norms, t.left, t.right
     n_labels = matrix.shape[0]
     least = _offset_log(np.float32(floor))
-    filled = 0
+    filled: Int = 0
     depth = 1
     stack_nodes[0] = np.int32(2 * n_labels - 2)
     stack_scores[0] = np.float32(0.0)
@@ -89,7 +98,9 @@ def _walk_tree(t, hidden, floor, labels, scores, stack_nodes, stack_scores):
 
 
 @njit(cache=True, nogil=True)
-def _score_all(t, hidden, floor, labels, scores, output):
+def _score_all(
+    t: Tables, hidden: np.ndarray, floor: Float, labels: np.ndarray, scores: np.ndarray, output: np.ndarray
+) -> Int:
     """Labels of a softmax, or of independent sigmoids, in label order as in the library."""
     matrix, norms, sigmoid = t.output, t.output_norms, t.sigmoid
     n_labels = matrix.shape[0]
@@ -116,7 +127,7 @@ def _score_all(t, hidden, floor, labels, scores, output):
                 shifted = np.float32(x + np.float32(SIGMOID_BOUND))
                 step = np.float32(shifted * np.float32(SIGMOID_STEPS)) / np.float32(SIGMOID_BOUND)
                 output[label] = sigmoid[np.int64(np.float32(step / np.float32(2.0)))]
-    filled = 0
+    filled: Int = 0
     for label in range(n_labels):
         if output[label] >= np.float32(floor):
             filled = _insert(labels, scores, filled, np.int32(label), _offset_log(output[label]))
@@ -124,7 +135,9 @@ def _score_all(t, hidden, floor, labels, scores, output):
 
 
 @njit(cache=True, nogil=True)
-def _predict(t, data, offsets, floor, labels, scores):
+def _predict(
+    t: Tables, data: np.ndarray, offsets: np.ndarray, floor: Float, labels: np.ndarray, scores: np.ndarray
+) -> None:
     work = working_memory(offsets[-1] - offsets[0], t.maxn)
     hidden = np.empty(t.width, np.float32)
     n_labels = t.output.shape[0]
@@ -133,7 +146,7 @@ def _predict(t, data, offsets, floor, labels, scores):
     stack_scores = np.empty(n_labels + 1, np.float32)
     for row in range(offsets.size - 1):
         n_rows, work = embed(t, data, offsets[row], offsets[row + 1], hidden, work)
-        filled = 0
+        filled: Int = 0
         if n_rows:
             if t.loss == HIERARCHICAL_SOFTMAX:
                 filled = _walk_tree(t, hidden, floor, labels[row], scores[row], stack_nodes, stack_scores)

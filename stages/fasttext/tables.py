@@ -10,6 +10,7 @@ from numba import njit
 from gristmill.stages.fasttext.model_file import FastTextModel
 from gristmill.stages.kernels.elementary import exp
 from gristmill.stages.kernels.row_sums import LANES
+from gristmill.stages.kernels.scalars import Int
 
 FNV_BASIS = np.uint32(2166136261)
 FNV_PRIME = np.uint32(16777619)
@@ -55,12 +56,12 @@ class Tables(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def hash_step(value, byte):
+def hash_step(value: np.uint32, byte: np.int8) -> np.uint32:
     return np.uint32((value ^ np.uint32(byte)) * FNV_PRIME)
 
 
 @njit(cache=True, nogil=True)
-def hash_bytes(data, start, end):
+def hash_bytes(data: np.ndarray, start: Int, end: Int) -> np.uint32:
     value = FNV_BASIS
     for at in range(start, end):
         value = hash_step(value, data[at])
@@ -68,7 +69,7 @@ def hash_bytes(data, start, end):
 
 
 @njit(cache=True, nogil=True)
-def _fill_slots(hashes, slots):
+def _fill_slots(hashes: np.ndarray, slots: np.ndarray) -> None:
     mask = slots.size - 1
     for entry in range(hashes.size):
         at = np.int64(hashes[entry]) & mask
@@ -78,7 +79,7 @@ def _fill_slots(hashes, slots):
 
 
 @njit(cache=True, nogil=True)
-def _hash_entries(data, starts, hashes):
+def _hash_entries(data: np.ndarray, starts: np.ndarray, hashes: np.ndarray) -> None:
     for entry in range(hashes.size):
         hashes[entry] = hash_bytes(data, starts[entry], starts[entry + 1])
 

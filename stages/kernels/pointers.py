@@ -11,33 +11,35 @@ belong to the caller and are safe). And a pointer knows no length: who writes th
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+
+from gristmill.stages.kernels.intrinsics import intrinsic
 
 
 @intrinsic
-def pointer(typingctx, array):  # type: ignore[no-untyped-def]
+def pointer(typingctx: Any, array: Any) -> Any:
     """The address of a C-contiguous array's first element, as a pointer that is indexed like the array."""
     if not (isinstance(array, types.Array) and array.layout == "C"):
         raise TypingError(f"pointer: expected a C-contiguous array, found {array}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return make_array(signature.args[0])(context, builder, arguments[0]).data
 
     return types.CPointer(array.dtype)(array), codegen
 
 
 @intrinsic
-def load8_at(typingctx, data, i):  # type: ignore[no-untyped-def]
+def load8_at(typingctx: Any, data: Any, i: Any) -> Any:
     """uint64 of the eight bytes at data + i, the first in the lowest bits, on any machine. `data` points to uint8."""
     if data != types.CPointer(types.uint8):
         raise TypingError(f"load8_at: expected a pointer to uint8, found {data}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
         address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), word.as_pointer())
         value = builder.load(address, align=1, typ=word)

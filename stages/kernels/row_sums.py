@@ -15,7 +15,9 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from gristmill.stages.kernels.intrinsics import intrinsic
+from gristmill.stages.kernels.scalars import Int
 
 LANES = 16
 """Rows must be padded to a multiple of this many columns."""
@@ -27,7 +29,7 @@ def _adder(blocks: int, source: ir.Type, target: ir.Type) -> Callable[..., Any]:
     """An intrinsic total[block + i] += Σ rows[found[n] * width + block + i] for n in [first, last), in order, and
     i < blocks * LANES. Integers are widened with their sign."""
 
-    @intrinsic  # type: ignore[misc]
+    @intrinsic
     def add(
         typing_context: Any, rows: Any, width: Any, block: Any, found: Any, first: Any, last: Any, total: Any
     ) -> Any:
@@ -66,7 +68,7 @@ def _adder(blocks: int, source: ir.Type, target: ir.Type) -> Callable[..., Any]:
 
         return signature, generate
 
-    return add  # type: ignore[no-any-return]
+    return add
 
 
 _add_float32 = _adder(1, ir.FloatType(), ir.FloatType())
@@ -75,7 +77,7 @@ _add_int16_wide = _adder(4, ir.IntType(16), ir.IntType(32))
 
 
 @njit(cache=True, nogil=True)
-def add_rows(rows, width, found, count, total):
+def add_rows(rows: np.ndarray, width: Int, found: np.ndarray, count: Int, total: np.ndarray) -> None:
     """Adds rows to `total`, one after the other.
 
     Args:
@@ -89,7 +91,7 @@ def add_rows(rows, width, found, count, total):
 
 
 @njit(cache=True, nogil=True)
-def add_int16_rows(rows, width, found, first, last, total):
+def add_int16_rows(rows: np.ndarray, width: Int, found: np.ndarray, first: Int, last: Int, total: np.ndarray) -> None:
     """Adds rows of int16 to int32 sums; sums of up to 65,536 rows cannot overflow.
 
     Args:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numba import njit, types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+
+from gristmill.stages.kernels.intrinsics import intrinsic
 
 UNICODE_VERSION = "15.0.0"
 SIZE = 0x110000
@@ -112,7 +114,7 @@ def script() -> np.ndarray:
     return _frozen(_archive()["script"])
 
 
-def _decode_at(data, i, end):  # type: ignore[no-untyped-def]
+def _decode_at(data: Any, i: Any, end: Any) -> Any:
     """What `decode` compiles, over a raw pointer to bytes."""
     first = np.int64(data[i])
     if first < 0x80:
@@ -140,7 +142,7 @@ def _decode_at(data, i, end):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def decode(typingctx, data, i, end):  # type: ignore[no-untyped-def]
+def decode(typingctx: Any, data: Any, i: Any, end: Any) -> Any:
     """(code point, index of the next byte), both int64, of the character at `data[i]`, for i < end.
 
     For use in kernels. `data` is a C-contiguous uint8 array, `i` and `end` are int64. Safe on any bytes: one
@@ -156,7 +158,7 @@ def decode(typingctx, data, i, end):  # type: ignore[no-untyped-def]
         raise TypingError(f"decode: i and end must be integers, found {i} and {end}")
     inner = types.UniTuple(types.int64, 2)(types.CPointer(types.uint8), types.int64, types.int64)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = make_array(signature.args[0])(context, builder, arguments[0])
         pointer_arguments = [array.data, arguments[1], arguments[2]]
         return context.compile_internal(builder, _decode_at, inner, pointer_arguments)

@@ -99,8 +99,8 @@ def signal_columns(
 
     def total(name: str) -> np.ndarray:
         if name == "chars - newlines":
-            return total("chars") - total("newlines")
-        return counts[:, INDEX[name]]
+            return np.asarray(total("chars") - total("newlines"))
+        return np.asarray(counts[:, INDEX[name]])
 
     columns: dict[str, pa.Array] = {
         "quality_has_words": pa.array(total("words") > 0),

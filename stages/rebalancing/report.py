@@ -100,10 +100,11 @@ def _cell(bins: Sequence[Mapping[str, Any]], first: int, stop: int | None) -> tu
     low, high = min(repeats), max(repeats)
     # A bin that begins before the range is in it with sizes that its clusters hardly have: it counts where it is alone.
     own = [one for one in some if one["size_from"] >= first] or some
-    weights = [one["clusters"] or 0.0 for one in own]
+    weights: list[float] = [one["clusters"] or 0.0 for one in own]
+    whole = sum(weights)
     rate = ""
-    if all(one["removal_rate"] is not None for one in own) and sum(weights):
-        rate = f"{sum(w * one['removal_rate'] for w, one in zip(weights, own, strict=True)) / sum(weights):.1%}"
+    if all(one["removal_rate"] is not None for one in own) and whole > 0.0:
+        rate = f"{sum(w * one['removal_rate'] for w, one in zip(weights, own, strict=True)) / whole:.1%}"
     return f"×{low}" if low == high else f"×{low}–{high}", rate
 
 

@@ -252,8 +252,8 @@ def _home_page(metadata: importlib.metadata.PackageMetadata) -> str | None:
     for name in ("homepage", "home", "documentation", "source", "repository", "source code"):
         if name in links:
             return links[name]
-    plain = metadata.get_all("Home-page") or ()
-    return next(iter([*plain, *links.values()]), None)
+    plain: list[str] = [*(metadata.get_all("Home-page") or ()), *links.values()]
+    return plain[0] if plain else None
 
 
 def _link(line: str) -> tuple[str, str]:
@@ -264,7 +264,7 @@ def _link(line: str) -> tuple[str, str]:
 def _license(metadata: importlib.metadata.PackageMetadata) -> str | None:
     """What the package states: its SPDX expression, else a short free-text field, else its classifiers."""
     for field in ("License-Expression", "License"):
-        stated = (metadata.get_all(field) or [""])[0].strip()
+        stated = str((metadata.get_all(field) or [""])[0]).strip()
         # Some packages put the whole text there.
         if stated and "\n" not in stated and len(stated) < 100:
             return stated

@@ -111,7 +111,7 @@ def _root(pattern: str, root: str | None) -> str:
     parts = plain.split("/")
     if _is_glob(pattern):
         return "/".join(parts[: next(i for i, part in enumerate(parts) if any(c in part for c in _WILD))])
-    return plain.rstrip("/") if system.isdir(plain) else posixpath.dirname(plain)
+    return str(plain.rstrip("/") if system.isdir(plain) else posixpath.dirname(plain))
 
 
 def _absolute(location: str) -> str:

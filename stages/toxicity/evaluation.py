@@ -39,7 +39,8 @@ def mentions(text: pa.Array) -> np.ndarray:
 
 def levels_of(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
     """int8[n, 5]: how many cuts of its dimension each score reaches. Scores float32[n, ≥ 5], cuts [5, 3]."""
-    return (scores[:, : len(DIMENSIONS), None] >= cuts[None].astype(np.float32)).sum(axis=2).astype(np.int8)
+    reached: np.ndarray = scores[:, : len(DIMENSIONS), None] >= cuts[None].astype(np.float32)
+    return np.asarray(reached.sum(axis=2), np.int8)
 
 
 def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def first_cuts(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre:
     texts = model.windows(toxic.text).highest[:, : len(DIMENSIONS)].astype(np.int64)
     cuts = np.array([_rarest(steps[:, head], weight, RESERVED * ANY_CLEAN_RATE) for head in range(len(DIMENSIONS))])
     least = [model.step_at(head, LEAST_SCORE) for head in range(len(DIMENSIONS))]
-    cuts = np.maximum(cuts, least)
+    cuts = np.asarray(np.maximum(cuts, least))
     found, reached = (texts >= cuts).any(axis=1), (steps >= cuts).any(axis=1)
     while True:
         spent = float(weight[reached].sum())

@@ -161,10 +161,11 @@ def draw_clean(examples: Examples, genre: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _fit(examples: Examples, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return logistic.fit(
+    weights, bias = logistic.fit(
         examples.features, examples.starts, examples.values, examples.targets, examples.importance,
         size, EPOCHS, RATE, DECAY, seed,
-    )  # type: ignore[no-any-return]  # fmt: skip
+    )  # fmt: skip
+    return weights, bias
 
 
 def keep_useful(weights: np.ndarray, examples: Examples) -> np.ndarray:

@@ -53,7 +53,7 @@ def level_scores(probabilities: np.ndarray) -> np.ndarray:
     class, and within the quarter the expected level, so that CELADON_CUTS give the model's own levels."""
     likeliest = probabilities.argmax(axis=2)
     expected = (probabilities * np.arange(LEVELS)).sum(axis=2) / (LEVELS - 1)
-    return ((likeliest + np.minimum(expected, 0.999)) / LEVELS).astype(np.float32)
+    return np.asarray((likeliest + np.minimum(expected, 0.999)) / LEVELS, np.float32)
 
 
 def require(package: str) -> Any:

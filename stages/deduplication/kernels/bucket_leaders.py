@@ -7,6 +7,7 @@ from numba import njit
 
 from gristmill.stages.deduplication.kernels.shingles import jaccard
 from gristmill.stages.deduplication.kernels.signatures import equal_lanes
+from gristmill.stages.kernels.scalars import Int
 
 LEADERS = 64
 """Documents of a bucket that others may join. With the bucket's size it bounds the comparisons: a bucket of 10^6
@@ -39,7 +40,7 @@ def join_leaders(
     edge_tasks: np.ndarray,
     crowded: np.ndarray,
     crowded_counts: np.ndarray,
-) -> tuple[int, int]:
+) -> tuple[Int, Int]:
     """Read rows sorted by (bucket, doc_key) and write an edge for each that joins a leader.
 
     Within a bucket, in order, a document joins the first of at most LEADERS leaders that it resembles, and becomes a leader
@@ -63,7 +64,7 @@ def join_leaders(
     Returns (edges, crowded buckets), both int64.
     """
     edges = np.int64(0)
-    found = np.int64(0)
+    found: Int = np.int64(0)
     for row in range(buckets.shape[0]):
         if state[STARTED] == np.uint64(0) or buckets[row] != state[BUCKET]:
             found = end_bucket(state, leader_keys, leader_tasks, crowded, crowded_counts, found)
@@ -71,7 +72,7 @@ def join_leaders(
             state[STARTED] = np.uint64(1)
         leaders = np.int64(state[LED])
         state[SIZE] += np.uint64(1)
-        joined = np.int64(-1)
+        joined: Int = np.int64(-1)
         for leader in range(leaders):
             if lanes > 0:
                 similar = equal_lanes(leader_sketches, leader, sketch, row, lanes) >= required
@@ -109,8 +110,8 @@ def end_bucket(
     leader_tasks: np.ndarray,
     crowded: np.ndarray,
     crowded_counts: np.ndarray,
-    found: int,
-) -> int:
+    found: Int,
+) -> Int:
     """Note the current bucket at place `found` if it had unmatched documents, and forget it. Returns the next place."""
     if state[UNMATCHED] > np.uint64(0):
         crowded[found, 0] = leader_keys[0, 0]

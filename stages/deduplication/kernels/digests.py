@@ -13,6 +13,8 @@ two passages on purpose so that they meet can remove only his own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -20,6 +22,7 @@ from gristmill.stages.deduplication.kernels.mixing import mix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, SPACE, normalise
 from gristmill.stages.kernels import unicode as ucd
 from gristmill.stages.kernels.pointers import load8_at, pointer
+from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.kernels.unicode import decode
 
 WORDS, SPACES, BYTES = range(3)
@@ -32,7 +35,7 @@ _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
-def _absorb(text, at, stop, high, low):  # type: ignore[no-untyped-def]
+def _absorb(text: Any, at: Int, stop: Int, high: np.uint64, low: np.uint64) -> tuple[np.uint64, np.uint64]:
     """Both chains after the groups of eight bytes of text[at:stop]; a last one of fewer is padded."""
     while at + 8 <= stop:
         group = load8_at(text, at)
@@ -51,7 +54,7 @@ def _absorb(text, at, stop, high, low):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _single_spaces(text, start, stop, after):  # type: ignore[no-untyped-def]
+def _single_spaces(text: Any, start: Int, stop: Int, after: bool) -> tuple[Int, bool]:
     """Make every run of bytes up to SPACE in text[start:stop] one space, in place; `after`: whether one stands before it.
     Returns (end of what is left, whether it ends in a space)."""
     o = start
@@ -65,7 +68,7 @@ def _single_spaces(text, start, stop, after):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _spaced(data, i, end, classes, text, o, room):  # type: ignore[no-untyped-def]
+def _spaced(data: np.ndarray, i: Int, end: Int, classes: np.ndarray, text: Any, o: Int, room: Int) -> tuple[Int, Int]:
     """Copy data[i:end] to text[o:], with SPACE for white space and 0x80 to 0xFF as they are, until `room` is reached.
     ASCII controls are moved above 0x20, to bytes that no UTF-8 holds. Returns (where to go on, end of the copy)."""
     while i < end and o < room:
@@ -134,7 +137,7 @@ def passage_digests(
             high, low = _absorb(pointer(padded), np.int64(0), length & 7, high, low)
         else:
             text = pointer(made)
-            held = np.int64(0)
+            held: Int = np.int64(0)
             digits = False
             after = True
             while i < end:

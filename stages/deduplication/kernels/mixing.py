@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
+
+from gristmill.stages.kernels.intrinsics import intrinsic
 
 GOLDEN = 0x9E3779B97F4A7C15
 """2^64 divided by the golden ratio, odd: the increment of SplitMix64."""
@@ -17,7 +19,7 @@ _M2 = np.uint64(0x94D049BB133111EB)
 
 
 @njit(cache=True, nogil=True)
-def mix64(x: int) -> int:
+def mix64(x: np.uint64) -> np.uint64:
     """A bijection of uint64 in which every input bit flips every output bit with probability close to one half.
 
     SplitMix64's finaliser: Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with
@@ -41,12 +43,12 @@ def splitmix64(state: int, count: int) -> list[int]:
 
 
 @intrinsic
-def boundary_bits(typingctx, data, i):  # type: ignore[no-untyped-def]
+def boundary_bits(typingctx: Any, data: Any, i: Any) -> Any:
     """uint64: bit k is set where the byte at data + i + k is at most 0x20. `data` points to uint8; 64 bytes are read."""
     if data != types.CPointer(types.uint8):
         raise TypingError(f"boundary_bits: expected a pointer to uint8, found {data}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         found = builder.icmp_unsigned("<=", _block(builder, arguments[0], arguments[1]), _each(0x20))
         return _first_lowest(builder, builder.bitcast(found, ir.IntType(64)))
 
@@ -54,12 +56,12 @@ def boundary_bits(typingctx, data, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def plain_bits(typingctx, source, i):  # type: ignore[no-untyped-def]
+def plain_bits(typingctx: Any, source: Any, i: Any) -> Any:
     """uint64: bit k is set where the byte at source + i + k is an ASCII letter or white space. 64 bytes are read."""
     if source != types.CPointer(types.uint8):
         raise TypingError(f"plain_bits: expected a pointer to uint8, found {source}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         raw = _block(builder, arguments[0], arguments[1])
         lower = builder.or_(raw, _each(0x20))
         letter = builder.icmp_unsigned("<", builder.sub(lower, _each(ord("a"))), _each(26))
@@ -70,13 +72,13 @@ def plain_bits(typingctx, source, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy_plain(typingctx, source, i, target, o):  # type: ignore[no-untyped-def]
+def copy_plain(typingctx: Any, source: Any, i: Any, target: Any, o: Any) -> Any:
     """Write the 64 bytes from source + i on to target + o: ASCII letters in lower case, white space as 0x20, anything
     else spoilt. Both point to uint8."""
     if not source == target == types.CPointer(types.uint8):
         raise TypingError(f"copy_plain: expected pointers to uint8, found {source} and {target}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         raw = _block(builder, arguments[0], arguments[1])
         made = builder.select(_white_space(builder, raw), _each(0x20), builder.or_(raw, _each(0x20)))
         address = builder.bitcast(builder.gep(arguments[2], [arguments[3]]), _BLOCK.as_pointer())
@@ -93,30 +95,30 @@ def _each(value: int) -> ir.Constant:
     return ir.Constant(_BLOCK, [value] * 64)
 
 
-def _block(builder, base, index):  # type: ignore[no-untyped-def]
+def _block(builder: Any, base: Any, index: Any) -> Any:
     address = builder.bitcast(builder.gep(base, [index]), _BLOCK.as_pointer())
     return builder.load(address, align=1, typ=_BLOCK)
 
 
-def _white_space(builder, raw):  # type: ignore[no-untyped-def]
+def _white_space(builder: Any, raw: Any) -> Any:
     """White space of ASCII as `str.isspace` has it: 9 to 13 and 28 to 32."""
     low = builder.icmp_unsigned("<", builder.sub(raw, _each(9)), _each(5))
     high = builder.icmp_unsigned("<", builder.sub(raw, _each(28)), _each(5))
     return builder.or_(low, high)
 
 
-def _first_lowest(builder, bits):  # type: ignore[no-untyped-def]
+def _first_lowest(builder: Any, bits: Any) -> Any:
     """Vector elements lie in memory order, so on big-endian machines the first one is the highest bit."""
     return builder.bitreverse(bits) if sys.byteorder == "big" else bits
 
 
 @intrinsic
-def store8(typingctx, target, o, value):  # type: ignore[no-untyped-def]
+def store8(typingctx: Any, target: Any, o: Any, value: Any) -> Any:
     """Write a uint64 to the eight bytes at target + o, its lowest byte first. `target` points to uint8."""
     if target != types.CPointer(types.uint8) or value != types.uint64:
         raise TypingError(f"store8: expected a pointer to uint8 and a uint64, found {target} and {value}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(64)
         address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), word.as_pointer())
         data = builder.bswap(arguments[2]) if sys.byteorder == "big" else arguments[2]
@@ -127,24 +129,24 @@ def store8(typingctx, target, o, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def trailing_zeros(typingctx, x):  # type: ignore[no-untyped-def]
+def trailing_zeros(typingctx: Any, x: Any) -> Any:
     """int64: the number of zero bits below the lowest one bit of a uint64; 64 for 0. For kernels."""
     if x != types.uint64:
         raise TypingError(f"trailing_zeros: x must be a uint64, found {x}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), codegen
 
 
 @intrinsic
-def ones(typingctx, x):  # type: ignore[no-untyped-def]
+def ones(typingctx: Any, x: Any) -> Any:
     """int64: the number of one bits of a uint64. For kernels."""
     if x != types.uint64:
         raise TypingError(f"ones: x must be a uint64, found {x}")
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), codegen

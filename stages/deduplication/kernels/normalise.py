@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -32,6 +33,7 @@ from numba import njit
 from gristmill.stages.deduplication.kernels.mixing import copy_plain, plain_bits, store8, trailing_zeros
 from gristmill.stages.kernels import unicode as ucd
 from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.kernels.unicode import decode
 
 SPACE = 0x20
@@ -115,21 +117,21 @@ def normal_forms() -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def jamo(code: int) -> int:
+def jamo(code: Int) -> np.uint64:
     """UTF-8 of a conjoining jamo (U+1100 to U+11FF), little-endian."""
     return np.uint64(0x8080E1 | ((code >> 6 & 0x3F) << 8) | ((code & 0x3F) << 16))
 
 
 @njit(cache=True, nogil=True)
-def size_of(form: int) -> int:
+def size_of(form: np.uint64) -> np.int64:
     """Bytes of a form, int64."""
     return np.int64(form >> np.uint64(48)) & 15
 
 
 @njit(cache=True, nogil=True)
 def normalise(
-    data: np.ndarray, i: int, end: int, forms: np.ndarray, pairs: np.ndarray, out: np.ndarray, o: int, digits: bool
-) -> tuple[int, int, bool]:
+    data: np.ndarray, i: Int, end: Int, forms: np.ndarray, pairs: np.ndarray, out: np.ndarray, o: Int, digits: bool
+) -> tuple[Int, Int, bool]:
     """Write the normal form of data[i:end] to out[o:], until the text ends or fewer than MARGIN bytes are free.
 
     Args:
@@ -145,7 +147,7 @@ def normalise(
     text, normal = pointer(data), pointer(out)
     readable = data.shape[0] - 64
     room = out.shape[0] - MARGIN
-    base = np.int64(-64)
+    base: Int = np.int64(-64)
     others = np.uint64(0)
     while i < end and o <= room:
         if i <= readable:
@@ -154,7 +156,7 @@ def normalise(
                 base = i
                 others = ~plain_bits(text, i)
             copy_plain(text, i, normal, o)
-            plain = min(trailing_zeros(others >> np.uint64(i - base)), min(base + 64, end) - i)
+            plain: Int = min(trailing_zeros(others >> np.uint64(i - base)), min(base + 64, end) - i)
             i += plain
             o += plain
             digits = digits and plain == 0
@@ -200,7 +202,7 @@ def normalise(
 
 
 @njit(cache=True, nogil=True)
-def _write_other(normal, o, form, code, pairs, digits):  # type: ignore[no-untyped-def]
+def _write_other(normal: Any, o: Int, form: np.uint64, code: Int, pairs: np.ndarray, digits: bool) -> tuple[Int, bool]:
     """Write a form that is not PLAIN. Returns (end of what was written, digits)."""
     way = form >> _WAY
     if way == _DIGIT:

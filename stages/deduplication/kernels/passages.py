@@ -6,6 +6,8 @@ its lines that are not blank, or its paragraphs: runs of such lines.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -14,7 +16,7 @@ BLANK = 0x20
 
 
 @njit(cache=True, nogil=True)
-def _line(data, i, end):  # type: ignore[no-untyped-def]
+def _line(data: Any, i: Any, end: Any) -> Any:
     """(end of the line that begins at i, whether it is blank)."""
     blank = True
     while i < end and data[i] != NEWLINE:

@@ -11,14 +11,17 @@ and one for each place in a block; what remains for each of its lanes is an addi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from gristmill.stages.deduplication.kernels.mixing import splitmix64
+from gristmill.stages.kernels.intrinsics import intrinsic
 from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.scalars import Int
 
 WIDTH = 16
 """Lanes of a block."""
@@ -40,7 +43,7 @@ def lane_multipliers(lanes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def second_hash(h: int) -> int:
+def second_hash(h: np.uint64) -> np.uint64:
     """x of a shingle hash h, both uint64."""
     m = h * _SECOND
     return m ^ (m >> _HALF)
@@ -55,7 +58,7 @@ def no_minima(lows: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def lower_minima(
-    shingles: np.ndarray, count: int, seconds: np.ndarray, blocks: np.ndarray, within: np.ndarray, lows: np.ndarray
+    shingles: np.ndarray, count: Int, seconds: np.ndarray, blocks: np.ndarray, within: np.ndarray, lows: np.ndarray
 ) -> None:
     """Lower each lane's minimum by the first `count` shingle hashes.
 
@@ -83,25 +86,27 @@ def lower_minima(
 
 
 @intrinsic
-def _lower_turn(typingctx, shingles, seconds, start, blocks, count, within, lows):  # type: ignore[no-untyped-def]
+def _lower_turn(
+    typingctx: Any, shingles: Any, seconds: Any, start: Any, blocks: Any, count: Any, within: Any, lows: Any
+) -> Any:
     """Lower all lanes by TURN shingles from `start` on. Written as vectors, since LLVM, given the loops, would check
     before each block whether the arrays overlap, which takes longer than the block."""
     signature = types.void(shingles, seconds, start, blocks, count, within, lows)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         h, x, first, block, blocks_, place, low = arguments
         word, lanes = ir.IntType(64), ir.VectorType(ir.IntType(64), WIDTH)
         zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
         undefined = ir.Constant(lanes, ir.Undefined)
 
-        def each(value):  # type: ignore[no-untyped-def]
+        def each(value: Any) -> Any:
             one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
             return builder.shuffle_vector(one, undefined, zeros)
 
-        def least(a, b):  # type: ignore[no-untyped-def]
+        def least(a: Any, b: Any) -> Any:
             return builder.select(builder.icmp_signed("<", a, b), a, b)
 
-        def at(base, turn):  # type: ignore[no-untyped-def]
+        def at(base: Any, turn: Any) -> Any:
             index = builder.add(first, ir.Constant(word, turn))
             return builder.load(builder.gep(base, [index]), typ=word)
 
@@ -124,6 +129,6 @@ def _lower_turn(typingctx, shingles, seconds, start, blocks, count, within, lows
 
 
 @njit(cache=True, nogil=True)
-def minimum(lows: np.ndarray, lane: int) -> int:
+def minimum(lows: np.ndarray, lane: Int) -> np.uint64:
     """The least v of a lane as uint64; all ones when there was no shingle."""
     return np.uint64(lows[lane]) ^ _SIGN

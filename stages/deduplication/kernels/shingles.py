@@ -16,13 +16,14 @@ from gristmill.stages.deduplication.kernels.mixing import mix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, normalise
 from gristmill.stages.deduplication.kernels.signatures import BASE, CHUNK, power
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words
+from gristmill.stages.kernels.scalars import Bool, Int
 
 _BASE = np.uint64(BASE)
 _HALF = np.uint64(32)
 
 
 @njit(cache=True, nogil=True)
-def _distinct(hashes: np.ndarray, count: int) -> int:
+def _distinct(hashes: np.ndarray, count: Int) -> Int:
     """Sort hashes[:count] and move the distinct ones to the front. Returns their number."""
     part = np.sort(hashes[:count])
     kept = 0
@@ -41,7 +42,7 @@ def shingle_sets(
     pairs: np.ndarray,
     characters: bool,
     ngram: int,
-    seed: int,
+    seed: np.uint64,
     places: int,
     out: np.ndarray,
     out_offsets: np.ndarray,
@@ -68,9 +69,9 @@ def shingle_sets(
         units[:ngram] = np.uint64(0)
         rolling = np.uint64(0)
         seen = np.int64(0)
-        held = np.int64(0)
-        found = np.int64(0)
-        over = False
+        held: Int = np.int64(0)
+        found: Int = np.int64(0)
+        over: Bool = False
         digits = False
         more = i < end
         while more:
@@ -115,13 +116,14 @@ def most_entries(sizes: np.ndarray, places: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def jaccard(a: np.ndarray, a_at: int, b: np.ndarray, b_at: int, places: int) -> float:
+def jaccard(a: np.ndarray, a_at: Int, b: np.ndarray, b_at: Int, places: Int) -> float:
     """Jaccard similarity of the sets that begin at a[a_at] and b[b_at], of at most `places` hashes.
 
     Exact when neither set was cut off. Otherwise over the hashes up to the least one at which a set was cut off, of which
     both hold all that they had: an estimate from at least as many shingles as a set has places, less those in common.
     """
-    m, n = np.int64(a[a_at]), np.int64(b[b_at])
+    m: Int = np.int64(a[a_at])
+    n: Int = np.int64(b[b_at])
     last = np.uint32(0xFFFFFFFF)
     if m > places:
         m = places

@@ -21,6 +21,7 @@ from gristmill.stages.deduplication.kernels.mixing import mix64, ones, splitmix6
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, normalise
 from gristmill.stages.deduplication.kernels.permutations import TURN, WIDTH, lower_minima, minimum, no_minima
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words
+from gristmill.stages.kernels.scalars import Int
 
 BASE = 0x452821E638D01377
 """Odd base of the polynomial over word hashes: fractional digits of pi."""
@@ -42,7 +43,7 @@ def shingle_seed(seed: int) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def power(base: int, exponent: int) -> int:
+def power(base: np.uint64, exponent: Int) -> np.uint64:
     """base^exponent modulo 2^64."""
     result = np.uint64(1)
     for _ in range(exponent):
@@ -58,7 +59,7 @@ def signatures(
     pairs: np.ndarray,
     characters: bool,
     ngram: int,
-    seed: int,
+    seed: np.uint64,
     blocks: np.ndarray,
     within: np.ndarray,
     out: np.ndarray,
@@ -93,9 +94,9 @@ def signatures(
         state[:] = np.uint64(0)
         units[:kept] = np.uint64(0)
         rolling = np.uint64(0)
-        seen = np.int64(0)
+        seen: Int = np.int64(0)
         total = np.int64(0)
-        held = np.int64(0)
+        held: Int = np.int64(0)
         digits = False
         more = i < end
         while more:
@@ -113,7 +114,7 @@ def signatures(
             for u in range(count):
                 rolling = rolling * _BASE + units[kept + u] - units[kept + u - ngram] * leave
                 rolled[u] = rolling
-            early = min(max(kept - 1 - seen, 0), count)
+            early: Int = min(max(kept - 1 - seen, 0), count)
             made = count - early
             seen += count
             for s in range(made):
@@ -169,7 +170,7 @@ def sketches(signature: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def equal_lanes(a: np.ndarray, row: int, b: np.ndarray, other: int, lanes: int) -> int:
+def equal_lanes(a: np.ndarray, row: Int, b: np.ndarray, other: Int, lanes: Int) -> Int:
     """How many lanes of the sketches a[row] and b[other] have equal bits, int64."""
     different = np.int64(0)
     for w in range(a.shape[1]):

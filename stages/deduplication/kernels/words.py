@@ -6,12 +6,15 @@ The hash of a word is over its bytes in groups of eight, the last one padded wit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from gristmill.stages.deduplication.kernels.mixing import boundary_bits, trailing_zeros
 from gristmill.stages.deduplication.kernels.normalise import EDGE, SPACE
 from gristmill.stages.kernels.pointers import load8_at, pointer
+from gristmill.stages.kernels.scalars import Int
 
 START = 0x243F6A8885A308D3
 """Hash of the empty word. This and the odd multipliers are fractional digits of pi."""
@@ -27,21 +30,21 @@ _FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
-def extend(h: int, group: int) -> int:
+def extend(h: np.uint64, group: np.uint64) -> np.uint64:
     """The hash of a word after eight more bytes: a bijection of `h` for any group."""
     m = (h ^ group) * _EXTEND
     return m ^ (m >> np.uint64(32))
 
 
 @njit(cache=True, nogil=True)
-def finish(h: int) -> int:
+def finish(h: np.uint64) -> np.uint64:
     """The hash of a whole word."""
     m = h * _FINISH
     return m ^ (m >> np.uint64(29))
 
 
 @njit(cache=True, nogil=True)
-def low_bytes(group: int, n: int) -> int:
+def low_bytes(group: np.uint64, n: Int) -> np.uint64:
     """The lowest n bytes of a group, the others 0; none for n <= 0, all for n >= 8."""
     kept = min(max(n, 0), 8)
     # Two shifts, since one by 64 is undefined.
@@ -49,7 +52,7 @@ def low_bytes(group: int, n: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def hash_words(normal: np.ndarray, stop: int, last: bool, state: np.ndarray, words: np.ndarray) -> tuple[int, int]:
+def hash_words(normal: np.ndarray, stop: Int, last: bool, state: np.ndarray, words: np.ndarray) -> tuple[Int, Int]:
     """Hash the words of normal[:stop] into `words`.
 
     Args:
@@ -97,7 +100,7 @@ def hash_words(normal: np.ndarray, stop: int, last: bool, state: np.ndarray, wor
 
 
 @njit(cache=True, nogil=True)
-def _long_word(text, start, n, state):  # type: ignore[no-untyped-def]
+def _long_word(text: Any, start: Int, n: Int, state: np.ndarray) -> np.uint64:
     """The hash of a word whose last n bytes, or all of them, begin at `start`; ends what `state` holds."""
     h = state[1] if state[0] != np.uint64(0) else _START
     state[0] = np.uint64(0)
@@ -109,7 +112,7 @@ def _long_word(text, start, n, state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def hash_characters(normal: np.ndarray, stop: int, state: np.ndarray, characters: np.ndarray) -> int:
+def hash_characters(normal: np.ndarray, stop: Int, state: np.ndarray, characters: np.ndarray) -> Int:
     """Hash the characters of normal[:stop] into `characters`. Returns their number.
 
     Several spaces in a row are one; spaces at the start and at the end of the text are none, so a space is hashed

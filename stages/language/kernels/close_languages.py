@@ -32,7 +32,16 @@ def letters(lowered: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def count_votes(data, offsets, rows, letter_of, moves, word_votes, prefix_votes, out):
+def count_votes(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    rows: np.ndarray,
+    letter_of: np.ndarray,
+    moves: np.ndarray,
+    word_votes: np.ndarray,
+    prefix_votes: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Adds up the votes of the words in some documents.
 
     Args:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.kernels.unicode import SCRIPT_NAMES, SCRIPTS, decode
 
 JPAN = len(SCRIPTS)
@@ -45,10 +46,10 @@ MAX_PAIR_JSON = 2 + 1 + PAIR_BYTES + len('_score": ') + 5 + 1 + _DECIMALS + 2
 
 
 @njit(cache=True, nogil=True)
-def _weigh_scripts(data, start, end, script_of, weights):
+def _weigh_scripts(data: np.ndarray, start: Int, end: Int, script_of: np.ndarray, weights: np.ndarray) -> None:
     """Weight of each script in data[start:end] into `weights` (int64[N_SCRIPTS])."""
     weights[:] = 0
-    latin = 0
+    latin: Int = 0
     at = start
     while at < end:
         byte = data[at]
@@ -76,7 +77,7 @@ def _weigh_scripts(data, start, end, script_of, weights):
 
 
 @njit(cache=True, nogil=True)
-def _write_pair(out, at, names, pair, score, first):
+def _write_pair(out: np.ndarray, at: Int, names: np.ndarray, pair: Int, score: Float, first: bool) -> Int:
     """Writes `"por_Latn_score": 0.123456`, with what separates it from the pair before."""
     for byte in _HEAD if first else _COMMA:
         out[at] = byte
@@ -108,22 +109,22 @@ def _write_pair(out, at, names, pair, score, first):
 
 @njit(cache=True, nogil=True)
 def resolve(
-    data,
-    offsets,
-    script_of,
-    labels,
-    scores,
-    pairs_of,
-    pair_scripts,
-    pair_names,
-    top,
-    floor,
-    out_pairs,
-    out_scripts,
-    out_scores,
-    json,
-    json_offsets,
-):
+    data: np.ndarray,
+    offsets: np.ndarray,
+    script_of: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    pairs_of: np.ndarray,
+    pair_scripts: np.ndarray,
+    pair_names: np.ndarray,
+    top: Int,
+    floor: Float,
+    out_pairs: np.ndarray,
+    out_scripts: np.ndarray,
+    out_scores: np.ndarray,
+    json: np.ndarray,
+    json_offsets: np.ndarray,
+) -> None:
     """Resolves the candidates of each document.
 
     Args:
@@ -142,7 +143,7 @@ def resolve(
     candidates = labels.shape[1]
     pairs = np.empty(candidates, np.int32)
     totals = np.empty(candidates, np.float32)
-    written = 0
+    written: Int = 0
     json_offsets[0] = 0
     for row in range(offsets.size - 1):
         _weigh_scripts(data, offsets[row], offsets[row + 1], script_of, weights)

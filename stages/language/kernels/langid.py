@@ -23,6 +23,7 @@ from numba import njit
 
 from gristmill.stages.kernels.elementary import exp, log
 from gristmill.stages.kernels.row_sums import LANES, add_int16_rows
+from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.kernels.unicode import SIZE, decode
 from gristmill.stages.language.langid_format import LangidModel
 
@@ -102,7 +103,9 @@ def _characters() -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(cache=True, nogil=True)
-def _find_unprepared(data, offsets, flags, combining, found):
+def _find_unprepared(
+    data: np.ndarray, offsets: np.ndarray, flags: np.ndarray, combining: np.ndarray, found: np.ndarray
+) -> None:
     """Marks (bool) the documents that may have to be lowered or normalised: no lower but some upper case, or a
     character or an order of marks that NFC may change (Unicode Standard Annex 15, quick check)."""
     for row in range(offsets.size - 1):
@@ -128,7 +131,16 @@ def _find_unprepared(data, offsets, flags, combining, found):
 
 
 @njit(cache=True, nogil=True)
-def _add_group(likelihoods, width, group, first, last, sums, totals, weight):
+def _add_group(
+    likelihoods: np.ndarray,
+    width: Int,
+    group: np.ndarray,
+    first: Int,
+    last: Int,
+    sums: np.ndarray,
+    totals: np.ndarray,
+    weight: Float,
+) -> None:
     """totals += weight * Σ rows group[first:last] of the likelihoods."""
     for start in range(first, last, MAX_GROUP):
         sums[:] = 0
@@ -138,7 +150,14 @@ def _add_group(likelihoods, width, group, first, last, sums, totals, weight):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _count(state, rank_bits, first_numbers, visits, visited, n_visited):
+def _count(
+    state: np.uint64,
+    rank_bits: np.uint64,
+    first_numbers: np.ndarray,
+    visits: np.ndarray,
+    visited: np.ndarray,
+    n_visited: Int,
+) -> Int:
     """Counts a visit; a state's first is noted in `visited`. Returns how many are noted."""
     rank = state & ((np.uint64(1) << rank_bits) - np.uint64(1))
     number = np.uint64(first_numbers[state >> rank_bits]) + rank
@@ -149,7 +168,17 @@ def _count(state, rank_bits, first_numbers, visits, visited, n_visited):
 
 
 @njit(cache=True, nogil=True)
-def _walk(data, start, end, moves, rank_bits, root, first_numbers, visits, visited):
+def _walk(
+    data: np.ndarray,
+    start: Int,
+    end: Int,
+    moves: np.ndarray,
+    rank_bits: np.uint64,
+    root: np.uint64,
+    first_numbers: np.ndarray,
+    visits: np.ndarray,
+    visited: np.ndarray,
+) -> Int:
     """Runs the automaton over data[start:end] and counts the visits of each state; returns how many were visited.
 
     Each step waits for the memory of the last, so four walks take turns: three start in the middle of the text, a few
@@ -157,7 +186,7 @@ def _walk(data, start, end, moves, rank_bits, root, first_numbers, visits, visit
     is not taken on trust: when a walk ends in another state than the next began with, all is counted anew in one walk.
     """
     eight = np.uint64(8)
-    n_visited = np.int64(0)
+    n_visited: Int = np.int64(0)
     quarter = (end - start) // 4
     if quarter >= MIN_WALK:
         b0, b1, b2, b3 = start, start + quarter, start + 2 * quarter, start + 3 * quarter
@@ -192,7 +221,17 @@ def _walk(data, start, end, moves, rank_bits, root, first_numbers, visits, visit
 
 
 @njit(cache=True, nogil=True)
-def _predict(t, data, offsets, skip, floor, weights, labels, scores, evidence):
+def _predict(
+    t: Tables,
+    data: np.ndarray,
+    offsets: np.ndarray,
+    skip: np.ndarray,
+    floor: Float,
+    weights: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+    evidence: np.ndarray,
+) -> None:
     moves, first_numbers, features = t.moves, t.first_numbers, t.features
     rank_bits = t.rank_bits
     likelihoods = t.likelihoods
@@ -272,9 +311,9 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores, evidence):
             largest = max(largest, totals[i])
         temperature = np.sqrt(np.float64(offsets[row + 1] - offsets[row]))
         shares[:] = 0.0
-        total = 0.0
+        total: Float = 0.0
         for i in range(n_classes):
-            share = exp((totals[i] - largest) / temperature)
+            share: Float = exp((totals[i] - largest) / temperature)
             shares[t.label_of[i]] += share
             total += share
         filled = 0
@@ -306,7 +345,7 @@ def _predict(t, data, offsets, skip, floor, weights, labels, scores, evidence):
 
 
 @njit(cache=True, nogil=True)
-def _calibrate(labels, evidence, coefficients, scores):
+def _calibrate(labels: np.ndarray, evidence: np.ndarray, coefficients: np.ndarray, scores: np.ndarray) -> None:
     """Replaces a document's best score by 1 / (1 + exp(-(intercept + Σ coefficient · evidence))), and the others in
     proportion."""
     for row in range(labels.shape[0]):
@@ -321,13 +360,13 @@ def _calibrate(labels, evidence, coefficients, scores):
 
 
 @njit(cache=True, nogil=True)
-def _log_weight(count):
+def _log_weight(count: Int) -> np.float64:
     """log(1 + count) as the library has it, in float32."""
     return np.float64(np.float32(log(1.0 + np.float64(count))))
 
 
 @njit(cache=True, nogil=True)
-def _log_weights():
+def _log_weights() -> np.ndarray:
     weights = np.zeros(COMMON_COUNTS, np.float64)
     for count in range(1, COMMON_COUNTS):
         weights[count] = _log_weight(count)

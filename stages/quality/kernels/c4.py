@@ -16,6 +16,7 @@ from numba import njit
 from gristmill.stages.kernels import unicode
 from gristmill.stages.kernels.hashing64 import PADDING
 from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.c4_counts import C4_INDEX, C4_NAMES
 from gristmill.stages.quality.kernels.counts import NAMES
@@ -108,8 +109,8 @@ def _measure_line(data, begin, end, flags):  # type: ignore[no-untyped-def]
     first = end
     last = begin
     words = np.int64(0)
-    longest = np.int64(0)
-    chars = np.int64(0)
+    longest: Int = np.int64(0)
+    chars: Int = np.int64(0)
     i = begin
     while i < end:
         byte = data[i]
@@ -196,7 +197,7 @@ def _ends_as_text(line, size):  # type: ignore[no-untyped-def]
 def _phrases_in(line, size, folded, phrases, phrase_ends):  # type: ignore[no-untyped-def]
     """Bit mask of the phrases that a line has, in whatever case; the line in lower case goes to `folded`."""
     length = np.int64(0)
-    i = np.int64(0)
+    i: Int = np.int64(0)
     while i < size:
         byte = line[i]
         if 0x41 <= byte <= 0x5A:
@@ -367,7 +368,8 @@ def count_c4(data: np.ndarray, offsets: np.ndarray, tokenizers: np.ndarray, line
             # Numba compiles a kernel anew for every combination of writable arguments.
             array.setflags(write=False)
         _count(
-            *arrays, rules.flags, rules.features, rules.inert, rules.table_start, rules.table_mask, rules.keys,
+            arrays[0], arrays[1], arrays[2],
+            rules.flags, rules.features, rules.inert, rules.table_start, rules.table_mask, rules.keys,
             rules.values, rules.parts, _classes(), _PHRASE_BYTES, _frozen(_PHRASE_ENDS), _CITATION_BYTES,
             _frozen(_CITATION_ENDS), bool(line_ends), out,
         )  # fmt: skip

@@ -269,7 +269,7 @@ _NONE_GIVEN = np.empty(0, np.int64)
 
 def _input(array: np.ndarray, dtype: type) -> np.ndarray:
     """A read-only contiguous view: Numba compiles a kernel anew for every combination of writable arguments."""
-    view = np.ascontiguousarray(array, dtype).view()
+    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
     view.setflags(write=False)
     return view
 

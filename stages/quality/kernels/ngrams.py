@@ -15,6 +15,7 @@ from numba import njit
 
 from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes
 from gristmill.stages.kernels.pointers import load8_at
+from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.quality.kernels.text_scan import WORD_SEED
 
 LARGEST_FILTER = 1 << 27
@@ -206,7 +207,7 @@ def list_suspects(compact, starts, words, filtered, mask, suspects):  # type: ig
 
     An n-gram of at least 16 bytes that occurs twice has its first 16 bytes twice. Of shorter ones all are suspects.
     """
-    count = 0
+    count: Int = 0
     for i in range(words - _SHORTEST + 1):
         slot = np.int64(_opening(compact, np.int64(starts[i]))) & mask
         twice = np.int64(filtered[slot] >= _TWICE)

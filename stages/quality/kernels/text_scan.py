@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.scalars import Bool
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.counts import INDEX
 from gristmill.stages.quality.kernels.spaceless import cut_spaceless
@@ -226,7 +227,7 @@ def scan(  # type: ignore[no-untyped-def]
         if chars == 0:
             continue
         if (union & flag.SPACELESS and piece > 0.0) or (features & rule.MALAY and _opens_currency(compact[chunk])):
-            quick = False
+            quick: Bool = False
         elif union & flag.DIGIT and not common & flag.DIGIT and chars > 1:
             # A unit behind a number.
             quick = False

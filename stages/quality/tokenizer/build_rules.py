@@ -19,6 +19,7 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def flags() -> np.ndarray:
     from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
     from spacy.lang import char_classes as classes
 
-    tokenizer = spacy.blank("xx").tokenizer
+    tokenizer: Any = spacy.blank("xx").tokenizer
     prefix = re.compile(tokenizer.prefix_search.__self__.pattern)
     suffix = re.compile(tokenizer.suffix_search.__self__.pattern)
     infix = re.compile(tokenizer.infix_finditer.__self__.pattern)

@@ -266,7 +266,7 @@ def word_rules() -> WordRules:
         strings = [raw[begins[i] : ends[i]] for i in own]
         chosen.append((own, strings))
         for i, string in zip(own, strings, strict=True):
-            if divides_a_plain_word(i):
+            if divides_a_plain_word(int(i)):
                 inert[number, string[0] & 0x1F, min(len(string), 15)] = 1
         sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units) + extra) + 1))))
     taken = np.cumsum([SIEVE + size for size in sizes])

@@ -27,7 +27,7 @@ def _label(code):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def _host(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
     """Whether [lo, hi) is a host name with at least one dot, then perhaps a port and a path."""
-    i = lo
+    i = begin = lo
     labels = 0
     while True:
         begin = i

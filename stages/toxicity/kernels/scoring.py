@@ -24,6 +24,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
+from gristmill.stages.kernels.scalars import Int
 
 HEADS = 6
 """race_origin, gender_sex, religion, ability, violence, overall."""
@@ -160,7 +161,7 @@ def read_window(data, start, end, table, cap, split, hashes, kinds, chars, bound
             ended = False
             state = np.uint64(1)
             word_end = m + MAX_WORD
-            previous = np.int64(-1)
+            previous: Int = np.int64(-1)
             repeats = 0
             while kind == 1:
                 folded = entry & _CODE
@@ -173,7 +174,7 @@ def read_window(data, start, end, table, cap, split, hashes, kinds, chars, bound
                     m += 1
                     state = (state ^ np.uint64(folded)) * _P
                 i = following
-                kind = 0
+                kind = np.int64(0)
                 while i < end:
                     code, following = unicode.decode(data, i, end)
                     entry = np.int64(table[np.uint64(code)])
@@ -475,7 +476,7 @@ def score_windows(  # type: ignore[no-untyped-def]
             b = np.uint64(0)
             c2 = np.uint64(0)
             d = np.uint64(0)
-            features = 0
+            features: Int = 0
             for t in range(n):
                 slot = np.int64((hashes[t] * _Q) >> slot_shift)
                 if cached_hash[slot] != hashes[t] or cached_count[slot] == 0:
@@ -503,7 +504,7 @@ def score_windows(  # type: ignore[no-untyped-def]
             for h in range(HEADS):
                 logit = np.float64(sums[h]) * scale[h] / root + bias[h]
                 level = np.int64(np.floor((logit + 16.0) * 128.0))
-                level = min(max(level, 0), LEVELS - 1)
+                level = min(max(level, np.int64(0)), np.int64(LEVELS - 1))
                 step[h] = np.int16(level)
                 if step[h] > highest[text, h]:
                     highest[text, h] = step[h]

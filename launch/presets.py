@@ -63,7 +63,19 @@ def read_config(argument: str) -> ConfigText:
 
     Raises ConfigError for a name that is neither, for a folder, for data, and for a file that is no UTF-8 text.
     """
+    from gristmill.pipeline.planning.yaml_reader import MAX_BYTES
+
     path = Path(argument)
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except OSError as error:
+        raise ConfigError(
+            f"{argument:.60}…: no path of a file ({error.strerror}). Name a YAML file or a preset."
+        ) from error
+    if size > 4 * MAX_BYTES:
+        raise ConfigError(
+            f"{argument}: {size:,} bytes; a config has at most {MAX_BYTES:,} characters. Name a YAML file."
+        )
     if path.is_dir():
         raise ConfigError(f"{argument}: this is a folder, no config. Name a YAML file or a preset.")
     if path.name.lower().endswith(_DATA):

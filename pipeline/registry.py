@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from gristmill.pipeline.errors import ConfigError, ContractError, nearest
+from gristmill.pipeline.errors import ConfigError, ContractError, GristmillError, nearest
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage
 
@@ -36,12 +36,20 @@ class Registry:
             self._add(plugin)
 
     def _add(self, plugin: str) -> None:
+        if not all(part.isidentifier() for part in plugin.split(".")):
+            raise ConfigError(f"--plugin {plugin}: this is no name of a module. Expected a name such as `my_stages`.")
         try:
             module = importlib.import_module(plugin)
         except ImportError as error:
             raise ConfigError(
                 f"--plugin {plugin}: the module cannot be imported ({error}). Install it, or put its folder on "
                 "PYTHONPATH on every node."
+            ) from error
+        except GristmillError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"--plugin {plugin}: importing the module raises {type(error).__name__}: {error}. Mend the module."
             ) from error
         found = 0
         for name, item in vars(module).items():

@@ -17,6 +17,10 @@ def new_key(file: str) -> int:
     """Makes a key pair. Raises ConfigError when one of the two files is there already."""
     from gristmill.pipeline.provenance.signing import write_key_pair
 
+    if not Path(file).name:
+        raise ConfigError(
+            f"`{file}` is no name of a file. Name the file for the private key; .pub is added for the public one."
+        )
     path = Path(file).expanduser()
     key = write_key_pair(path)
     say(f"private key  {path} (keep it secret: who has it can sign as you)")

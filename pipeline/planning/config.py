@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,17 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gristmill.pipeline.errors import ConfigError, nearest
-from gristmill.pipeline.planning.yaml_reader import Document, parse
+from gristmill.pipeline.planning.yaml_reader import MAX_DEPTH, Document, parse
 from gristmill.pipeline.registry import Registry
 from gristmill.pipeline.source import Source, SourceConfig
 from gristmill.pipeline.stage import Stage, StageConfig
+from gristmill.pipeline.storage import is_remote
 
-NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+MAX_ENTRIES = {"sources": 2000, "stages": 250, "outputs": 250}
+"""Entries of a section. Chains of more stages come from programs, and look-ups along them would take minutes."""
+MAX_NAME = 100
+"""Characters of the name of a source, node or output: it becomes part of file names."""
 _TOP_KEYS = (
     "name", "seed", "sources", "stages", "outputs", "discard", "expect", "work", "max_quarantined", "exchange_bytes",
     "description",
@@ -134,6 +140,8 @@ def _override(document: Document, item: str) -> None:
     if not equals or not path:
         raise ConfigError(f"--set {item}: expected KEY.PATH=VALUE, such as --set stages.minhash.bands=20.")
     parts = path.split(".")
+    if len(parts) > MAX_DEPTH:
+        raise ConfigError(f"--set {path:.60}…: {len(parts)} keys within each other; at most {MAX_DEPTH} are allowed.")
     place = document.value
     for depth, part in enumerate(parts[:-1]):
         if place.get(part) is None:
@@ -177,8 +185,13 @@ class _Reader:
         if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1 << 20:
             raise self.fail("exchange_bytes", f"expected bytes, at least {1 << 20}, found {_kind(budget)}.")
         work = top.get("work")
-        if work is not None and not isinstance(work, str):
+        if work is not None and (not isinstance(work, str) or not work):
             raise self.fail("work", f"expected a folder, found {_kind(work)}.")
+        if work is not None and is_remote(work):
+            raise self.fail(
+                "work",
+                f"`{work:.60}` is a URL; the work folder must lie on a file system that all nodes mount. Name a folder.",
+            )
         sources = tuple(self.source(k, v) for k, v in self.section("sources").items())
         nodes = tuple(self.node(k, v) for k, v in self.section("stages", may_be_empty=True).items())
         taken = {spec.name for spec in sources}
@@ -209,9 +222,15 @@ class _Reader:
             return {}
         if not isinstance(value, dict) or not value:
             raise self.fail(key, f"expected a map with at least one entry, found {_kind(value)}.")
+        if len(value) > MAX_ENTRIES[key]:
+            raise self.fail(key, f"found {len(value):,} entries; at most {MAX_ENTRIES[key]:,} are allowed.")
         for name in value:
-            if not NAME.match(name):
-                raise self.fail(f"{key}.{name}", "a name is lower-case letters, digits and underscores.")
+            if not NAME.fullmatch(name):
+                raise self.fail(f"{key}.{name!r}", "a name is lower-case letters, digits and underscores.")
+            if len(name) > MAX_NAME:
+                raise self.fail(
+                    f"{key}.{name}", f"a name of {len(name)} characters; at most {MAX_NAME} are allowed. Shorten it."
+                )
         return value
 
     def names(self, key: str, value: Any) -> tuple[str, ...]:
@@ -267,7 +286,9 @@ class _Reader:
             result[node] = {}
             for what, bounds in shares.items():
                 fine = isinstance(bounds, list) and len(bounds) == 2
-                fine = fine and all(isinstance(b, (int, float)) and not isinstance(b, bool) for b in bounds)
+                fine = fine and all(
+                    isinstance(b, (int, float)) and not isinstance(b, bool) and math.isfinite(b) for b in bounds
+                )
                 if not fine or not 0 <= bounds[0] <= bounds[1]:
                     raise self.fail(f"expect.{node}.{what}", f"expected [least, most] shares, found {_kind(bounds)}.")
                 result[node][what] = (float(bounds[0]), float(bounds[1]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import posixpath
+import stat
 from pathlib import Path
 
 from gristmill.pipeline.errors import ConfigError
@@ -27,6 +28,8 @@ def check_places(plan: Plan, work: Path) -> None:
     folders = [("work", str(work), "the work folder")]
     folders += [(f"outputs.{o.name}.path", o.config.path, f"the output `{o.name}`") for o in plan.graph.outputs]
     places = [(path, given, what, _real(given)) for path, given, what in folders if not is_remote(given)]
+    for path, given, what, _ in places:
+        _refuse_no_folder(config.where(path), given, what)
     inputs = [(one, _real(one.location)) for one in plan.slices if not is_remote(one.location)]
     for index, (path, given, what, real) in enumerate(places):
         for _, _, other, taken in places[:index]:
@@ -52,12 +55,22 @@ def check_places(plan: Plan, work: Path) -> None:
     _refuse_foreign_work(plan, work)
 
 
+def _refuse_no_folder(where: str, given: str, what: str) -> None:
+    """Refuses what is there and is no folder, and what no file system has a name for."""
+    try:
+        mode = os.stat(local(given)).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(f"{where}: {what} ({given:.100}) cannot be a folder: {error.strerror}.") from error
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{where}: {what} ({given}) is a file. Choose another place.")
+
+
 def _refuse_foreign_work(plan: Plan, work: Path) -> None:
     where = plan.config.where("work")
     if not work.exists():
         return
-    if not work.is_dir():
-        raise ConfigError(f"{where}: the work folder {work} is a file. Choose another place.")
     names = {path.name for path in work.iterdir() if not path.name.startswith(".")}
     if names and not names & {CLAIMS, LEASE}:
         raise ConfigError(

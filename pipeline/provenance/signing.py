@@ -111,9 +111,9 @@ def write_key_pair(path: Path) -> SigningKey:
     """
     key = SigningKey.generate()
     public = path.with_name(f"{path.name}.pub")
-    if public.exists():
-        raise ConfigError(f"{public} exists already and is not overwritten. Choose another name.")
     try:
+        if public.exists():
+            raise ConfigError(f"{public} exists already and is not overwritten. Choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as stream:

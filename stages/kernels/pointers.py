@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
@@ -46,3 +47,11 @@ def load8_at(typingctx: Any, data: Any, i: Any) -> Any:
         return builder.bswap(value) if sys.byteorder == "big" else value
 
     return types.uint64(data, types.int64), codegen
+
+
+def read_only(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A contiguous view that cannot be written to: Numba compiles a kernel anew for every combination of writable
+    arguments."""
+    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
+    view.setflags(write=False)
+    return view

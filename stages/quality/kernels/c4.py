@@ -9,21 +9,23 @@ punctuation that follows it, or at white space that is more than one space.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
 from gristmill.stages.kernels.hashing64 import PADDING
-from gristmill.stages.kernels.pointers import pointer
-from gristmill.stages.kernels.scalars import Int
+from gristmill.stages.kernels.pointers import pointer, read_only
+from gristmill.stages.kernels.scalars import Bool, Int
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.c4_counts import C4_INDEX, C4_NAMES
 from gristmill.stages.quality.kernels.counts import NAMES
+from gristmill.stages.quality.kernels.spaceless import StopWords
 from gristmill.stages.quality.kernels.text_scan import scan
 from gristmill.stages.quality.tokenizer import flags as word_flags
 from gristmill.stages.quality.tokenizer import rules as rule
-from gristmill.stages.quality.tokenizer.splitter import CHUNK_LIMIT
+from gristmill.stages.quality.tokenizer.chunk import chunk_pointers, new_chunk, tokenizer_at
 
 _CHARS = C4_INDEX["chars"]
 _LONG_WORD = C4_INDEX["long_word_lines"]
@@ -53,11 +55,21 @@ POLICY_PHRASES = (
 CITATIONS = ("[edit]", "[citation needed]")
 """Cut out of lines before they are looked at, as are brackets around nothing but digits."""
 
-_PHRASES = (*POLICY_PHRASES, "javascript", "lorem ipsum")
-_PHRASE_BYTES = np.frombuffer("".join(_PHRASES).encode(), np.uint8)
-_PHRASE_ENDS = np.cumsum([len(phrase) for phrase in _PHRASES]).astype(np.int64)
-_CITATION_BYTES = np.frombuffer("".join(CITATIONS).encode(), np.uint8)
-_CITATION_ENDS = np.cumsum([len(citation) for citation in CITATIONS]).astype(np.int64)
+
+class Phrases(NamedTuple):
+    """ASCII strings that are looked for: their bytes (uint8), and where each ends in them (int64)."""
+
+    data: np.ndarray
+    ends: np.ndarray
+
+
+def _phrases(strings: tuple[str, ...]) -> Phrases:
+    data = np.frombuffer("".join(strings).encode(), np.uint8)
+    return Phrases(data, read_only(np.cumsum([len(string) for string in strings]), np.int64))
+
+
+_PHRASES = _phrases((*POLICY_PHRASES, "javascript", "lorem ipsum"))
+_CITATIONS = _phrases(CITATIONS)
 _POLICIES = (1 << len(POLICY_PHRASES)) - 1
 _HAS_JAVASCRIPT = 1 << len(POLICY_PHRASES)
 _HAS_LOREM_IPSUM = _HAS_JAVASCRIPT << 1
@@ -85,7 +97,7 @@ def _classes() -> np.ndarray:
 
 
 @njit(nogil=True)
-def _line_end(data, i, end):  # type: ignore[no-untyped-def]
+def _line_end(data: Any, i: Int, end: Int) -> tuple[Int, Int]:
     """(where the line that begins at i ends, where the next begins)."""
     while i < end:
         byte = data[i]
@@ -104,7 +116,7 @@ def _line_end(data, i, end):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _measure_line(data, begin, end, flags):  # type: ignore[no-untyped-def]
+def _measure_line(data: Any, begin: Int, end: Int, flags: Any) -> tuple[Int, Int, Int, Int]:
     """(first byte that is no white space, byte behind the last, words, code points of the longest word)."""
     first = end
     last = begin
@@ -134,23 +146,24 @@ def _measure_line(data, begin, end, flags):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _citation_end(data, i, end, classes, citations, ends):  # type: ignore[no-untyped-def]
+def _citation_end(data: Any, i: Int, end: Int, classes: Any, citations: Phrases) -> Int:
     """Behind the citation that begins at the bracket data[i]; i if none does."""
     j = i + 1
     while j < end:
         code, following = decode_at(data, j, end)
         if code == 0x5D:
-            return following
+            return np.int64(following)
         if not classes[code] & _DECIMAL:
             break
         j = following
     begin = np.int64(0)
+    ends = citations.ends
     for k in range(len(ends)):
-        size = ends[k] - begin
+        size: Int = ends[k] - begin
         if i + size <= end:
             equal = True
             for m in range(size):
-                if data[i + m] != citations[begin + m]:
+                if data[i + m] != citations.data[begin + m]:
                     equal = False
                     break
             if equal:
@@ -160,7 +173,7 @@ def _citation_end(data, i, end, classes, citations, ends):  # type: ignore[no-un
 
 
 @njit(nogil=True)
-def _reduced(data, begin, end, classes, citations, citation_ends, line):  # type: ignore[no-untyped-def]
+def _reduced(data: Any, begin: Int, end: Int, classes: Any, citations: Phrases, line: Any) -> tuple[Int, Int, Bool]:
     """(bytes, code points, whether a curly bracket is in it) of the line without citations, which goes to `line`."""
     size = np.int64(0)
     chars = np.int64(0)
@@ -169,7 +182,7 @@ def _reduced(data, begin, end, classes, citations, citation_ends, line):  # type
     while i < end:
         byte = data[i]
         if byte == 0x5B:
-            behind = _citation_end(data, i, end, classes, citations, citation_ends)
+            behind = _citation_end(data, i, end, classes, citations)
             if behind > i:
                 i = behind
                 continue
@@ -183,18 +196,18 @@ def _reduced(data, begin, end, classes, citations, citation_ends, line):  # type
 
 
 @njit(nogil=True)
-def _ends_as_text(line, size):  # type: ignore[no-untyped-def]
+def _ends_as_text(line: Any, size: Int) -> Bool:
     """Whether a line ends with one of . ? ! " ' and not with three full stops."""
     if size == 0:
         return False
-    last = line[size - 1]
+    last: Int = line[size - 1]
     if last == 0x2E:
         return not (size >= 3 and line[size - 2] == 0x2E and line[size - 3] == 0x2E)
     return last == 0x3F or last == 0x21 or last == 0x22 or last == 0x27
 
 
 @njit(nogil=True)
-def _phrases_in(line, size, folded, phrases, phrase_ends):  # type: ignore[no-untyped-def]
+def _phrases_in(line: Any, size: Int, folded: Any, phrases: Phrases) -> Int:
     """Bit mask of the phrases that a line has, in whatever case; the line in lower case goes to `folded`."""
     length = np.int64(0)
     i: Int = np.int64(0)
@@ -210,6 +223,7 @@ def _phrases_in(line, size, folded, phrases, phrase_ends):  # type: ignore[no-un
         length += 1
         i += 1
     found = np.int64(0)
+    phrase_bytes, phrase_ends = phrases.data, phrases.ends
     for i in range(length):
         byte = folded[i]
         if not (byte == 0x6A or byte == 0x6C or byte == 0x74 or byte == 0x70 or byte == 0x63 or byte == 0x75):
@@ -217,10 +231,10 @@ def _phrases_in(line, size, folded, phrases, phrase_ends):  # type: ignore[no-un
         begin = np.int64(0)
         for k in range(len(phrase_ends)):
             count = phrase_ends[k] - begin
-            if phrases[begin] == byte and i + count <= length:
+            if phrase_bytes[begin] == byte and i + count <= length:
                 equal = True
                 for m in range(1, count):
-                    if folded[i + m] != phrases[begin + m]:
+                    if folded[i + m] != phrase_bytes[begin + m]:
                         equal = False
                         break
                 if equal:
@@ -230,7 +244,7 @@ def _phrases_in(line, size, folded, phrases, phrase_ends):  # type: ignore[no-un
 
 
 @njit(nogil=True)
-def _sentences(line, size, compact, starts, words, flags, classes):  # type: ignore[no-untyped-def]
+def _sentences(line: Any, size: Int, compact: Any, starts: Any, words: Int, flags: Any, classes: Any) -> Int:
     """Sentences of a line, given its words."""
     count = np.int64(words > 0)
     seen = False
@@ -266,10 +280,17 @@ def _sentences(line, size, compact, starts, words, flags, classes):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def _count(  # type: ignore[no-untyped-def]
-    data, offsets, tokenizers, char_flags, features, inert, table_start, table_mask, exception_keys, exception_values,
-    exception_parts, classes_array, phrases, phrase_ends, citations, citation_ends, line_ends, out,
-):  # fmt: skip
+def _count(
+    data: np.ndarray,
+    offsets: np.ndarray,
+    tokenizers: np.ndarray,
+    rules: rule.WordRules,
+    classes_array: np.ndarray,
+    phrases: Phrases,
+    citations: Phrases,
+    line_ends: Bool,
+    out: np.ndarray,
+) -> None:
     rows = len(offsets) - 1
     longest = np.int64(0)
     for r in range(rows):
@@ -278,35 +299,23 @@ def _count(  # type: ignore[no-untyped-def]
     folded_array = np.zeros(longest + PADDING, np.uint8)
     compact_array = np.zeros(longest + PADDING, np.uint8)
     starts_array = np.empty(longest + 2, np.int32)
-    codes_array = np.empty(CHUNK_LIMIT + 1, np.uint32)
-    flags_array = np.empty(CHUNK_LIMIT + 1, np.uint16)
-    at_array = np.empty(CHUNK_LIMIT + 2, np.int32)
-    stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
-    scratch_array = np.empty(64, np.uint8)
+    chunk_arrays = new_chunk(compact_array)
     unused_array = np.zeros(len(NAMES), np.int64)
     no_keys_array = np.zeros(1, np.uint64)
     text = pointer(data)
-    all_flags = pointer(char_flags)
     classes = pointer(classes_array)
-    e_keys = pointer(exception_keys)
-    e_values = pointer(exception_values)
-    e_parts = pointer(exception_parts)
-    inert_filter = pointer(inert)
     for r in range(rows):
         # Inside the loop, because an array is released after its last use by name, pointers notwithstanding.
         line = pointer(line_array)
         folded = pointer(folded_array)
         compact = pointer(compact_array)
         starts = pointer(starts_array)
-        codes = pointer(codes_array)
-        flags = pointer(flags_array)
-        at = pointer(at_array)
-        stack = pointer(stack_array)
-        scratch = pointer(scratch_array)
+        chunk = chunk_pointers(chunk_arrays)
         unused = pointer(unused_array)
-        no_keys = pointer(no_keys_array)
+        no_stop_words = StopWords(np.int64(0), np.int64(-1), np.int64(0), pointer(no_keys_array))
         end = offsets[r + 1]
-        tokenizer = np.int64(tokenizers[r])
+        tokenizer = tokenizer_at(rules, np.int64(tokenizers[r]))
+        all_flags = tokenizer.char_flags
         row = out[r]
         following = offsets[r]
         for i in range(following, end):
@@ -320,14 +329,14 @@ def _count(  # type: ignore[no-untyped-def]
             if longest_word > MAX_WORD_LENGTH:
                 row[_LONG_WORD] += 1
                 continue
-            size, chars, curly = _reduced(text, first, last, classes, citations, citation_ends, line)
+            size, chars, curly = _reduced(text, first, last, classes, citations, line)
             if line_ends and not _ends_as_text(line, size):
                 row[_NO_TERMINAL] += 1
                 continue
             if words < MIN_WORDS_PER_LINE:
                 row[_FEW_WORDS] += 1
                 continue
-            found = _phrases_in(line, size, folded, phrases, phrase_ends)
+            found = _phrases_in(line, size, folded, phrases)
             row[_LOREM_IPSUM] += np.int64((found & _HAS_LOREM_IPSUM) != 0)
             if found & _HAS_JAVASCRIPT:
                 row[_JAVASCRIPT] += 1
@@ -338,11 +347,7 @@ def _count(  # type: ignore[no-untyped-def]
                 continue
             row[_KEPT] += 1
             row[_KEPT_CHARS] += chars
-            _, tokens, _, _ = scan(
-                line, np.int64(0), size, all_flags, tokenizer, features[tokenizer], inert_filter, e_keys, e_values,
-                e_parts, table_start[tokenizer], table_mask[tokenizer], 0.0, no_keys, np.int64(0), np.int64(-1),
-                np.int64(0), codes, flags, at, stack, scratch, compact, starts, unused,
-            )  # fmt: skip
+            _, tokens, _, _ = scan(line, np.int64(0), size, tokenizer, 0.0, no_stop_words, chunk, starts, unused)
             row[_SENTENCES] += _sentences(line, size, compact, starts, tokens, all_flags, classes)
 
 
@@ -360,22 +365,15 @@ def count_c4(data: np.ndarray, offsets: np.ndarray, tokenizers: np.ndarray, line
     rows = len(offsets) - 1
     out = np.zeros((rows, len(C4_NAMES)), np.int64)
     if rows:
-        arrays = [
-            np.ascontiguousarray(array, dtype).view()
-            for array, dtype in ((data, np.uint8), (offsets, np.int64), (tokenizers, np.int64))
-        ]
-        for array in arrays:
-            # Numba compiles a kernel anew for every combination of writable arguments.
-            array.setflags(write=False)
         _count(
-            arrays[0], arrays[1], arrays[2],
-            rules.flags, rules.features, rules.inert, rules.table_start, rules.table_mask, rules.keys,
-            rules.values, rules.parts, _classes(), _PHRASE_BYTES, _frozen(_PHRASE_ENDS), _CITATION_BYTES,
-            _frozen(_CITATION_ENDS), bool(line_ends), out,
-        )  # fmt: skip
+            read_only(data, np.uint8),
+            read_only(offsets, np.int64),
+            read_only(tokenizers, np.int64),
+            rules,
+            _classes(),
+            _PHRASES,
+            _CITATIONS,
+            bool(line_ends),
+            out,
+        )
     return out
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array

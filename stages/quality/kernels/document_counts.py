@@ -7,13 +7,14 @@ memory is kept from document to document. For a large document it is at most 1 b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.hashing64 import PADDING, hash_bytes
-from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.pointers import pointer, read_only
+from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.quality.kernels.counts import INDEX, NAMES
 from gristmill.stages.quality.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from gristmill.stages.quality.kernels.ngrams import (
@@ -29,9 +30,10 @@ from gristmill.stages.quality.kernels.ngrams import (
     table_size,
     top_gram,
 )
-from gristmill.stages.quality.kernels.text_scan import WORD_SEED, scan, take_given
+from gristmill.stages.quality.kernels.spaceless import WORD_SEED, StopWords, stop_words_at
+from gristmill.stages.quality.kernels.text_scan import GivenWords, scan, take_given
 from gristmill.stages.quality.tokenizer import rules as rule
-from gristmill.stages.quality.tokenizer.splitter import CHUNK_LIMIT
+from gristmill.stages.quality.tokenizer.chunk import chunk_pointers, new_chunk, tokenizer_at
 
 _CHARS = INDEX["chars"]
 _WORDS = INDEX["words"]
@@ -45,24 +47,26 @@ _TOP_2 = INDEX["top_2"]
 _REPEATED_5 = INDEX["repeated_5"]
 
 
-@dataclass(frozen=True)
-class StopWords:
-    """Stop words of several lists as hash tables.
+class Documents(NamedTuple):
+    """A batch of documents and how each is to be read.
 
     Attributes:
-        start, mask: int64 per list: its slots in the arrays below, a power of two of them; mask −1 for an empty list.
-        longest: int64 per list: bytes of its longest word.
-        keys: uint64 hashes, 0 for an empty slot.
+        data, offsets: the texts, uint8 and int64 of shape (documents + 1,).
+        tokenizers: int64 per document: number of its tokenizer, an index into TOKENIZERS.
+        pieces: float64 per document: mean length of a piece where its script has no spaces, in code points; 0 for no
+            such fallback.
+        lists: int64 per document: its list of stop words, −1 for none.
     """
 
-    start: np.ndarray
-    mask: np.ndarray
-    longest: np.ndarray
-    keys: np.ndarray
+    data: np.ndarray
+    offsets: np.ndarray
+    tokenizers: np.ndarray
+    pieces: np.ndarray
+    lists: np.ndarray
 
 
 @njit(cache=True)
-def _hash_words(data, ends, out):  # type: ignore[no-untyped-def]
+def _hash_words(data: np.ndarray, ends: np.ndarray, out: np.ndarray) -> None:
     text = pointer(data)
     begin = np.int64(0)
     for i in range(len(ends)):
@@ -99,8 +103,11 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
 
 
 @njit(nogil=True)
-def _first_seen(keys, start, mask, key, stamps, stamp):  # type: ignore[no-untyped-def]
+def _first_seen(stop_words: StopWords, key: Int, stamps: Any, stamp: Int) -> Int:
     """1 if the word is a stop word that this document has not had before, else 0."""
+    keys = stop_words.keys
+    start = stop_words.start
+    mask = stop_words.mask
     slot = np.int64(key) & mask
     while keys[start + slot] != np.uint64(0):
         if keys[start + slot] == key:
@@ -113,43 +120,27 @@ def _first_seen(keys, start, mask, key, stamps, stamp):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def _count(  # type: ignore[no-untyped-def]
-    data,
-    offsets,
-    tokenizers,
-    pieces,
-    lists,
-    char_flags,
-    features,
-    inert,
-    table_start,
-    table_mask,
-    exception_keys,
-    exception_values,
-    exception_parts,
-    stop_start,
-    stop_mask,
-    stop_longest,
-    stop_keys,
-    short_line_length,
-    given_rows,
-    given_begins,
-    given_ends,
-    longest_given,
-    out,
-):
+def _count(
+    documents: Documents,
+    rules: rule.WordRules,
+    stop_words: StopWords,
+    short_line_length: Int,
+    given: GivenWords,
+    longest_given: Int,
+    out: np.ndarray,
+) -> None:
+    """`count`, whose arguments these are; `longest_given` is the most bytes of a document's given words together."""
+    # As locals, because reading a field of a tuple counts a reference to the array.
+    offsets = documents.offsets
+    given_rows = given.rows
     rows = len(offsets) - 1
     longest = longest_given
     for r in range(rows):
         longest = max(longest, offsets[r + 1] - offsets[r])
     compact_array = np.zeros(longest + PADDING, np.uint8)
     starts_array = np.empty(longest + 2, np.int32)
-    codes_array = np.empty(CHUNK_LIMIT + 1, np.uint32)
-    flags_array = np.empty(CHUNK_LIMIT + 1, np.uint16)
-    at_array = np.empty(CHUNK_LIMIT + 2, np.int32)
-    stack_array = np.empty(CHUNK_LIMIT + 2, np.int32)
-    scratch_array = np.empty(64, np.uint8)
-    stamps_array = np.full(len(stop_keys), -1, np.int64)
+    chunk_arrays = new_chunk(compact_array)
+    stamps_array = np.full(len(stop_words.keys), -1, np.int64)
     hashes_array = np.empty(0, np.uint64)
     suspects_array = np.empty(0, np.int32)
     following_array = np.empty(6, np.int64)
@@ -157,53 +148,26 @@ def _count(  # type: ignore[no-untyped-def]
     keys_array = np.empty(0, np.uint64)
     line_keys_array = np.empty(64, np.uint64)
     paragraph_keys_array = np.empty(64, np.uint64)
-    text = pointer(data)
-    limit = np.int64(len(data))
-    all_flags = pointer(char_flags)
-    e_keys = pointer(exception_keys)
-    e_values = pointer(exception_values)
-    e_parts = pointer(exception_parts)
-    s_keys = pointer(stop_keys)
-    inert_filter = pointer(inert)
-    given_begins_at = pointer(given_begins)
-    given_ends_at = pointer(given_ends)
+    text = pointer(documents.data)
+    limit = np.int64(len(documents.data))
     for r in range(rows):
         # Inside the loop, because an array is released after its last use by name, pointers notwithstanding.
+        chunk = chunk_pointers(chunk_arrays)
         compact = pointer(compact_array)
         starts = pointer(starts_array)
-        codes = pointer(codes_array)
-        flags = pointer(flags_array)
-        at = pointer(at_array)
-        stack = pointer(stack_array)
         stamps = pointer(stamps_array)
-        scratch = pointer(scratch_array)
         begin = offsets[r]
         end = offsets[r + 1]
-        tokenizer = np.int64(tokenizers[r])
-        rules = features[tokenizer]
-        e_start = table_start[tokenizer]
-        e_mask = table_mask[tokenizer]
-        s_list = np.int64(lists[r])
-        s_start = np.int64(0)
-        s_mask = np.int64(-1)
-        s_longest = np.int64(0)
-        if s_list >= 0:
-            s_start = stop_start[s_list]
-            s_mask = stop_mask[s_list]
-            s_longest = stop_longest[s_list]
+        tokenizer = tokenizer_at(rules, np.int64(documents.tokenizers[r]))
+        all_flags = tokenizer.char_flags
+        own_stop_words = stop_words_at(stop_words, np.int64(documents.lists[r]))
+        has_stop_words = own_stop_words.mask >= 0
         row = pointer(out[r])
         size, words, skipped, other_boundaries = scan(
-            text, begin, end, all_flags, tokenizer, rules, inert_filter, e_keys, e_values, e_parts, e_start, e_mask,
-            pieces[r], s_keys, s_start, s_mask, s_longest, codes, flags, at, stack, scratch, compact, starts, row,
-        )  # fmt: skip
-        first_given = given_rows[r]
-        if first_given >= 0:
-            last_given = given_rows[r + 1]
-            if last_given < 0:
-                last_given = -1 - last_given
-            size, words = take_given(
-                text, begin, all_flags, given_begins_at, given_ends_at, first_given, last_given, compact, starts, row
-            )
+            text, begin, end, tokenizer, documents.pieces[r], own_stop_words, chunk, starts, row
+        )
+        if given_rows[r] >= 0:
+            size, words = take_given(text, begin, all_flags, given, r, compact, starts, row)
         for k in range(PADDING):
             compact[size + k] = 0
         row[_CHARS] = end - begin - skipped
@@ -219,13 +183,13 @@ def _count(  # type: ignore[no-untyped-def]
         hashes = pointer(hashes_array)
         suspects = pointer(suspects_array)
         found_stop_words = np.int64(0)
-        if hashed or s_mask >= 0:
+        if hashed or has_stop_words:
             for w in range(words):
                 key = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
                 if hashed:
                     hashes[w] = key
-                if s_mask >= 0:
-                    found_stop_words += _first_seen(s_keys, s_start, s_mask, key, stamps, np.int64(r))
+                if has_stop_words:
+                    found_stop_words += _first_seen(own_stop_words, key, stamps, np.int64(r))
         row[_STOP_WORDS] = found_stop_words
 
         newlines = count_newlines(text, begin, end)
@@ -267,13 +231,6 @@ def _count(  # type: ignore[no-untyped-def]
 _NONE_GIVEN = np.empty(0, np.int64)
 
 
-def _input(array: np.ndarray, dtype: type) -> np.ndarray:
-    """A read-only contiguous view: Numba compiles a kernel anew for every combination of writable arguments."""
-    view: np.ndarray = np.ascontiguousarray(array, dtype).view()
-    view.setflags(write=False)
-    return view
-
-
 def count(
     data: np.ndarray,
     offsets: np.ndarray,
@@ -309,27 +266,22 @@ def count(
     longest_given = np.diff(np.concatenate([[0], np.cumsum(ends - begins)])[places]).max(initial=0)
     if rows:
         _count(
-            _input(data, np.uint8),
-            _input(offsets, np.int64),
-            _input(tokenizers, np.int64),
-            _input(pieces, np.float64),
-            _input(lists, np.int64),
-            rules.flags,
-            rules.features,
-            rules.inert,
-            rules.table_start,
-            rules.table_mask,
-            rules.keys,
-            rules.values,
-            rules.parts,
-            _input(stop_words.start, np.int64),
-            _input(stop_words.mask, np.int64),
-            _input(stop_words.longest, np.int64),
-            _input(stop_words.keys, np.uint64),
+            Documents(
+                read_only(data, np.uint8),
+                read_only(offsets, np.int64),
+                read_only(tokenizers, np.int64),
+                read_only(pieces, np.float64),
+                read_only(lists, np.int64),
+            ),
+            rules,
+            StopWords(
+                read_only(stop_words.start, np.int64),
+                read_only(stop_words.mask, np.int64),
+                read_only(stop_words.longest, np.int64),
+                read_only(stop_words.keys, np.uint64),
+            ),
             np.int64(short_line_length),
-            _input(given_rows, np.int64),
-            _input(begins, np.int64),
-            _input(ends, np.int64),
+            GivenWords(read_only(given_rows, np.int64), read_only(begins, np.int64), read_only(ends, np.int64)),
             np.int64(longest_given),
             out,
         )

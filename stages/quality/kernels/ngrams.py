@@ -16,7 +16,7 @@ from numba import njit
 from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes
 from gristmill.stages.kernels.pointers import load8_at
 from gristmill.stages.kernels.scalars import Int
-from gristmill.stages.quality.kernels.text_scan import WORD_SEED
+from gristmill.stages.quality.kernels.spaceless import WORD_SEED
 
 LARGEST_FILTER = 1 << 27
 """Bytes. Longer documents share bytes more often, which costs time and changes nothing."""

@@ -7,17 +7,20 @@ rules otherwise (`word_splitter`).
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.scalars import Bool
+from gristmill.stages.kernels.scalars import Bool, Float, Int
 from gristmill.stages.kernels.unicode import decode_at
 from gristmill.stages.quality.kernels.counts import INDEX
-from gristmill.stages.quality.kernels.spaceless import cut_spaceless
+from gristmill.stages.quality.kernels.spaceless import StopWords, cut_spaceless
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import find_exception
-from gristmill.stages.quality.tokenizer.splitter import CHUNK_LIMIT, split_chunk
+from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, Chunk, Tokenizer
+from gristmill.stages.quality.tokenizer.splitter import split_chunk
 
 _TEXT_WORDS = INDEX["text_words"]
 _TEXT_WORD_CHARS = INDEX["text_word_chars"]
@@ -25,12 +28,23 @@ _ALPHA_WORDS = INDEX["alpha_words"]
 _HASHES = INDEX["hashes"]
 _ELLIPSES = INDEX["ellipses"]
 
-WORD_SEED = 0x510E527FADE682D1
-"""Seed of the hash of a word."""
+
+class GivenWords(NamedTuple):
+    """Words to use in place of those that the splitter finds, in order, without white space inside.
+
+    Attributes:
+        rows: int64 of shape (documents + 1,), offsets into the other two; −1 − offset where a document keeps the
+            splitter's.
+        begins, ends: int64, offsets in bytes within the document at which words begin and end.
+    """
+
+    rows: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
 
 
 @njit(nogil=True)
-def _count_marks(codes, size, row):  # type: ignore[no-untyped-def]
+def _count_marks(codes: Any, size: Int, row: Any) -> None:
     """Add the `#`, `...` and `…` of a chunk to the counts."""
     j = 0
     while j < size:
@@ -46,7 +60,7 @@ def _count_marks(codes, size, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _count_word(union, common, chars, row):  # type: ignore[no-untyped-def]
+def _count_word(union: np.uint16, common: np.uint16, chars: Int, row: Any) -> None:
     """Add a word of `chars` code points to the counts, given the union and the intersection of their flags."""
     if not common & flag.SYMBOLIC:
         row[_TEXT_WORDS] += 1
@@ -56,7 +70,7 @@ def _count_word(union, common, chars, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _splits_off(mark, before, features):  # type: ignore[no-untyped-def]
+def _splits_off(mark: Int, before: np.uint16, features: Int) -> Bool:
     """Whether an ASCII mark at the end of a chunk of letters becomes a word of its own in every tokenizer.
 
     `before` are the flags of the last letter. For the full stop, exceptions are still to be looked up.
@@ -70,7 +84,7 @@ _APOSTROPHE_DIVIDES = rule.ELISION | rule.ELISION_FIRST | rule.COMPOUNDS | rule.
 
 
 @njit(nogil=True)
-def _joins(compact, at, end, features):  # type: ignore[no-untyped-def]
+def _joins(compact: Any, at: Int, end: Int, features: Int) -> Bool:
     """Whether the mark at compact[at], the only one of a chunk that ends at `end` and inside it, is an apostrophe that
     divides nothing."""
     if features & _APOSTROPHE_DIVIDES:
@@ -87,38 +101,49 @@ def _joins(compact, at, end, features):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _opens_currency(byte):  # type: ignore[no-untyped-def]
+def _opens_currency(byte: Int) -> Bool:
     """Whether a byte may begin a currency in letters (USD, RM, MYR, Rp, IDR, RMB, SGD) of the Malay tokenizer."""
     return byte == 0x55 or byte == 0x52 or byte == 0x4D or byte == 0x49 or byte == 0x53
 
 
 @njit(nogil=True)
-def _found(compact, begin, end, at, keys, values, start, mask):  # type: ignore[no-untyped-def]
+def _found(chunk: Chunk, begin: Int, end: Int, tokenizer: Tokenizer) -> Bool:
     """Whether compact[begin:end] is an exception of the tokenizer."""
-    at[0] = begin
-    at[1] = end
-    return find_exception(compact, at, 0, 1, keys, values, start, mask, rule.EXCEPTION_SEED) >= 0
+    chunk.at[0] = begin
+    chunk.at[1] = end
+    return find_exception(chunk.compact, chunk.at, 0, 1, tokenizer, rule.EXCEPTION_SEED) >= 0
 
 
 @njit(nogil=True)
-def _is_exception(compact, begin, end, tokenizer, at, inert_filter, keys, values, start, mask):  # type: ignore[no-untyped-def]
+def _is_exception(chunk: Chunk, begin: Int, end: Int, tokenizer: Tokenizer) -> Bool:
     """Whether the letters compact[begin:end] are an exception of the tokenizer that divides them."""
-    slot = (tokenizer << 9) | (np.int64(compact[begin] & 0x1F) << 4) | min(end - begin, 15)
-    return inert_filter[slot] != 0 and _found(compact, begin, end, at, keys, values, start, mask)
+    slot = (tokenizer.number << 9) | (np.int64(chunk.compact[begin] & 0x1F) << 4) | min(end - begin, 15)
+    return tokenizer.inert[slot] != 0 and _found(chunk, begin, end, tokenizer)
 
 
 @njit(nogil=True)
-def _split_slowly(  # type: ignore[no-untyped-def]
-    compact, begin, end, all_flags, features, keys, values, parts, start, mask, piece, s_keys, s_start, s_mask,
-    s_longest, codes, flags, at, stack, scratch, starts, words, row,
-):  # fmt: skip
+def _split_slowly(
+    chunk: Chunk,
+    begin: Int,
+    end: Int,
+    tokenizer: Tokenizer,
+    piece: Float,
+    stop_words: StopWords,
+    starts: Any,
+    words: Int,
+    row: Any,
+) -> Int:
     """Split the chunk compact[begin:end] by all rules, count its words, and return the number of all words."""
+    codes = chunk.codes
+    flags = chunk.flags
+    at = chunk.at
+    all_flags = tokenizer.char_flags
     n = np.int64(0)
     union = np.uint16(0)
     j = begin
     while j < end:
         at[n] = j
-        code, j = decode_at(compact, j, end)
+        code, j = decode_at(chunk.compact, j, end)
         codes[n] = code
         flags[n] = all_flags[code]
         union |= all_flags[code]
@@ -126,14 +151,9 @@ def _split_slowly(  # type: ignore[no-untyped-def]
     at[n] = end
     _count_marks(codes, n, row)
     first = words
-    words = split_chunk(
-        codes, flags, at, n, compact, features, keys, values, parts, start, mask, starts, words, stack, scratch
-    )
+    words = split_chunk(chunk, n, tokenizer, starts, words)
     if piece > 0.0 and union & flag.SPACELESS:
-        words = cut_spaceless(
-            codes, flags, at, n, compact, piece, s_keys, s_start, s_mask, s_longest, np.uint64(WORD_SEED), starts,
-            first, words, stack,
-        )  # fmt: skip
+        words = cut_spaceless(chunk, n, piece, stop_words, starts, first, words)
     starts[words] = end
     # Code points of each word: `at` and `starts` rise together.
     k = np.int64(0)
@@ -152,31 +172,38 @@ def _split_slowly(  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def scan(  # type: ignore[no-untyped-def]
-    text, begin, end, all_flags, tokenizer, features, inert_filter, keys, values, parts, start, mask, piece, s_keys,
-    s_start, s_mask, s_longest, codes, flags, at, stack, scratch, compact, starts, row,
-):  # fmt: skip
+def scan(
+    text: Any,
+    begin: Int,
+    end: Int,
+    tokenizer: Tokenizer,
+    piece: Float,
+    stop_words: StopWords,
+    chunk: Chunk,
+    starts: Any,
+    row: Any,
+) -> tuple[Int, Int, Int, Bool]:
     """(bytes of the compact text, words, bytes that begin no code point, whether lines have other boundaries).
 
     Args:
         text: pointer to uint8; the document is text[begin:end].
-        all_flags: pointer to the flags of all code points.
-        tokenizer, features, inert_filter, keys, values, parts, start, mask: the tokenizer and its tables, see
-            `WordRules`, as pointers.
-        piece: mean length of a piece in scripts without spaces, 0 for no fallback.
-        s_keys, s_start, s_mask, s_longest: the language's stop words; mask −1 for none.
-        codes, flags, at, stack, scratch: pointers to scratch for one chunk.
-        compact: pointer to uint8 for the compact text.
+        tokenizer: the rules to split words by.
+        piece: mean length of a piece in scripts without spaces, in code points; 0 for no fallback.
+        stop_words: the language's list, for that fallback.
+        chunk: pointers to scratch for one chunk and to the compact text, which is written.
         starts: pointer to int32 for the beginnings of words in it; the end of the last is written behind them.
         row: pointer to the document's counts, to which words, their characters, `#` and ellipses are added.
     """
+    compact = chunk.compact
+    all_flags = tokenizer.char_flags
+    features = tokenizer.features
     size = np.int64(0)
-    words = np.int64(0)
+    words: Int = np.int64(0)
     skipped = np.int64(0)
     other_boundaries = False
     i = begin
     while i < end:
-        chunk = size
+        first = size
         chars = np.int64(0)
         union = np.uint16(0)
         common = np.uint16(0xFFFF)
@@ -226,19 +253,19 @@ def scan(  # type: ignore[no-untyped-def]
             chars += 1
         if chars == 0:
             continue
-        if (union & flag.SPACELESS and piece > 0.0) or (features & rule.MALAY and _opens_currency(compact[chunk])):
+        if (union & flag.SPACELESS and piece > 0.0) or (features & rule.MALAY and _opens_currency(compact[first])):
             quick: Bool = False
         elif union & flag.DIGIT and not common & flag.DIGIT and chars > 1:
             # A unit behind a number.
             quick = False
         elif marks == 0:
-            quick = not _is_exception(compact, chunk, size, tokenizer, at, inert_filter, keys, values, start, mask)
+            quick = not _is_exception(chunk, first, size, tokenizer)
         elif chars == 1:
             quick = True
-            first = compact[chunk]
-            if first == 0x23:
+            mark = compact[first]
+            if mark == 0x23:
                 row[_HASHES] += 1
-            elif first == 0xE2 and compact[chunk + 1] == 0x80 and compact[chunk + 2] == 0xA6:
+            elif mark == 0xE2 and compact[first + 1] == 0x80 and compact[first + 2] == 0xA6:
                 row[_ELLIPSES] += 1
         elif (
             marks == 1
@@ -248,10 +275,10 @@ def scan(  # type: ignore[no-untyped-def]
         ):
             # A plain word and one mark behind it.
             quick = False
-            if not (
-                compact[mark_at] == 0x2E and _found(compact, chunk, size, at, keys, values, start, mask)
-            ) and not _is_exception(compact, chunk, mark_at, tokenizer, at, inert_filter, keys, values, start, mask):
-                starts[words] = chunk
+            if not (compact[mark_at] == 0x2E and _found(chunk, first, size, tokenizer)) and not _is_exception(
+                chunk, first, mark_at, tokenizer
+            ):
+                starts[words] = first
                 starts[words + 1] = mark_at
                 words += 2
                 _count_word(core_union, core_common, core_chars, row)
@@ -262,37 +289,37 @@ def scan(  # type: ignore[no-untyped-def]
                 marks == 1
                 and 0 < core_chars < chars - 1
                 and _joins(compact, mark_at, size, features)
-                and not _found(compact, chunk, size, at, keys, values, start, mask)
+                and not _found(chunk, first, size, tokenizer)
             )
         if quick:
-            starts[words] = chunk
+            starts[words] = first
             words += 1
             _count_word(union, common, chars, row)
             continue
-        words = _split_slowly(
-            compact, chunk, size, all_flags, features, keys, values, parts, start, mask, piece, s_keys, s_start, s_mask,
-            s_longest, codes, flags, at, stack, scratch, starts, words, row,
-        )  # fmt: skip
+        words = _split_slowly(chunk, first, size, tokenizer, piece, stop_words, starts, words, row)
     starts[words] = size
     return size, words, skipped, other_boundaries
 
 
 @njit(nogil=True)
-def take_given(text, begin, all_flags, begins, ends, first, last, compact, starts, row):  # type: ignore[no-untyped-def]
-    """(bytes of the compact text, words) for the words stated by the caller, in place of those that `scan` found.
-
-    Words first to last − 1 lie at text[begin + begins[w] : begin + ends[w]]; the other arguments are as for `scan`.
-    """
+def take_given(
+    text: Any, begin: Int, all_flags: Any, given: GivenWords, row_number: Int, compact: Any, starts: Any, row: Any
+) -> tuple[Int, Int]:
+    """(bytes of the compact text, words) for the words given for a document, in place of those that `scan` found; the
+    other arguments are as for `scan`."""
     size = np.int64(0)
     words = np.int64(0)
     row[_TEXT_WORDS] = 0
     row[_TEXT_WORD_CHARS] = 0
     row[_ALPHA_WORDS] = 0
-    for w in range(first, last):
+    last = given.rows[row_number + 1]
+    if last < 0:
+        last = -1 - last
+    for w in range(given.rows[row_number], last):
         starts[words] = size
         words += 1
-        j = begin + begins[w]
-        end = begin + ends[w]
+        j = begin + given.begins[w]
+        end = begin + given.ends[w]
         union = np.uint16(0)
         common = np.uint16(0xFFFF)
         chars = np.int64(0)

@@ -1,17 +1,20 @@
 """What a tokenizer splits off the beginning and the end of a token and where it divides its middle: one function each.
 
-All take pointers to the code points of a chunk (uint32) and their flags (uint16, `word_flags`), and look at the part
-[lo, hi) of it; `features` are the tokenizer's (`word_rules`).
+All look at the part [lo, hi) of a chunk; `features` are the tokenizer's (`tokenizer.rules`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.hashing64 import hash_bytes
+from gristmill.stages.kernels.scalars import Bool, Int
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
+from gristmill.stages.quality.tokenizer.chunk import Chunk, Tokenizer
 
 _STOP = 0x2E
 _HYPHEN = 0x2D
@@ -22,8 +25,10 @@ _EM_DASH = 0x2014
 
 
 @njit(nogil=True)
-def find_exception(compact, at, lo, hi, keys, values, start, mask, seed):  # type: ignore[no-untyped-def]
-    """Slot of the exception or unit compact[at[lo]:at[hi]], or −1."""
+def find_exception(compact: Any, at: Any, lo: Int, hi: Int, tokenizer: Tokenizer, seed: Int) -> Int:
+    """Slot of the exception or unit compact[at[lo]:at[hi]], or −1; `at` points to int32 offsets in the compact text."""
+    keys = tokenizer.keys
+    start = tokenizer.start
     begin = np.int64(at[lo])
     end = np.int64(at[hi])
     if end - begin > rule.LONGEST_EXCEPTION or end == begin:
@@ -33,30 +38,30 @@ def find_exception(compact, at, lo, hi, keys, values, start, mask, seed):  # typ
         if not (keys[start - rule.SIEVE + (bit >> 6)] >> np.uint64(bit & 63)) & np.uint64(1):
             return np.int64(-1)
     key = hash_bytes(compact, begin, end, np.uint64(seed))
-    slot = np.int64(key) & mask
+    slot = np.int64(key) & tokenizer.mask
     while True:
         found = keys[start + slot]
         if found == key:
             return start + slot
         if found == np.uint64(0):
             return np.int64(-1)
-        slot = (slot + 1) & mask
+        slot = (slot + 1) & tokenizer.mask
 
 
 @njit(nogil=True)
-def is_digit(code):  # type: ignore[no-untyped-def]
+def is_digit(code: Int) -> Bool:
     """Whether a code point is one of 0 to 9."""
     return 0x30 <= code <= 0x39
 
 
 @njit(nogil=True)
-def is_hyphen(code):  # type: ignore[no-untyped-def]
+def is_hyphen(code: Int) -> Bool:
     """Whether a code point is a hyphen or a dash."""
     return code == _HYPHEN or code == _EN_DASH or code == _EM_DASH or code == 0x2010 or code == 0x2011
 
 
 @njit(nogil=True)
-def is_currency(code):  # type: ignore[no-untyped-def]
+def is_currency(code: Int) -> Bool:
     """Whether a code point is a currency sign that is split off a number."""
     if code < 0x80:
         return code == 0x24
@@ -64,7 +69,7 @@ def is_currency(code):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _malay_currency(codes, lo, hi):  # type: ignore[no-untyped-def]
+def _malay_currency(codes: Any, lo: Int, hi: Int) -> Int:
     """Letters of USD, RM, MYR, Rp, IDR, RMB, SGD or S$ at the beginning of [lo, hi); RM goes before RMB."""
     first = codes[lo]
     second = codes[lo + 1] if lo + 1 < hi else np.uint32(0)
@@ -85,8 +90,10 @@ def _malay_currency(codes, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def prefix_length(codes, flags, lo, hi, features):  # type: ignore[no-untyped-def]
+def prefix_length(chunk: Chunk, lo: Int, hi: Int, features: Int) -> Int:
     """Code points to split off the beginning of the chunk's [lo, hi)."""
+    codes = chunk.codes
+    flags = chunk.flags
     code = codes[lo]
     if code == _STOP:
         run = lo + 1
@@ -112,8 +119,11 @@ def prefix_length(codes, flags, lo, hi, features):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True)
-def suffix_length(codes, flags, at, compact, lo, hi, features, keys, values, start, mask):  # type: ignore[no-untyped-def]
+def suffix_length(chunk: Chunk, lo: Int, hi: Int, tokenizer: Tokenizer) -> Int:
     """Code points to split off the end of the chunk's [lo, hi): the longest of the suffix rules that apply."""
+    codes = chunk.codes
+    flags = chunk.flags
+    features = tokenizer.features
     last = codes[hi - 1]
     last_flags = flags[hi - 1]
     size = hi - lo
@@ -175,9 +185,8 @@ def suffix_length(codes, flags, at, compact, lo, hi, features, keys, values, sta
                 break
             if is_hyphen(codes[hi - length]):
                 if flags[hi - length - 1] & flag.ALPHA:
-                    found = find_exception(
-                        compact, at, hi - length + 1, hi, keys, values, start, mask, rule.ENCLITIC_SEED
-                    )
+                    first = hi - length + 1
+                    found = find_exception(chunk.compact, chunk.at, first, hi, tokenizer, rule.ENCLITIC_SEED)
                     if found >= 0:
                         return length
                 break
@@ -200,13 +209,13 @@ def suffix_length(codes, flags, at, compact, lo, hi, features, keys, values, sta
         if is_digit(codes[hi - length]):
             break
         if is_digit(codes[hi - length - 1]):
-            found = find_exception(compact, at, hi - length, hi, keys, values, start, mask, rule.UNIT_SEED)
+            found = find_exception(chunk.compact, chunk.at, hi - length, hi, tokenizer, rule.UNIT_SEED)
             return length if found >= 0 else 0
     return 0
 
 
 @njit(nogil=True)
-def _inside_mark(code, flags_of):  # type: ignore[no-untyped-def]
+def _inside_mark(code: Int, flags_of: Int) -> Bool:
     """Marks that divide between letters under MARKS_INSIDE, the comma among them."""
     if flags_of & flag.QUOTE:
         return code != _APOSTROPHE
@@ -214,8 +223,10 @@ def _inside_mark(code, flags_of):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def infix_length(codes, flags, i, lo, hi, features):  # type: ignore[no-untyped-def]
+def infix_length(chunk: Chunk, i: Int, lo: Int, hi: Int, features: Int) -> Int:
     """Code points of the infix at i, 0 for none; −1 for a division before i without an infix."""
+    codes = chunk.codes
+    flags = chunk.flags
     code = codes[i]
     here = flags[i]
     if not here & flag.ACTIVE:

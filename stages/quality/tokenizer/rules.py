@@ -6,9 +6,9 @@ each tokenizer are the features below: which characters divide a token between w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -167,9 +167,8 @@ _CLINGING = "\u0f0bーｰ々ゝゞヽヾ" + "ぁぃぅぇぉっゃゅょゎァ�
 """Signs that begin no word in Tibetan, Japanese, Thai and Lao, beside the marks."""
 
 
-@dataclass(frozen=True)
-class WordRules:
-    """Arrays that the splitter takes; every one is C-contiguous and read-only.
+class WordRules(NamedTuple):
+    """Arrays of all tokenizers, as kernels take them; every one is C-contiguous and read-only.
 
     Attributes:
         flags: uint16[0x110000], see `word_flags`.

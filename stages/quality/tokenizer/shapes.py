@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.hashing64 import hash_bytes
+from gristmill.stages.kernels.scalars import Bool, Int
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import is_digit, is_hyphen
+from gristmill.stages.quality.tokenizer.chunk import Chunk, Tokenizer
 
 _STOP = 0x2E
 _HYPHEN = 0x2D
@@ -17,7 +21,7 @@ _RIGHT_QUOTE = 0x2019
 
 
 @njit(nogil=True)
-def _label(code):  # type: ignore[no-untyped-def]
+def _label(code: Int) -> Bool:
     """Whether a code point may begin and end a label of a host name."""
     if code < 0x80:
         return 0x30 <= code <= 0x39 or 0x41 <= code <= 0x5A or 0x61 <= code <= 0x7A
@@ -25,7 +29,7 @@ def _label(code):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _host(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
+def _host(codes: Any, flags: Any, lo: Int, hi: Int) -> Bool:
     """Whether [lo, hi) is a host name with at least one dot, then perhaps a port and a path."""
     i = begin = lo
     labels = 0
@@ -58,7 +62,7 @@ def _host(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _scheme(code, flags_of):  # type: ignore[no-untyped-def]
+def _scheme(code: Int, flags_of: Int) -> Bool:
     """Whether a code point may stand in the scheme before `://`."""
     if flags_of & flag.LETTER or is_digit(code):
         return True
@@ -66,8 +70,10 @@ def _scheme(code, flags_of):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def is_url(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
-    """Whether [lo, hi) is a URL, an address or a host name, with or without a scheme."""
+def is_url(chunk: Chunk, lo: Int, hi: Int) -> Bool:
+    """Whether the chunk's [lo, hi) is a URL, an address or a host name, with or without a scheme."""
+    codes = chunk.codes
+    flags = chunk.flags
     first = hi
     for i in range(lo, hi):
         if codes[i] == _STOP:
@@ -91,8 +97,12 @@ def is_url(codes, flags, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _listed(codes, lo, hi, opening, closing, scratch, keys, start, mask):  # type: ignore[no-untyped-def]
+def _listed(chunk: Chunk, lo: Int, hi: Int, opening: Int, closing: Int, tokenizer: Tokenizer) -> Bool:
     """Whether [lo, hi), in lower case and between ASCII marks (0 for none), is a listed part of a compound."""
+    codes = chunk.codes
+    scratch = chunk.scratch
+    keys = tokenizer.keys
+    start = tokenizer.start
     n = 0
     if opening:
         scratch[n] = opening
@@ -114,17 +124,19 @@ def _listed(codes, lo, hi, opening, closing, scratch, keys, start, mask):  # typ
             return False
     scratch[n] = closing
     key = hash_bytes(scratch, 0, n + 1, np.uint64(rule.COMPOUND_SEED))
-    slot = np.int64(key) & mask
+    slot = np.int64(key) & tokenizer.mask
     while keys[start + slot] != np.uint64(0):
         if keys[start + slot] == key:
             return True
-        slot = (slot + 1) & mask
+        slot = (slot + 1) & tokenizer.mask
     return False
 
 
 @njit(nogil=True)
-def is_compound(codes, flags, lo, hi, scratch, keys, start, mask):  # type: ignore[no-untyped-def]
-    """Whether [lo, hi) is a French compound that stays whole."""
+def is_compound(chunk: Chunk, lo: Int, hi: Int, tokenizer: Tokenizer) -> Bool:
+    """Whether the chunk's [lo, hi) is a French compound that stays whole."""
+    codes = chunk.codes
+    flags = chunk.flags
     first = hi
     for i in range(lo, hi):
         if is_hyphen(codes[i]) or codes[i] == _APOSTROPHE or codes[i] == _RIGHT_QUOTE:
@@ -135,7 +147,7 @@ def is_compound(codes, flags, lo, hi, scratch, keys, start, mask):  # type: igno
     if first == lo or first + 1 >= hi or not flags[first + 1] & flag.ALPHA:
         return False
     joint = _HYPHEN if is_hyphen(codes[first]) else _APOSTROPHE
-    if _listed(codes, lo, first, 0, joint, scratch, keys, start, mask):
+    if _listed(chunk, lo, first, 0, joint, tokenizer):
         return True
     if joint == _APOSTROPHE:
         return False
@@ -152,4 +164,4 @@ def is_compound(codes, flags, lo, hi, scratch, keys, start, mask):  # type: igno
     for i in range(rest, hi):
         if not flags[i] & flag.ALPHA:
             return False
-    return _listed(codes, first + 1, second, _HYPHEN, _HYPHEN, scratch, keys, start, mask)
+    return _listed(chunk, first + 1, second, _HYPHEN, _HYPHEN, tokenizer)

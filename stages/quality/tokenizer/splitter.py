@@ -15,11 +15,14 @@ document without its white space.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.hashing64 import PADDING
 from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.scalars import Bool, Int
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import (
     find_exception,
@@ -28,23 +31,22 @@ from gristmill.stages.quality.tokenizer.affixes import (
     prefix_length,
     suffix_length,
 )
+from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, Chunk, Tokenizer, chunk_pointers, tokenizer_at
 from gristmill.stages.quality.tokenizer.shapes import is_compound, is_url
-
-CHUNK_LIMIT = 1 << 15
-"""Code points of a chunk without white space that are looked at together; a longer one is cut there. Real chunks are
-words with their punctuation; longer ones are encoded binary data or scripts without spaces."""
 
 LONGEST_REJOINED = 5
 """Words that may form one exception after they were split: those of the longest emoticon but a few."""
 
 
 @njit(nogil=True)
-def _rejoin(compact, starts, first, words, keys, values, parts, start, mask, marks):  # type: ignore[no-untyped-def]
+def _rejoin(chunk: Chunk, tokenizer: Tokenizer, starts: Any, first: Int, words: Int) -> Int:
     """Put neighbouring words together that are an exception of one token, such as the `:` and `)` of a chunk's end.
 
     Longer ones go first, then later ones. One that overlaps a candidate already looked at, even one not taken, is left:
-    of `''''`, only the last two are joined. `marks` is scratch for an int32 per word. Returns the number of words.
+    of `''''`, only the last two are joined. Returns the number of words.
     """
+    marks = chunk.stack
+    parts = tokenizer.parts
     count = words - first
     for w in range(count):
         marks[w] = 0
@@ -52,10 +54,10 @@ def _rejoin(compact, starts, first, words, keys, values, parts, start, mask, mar
     for length in range(min(count, LONGEST_REJOINED), 1, -1):
         for w in range(count - length, -1, -1):
             lo = first + w
-            found = find_exception(compact, starts, lo, lo + length, keys, values, start, mask, rule.EXCEPTION_SEED)
+            found = find_exception(chunk.compact, starts, lo, lo + length, tokenizer, rule.EXCEPTION_SEED)
             if found < 0:
                 continue
-            if parts[values[found] + 1] == 0 and marks[w] == 0 and marks[w + length - 1] == 0:
+            if parts[tokenizer.values[found] + 1] == 0 and marks[w] == 0 and marks[w + length - 1] == 0:
                 taken = True
                 any_taken = True
             else:
@@ -78,7 +80,7 @@ def _rejoin(compact, starts, first, words, keys, values, parts, start, mask, mar
 
 
 @njit(nogil=True)
-def _stands_alone(code):  # type: ignore[no-untyped-def]
+def _stands_alone(code: Int) -> Bool:
     """Whether a mark is a word of its own for the Indic NLP library: ASCII's and those of `word_flags.OWN_MARKS`."""
     if code < 0x80:
         return 0x21 <= code <= 0x2F or 0x3A <= code <= 0x40 or 0x5B <= code <= 0x60 or 0x7B <= code <= 0x7E
@@ -88,11 +90,13 @@ def _stands_alone(code):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _split_at_marks(codes, at, size, features, starts, words):  # type: ignore[no-untyped-def]
+def _split_at_marks(chunk: Chunk, size: Int, features: Int, starts: Any, words: Int) -> Int:
     """`split_chunk` for PUNCTUATION_ALONE."""
-    fresh = True
+    codes = chunk.codes
+    at = chunk.at
+    fresh: Bool = True
     for i in range(size):
-        alone = _stands_alone(codes[i])
+        alone: Bool = _stands_alone(codes[i])
         if alone and features & rule.NUMBERS_WHOLE and 0 < i < size - 1 and codes[i] in (0x2C, 0x2E, 0x3A, 0x2F):
             alone = not (is_digit(codes[i - 1]) and is_digit(codes[i + 1]))
         if alone or fresh:
@@ -104,43 +108,41 @@ def _split_at_marks(codes, at, size, features, starts, words):  # type: ignore[n
 
 
 @njit(nogil=True)
-def split_chunk(  # type: ignore[no-untyped-def]
-    codes, flags, at, size, compact, features, keys, values, parts, start, mask, starts, words, stack, scratch
-):
+def split_chunk(chunk: Chunk, size: Int, tokenizer: Tokenizer, starts: Any, words: Int) -> Int:
     """Write where the words of a chunk begin, and return the number of all words so far.
 
     Args:
-        codes, flags: pointers to the code points of the chunk (uint32) and their flags (uint16).
-        at: pointer to the offsets of the code points in `compact` (int32), with the chunk's end behind the last.
-        size: code points in the chunk, at least 1.
-        compact: pointer to the compact text (uint8).
-        features: the tokenizer's rules.
-        keys, values, parts, start, mask: the tokenizer's exceptions, see `WordRules`.
-        starts: pointer to the beginnings of all words (int32); those from `words` on are written, at most `size`.
+        chunk: the chunk, as pointers.
+        size: its code points, at least 1.
+        tokenizer: the rules to split it by.
+        starts: pointer to the beginnings of all words in the compact text (int32); those from `words` on are written, at
+            most `size`, and the chunk's end behind them.
         words: number of words before this chunk.
-        stack: pointer to int32 scratch for `size` entries.
-        scratch: pointer to uint8 scratch for 64 entries.
     """
+    at = chunk.at
+    compact = chunk.compact
+    stack = chunk.stack
+    features = tokenizer.features
     if features & rule.PUNCTUATION_ALONE:
-        return _split_at_marks(codes, at, size, features, starts, words)
+        return _split_at_marks(chunk, size, features, starts, words)
     lo = np.int64(0)
     hi = np.int64(size)
     depth = 0
     last = np.int64(0)
-    special = np.int64(-1)
+    special: Int = np.int64(-1)
     whole = False
     first = words
     while lo < hi and hi - lo != last:
-        if features & rule.COMPOUNDS and is_compound(codes, flags, lo, hi, scratch, keys, start, mask):
+        if features & rule.COMPOUNDS and is_compound(chunk, lo, hi, tokenizer):
             whole = True
             break
-        special = find_exception(compact, at, lo, hi, keys, values, start, mask, rule.EXCEPTION_SEED)
+        special = find_exception(compact, at, lo, hi, tokenizer, rule.EXCEPTION_SEED)
         if special >= 0:
             break
         last = hi - lo
-        before = np.int64(prefix_length(codes, flags, lo, hi, features))
+        before = np.int64(prefix_length(chunk, lo, hi, features))
         if before and lo + before < hi:
-            special = find_exception(compact, at, lo + before, hi, keys, values, start, mask, rule.EXCEPTION_SEED)
+            special = find_exception(compact, at, lo + before, hi, tokenizer, rule.EXCEPTION_SEED)
             if special >= 0:
                 starts[words] = at[lo]
                 words += 1
@@ -148,11 +150,9 @@ def split_chunk(  # type: ignore[no-untyped-def]
                 break
         behind = np.int64(0)
         if lo + before < hi:
-            behind = np.int64(
-                suffix_length(codes, flags, at, compact, lo + before, hi, features, keys, values, start, mask)
-            )
+            behind = np.int64(suffix_length(chunk, lo + before, hi, tokenizer))
         if behind and lo < hi - behind:
-            special = find_exception(compact, at, lo, hi - behind, keys, values, start, mask, rule.EXCEPTION_SEED)
+            special = find_exception(compact, at, lo, hi - behind, tokenizer, rule.EXCEPTION_SEED)
             if special >= 0:
                 hi -= behind
                 stack[depth] = at[hi]
@@ -168,20 +168,20 @@ def split_chunk(  # type: ignore[no-untyped-def]
             depth += 1
     if lo < hi:
         if special >= 0:
-            part = np.int64(values[special])
-            while lo < hi and parts[part] > 0:
+            part = np.int64(tokenizer.values[special])
+            while lo < hi and tokenizer.parts[part] > 0:
                 starts[words] = at[lo]
                 words += 1
-                lo += np.int64(parts[part])
+                lo += np.int64(tokenizer.parts[part])
                 part += 1
-        elif whole or is_url(codes, flags, lo, hi):
+        elif whole or is_url(chunk, lo, hi):
             starts[words] = at[lo]
             words += 1
         else:
             token = lo
             i = lo
             while i < hi:
-                length = infix_length(codes, flags, i, lo, hi, features)
+                length = infix_length(chunk, i, lo, hi, features)
                 if length == 0 or i == lo:
                     # An infix at the very beginning divides nothing.
                     i += max(length, 1)
@@ -206,22 +206,14 @@ def split_chunk(  # type: ignore[no-untyped-def]
         words += 1
     starts[words] = at[size]
     if words - first > 1:
-        words = _rejoin(compact, starts, first, words, keys, values, parts, start, mask, stack)
+        words = _rejoin(chunk, tokenizer, starts, first, words)
     return words
 
 
 @njit(cache=True, nogil=True)
-def _split_one(codes, flags, at, compact, features, keys, values, parts, start, mask, starts):  # type: ignore[no-untyped-def]
-    stack = np.empty(len(codes) + 2, np.int32)
-    scratch = np.empty(64, np.uint8)
-    words = 0
-    for _ in range(1):
-        words = split_chunk(
-            pointer(codes), pointer(flags), pointer(at), len(codes), pointer(compact), features, pointer(keys),
-            pointer(values), pointer(parts), start, mask, pointer(starts), 0, pointer(stack), pointer(scratch),
-        )  # fmt: skip
-    # Named once more, so that neither is released while its pointer is in use.
-    return words + 0 * (len(stack) + len(scratch))
+def _split_one(chunk: Chunk, rules: rule.WordRules, number: Int, starts: np.ndarray) -> Int:
+    size = len(chunk.codes)
+    return split_chunk(chunk_pointers(chunk), size, tokenizer_at(rules, number), pointer(starts), 0)
 
 
 def split_words(text: str, tokenizer: int = 0) -> list[str]:
@@ -241,10 +233,9 @@ def split_words(text: str, tokenizer: int = 0) -> list[str]:
             at = np.cumsum([0, *(len(char) for char in encoded)]).astype(np.int32)
             compact = np.frombuffer(b"".join(encoded) + bytes(PADDING), np.uint8)
             starts = np.empty(len(piece) + 2, np.int32)
-            count = _split_one(
-                codes, rules.flags[codes], at, compact, rules.features[tokenizer], rules.keys, rules.values, rules.parts,
-                rules.table_start[tokenizer], rules.table_mask[tokenizer], starts,
-            )  # fmt: skip
+            stack, scratch = np.empty(len(piece) + 2, np.int32), np.empty(64, np.uint8)
+            whole = Chunk(codes, rules.flags[codes], at, compact, stack, scratch)
+            count = _split_one(whole, rules, tokenizer, starts)
             bounds = np.searchsorted(at, starts[: count + 1])
             found += [piece[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
     return found

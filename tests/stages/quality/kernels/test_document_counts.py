@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,9 @@ from gristmill.pipeline.document import text_buffers
 from gristmill.stages.quality.kernels.document_counts import _count as kernel
 from gristmill.stages.quality.kernels.document_counts import count, stop_word_tables
 from gristmill.stages.quality.kernels.ngrams import LISTED_WORDS
+from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT
 from gristmill.stages.quality.tokenizer.flags import TOKENIZERS
-from gristmill.stages.quality.tokenizer.splitter import CHUNK_LIMIT, split_words
+from gristmill.stages.quality.tokenizer.splitter import split_words
 from tests.stages.quality.kernels.quality_oracle import counted, oracle
 
 STOP_WORDS = ("the", "and", "a", "é", "漢", "well-known")
@@ -226,3 +229,16 @@ def test_the_kernel_is_compiled_for_one_combination_of_arguments() -> None:
     counted(["", ""], [[], []])
     counted(["a b"], [["a"]], STOP_WORDS)
     assert len(kernel.signatures) == 1
+
+
+def test_another_process_loads_the_compiled_kernel() -> None:
+    """The kernel takes named tuples; Numba must find what it cached for them."""
+    counted(["one two three"])
+    code = (
+        "from gristmill.stages.quality.kernels.document_counts import _count\n"
+        "from tests.stages.quality.kernels.quality_oracle import counted\n"
+        "counted(['one two three'])\n"
+        "print(sum(_count.stats.cache_hits.values()), sum(_count.stats.cache_misses.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.split() == ["1", "0"], done.stderr

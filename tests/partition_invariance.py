@@ -28,7 +28,7 @@ from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.graph import Node
-from gristmill.pipeline.slices.routing import check_decisions
+from gristmill.pipeline.slices.outcome import check_decisions
 from gristmill.pipeline.stage import Settled, SettledView, Stage
 
 ROOT = Path(__file__).parents[1]

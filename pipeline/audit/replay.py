@@ -34,8 +34,9 @@ from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.schema import LedgerLog
+from gristmill.pipeline.slices.outcome import Outcome, State
 from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
-from gristmill.pipeline.slices.routing import Outcome, SliceRows, State
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_rank

@@ -7,7 +7,7 @@ ports that lead nowhere, columns that nobody makes, outputs inside each other.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -79,6 +79,11 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     @cached_property
+    def position(self) -> dict[str, int]:
+        """Sources and nodes in topological order, numbered."""
+        return {name: index for index, name in enumerate([*self.sources, *(node.name for node in self.nodes)])}
+
+    @cached_property
     def ancestors(self) -> dict[str, frozenset[str]]:
         """Names of all nodes and sources upstream of each node."""
         result: dict[str, frozenset[str]] = {name: frozenset() for name in self.sources}
@@ -93,24 +98,53 @@ class Graph:
         out = [item for item in stage.signals() if hidden or item.name not in stage.hidden()]
         return pa.schema([*out, *stage.findings()])
 
-    def columns_after(self, name: str) -> dict[str, pa.DataType]:
-        """Columns of rows that leave a node or a source, without doc_key."""
-        if name in self.sources:
-            return {item.name: item.type for item in self.source_schema[name] if item.name != DOC_KEY}
-        columns = self.columns_into(self.by_name[name].inputs)
-        columns.update({item.name: item.type for item in self.own_columns(name)})
-        return columns
+    @cached_property
+    def _leaving(self) -> dict[str, dict[str, pa.DataType]]:
+        """`columns_after` of every source and node. Made once, in topological order: branches that rejoin would else be
+        followed once per way through them."""
+        made: dict[str, dict[str, pa.DataType]] = {
+            name: {item.name: item.type for item in schema if item.name != DOC_KEY}
+            for name, schema in self.source_schema.items()
+        }
+        for node in self.nodes:
+            own = {item.name: item.type for item in self.own_columns(node.name)}
+            have = _union([made[edge.node] for edge in node.inputs])
+            made[node.name] = {**have, **own} if own else have
+        return made
 
-    def columns_into(self, inputs: tuple[Edge, ...]) -> dict[str, pa.DataType]:
+    def columns_after(self, name: str) -> Mapping[str, pa.DataType]:
+        """Columns of rows that leave a node or a source, without doc_key."""
+        return self._leaving[name]
+
+    def columns_into(self, inputs: Sequence[Edge]) -> Mapping[str, pa.DataType]:
         """Columns of the union of edges; a column missing on some edges is null there."""
-        columns: dict[str, pa.DataType] = {}
-        for edge in inputs:
-            for name, kind in self.columns_after(edge.node).items():
-                columns.setdefault(name, kind)
-        return columns
+        return _union([self._leaving[edge.node] for edge in inputs])
 
     def ports_of(self, name: str) -> tuple[str, ...]:
         return (SOURCE_PORT,) if name in self.sources else self.by_name[name].stage.ports
+
+
+def _upstream(name: str, wired: Mapping[str, Sequence[Edge]]) -> set[str]:
+    """Names of all nodes and sources upstream of a node; it is among them only on a cycle."""
+    found: set[str] = set()
+    waiting = [edge.node for edge in wired[name]]
+    while waiting:
+        place = waiting.pop()
+        if place not in found:
+            found.add(place)
+            waiting += [edge.node for edge in wired.get(place, ())]
+    return found
+
+
+def _union(columns: Sequence[dict[str, pa.DataType]]) -> dict[str, pa.DataType]:
+    """All columns, each of the type that the first has that has it. One of one is itself, not a copy."""
+    if len(columns) == 1:
+        return columns[0]
+    found: dict[str, pa.DataType] = {}
+    for each in columns:
+        for name, kind in each.items():
+            found.setdefault(name, kind)
+    return found
 
 
 def build(config: RunConfig, schemas: Mapping[str, pa.Schema] | None = None) -> Graph:
@@ -206,11 +240,10 @@ class _Builder:
         waiting = list(specs)
         order: list[Node] = []
         while waiting:
-            ready = [name for name in waiting if all(edge.node in done for edge in wired[name])]
-            if not ready:
-                raise self._fail(f"stages.{waiting[0]}.from", f"a cycle: {self._cycle(waiting[0], wired)}. Cut it.")
             # One at a time, in the order of the file: the order is then as close to what was written as can be.
-            name = ready[0]
+            name = next((name for name in waiting if all(edge.node in done for edge in wired[name])), None)
+            if name is None:
+                raise self._fail(f"stages.{waiting[0]}.from", f"a cycle: {self._cycle(waiting[0], wired)}. Cut it.")
             order.append(Node(name, specs[name].use, self.stages[name], wired[name]))
             done.add(name)
             waiting.remove(name)
@@ -219,22 +252,10 @@ class _Builder:
     def _cycle(self, start: str, wired: dict[str, tuple[Edge, ...]]) -> str:
         path = [start]
         while True:
-            step = next(
-                e.node for e in wired[path[-1]] if e.node in wired and self._reaches(e.node, e.node, wired, set())
-            )
+            step = next(e.node for e in wired[path[-1]] if e.node in wired and e.node in _upstream(e.node, wired))
             if step in path:
                 return " → ".join(reversed([*path[path.index(step) :], step]))
             path.append(step)
-
-    def _reaches(self, start: str, goal: str, wired: dict[str, tuple[Edge, ...]], seen: set[str]) -> bool:
-        for edge in wired.get(start, ()):
-            if edge.node == goal:
-                return True
-            if edge.node not in seen:
-                seen.add(edge.node)
-                if self._reaches(edge.node, goal, wired, seen):
-                    return True
-        return False
 
     def _outputs(self, nodes: tuple[Node, ...]) -> tuple[Output, ...]:
         outputs = []
@@ -281,16 +302,14 @@ class _Builder:
                 )
 
     def _check_observed(self, nodes: tuple[Node, ...]) -> None:
-        upstream: dict[str, set[str]] = {}
+        wired = {node.name: node.inputs for node in nodes}
         for node in nodes:
-            upstream[node.name] = set()
-            for edge in node.inputs:
-                upstream[node.name] |= {edge.node} | upstream.get(edge.node, set())
             observed = node.stage.observes()
             if observed is None:
                 continue
-            if observed not in self.stages or observed not in upstream[node.name]:
-                names = [name for name in self.stages if name in upstream[node.name]]
+            upstream = _upstream(node.name, wired)
+            if observed not in self.stages or observed not in upstream:
+                names = [name for name in self.stages if name in upstream]
                 raise self._fail(
                     f"stages.{node.name}",
                     f"observes `{observed}`, which is no node upstream of it; {nearest(observed, names)}",
@@ -403,7 +422,7 @@ class _Builder:
                         f"outputs.{output.name}.columns", f"nobody makes a column `{name}`; {nearest(name, have)}"
                     )
 
-    def _check_text(self, node: Node, have: dict[str, pa.DataType]) -> None:
+    def _check_text(self, node: Node, have: Mapping[str, pa.DataType]) -> None:
         if have.get(TEXT) != TEXT_TYPE:
             raise self._fail(f"stages.{node.name}", "its input has no column `text`. Map it under `sources.….columns`.")
 

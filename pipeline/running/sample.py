@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk, take, text_buffers, text_bytes
 from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
+from gristmill.pipeline.slices.outcome import Outcome, State
 from gristmill.pipeline.slices.read import read_outcome
-from gristmill.pipeline.slices.routing import Outcome, SliceRows, State
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
 if TYPE_CHECKING:

@@ -18,16 +18,17 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk, text_bytes
 from gristmill.pipeline.errors import ConservationError, DataError, StorageError
-from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.graph import SOURCE_PORT, Edge, Node
 from gristmill.pipeline.planning.plan import Pass, Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.running.task_keys import signal_keys
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before, write_annotations
+from gristmill.pipeline.slices.outcome import State
 from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
-from gristmill.pipeline.slices.routing import SliceRows, State
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED, SettledView
 from gristmill.pipeline.storage import reason, sha256_of, write_checked
@@ -97,60 +98,6 @@ def load_plan(path: str, expected: str) -> Plan:
     return plan
 
 
-def task_key(plan: Plan, index: int, one: Slice, slice_digest: str | None, settled: Mapping[str, str]) -> str:
-    """The key of a task's pass: what its result depends on. Pass 0 has no slice digest yet; the file's size and stamp
-    vouch for it there."""
-    names = {n for p in plan.passes[: index + 1] for n in (*p.measures, *p.decides, *(s[0] for s in p.surveys))}
-    whole = plan.identity()
-    identity = {
-        "format": FORMAT_VERSION,
-        "seed": whole["seed"],
-        "source": [one.source, whole["sources"][one.source]],
-        "nodes": [node for node in whole["nodes"] if node[0] in names],
-        "signals": {name: plan.fingerprints[name].signal for name in names},
-        "columns": sorted(plan.columns_needed(one.source) or ["*"]),
-    }
-    if plan.passes[index].final:
-        # Footer logs name the run, so they are those of one set of slices only.
-        identity["outputs"] = [plan.key, [output.config.path for output in plan.graph.outputs]]
-    place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
-    vouched = slice_digest if slice_digest is not None else one.stamp
-    return digest("gristmill.task", [index, identity, place, vouched, sorted(settled.items())])
-
-
-def signal_key(plan: Plan, name: str, slice_digest: str) -> str:
-    """What a node's signals depend on: the slice, the stage's signal fields, and what made the columns that it reads."""
-    return digest("gristmill.signals", [slice_digest, _signal_lineage(plan, name)])
-
-
-def _signal_lineage(plan: Plan, name: str) -> str:
-    node = plan.graph.by_name[name]
-    reads = node.stage.measure_reads() | node.stage.optional_reads() | {TEXT}
-    made = [[column, [_maker(plan, edge.node, column) for edge in node.inputs]] for column in sorted(reads)]
-    return digest("gristmill.lineage", [name, plan.fingerprints[name].signal, made])
-
-
-def _maker(plan: Plan, place: str, column: str) -> str:
-    if place in plan.graph.sources:
-        return f"source:{place}"
-    node = plan.graph.by_name[place]
-    if column in node.stage.findings().names:
-        return _decision_lineage(plan, place)
-    if column in node.stage.signals().names:
-        return _signal_lineage(plan, place)
-    return digest("gristmill.maker", [_maker(plan, edge.node, column) for edge in node.inputs])
-
-
-def _decision_lineage(plan: Plan, place: str) -> str:
-    if place in plan.graph.sources:
-        return f"source:{place}"
-    node = plan.graph.by_name[place]
-    # A settled finding depends on the whole corpus; the run's key stands for it.
-    corpus = plan.key if node.settles else ""
-    above = [[str(edge), _decision_lineage(plan, edge.node)] for edge in node.inputs]
-    return digest("gristmill.decided", [place, plan.fingerprints[place].full, corpus, above])
-
-
 def run_task(job: TaskInput) -> dict[str, Any]:
     """Runs one task of one pass and commits it. Returns its record."""
     return _Task(job).run()
@@ -179,8 +126,9 @@ class _Task:
         notes: dict[str, Any] = {}
         self._read_outcome(slice_rows, annotations)
         slice_digest = self._slice()["digest"] if self.job.earlier else digest_of_slice(data, columns)
+        self.signal_keys = signal_keys(self.plan, slice_digest)
         for node in self.plan.graph.nodes:
-            self._visit(node, slice_rows, annotations, notes, slice_digest)
+            self._visit(node, slice_rows, annotations, notes)
         accounts = self._accounts(slice_rows, data.rejects)
         accounts.check(f"{self.job.slice.path}, pass {self.one.index}")
         published: dict[str, Any] = {}
@@ -211,7 +159,7 @@ class _Task:
             "work_files": self.files,
             "outputs": published,
             "notes": notes,
-            "signals": {name: signal_key(self.plan, name, slice_digest) for name in self.one.measures},
+            "signals": {name: self.signal_keys[name] for name in self.one.measures},
             "accounts": accounts.to_json(),
             "varies": {
                 "host": socket.gethostname(),
@@ -284,9 +232,7 @@ class _Task:
 
     # Nodes
 
-    def _visit(
-        self, node: Node, slice_rows: SliceRows, annotations: Annotations, notes: dict[str, Any], slice_digest: str
-    ) -> None:
+    def _visit(self, node: Node, slice_rows: SliceRows, annotations: Annotations, notes: dict[str, Any]) -> None:
         measured = self.plan.measured_in.get(node.name)
         decided = self.plan.decided_in[node.name]
         entered = max((self.plan.decided_in.get(edge.node, 0) for edge in node.inputs), default=0)
@@ -297,7 +243,7 @@ class _Task:
         if measured is not None and measured < self.one.index:
             state.signals = annotations.signals(node.name, state) or {}
         elif measured == self.one.index:
-            state.signals = self._measured(node, slice_rows, state, slice_digest)
+            state.signals = self._measured(node, slice_rows, state)
         if (node.name, node.name) in self.one.surveys:
             self._survey(node, node.name, slice_rows, notes)
         if decided < self.one.index:
@@ -308,8 +254,8 @@ class _Task:
             if observed == node.name and surveyor != observed:
                 self._survey(self.plan.graph.by_name[surveyor], observed, slice_rows, notes)
 
-    def _measured(self, node: Node, slice_rows: SliceRows, state: State, slice_digest: str) -> dict[str, pa.Array]:
-        wanted = signal_key(self.plan, node.name, slice_digest)
+    def _measured(self, node: Node, slice_rows: SliceRows, state: State) -> dict[str, pa.Array]:
+        wanted = self.signal_keys[node.name]
         for record in self.work.earlier_records(self.job.task):
             if record.get("signals", {}).get(node.name) != wanted:
                 continue

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.plan import Pass
-from gristmill.pipeline.slices.routing import Outcome, SliceRows, State, outcome_columns, scattered
+from gristmill.pipeline.slices.outcome import Outcome, State, outcome_columns
+from gristmill.pipeline.slices.routing import SliceRows, scattered
 from gristmill.pipeline.storage import WrittenFile, write_checked
 
 _META = b"gristmill.annotations"

@@ -10,7 +10,7 @@ from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, te
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.content import combine, content_digest
-from gristmill.pipeline.slices.routing import Outcome
+from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 

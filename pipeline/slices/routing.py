@@ -6,54 +6,21 @@ where it was made and taken for the rows at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, key_words, one_chunk, text_bytes
+from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, text_bytes
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.planning.graph import Edge, Graph, Node
 from gristmill.pipeline.planning.plan import BATCH_BYTES
-from gristmill.pipeline.stage import DROPPED, MAX_RULES, QUARANTINED, Decisions, SettledView
+from gristmill.pipeline.slices.column_lookup import ColumnLookup, taken
+from gristmill.pipeline.slices.outcome import Outcome, State, check_decisions, joined, joined_outcome
+from gristmill.pipeline.stage import DROPPED, SettledView
 
 BATCH_ROWS = 1 << 16
 """Rows of a batch that carries no text."""
-
-
-@dataclass
-class Outcome:
-    """The decisions of a node for its rows, as full arrays (see pipeline.stage.Decisions)."""
-
-    port: np.ndarray
-    copies: np.ndarray
-    rules: tuple[str, ...]
-    rule: np.ndarray
-    failed: np.ndarray
-    value: np.ndarray
-    threshold: np.ndarray
-    witness: pa.Array
-    columns: dict[str, pa.Array]
-    tallies: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class State:
-    """A node (or a source) with the rows that entered it.
-
-    Attributes:
-        rows: int64, ascending indices into the slice's table.
-        weight: int64, copies with which each row arrived.
-        arrivals: the rows of each edge.
-    """
-
-    rows: np.ndarray
-    weight: np.ndarray
-    arrivals: dict[Edge, np.ndarray] = field(default_factory=dict)
-    signals: dict[str, pa.Array] = field(default_factory=dict)
-    outcome: Outcome | None = None
 
 
 class SliceRows:
@@ -112,40 +79,14 @@ class SliceRows:
 
     def column(self, place: str, name: str, rows: np.ndarray) -> pa.Array:
         """A column as it is for `rows` when they leave `place` (a node, or the source)."""
-        if place in self.graph.sources:
-            if place != self.source or name not in self.table.column_names:
-                return pa.nulls(len(rows), self.graph.columns_after(place).get(name, pa.null()))
-            return _taken(one_chunk(self.table[name]), rows, self.count)
-        state = self.states[place]
-        own = self._own(state, name)
-        if own is not None:
-            positions = np.searchsorted(state.rows, rows)
-            made = _taken(own, positions, len(state.rows))
-            if name == TEXT and made.null_count:
-                # A stage that changes text leaves null where it did not.
-                return pc.coalesce(made, self.incoming(list(state.arrivals.items()), place, name, rows))
-            return made
-        return self.incoming(list(state.arrivals.items()), place, name, rows)
+        return self._look_up(name).leaving(place, rows)
 
-    def _own(self, state: State, name: str) -> pa.Array | None:
-        if state.outcome is not None and name in state.outcome.columns:
-            return state.outcome.columns[name]
-        return state.signals.get(name)
+    def incoming(self, arrivals: Sequence[tuple[Edge, np.ndarray]], name: str, rows: np.ndarray) -> pa.Array:
+        """A column as it is for `rows` when they come over some edges, each with the rows that arrived on it."""
+        return self._look_up(name).coming(arrivals, rows)
 
-    def incoming(self, arrivals: list[tuple[Edge, np.ndarray]], place: str, name: str, rows: np.ndarray) -> pa.Array:
-        """A column as it is for `rows` when they enter `place`."""
-        if len(arrivals) == 1:
-            return self.column(arrivals[0][0].node, name, rows)
-        kind = self.graph.columns_into(tuple(edge for edge, _ in arrivals))[name]
-        parts, order = [], []
-        for edge, arrived in arrivals:
-            mine = np.flatnonzero(np.isin(rows, arrived, assume_unique=True))
-            have = name in self.graph.columns_after(edge.node)
-            part = self.column(edge.node, name, rows[mine]) if have else pa.nulls(len(mine), kind)
-            parts.append(part.cast(kind) if part.type != kind else part)
-            order.append(mine)
-        back = np.argsort(np.concatenate(order), kind="stable")
-        return pa.concat_arrays(parts).take(pa.array(back))
+    def _look_up(self, name: str) -> ColumnLookup:
+        return ColumnLookup(self.graph, self.source, self.table, self.states, name)
 
     def batches(self, node: Node, columns: Sequence[str], *, after: bool = False) -> Iterator[tuple[slice, pa.Table]]:
         """The rows that entered a node, cut into batches, with the named columns of its input (`after`: with its own
@@ -154,15 +95,15 @@ class SliceRows:
         rows = state.rows
         for part in self._cuts(rows, TEXT in columns):
             chosen = rows[part]
-            data: dict[str, pa.Array] = {DOC_KEY: _taken(one_chunk(self.table[DOC_KEY]), chosen, self.count)}
+            data: dict[str, pa.Array] = {DOC_KEY: taken(one_chunk(self.table[DOC_KEY]), chosen, self.count)}
             for name in columns:
-                own = self._own(state, name) if after or name in state.signals else None
+                own = state.own(name) if after or name in state.signals else None
                 if own is not None and not (name == TEXT and own.null_count):
                     data[name] = own.slice(part.start, part.stop - part.start)
                 elif after:
                     data[name] = self.column(node.name, name, chosen)
                 else:
-                    data[name] = self.incoming(list(state.arrivals.items()), node.name, name, chosen)
+                    data[name] = self.incoming(list(state.arrivals.items()), name, chosen)
             yield part, pa.table(data)
 
     def _cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
@@ -201,7 +142,7 @@ class SliceRows:
                         f"node `{node.name}`: the signal `{item.name}` is {array.type}, but declared as {item.type}."
                     )
                 parts[item.name].append(array)
-        return {item.name: _joined(parts[item.name], item.type) for item in schema}
+        return {item.name: joined(parts[item.name], item.type) for item in schema}
 
     def survey(self, node: Node, observed: str) -> pa.Table | None:
         """The node's notes about the rows that entered it, or that entered the node that it observes; None for no rows."""
@@ -242,127 +183,9 @@ class SliceRows:
         return joined_outcome(node, made, len(state.rows))
 
 
-def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
-    """Raises ConservationError unless every row has exactly one valid decision."""
-    rows = batch.num_rows
-
-    def refuse(problem: str) -> None:
-        raise ConservationError(
-            f"node `{node.name}` (stage `{node.use}`): {problem}. Exactly one decision per row is the stage's contract; "
-            "its author must mend it."
-        )
-
-    for name in ("port", "copies", "rule", "failed", "value", "threshold", "witness"):
-        array = getattr(decisions, name)
-        if array is not None and len(array) != rows:
-            refuse(f"`{name}` has {len(array)} entries for {rows} rows")
-    port = decisions.port
-    if rows and (int(port.min()) < QUARANTINED or int(port.max()) >= len(node.stage.ports)):
-        refuse(f"a port index outside {QUARANTINED}…{len(node.stage.ports) - 1}")
-    if len(decisions.rules) > MAX_RULES:
-        refuse(f"{len(decisions.rules)} rules, more than {MAX_RULES}")
-    rule = np.full(rows, -1, np.int16) if decisions.rule is None else decisions.rule
-    if rows and (int(rule.min()) < -1 or int(rule.max()) >= len(decisions.rules)):
-        refuse("a rule index outside `rules`")
-    unknown = set(decisions.rules) - set(node.stage.rules())
-    if unknown:
-        refuse(f"the rules {sorted(unknown)} are not among those that it declares ({sorted(node.stage.rules())})")
-    silent = (port < 0) & (rule < 0)
-    if silent.any():
-        refuse(f"{int(silent.sum())} rows are dropped or quarantined without a rule")
-    if decisions.copies is not None:
-        few = (port >= 0) & (decisions.copies < 1)
-        if few.any():
-            refuse(f"{int(few.sum())} emitted rows have fewer than one copy")
-        if not node.stage.emits_copies and (decisions.copies[port >= 0] != 1).any():
-            refuse("it emits copies without declaring `emits_copies`")
-    declared = {item.name: item.type for item in node.stage.findings()}
-    if set(decisions.columns) != set(declared):
-        refuse(f"`decide` added the columns {sorted(decisions.columns)}, but declares {sorted(declared)}")
-    for name, array in decisions.columns.items():
-        if len(array) != rows:
-            refuse(f"the column `{name}` has {len(array)} values for {rows} rows")
-        if array.type != declared[name]:
-            refuse(f"the column `{name}` is {array.type}, but declared as {declared[name]}")
-    if TEXT in decisions.columns:
-        _check_changed(one_chunk(decisions.columns[TEXT]), (port >= 0) & (rule < 0), port >= 0, refuse)
-
-
-def _check_changed(text: pa.Array, unsaid: np.ndarray, emitted: np.ndarray, refuse: Callable[[str], None]) -> None:
-    """A changed text is on record, so that the ledger says whose text is no longer its source's, and is never blank."""
-    changed = text.is_valid().to_numpy(zero_copy_only=False)
-    if (changed & unsaid).any():
-        refuse(f"{int((changed & unsaid).sum())} emitted rows have a changed text and no rule that says why")
-    empty = emitted & changed & blank_rows(text)
-    if empty.any():
-        refuse(f"{int(empty.sum())} rows are emitted with a text that it emptied; it must drop them with a rule")
-
-
-def joined_outcome(node: Node, made: Sequence[tuple[int, Decisions]], rows: int) -> Outcome:
-    """Batches of decisions as one."""
-    rules: list[str] = []
-    for _, one in made:
-        rules += [rule for rule in one.rules if rule not in rules]
-    if len(rules) > MAX_RULES:
-        raise ContractError(f"node `{node.name}`: {len(rules)} rules, more than {MAX_RULES}.")
-    port, copies = np.zeros(rows, np.int16), np.ones(rows, np.int64)
-    rule, failed = np.full(rows, -1, np.int16), np.zeros(rows, np.uint64)
-    value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
-    witness: list[pa.Array] = []
-    columns: dict[str, list[pa.Array]] = {item.name: [] for item in node.stage.findings()}
-    tallies: dict[str, int] = {}
-    start = 0
-    for count, one in made:
-        part = slice(start, start + count)
-        start += count
-        port[part] = one.port
-        if one.copies is not None:
-            copies[part] = np.where(one.port >= 0, one.copies, 1)
-        index = np.array([rules.index(name) for name in one.rules] or [0], np.int16)
-        if one.rule is not None:
-            rule[part] = np.where(one.rule >= 0, index[np.maximum(one.rule, 0)], -1)
-        mask = np.zeros(count, np.uint64)
-        if one.failed is not None:
-            for here in range(len(one.rules)):
-                hit = (one.failed >> np.uint64(here)) & np.uint64(1)
-                mask |= hit << np.uint64(index[here])
-        decided = rule[part] >= 0
-        mask[decided] |= np.uint64(1) << rule[part][decided].astype(np.uint64)
-        failed[part] = mask
-        if one.value is not None:
-            value[part] = one.value
-        if one.threshold is not None:
-            limit[part] = one.threshold
-        witness.append(
-            pa.nulls(count, pa.string()) if one.witness is None else one_chunk(one.witness).cast(pa.string())
-        )
-        for name, arrays in columns.items():
-            arrays.append(one_chunk(one.columns[name]))
-        for name, number in one.tallies.items():
-            tallies[name] = tallies.get(name, 0) + int(number)
-    findings = {item.name: _joined(columns[item.name], item.type) for item in node.stage.findings()}
-    return Outcome(
-        port, copies, tuple(rules), rule, failed, value, limit, _joined(witness, pa.string()), findings, tallies
-    )
-
-
 def _present(wanted: frozenset[str], graph: Graph, node: Node) -> set[str]:
     have = graph.columns_into(node.inputs)
     return {name for name in wanted if name in have}
-
-
-def _taken(array: pa.Array, rows: np.ndarray, count: int) -> pa.Array:
-    if len(rows) == count:
-        return array
-    if len(rows) and int(rows[-1]) - int(rows[0]) + 1 == len(rows):
-        return array.slice(int(rows[0]), len(rows))
-    return array.take(pa.array(rows))
-
-
-def _joined(parts: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
-    if len(parts) == 1:
-        return parts[0]
-    return pa.concat_arrays(parts) if parts else pa.array([], kind)
 
 
 def scattered(array: pa.Array, rows: np.ndarray, count: int) -> pa.Array:
@@ -370,16 +193,3 @@ def scattered(array: pa.Array, rows: np.ndarray, count: int) -> pa.Array:
     places = np.full(count, -1, np.int64)
     places[rows] = np.arange(len(rows))
     return array.take(pa.array(places, mask=places < 0))
-
-
-def outcome_columns(outcome: Outcome) -> Mapping[str, pa.Array]:
-    """An outcome as columns, for an annotation file."""
-    return {
-        "port": pa.array(outcome.port, pa.int16()),
-        "copies": pa.array(outcome.copies, pa.int64()),
-        "rule": pa.array(outcome.rule, pa.int16()),
-        "failed": pa.array(outcome.failed, pa.uint64()),
-        "value": pa.array(outcome.value, pa.float64()),
-        "threshold": pa.array(outcome.threshold, pa.float64()),
-        "witness": outcome.witness,
-    }

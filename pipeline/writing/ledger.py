@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, one_chunk, take
-from gristmill.pipeline.slices.routing import Outcome, SliceRows
+from gristmill.pipeline.slices.outcome import Outcome
+from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
 LEDGER = pa.schema(

@@ -319,7 +319,7 @@ class _OutputWriter:
 
     def _column(self, name: str, routes: list[tuple[Edge, np.ndarray, np.ndarray]], rows: np.ndarray) -> pa.Array:
         arrivals = [(edge, leaving) for edge, leaving, _ in routes if len(leaving)]
-        return self.slice_rows.incoming(arrivals, "", name, rows)
+        return self.slice_rows.incoming(arrivals, name, rows)
 
     def _pieces(
         self,

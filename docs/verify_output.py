@@ -14,7 +14,7 @@ def merkle(leaves):  # RFC 6962
 def raw(a, width): return bytes(a.buffers()[1])[a.offset * width:][:len(a) * width] if len(a) else b""
 def describe(a):  # a column: [logical type, SHA-256 of its shape, SHA-256 of its values, children]
     kind, full, marks = a.type, a.drop_null(), sha256(raw(a.is_valid().cast(pa.uint8()), 1))
-    if t.is_map(kind):  # is told like the list of pairs that it is
+    if t.is_map(kind):  # is written like the list of pairs that it is
         pair = pa.struct([pa.field("key", kind.key_type, False), pa.field("value", kind.item_type)])
         _, shape, values, ((_, _, _, both),) = describe(a.cast(pa.list_(pair)))
         return [f"map<{both[0][0]},{both[1][0]}>", shape, values, both]

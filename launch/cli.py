@@ -56,15 +56,17 @@ ConfigArgument = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace a value of the config; may be given many times."),
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the config; repeatable."),
 ]
 PluginOption = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="Import a module with stages or sources of your own."),
+    typer.Option("--plugin", metavar="MODULE", help="Import a module that defines custom stages or sources."),
 ]
 OutputOption = Annotated[
     str | None,
-    typer.Option("--output", metavar="DIR", help="Write here: the folder of the output, or the parent of several."),
+    typer.Option(
+        "--output", metavar="DIR", help="Where to write: the folder of the output, or the parent folder of several."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]
 
@@ -103,7 +105,7 @@ def run(
         ExecutorName, typer.Option(help="Where tasks run: in this process, or on Ray. Results are the same.")
     ] = ExecutorName.ray,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Tasks at the same time; default: every core.")
+        int | None, typer.Option(min=1, metavar="N", help="Number of parallel tasks; default: one per core.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="An existing Ray cluster; default: a local one for this run.")
@@ -114,7 +116,7 @@ def run(
     rehash: Annotated[
         bool, typer.Option("--rehash", help="On resume, read every input again instead of trusting size and time.")
     ] = False,
-    keep_work: Annotated[bool, typer.Option("--keep-work", help="Leave the work folder in place at the end.")] = False,
+    keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep the work folder at the end.")] = False,
     key: Annotated[
         str | None,
         typer.Option(
@@ -215,7 +217,10 @@ Exit codes: 0 clean; 3 something could not be read; 4 warnings only; from 10 the
 def audit(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="An output folder.")],
     full: Annotated[
-        bool, typer.Option("--full", help="Read every byte and every row, too; else what the files say of themselves.")
+        bool,
+        typer.Option(
+            "--full", help="Also read every byte and every row; otherwise only manifests, footers and file sizes."
+        ),
     ] = False,
     part: Annotated[
         str | None,
@@ -230,7 +235,7 @@ def audit(
     sources: Annotated[
         bool,
         typer.Option(
-            "--sources/--no-sources", help="In a full audit, also go back to the input, where it is within reach."
+            "--sources/--no-sources", help="In a full audit, also compare with the input, where it can be read."
         ),
     ] = True,
     plugin: PluginOption = None,
@@ -244,7 +249,7 @@ def audit(
 
 
 @app.command(
-    short_help="Tell what happened to a document, and why.",
+    short_help="Show what happened to a document, and why.",
     epilog="""\b
 Examples:
   gristmill explain out/web 5d41402abc4b2a76b9719d911017c592
@@ -293,9 +298,7 @@ def adapt(
     language: Annotated[str, typer.Argument(metavar="LANGUAGE", help="A label such as ukr_Cyrl.")],
     reference: Annotated[
         list[str],
-        typer.Option(
-            "--reference", metavar="FILE", help="Good text: Parquet, JSON lines, CSV, or .txt; may be repeated."
-        ),
+        typer.Option("--reference", metavar="FILE", help="Good text: Parquet, JSON lines, CSV, or .txt; repeatable."),
     ],
     english: Annotated[
         list[str] | None,
@@ -303,20 +306,30 @@ def adapt(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="[KEY=]NAME", help="How to choose thresholds, all or one; may be repeated."),
+        typer.Option(
+            "--method", metavar="[KEY=]NAME", help="How to choose thresholds, all or a single one; repeatable."
+        ),
     ] = None,
     where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="COLUMN=VALUE", help="Only such rows of the reference.")
+        list[str] | None,
+        typer.Option(
+            "--where", metavar="COLUMN=VALUE", help="Use only rows of the reference where COLUMN equals VALUE."
+        ),
     ] = None,
     english_where: Annotated[
-        list[str] | None, typer.Option("--english-where", metavar="COLUMN=VALUE", help="Only such rows of the English.")
+        list[str] | None,
+        typer.Option(
+            "--english-where",
+            metavar="COLUMN=VALUE",
+            help="Use only rows of the English text where COLUMN equals VALUE.",
+        ),
     ] = None,
     column: Annotated[str, typer.Option(metavar="NAME", help="The column of texts.")] = "text",
     stop_words: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Stop words, one a line, instead of the most frequent words.")
+        str | None, typer.Option(metavar="FILE", help="Stop words, one per line, instead of the most frequent words.")
     ] = None,
     output: OutputOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a config that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing config.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Derive a language's quality thresholds and stop words from reference text, and write its config."""
@@ -386,11 +399,13 @@ def language(
     ] = False,
     min_score: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, metavar="S", help="Refuse answers below; default: the backend's own threshold."),
+        typer.Option(
+            min=0.0, max=1.0, metavar="S", help="Reject answers below this score; default: the backend's own threshold."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say how well languages are told apart, and how much text in other languages is refused."""
+    """Measure how well languages are identified, and how much text in other languages is rejected."""
     from gristmill.launch.commands.evaluate_language import evaluate_language
 
     return evaluate_language(file, backend, model, calibrate, min_score, as_json)
@@ -455,11 +470,13 @@ def evaluate_toxicity(
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A published data set, whose folder FILE is: ethos.")
+        str | None, typer.Option(metavar="NAME", help="Read FILE as the folder of this published data set: ethos.")
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option(metavar="CONFIG", help="Take the stage as this config or preset has it; default: as it comes."),
+        typer.Option(
+            metavar="CONFIG", help="Use the stage's settings from this config or preset; default: the default settings."
+        ),
     ] = None,
     node: Annotated[
         str | None, typer.Option(metavar="NAME", help="The config's node, where several use `toxicity`.")
@@ -476,11 +493,11 @@ def evaluate_toxicity(
     ] = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Say how well toxic texts are told from harmless ones: by dimension, level, group, and agreement of annotators.
+    """Measure how well toxic texts are separated from harmless ones: by dimension, level, group, and agreement of annotators.
 
     FILE has a column `text` (or `comment`, `test_case`, `sentence`) and either the five dimensions as levels 0 to 3, −1
     unknown, or one label (`label_gold`, `isHate`, `toxic`, …), yes or no or the share of annotators. Figures are also
-    told by `functionality`, `target_ident`, `source` and `language` where there are such columns.
+    broken down by `functionality`, `target_ident`, `source` and `language` where there are such columns.
     """
     from gristmill.launch.commands.evaluate_toxicity import ToxicityOptions
     from gristmill.launch.commands.evaluate_toxicity import evaluate_toxicity as run_evaluation

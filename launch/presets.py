@@ -77,10 +77,10 @@ def read_config(argument: str) -> ConfigText:
             f"{argument}: {size:,} bytes; a config has at most {MAX_BYTES:,} characters. Name a YAML file."
         )
     if path.is_dir():
-        raise ConfigError(f"{argument}: this is a folder, no config. Name a YAML file or a preset.")
+        raise ConfigError(f"{argument}: this is a folder, not a config. Name a YAML file or a preset.")
     if path.name.lower().endswith(_DATA):
         raise ConfigError(
-            f"{argument}: this is data, no config. `gristmill init {argument}` writes a first config for it, "
+            f"{argument}: this is data, not a config. `gristmill init {argument}` writes a first config for it, "
             f"`gristmill sample {argument}` shows what the preset `web` would do."
         )
     if not path.is_file():
@@ -94,7 +94,7 @@ def read_config(argument: str) -> ConfigText:
         return ConfigText(path.read_text(encoding="utf-8"), argument, None)
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{argument}: byte {error.start} is not UTF-8, so this is no config. Save it as UTF-8 text."
+            f"{argument}: byte {error.start} is not UTF-8, so this is not a config. Save it as UTF-8 text."
         ) from error
     except OSError as error:
         raise ConfigError(f"{argument}: cannot be read: {error.strerror}.") from error

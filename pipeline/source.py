@@ -75,7 +75,7 @@ class Slice:
             {"start": 0, "stop": 1048576}; empty for a whole file.
         bytes: stored bytes that the slice covers, for planning.
         file_bytes: size of the whole file.
-        stamp: mtime in nanoseconds or ETag, as text: vouches for an unchanged file on resume.
+        stamp: mtime in nanoseconds or ETag, as text: on resume, an equal stamp is taken to mean an unchanged file.
     """
 
     source: str

@@ -5,8 +5,8 @@
     settle(notes, exchange) -> settled     the corpus-wide answer, computed in parallel
     decide(batch, settled)  -> decisions   thresholds live here; exactly one decision per row
 
-A stage implements those it needs. The law that every stage obeys (and one shared test checks): any split into batches
-and tasks, any order and any merge tree give equal results. Sums are integers or fixed-point for that reason.
+A stage implements those it needs. Every stage must be partition-invariant, which one shared test checks: any split into
+batches and tasks, any order and any merge tree give equal results. Sums are integers or fixed-point for that reason.
 
 A stage is a class. The contract is checked when the class is defined, not at row one million.
 """
@@ -151,12 +151,12 @@ class Stage:
         ports: the outputs, the default port first.
         changes_text: whether `decide` may add the column `text` (large_string, declared in `findings()`): the new text of
             rows whose text it changes, null for the others. Nodes after it see the new text. A row that is emitted with
-            a new text carries the rule that says why, so that the ledger tells whose text is no longer its source's;
+            a new text carries the rule that says why, so that the ledger records whose text differs from its source's;
             one that has nothing but white space left is dropped with a rule.
         emits_copies: whether `decide` may give a row more than one copy.
         seeded: whether `settle` or `decide` use `self.seed`, the run's seed (signals and notes never may).
         reproducible: whether `measure` finds the same again. One that asks a model elsewhere may not: its signals are
-            then facts on record. Audits decide again from the recorded signals, and samples do not ask.
+            then recorded facts. Audits replay decisions from the recorded signals, and samples do not ask.
         work: a folder that all tasks of the run share and that is there until the run is done, for what must not be
             got twice; the engine sets it. None outside a run.
     """

@@ -30,7 +30,7 @@ DONE_WITH = "done-with.txt"
 """Names the run whose outputs, once they exist, leave the folder without use: a removal that was interrupted goes on."""
 
 LEASE = "lease.json"
-"""A work folder's lease; with CLAIMS, what tells a work folder from somebody's own."""
+"""A work folder's lease; with CLAIMS, the files by which a work folder is recognised."""
 
 
 def task_name(task: int) -> str:
@@ -162,7 +162,7 @@ class Lease:
         holder = self._holder()
         if holder is None or holder.get("token") != self.token:
             raise StorageError(
-                f"{self.path.parent}: the lease was lost (this driver stood still for over {LEASE_SECONDS:.0f} s). "
+                f"{self.path.parent}: the lease was lost (this driver was stalled for over {LEASE_SECONDS:.0f} s). "
                 "Run the command again: committed tasks are kept."
             )
 

@@ -1,9 +1,9 @@
-"""The law that every stage obeys: any split of the rows into tasks and batches, any order of the tasks and any merge tree
-give equal signals, equal settled answers and equal decisions.
+"""Partition invariance, which every stage must have: any split of the rows into tasks and batches, any order of the tasks
+and any merge tree give equal signals, equal settled answers and equal decisions.
 
-`check_law` drives a stage's four functions the way the engine does: each sees only the columns that it declares, notes
+`check_invariance` drives a stage's four functions the way the engine does: each sees only the columns that it declares, notes
 go through files and the exchange, settled rows come back to the task that owns the document. A stage's cases lie in
-`tests/invariance_cases/NAME.py`, NAME being its entry point; that file holds `CASES`, a list of LawCase.
+`tests/invariance_cases/NAME.py`, NAME being its entry point; that file holds `CASES`, a list of InvarianceCase.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class LawCase:
-    """A config and a small corpus on which a stage must obey the law.
+class InvarianceCase:
+    """A config and a small corpus on which a stage must be partition-invariant.
 
     Attributes:
         name: what the case shows, for the test's name.
@@ -124,7 +124,7 @@ class AnyTreeExchange(FileExchange):
 
 @dataclass
 class Result:
-    """All that the law speaks of, in an order that does not depend on the split."""
+    """All that must be equal, in an order that does not depend on the split."""
 
     signals: dict[bytes, dict[str, Any]] = field(default_factory=dict)
     keyed: dict[bytes, dict[str, Any]] = field(default_factory=dict)
@@ -241,7 +241,7 @@ def _decide(stage: Stage, batch: pa.Table, view: SettledView | None, result: Res
         _given(batch, stage.decide_reads(), stage, stage.signals().names),
         view if stage.implements("settle") else None,
     )
-    check_decisions(Node("law", "law", stage, ()), made, batch)
+    check_decisions(Node("checked", "checked", stage, ()), made, batch)
     assert set(made.rules) <= set(stage.rules()), f"rules that are not declared: {set(made.rules) - set(stage.rules())}"
     columns = {name: one_chunk(array).to_pylist() for name, array in made.columns.items()}
     for row, key in enumerate(batch[DOC_KEY].to_pylist()):
@@ -281,7 +281,7 @@ def make_stage(cls: type[Stage], config: Mapping[str, Any]) -> Stage:
     return cls(cls.Config.model_validate_json(json.dumps(dict(config)), strict=True))
 
 
-def check_law(cls: type[Stage], case: LawCase, expected: Result, rows: pa.Table, split: Split) -> None:
+def check_invariance(cls: type[Stage], case: InvarianceCase, expected: Result, rows: pa.Table, split: Split) -> None:
     """Raises AssertionError naming the part and the first document that come out otherwise for `split`."""
     found = run_stage(make_stage(cls, case.config), rows, split)
     for part in ("signals", "report", "broadcast", "keyed", "decisions", "tallies"):
@@ -309,7 +309,7 @@ def registered_stages() -> dict[str, str]:
     return dict(project["project"]["entry-points"]["gristmill.stages"])
 
 
-def cases_of(name: str) -> list[LawCase]:
+def cases_of(name: str) -> list[InvarianceCase]:
     """The cases of a registered stage; an empty list when its file is missing."""
     try:
         module = importlib.import_module(f"tests.invariance_cases.{name}")

@@ -67,7 +67,7 @@ def adapt(options: AdaptOptions) -> int:
     own_words = None if options.stop_words is None else _listed(Path(options.stop_words))
     if own_words is None and piece_length(label) > 0:
         raise ConfigError(
-            f"{label} is written without spaces, so that its words cannot be counted here. Give its stop words, one a "
+            f"{label} is written without spaces between words, so words cannot be counted here. Give its stop words, one a "
             "line, with --stop-words FILE."
         )
     found = measure(_texts(options.reference, options.column, options.where), label, own_words or ())
@@ -79,14 +79,14 @@ def adapt(options: AdaptOptions) -> int:
     cuts = [choose(key, methods[key.name], found, english) for key in KEYS]
     words = stop_words(found.words) if own_words is None else own_words
     if not words:
-        raise ConfigError("--reference: no word in it has a letter, so that there are no stop words. Give other text.")
+        raise ConfigError("--reference: no word contains a letter, so there are no stop words. Give other text.")
     text = config_text(cuts, words, _heading(options, label, found, cuts))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"{target}: cannot be written: {error.strerror}. Name another place with --output."
+            f"{target}: cannot be written: {error.strerror}. Choose another file with --output."
         ) from error
     read_config(target)
     if options.as_json:
@@ -100,7 +100,7 @@ def _label(name: str) -> str:
     if name not in canonical_labels():
         close = nearest(name, canonical_labels()).split(" Allowed:")[0]
         hint = close if close.startswith("did you") else "Labels are code and script, such as deu_Latn."
-        raise ConfigError(f"LANGUAGE: {name!r} is no language label of FineWeb2's; {hint}")
+        raise ConfigError(f"LANGUAGE: {name!r} is not one of FineWeb2's language labels; {hint}")
     return name
 
 
@@ -112,7 +112,7 @@ def _target(output: str | None, label: str, force: bool) -> Path:
         raise ConfigError(f"--output: {target}: a config is found by its name. Name the file {label}.yml, or a folder.")
     if target.exists() and not force:
         raise ConfigError(
-            f"{target} is there already and is left as it is. --force replaces it; --output names another."
+            f"{target} already exists and was not changed. --force overwrites it; --output chooses another file."
         )
     return target
 
@@ -132,7 +132,7 @@ def _methods(given: Sequence[str], has_english: bool) -> dict[str, Method]:
     for setting in given:
         key, _, method = setting.rpartition("=")
         if method not in METHODS:
-            raise ConfigError(f"--method: {method!r} is no method; {nearest(method, METHODS)}")
+            raise ConfigError(f"--method: {method!r} is not a method; {nearest(method, METHODS)}")
         if method in NEED_ENGLISH and not has_english:
             raise ConfigError(
                 f"--method {setting}: this compares with English text of the same kind as the reference. Give some with "
@@ -142,7 +142,7 @@ def _methods(given: Sequence[str], has_english: bool) -> dict[str, Method]:
         for name in names:
             if name not in chosen:
                 raise ConfigError(
-                    f"--method: {key!r} is no threshold of a config; {nearest(key, [*KEY_NAMES, *GRAM_RULES])}"
+                    f"--method: {key!r} is not a threshold of a config; {nearest(key, [*KEY_NAMES, *GRAM_RULES])}"
                 )
             chosen[name] = method
     return chosen
@@ -167,9 +167,7 @@ def _texts(files: Sequence[str], column: str, where: Sequence[str]) -> pa.Array:
         try:
             texts.validate(full=True)
         except pa.ArrowInvalid as error:
-            raise DataError(
-                f"{path}: column {column}: a text in it is not UTF-8. Write the file anew: {error}"
-            ) from error
+            raise DataError(f"{path}: column {column}: a text in it is not UTF-8. Rewrite the file: {error}") from error
         parts.append(texts)
     found = pa.concat_arrays(parts)
     if not len(found):
@@ -195,7 +193,7 @@ def _read_text(path: Path) -> str:
 def _listed(path: Path) -> tuple[str, ...]:
     words = tuple(dict.fromkeys(line.strip() for line in _read_text(path).splitlines() if line.strip()))
     if len(words) < 2:
-        raise ConfigError(f"--stop-words: {path}: expected at least 2 words, one a line, found {len(words)}.")
+        raise ConfigError(f"--stop-words: {path}: expected at least 2 words, one per line, found {len(words)}.")
     return words
 
 
@@ -203,7 +201,7 @@ def _enough(found: Reference, option: str) -> None:
     if found.documents < MIN_DOCUMENTS:
         raise ConfigError(
             f"{option}: {documents(found.documents)} with words; a distribution needs {MIN_DOCUMENTS} at least, and "
-            f"should have {FEW_DOCUMENTS}. Give more text, one document a row."
+            f"should have {FEW_DOCUMENTS}. Give more text, one document per row."
         )
 
 
@@ -256,7 +254,7 @@ def _show(label: str, target: Path, found: Reference, cuts: Sequence[Cut], words
         out().print(table)
         say()
     if found.documents < FEW_DOCUMENTS:
-        say(f"Only {count(found.documents)} documents: {FEW_DOCUMENTS} or more make the tails surer.")
+        say(f"Only {count(found.documents)} documents: {FEW_DOCUMENTS} or more give more reliable tails.")
     if found.words and min(found.words.get(word, 0) for word in words) < STOP_WORD_SHARE * sum(found.words.values()):
         say(f"The rarer stop words make up less than {STOP_WORD_SHARE:.1%} of the words each.")
     say(f"wrote {target}")

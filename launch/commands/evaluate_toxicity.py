@@ -102,7 +102,7 @@ def _stage(options: ToxicityOptions) -> tuple[Toxicity, dict[str, Any]]:
         raise ConfigError(f"--node {name}: no such toxicity node in {text.name}; {nearest(name, nodes)}")
     made = nodes[name].stage(nodes[name].config)
     if not isinstance(made, Toxicity):
-        raise ConfigError(f"{text.name}: `{name}` is no toxicity stage.")
+        raise ConfigError(f"{text.name}: `{name}` is not a toxicity stage.")
     weights = made.config.model
     return made, {
         "backend": made.config.backend,

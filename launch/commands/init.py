@@ -59,7 +59,7 @@ def init(files: Sequence[str], output: str | None) -> int:
     found = guess(files)
     target = Path(output or f"{found.name}.yaml")
     if target.exists():
-        raise ConfigError(f"{target} is there already and is left as it is. Name another file with --output.")
+        raise ConfigError(f"{target} already exists and was not changed. Choose another file with --output.")
     text = config_text(found)
     _check(text, str(target))
     try:
@@ -182,7 +182,7 @@ def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str,
         chosen = max(texts, key=lambda name: (lengths[name], name))
         said.append(
             f"text: the column `{chosen}`, which holds the longest texts ({lengths[chosen]:,.0f} characters on average); "
-            f"none has a usual name"
+            f"no column has a usual name for text"
         )
     if chosen != "text":
         columns["text"] = chosen
@@ -192,7 +192,7 @@ def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str,
         if ids[0] != "id":
             columns["id"] = ids[0]
     else:
-        said.append("id: no column for it; documents are called by their doc_key")
+        said.append("id: no column for it; documents are identified by their doc_key")
     urls = [name for name in URL_GUESSES if name in texts]
     if urls and urls[0] != "url":
         columns["url"] = urls[0]

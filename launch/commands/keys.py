@@ -23,7 +23,7 @@ def new_key(file: str) -> int:
         )
     path = Path(file).expanduser()
     key = write_key_pair(path)
-    say(f"private key  {path} (keep it secret: who has it can sign as you)")
+    say(f"private key  {path} (keep it secret: anyone who has it can sign as you)")
     say(f"public key   {path}.pub (give it to whoever audits)")
     say(f"identifier   {key.key_id}")
     return 0
@@ -73,8 +73,8 @@ def attest_finished(result: RunResult, attestation: Attestation) -> None:
         if attestation.previous is not None and chain != links[output.name].to_json():
             raise ConfigError(
                 f"--previous {attestation.previous}: {folder} was finished before, as number {chain and chain['sequence']} "
-                "of its dataset, and a manifest is not rewritten. Leave --previous out, or give this run another folder "
-                "with --output."
+                "of its dataset, and a finished manifest is never rewritten. Leave --previous out, or give this "
+                "run another folder with --output."
             )
         if attestation.key is not None and not is_signed_by(folder, attestation.key):
             sign_output(folder, attestation.key)

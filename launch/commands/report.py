@@ -68,7 +68,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
         table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
         for row in chance_rows(kept):
             table.add_row(*row)
-        say(f"\n{name}: what it kept, beside a random selection of as many documents\n")
+        say(f"\n{name}: what it kept, against a random baseline of as many documents\n")
         out().print(table)
     shown = beside_chance(manifest["reports"])
     for name, beside in signals_beside_chance(folder, manifest).items():
@@ -95,8 +95,11 @@ def _print_signals(name: str, beside: Beside) -> None:
     for signal in widest:
         cells = [number(beside.means[signal][side]) for side in SIDES]
         table.add_row(signal, *cells, f"{beside.apart[signal]:.2f}")
-    say(f"\n{name}: what passed without a finding, beside a random selection of as many documents")
-    say("apart: distance of passed and random in standard deviations; the widest first\n")
+    say(f"\n{name}: documents without a failed rule, against a random baseline of as many documents")
+    say(
+        "apart: distance between passed and random in standard deviations, largest first. The rules apply thresholds\n"
+        "to these signals, so a shift is expected: it shows what the rules change, not that the text is better.\n"
+    )
     out().print(table)
 
 

@@ -43,7 +43,9 @@ def _config_of(what: Sequence[str]) -> tuple[ConfigText, list[str]]:
     """The config to sample, and what was guessed to make one for data files."""
     configs = [item for item in what if is_config(item)]
     if configs and len(what) > 1:
-        raise ConfigError(f"{configs[0]} is a config, so it must stand alone; data files are named inside it.")
+        raise ConfigError(
+            f"{configs[0]} is a config, so it must be the only argument; data files are listed inside it."
+        )
     if configs:
         return read_config(configs[0]), []
     from gristmill.launch.commands.init import config_text, guess

@@ -221,7 +221,7 @@ def _show_stage(name: str, stage: type[Any]) -> None:
     _show_doc(stage)
     say(f"ports    {', '.join(stage.ports)}  (the first is the default)")
     parts = [part for part in ("measure", "survey", "settle", "decide") if stage.implements(part)]
-    say(f"parts    {', '.join(parts)}" + ("  (must see the whole corpus)" if "settle" in parts else ""))
+    say(f"parts    {', '.join(parts)}" + ("  (needs the whole corpus)" if "settle" in parts else ""))
     say(f"version  {stage.version}")
     _show_fields(stage.Config)
     made = with_defaults(stage)
@@ -288,5 +288,5 @@ def _show_fields(model: type[BaseModel]) -> None:
     say("settings")
     out().print(table)
     if any(item.kind == "signal" for item in fields):
-        say("\nA changed threshold reads signals again; a changed signal computes them anew.")
+        say("\nChanging a threshold setting reuses the stored signals; changing a signal setting computes them again.")
     say()

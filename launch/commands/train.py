@@ -24,9 +24,9 @@ def toxicity(
     out: Annotated[str, typer.Option(metavar="FILE", help="Where to write the model.")],
     clean: Annotated[
         list[str] | None,
-        typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; many are allowed."),
+        typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same data and seed give the same file.")] = 17,
     frames: Annotated[
         bool,
         typer.Option("--frames/--no-frames", help="Also learn from English sentences about groups that come with it."),
@@ -48,28 +48,36 @@ Examples:
 def quality(
     positive: Annotated[
         list[str],
-        typer.Option(metavar="FILE", help="Parquet, JSON lines or CSV with `text` that is wanted; repeatable."),
+        typer.Option(
+            metavar="FILE", help="Positive examples: Parquet, JSON lines or CSV with a `text` column; repeatable."
+        ),
     ],
     negative: Annotated[
         list[str],
-        typer.Option(metavar="FILE", help="The same with `text` as it is met, such as a sample of the crawl."),
+        typer.Option(
+            metavar="FILE", help="Negative examples in the same formats, such as a sample of the crawl; repeatable."
+        ),
     ],
     out: Annotated[
-        str, typer.Option(metavar="FILE", help="Where to write the model; its card goes beside it, as .md.")
+        str, typer.Option(metavar="FILE", help="Where to write the model; its model card is written beside it, as .md.")
     ],
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Equal data and seed give an equal file.")] = 17,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same data and seed give the same file.")] = 17,
     held_out: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the texts that figures are taken on.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of the texts held out for evaluation.")
     ] = 0.1,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the texts.")] = 5,
-    learning_rate: Annotated[float, typer.Option(min=1e-4, max=10.0, help="At the start; it falls to 0.")] = 0.1,
-    dimensions: Annotated[int, typer.Option(min=1, help="Of the word vectors.")] = 64,
-    word_ngrams: Annotated[int, typer.Option(min=1, max=5, help="Longest run of words that is a feature.")] = 2,
-    buckets: Annotated[int, typer.Option(min=1, help="Rows that runs of words share by hash.")] = 500_000,
-    min_count: Annotated[int, typer.Option(min=1, help="Words that are found less often are no features.")] = 2,
-    threads: Annotated[int, typer.Option(min=1, help="More than 1 is faster, and no two models are equal.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 5,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-4, max=10.0, help="Initial learning rate; it decays linearly to 0.")
+    ] = 0.1,
+    dimensions: Annotated[int, typer.Option(min=1, help="Dimension of the word vectors.")] = 64,
+    word_ngrams: Annotated[int, typer.Option(min=1, max=5, help="Longest word n-gram used as a feature.")] = 2,
+    buckets: Annotated[int, typer.Option(min=1, help="Hash buckets for word n-grams.")] = 500_000,
+    min_count: Annotated[int, typer.Option(min=1, help="Words that occur less often are ignored.")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Training threads. More than 1 is faster, but training is then not reproducible.")
+    ] = 1,
 ) -> int:
-    """Train a fastText classifier that tells wanted texts from others, and say how well it does on held-out ones."""
+    """Train a fastText classifier that separates wanted texts from others, and measure it on held-out texts."""
     from gristmill.launch.commands.training import train_quality
 
     return train_quality(

@@ -29,7 +29,7 @@ class Snapshot:
         documents, text_bytes: read in this pass so far, without what earlier attempts had done.
         bytes_per_second: of this pass; None before the first task ends.
         keep: (node, kept, entered) of the nodes decided so far.
-        left: seconds to the end of the run, or None while it cannot be told.
+        left: seconds to the end of the run, or None while it is not known.
     """
 
     step: str
@@ -56,7 +56,7 @@ class Snapshot:
 
 
 class Clock:
-    """Turns what the engine tells into snapshots: rates from the tasks of this attempt, time left from their pace."""
+    """Turns the engine's reports into snapshots: rates from the tasks of this attempt, time left from their pace."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.now = now

@@ -53,7 +53,7 @@ def signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str,
         return _signals_beside_chance(folder, manifest)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` tells which; restore it."
+            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` shows which; restore it."
         ) from error
 
 

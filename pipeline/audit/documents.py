@@ -45,14 +45,16 @@ def parse_strictly(text: str | bytes) -> Any:
         made = dict(items)
         if len(made) != len(items):
             names = [name for name, _ in items]
-            raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice in one object")
+            raise ValueError(
+                f"the key {next(n for n in names if names.count(n) > 1)!r} is a duplicate key in one object"
+            )
         return made
 
     return json.loads(text, object_pairs_hook=pairs)
 
 
 def problems_of_form(model: type[BaseModel], value: Any) -> list[str]:
-    """Where a value has not the form of a model: key paths with what is wrong."""
+    """Where a value does not have the form of a model: key paths with what is wrong."""
     try:
         model.model_validate(value)
     except ValidationError as error:
@@ -77,7 +79,7 @@ def no_output(folder: str) -> str | None:
             return f"This is a part of an output: give {here.parent}."
         below = sorted(path.parent.as_posix() for path in here.glob(f"*/{MANIFEST}"))
     except OSError:
-        return None  # reading the manifest then tells
+        return None  # reading the manifest then reports it
     if below:
         return f"Outputs lie below this folder: give {' or '.join(below[:_MOST_NAMED])}."
     return (
@@ -87,7 +89,7 @@ def no_output(folder: str) -> str | None:
 
 
 def sound_log(model: type[BaseModel], log: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A log that has its form, else None: the check of footers tells what is wrong with it."""
+    """A log that has its form, else None: the check of footers reports what is wrong with it."""
     return None if log is None or problems_of_form(model, log) else log
 
 
@@ -114,7 +116,9 @@ def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, 
         return None, data
     if manifest_bytes(statement) != data:
         report.fail(
-            "manifest", "is not stored as it must be (indented by 1, sorted keys, UTF-8, one line feed)", file=MANIFEST
+            "manifest",
+            "is not stored in the canonical form (indented by 1, sorted keys, UTF-8, one line feed)",
+            file=MANIFEST,
         )
     predicate = statement["predicate"]
     for what, expected, found in (
@@ -122,7 +126,7 @@ def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, 
         ("the statement's digest", predicate["varies"]["statement"], statement_digest(statement)),
     ):
         if expected != found:
-            report.fail("manifest", f"{what} is stated as {expected}, but is {found}", file=MANIFEST)
+            report.fail("manifest", f"{what} is stated as {expected}, but the computed value is {found}", file=MANIFEST)
     named = [item["name"] for item in statement["subject"]]
     wanted = ["data", FILES_TABLE, *sorted(DOCUMENTS)]
     if named != wanted:

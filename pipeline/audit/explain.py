@@ -26,7 +26,7 @@ from gristmill.pipeline.writing.parquet import read_log
 from gristmill.pipeline.writing.shuffle import NO_TASK
 
 MOST_DOCUMENTS = 20
-"""Documents of one id or URL that are told of; an input may use an id many times."""
+"""Most documents of one id or URL that are explained; an input may use an id many times."""
 _HEX_KEY = re.compile("[0-9a-fA-F]{32}")
 
 
@@ -61,7 +61,7 @@ class Explanation:
         for document in self.documents:
             made += [*document_lines(document, self.output), ""]
         if self.more:
-            made.append(f"… and {self.more} more documents with that identifier; name one by its doc_key.")
+            made.append(f"… and {self.more} more documents with that identifier; select one by its doc_key.")
         return made[:-1] if made and not made[-1] else made
 
 
@@ -82,7 +82,7 @@ def explain(folder: str, ident: str) -> Explanation:
         return _Explainer(folder, manifest).explain(ident)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` tells which; restore it."
+            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` shows which; restore it."
         ) from error
 
 
@@ -201,7 +201,7 @@ class _Explainer:
                 log = read_log(pq.ParquetFile(stream).metadata.metadata)
         if log is None:
             raise DataError(
-                f"{self.folder}: task {task} has no ledger with a log. `gristmill audit {self.folder}` tells what is wrong."
+                f"{self.folder}: task {task} has no ledger with a log. `gristmill audit {self.folder}` shows what is wrong."
             )
         return log
 
@@ -296,15 +296,15 @@ def _decided(graph: AuditGraph, names: tuple[str, ...], told: Mapping[str, Mappi
 
 
 def _port(graph: AuditGraph, item: Mapping[str, Any]) -> int:
-    """Where a ledger's row sends its document. Raises DataError for a port that the node has not."""
+    """Where a ledger's row sends its document. Raises DataError for a port that the node does not have."""
     codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
     if item["decision"] in codes:
         return codes[item["decision"]]
     ports = graph.ports_of(item["node"])
     if item["port"] not in ports:
         raise DataError(
-            f"the ledger lets a document leave the node `{item['node']}` on the port {item['port']!r}; the run's node has "
-            f"{', '.join(f'`{name}`' for name in ports)}. The ledger was changed: `gristmill audit DIR --full` tells more."
+            f"the ledger lets a document leave the node `{item['node']}` on the port {item['port']!r}; the node's ports are "
+            f"{', '.join(f'`{name}`' for name in ports)}. The ledger was changed: `gristmill audit DIR --full` shows more."
         )
     return ports.index(item["port"])
 

@@ -150,13 +150,19 @@ def check_roots(
             "files.content_root": merkle_root([entry.content_digest for entry in entries]),
         }
     except ValueError as error:
-        report.fail("roots", f"a digest in files.parquet is none ({error})", file=FILES_TABLE)
+        report.fail("roots", f"a value in files.parquet is not a digest ({error})", file=FILES_TABLE)
         return
     for name, value in found.items():
         report.saw("roots")
         group, _, item = name.partition(".")
         if predicate[group][item] != value:
-            report.fail("roots", f"{name} is stated as {predicate[group][item]}, but follows as {value}", file=MANIFEST)
+            report.fail(
+                "roots",
+                f"{name} is stated as {predicate[group][item]}, but the computed value is {value}",
+                file=MANIFEST,
+            )
     named = next(item["digest"] for item in statement["subject"] if item["name"] == "data").get("gristmillContentRoot")
     if named != content:
-        report.fail("roots", f"the subject `data` has the root {named}, but {content} follows", file=MANIFEST)
+        report.fail(
+            "roots", f"the subject `data` has the root {named}, but the computed root is {content}", file=MANIFEST
+        )

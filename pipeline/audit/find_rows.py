@@ -92,7 +92,7 @@ def _rows_of_file(folder: str, path: str, column: str, value: bytes | str) -> tu
 
 def _unreadable(folder: str, path: str, error: Exception) -> GristmillError:
     return DataError(
-        f"{join(folder, path)}: cannot be read ({error}). `gristmill audit {folder}` tells what else is wrong with this output."
+        f"{join(folder, path)}: cannot be read ({error}). `gristmill audit {folder}` shows what else is wrong with this output."
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of the chain from fields and models over fingerprints to the run's key, and of the edges that accounts tell of."""
+"""Checks how fields and models lead to fingerprints and to the run's key, and the edges that accounts name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_key(identity: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) ->
 
 
 def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
-    """Where accounts tell of other edges than the graph has, or of a port whose rows nobody took."""
+    """Where accounts name edges that the graph does not have, or a port whose rows nothing read."""
     found = []
     consumed = {edge for edges in graph.outputs.values() for edge in edges} | set(accounts.discarded)
     for node in graph.nodes:
@@ -38,11 +38,11 @@ def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
     names = {*graph.sources, *(node.name for node in graph.nodes)}
     for name, account in accounts.nodes.items():
         if name not in names:
-            found.append(f"there is an account of `{name}`, which the run has not.")
+            found.append(f"there is an account of `{name}`, which is not part of the run.")
             continue
         for port, tally in account.ports.items():
             if tally.rows and f"{name}.{port}" not in consumed:
-                found.append(f"{tally.rows} rows left on {name}.{port}, where nothing takes them.")
+                found.append(f"{tally.rows} rows left on {name}.{port}, where nothing reads them.")
     for output, edges in accounts.outputs.items():
         if set(edges) != set(graph.outputs.get(output, ())):
             found.append(f"output `{output}`: its account has the edges {sorted(edges)}.")

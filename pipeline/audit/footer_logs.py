@@ -29,7 +29,7 @@ _LINK = [info.alias or name for name, info in LinkForm.model_fields.items()]
 
 @dataclass
 class _Task:
-    """What is known about a task from its logs: its ledger's counts, and the shards must tell the same.
+    """What is known about a task from its logs: its ledger's counts, and the shards' logs must agree.
 
     Attributes:
         story: digest of what the ledger's log says about the task.
@@ -80,9 +80,7 @@ class LogAudit:
         for task in self.tasks.values():
             for path, story in task.stories:
                 if task.story is not None and story != task.story:
-                    self.report.fail(
-                        "footer", "its log tells another story about its task than the ledger's", file=path
-                    )
+                    self.report.fail("footer", "its log contradicts the log of its task's ledger", file=path)
 
     def _footer(self, entry: Entry, answer: Mapping[str, Any]) -> None:
         self._equal(entry, "rows", entry.rows, answer["rows"])
@@ -138,7 +136,7 @@ class LogAudit:
         for name, value in wanted.items():
             self._equal(entry, f"{name} of the log", value, log[name])
         if canonical(log["nodes"]) != canonical(self.links):
-            self.report.fail("footer", "its node chain is not the manifest's", file=entry.path)
+            self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
         part = ",".join(f"{name}={value}" for name, value in sorted(one["part"].items()))
         for name, listed, found in (
             ("source", entry.source, one["source"]),
@@ -150,7 +148,7 @@ class LogAudit:
         source = self.predicate["sources"].get(one["source"])
         if source is None:
             self.report.fail(
-                "footer", f"its slice is of {one['source']!r}, which is no source of this run", file=entry.path
+                "footer", f"its slice is of {one['source']!r}, which is not a source of this run", file=entry.path
             )
             return
         self._equal(entry, "licence of the log", {one["source"]: source["license"]}, log["licenses"])
@@ -182,7 +180,7 @@ class LogAudit:
         for name, value in wanted.items():
             self._equal(entry, f"{name} of the log", value, log[name])
         if canonical(log["nodes"]) != canonical(self.links):
-            self.report.fail("footer", "its node chain is not the manifest's", file=entry.path)
+            self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
         self._equal(entry, "seed of the shuffle", seed, log["shuffle"]["seed"])
         self.ranges = self.ranges or log["shuffle"]["buckets"]
         self._equal(entry, "buckets of the shuffle", self.ranges, log["shuffle"]["buckets"])
@@ -237,7 +235,7 @@ class LogAudit:
         for number in range(tasks):
             if listed.get(number, 0) != 1:
                 report.fail(
-                    "lineage", f"task {number} has {listed.get(number, 0)} ledgers; each task leaves exactly one"
+                    "lineage", f"task {number} has {listed.get(number, 0)} ledgers; each task writes exactly one"
                 )
         shards: dict[int, list[str]] = {}
         for entry in of_tasks:
@@ -258,7 +256,7 @@ class LogAudit:
             for edge in node.inputs:
                 name, _, port = edge.rpartition(".")
                 if name not in known or port not in self.graph.ports_of(name):
-                    report.fail("lineage", f"reads {edge}, which no source or earlier node has", node=node.name)
+                    report.fail("lineage", f"reads {edge}, which no source or upstream node has", node=node.name)
             known.add(node.name)
 
     def _slices(self, tasks: int) -> None:
@@ -278,7 +276,7 @@ class LogAudit:
             return
         found = merkle_root([one["digest"] for one in known])
         if found != self.predicate["slices_root"]:
-            message = f"slices_root is stated as {self.predicate['slices_root']}, but {found} follows from the logs"
+            message = f"slices_root is stated as {self.predicate['slices_root']}, but the logs give {found}"
             self.report.fail("lineage", message, file=MANIFEST)
         run = run_key(self.predicate["identity"], known)
         if run != self.predicate["run"]:
@@ -301,7 +299,7 @@ class LogAudit:
                     self.report.fail("lineage", f"{what}: stated as {stated[what]}, but {value} in the logs", node=name)
 
     def check_accounts(self) -> None:
-        """The run's accounts obey the laws and are the sum of the tasks'."""
+        """The run's accounts balance and are the sum of the tasks'."""
         self.report.saw("accounts")
         stated = Accounts.from_json(self.predicate["accounts"])
         for problem in [*stated.problems(), *wiring_problems(self.graph, stated)]:
@@ -329,7 +327,7 @@ class LogAudit:
             if entry.role != "data":
                 continue
             if not re.fullmatch("[0-9a-f]{32}", entry.keys):
-                self.report.fail("keys", f"{entry.keys!r} is no doc_key sum", file=entry.path)
+                self.report.fail("keys", f"{entry.keys!r} is not a doc_key sum", file=entry.path)
                 continue
             one = Tally(entry.rows, 0, int(entry.keys, 16) % MODULUS)
             if self.shuffle is None:

@@ -54,7 +54,7 @@ def vocabulary(
                 place = {"row": item["row_min"], "node": item["node"]}
                 answer.fail(
                     "vocabulary",
-                    f"`failed` names the rule {item['rule']!r}, which is none of this node's",
+                    f"`failed` names the rule {item['rule']!r}, which is not a rule of this node",
                     path,
                     **place,
                 )
@@ -66,10 +66,12 @@ def _problem(graph: AuditGraph, rules: dict[str, set[str]], kind: dict[str, Any]
     node, decision, port, rule = kind["node"], kind["decision"], kind["port"], kind["rule"]
     least, most = kind["copies_min"], kind["copies_max"]
     if node not in rules:
-        return f"tells of the node {node!r}, which is not on this task's way"
+        return f"names the node {node!r}, which this task's documents cannot reach"
     ports = graph.ports_of(node)
     if rule is not None and rule not in rules[node]:
-        return f"gives the reason {rule!r}, which is none of this node's ({', '.join(sorted(rules[node])) or 'none'})"
+        return (
+            f"gives the reason {rule!r}, which is not a rule of this node ({', '.join(sorted(rules[node])) or 'none'})"
+        )
     if decision in ("dropped", "quarantined"):
         if rule is None:
             return f"a row is {decision} without a reason"
@@ -77,9 +79,9 @@ def _problem(graph: AuditGraph, rules: dict[str, set[str]], kind: dict[str, Any]
             return f"a row is {decision} and yet emitted (port {port!r}, {most} copies)"
         return None
     if decision not in ("marked", "emitted"):
-        return f"{decision!r} is no decision"
+        return f"{decision!r} is not a decision"
     if port not in ports:
-        return f"a row is {decision} on the port {port!r}, which is none of this node's ({', '.join(ports)})"
+        return f"a row is {decision} on the port {port!r}, which is not a port of this node ({', '.join(ports)})"
     if least is None or least < 1 or most >= MOST_COPIES:
         return f"a row is {decision} in {least if least is None or least < 1 else most} copies"
     if decision == "marked" and (port != ports[0] or most != 1):
@@ -110,7 +112,7 @@ def read_decisions(
 ) -> tuple[np.ndarray, Decided | None]:
     """The distinct documents of a ledger (uint64, documents × 2, ascending) and its rows as numbers.
 
-    None, with a finding, when a document is told of twice at one node, or a word is not the run's.
+    None, with a finding, when a document is listed twice at one node, or a name is not the run's.
     """
     words = key_words(ledger[DOC_KEY])
     order = key_order(words)
@@ -146,7 +148,7 @@ def read_decisions(
         row = int(np.flatnonzero(pairs == twice[0])[1])
         answer.fail(
             "ledger",
-            "tells of the document a second time",
+            "lists the document a second time",
             path,
             row=row,
             node=names[int(node[row])],
@@ -179,7 +181,7 @@ def totals(
             document = ledger[DOC_KEY][row].as_py().hex()
             answer.fail(
                 "ledger",
-                "tells of a document that did not get to the node",
+                "lists a document that did not reach the node",
                 path,
                 row=row,
                 node=name,

@@ -16,7 +16,7 @@ from gristmill.pipeline.writing.parquet import LOG_KEY
 
 
 class Damaged(Exception):
-    """A file was read and is no sound Parquet file; `pages` when a page's checksum did not match."""
+    """A file was read and is not a valid Parquet file; `pages` when a page's checksum did not match."""
 
     def __init__(self, message: str, pages: bool = False) -> None:
         super().__init__(message)
@@ -84,7 +84,7 @@ def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
             if stream.fault is not None:
                 raise Unreadable(reason(stream.fault)) from error
             text = " ".join(str(error).split())
-            raise Damaged(f"is no sound Parquet file ({text})", pages="checksum" in text.lower()) from error
+            raise Damaged(f"is not a valid Parquet file ({text})", pages="checksum" in text.lower()) from error
 
 
 def footers(argument: Sequence[Any]) -> list[dict[str, Any]]:

@@ -79,7 +79,9 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(plan, str):
         return {"skipped": plan}
     if plan.key != job.run:
-        return {"skipped": "the config gives another run here: other input, models, stage versions or Gristmill"}
+        return {
+            "skipped": "the config gives a different run here: its input, models, stage versions or Gristmill differ"
+        }
     answer = Answer()
     ledger_entry = next((entry for entry in job.task.files if entry.role == "ledger"), None)
     if ledger_entry is None:
@@ -96,12 +98,16 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
         columns = ContentDigest(data.table.schema).update(data.table).columns()
         answer.saw("source")
         if digest_of_slice(data, columns) != log["slices"][0]["digest"]:
-            answer.fail("source", f"{one.location} holds other rows than those that the run read", ledger_entry.path)
+            answer.fail("source", f"{one.location} holds rows that differ from those the run read", ledger_entry.path)
             return answer.to_json()
         graph = AuditGraph(job.task.sources, job.task.nodes, job.task.outputs)
         if not vocabulary(graph, one.source, job.task.source_rules, ledger, ledger_entry.path, Answer()):
             for check in ("text", "replay"):
-                answer.unread(check, "not compared, since the ledger's words are not the run's", ledger_entry.path)
+                answer.unread(
+                    check,
+                    "not compared, since the ledger names nodes, rules or decisions that the run does not have",
+                    ledger_entry.path,
+                )
             return answer.to_json()
         remade = _replay(job.task, plan, data, ledger, ledger_entry.path, answer)
         _text(job.task, plan, data, ledger, remade, answer)
@@ -222,8 +228,8 @@ def _tell_text(
     answer: Answer,
 ) -> None:
     for message, wrong in (
-        ("its text is not its source's, and no node is on record as having changed it", other),
-        ("its text is not what the nodes on record make of its source's", unlike),
+        ("its text differs from its source's, and the ledger names no node that changed it", other),
+        ("its text differs from what the nodes in the ledger produce from its source's", unlike),
         ("is not among the documents of the slice that its task read", stray),
     ):
         for position in np.flatnonzero(wrong)[:NAMED].tolist():
@@ -240,7 +246,7 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
     come of that.
 
     What a stage measured that may not find the same again is taken from the output's signals: the audit then shows
-    that what was published follows from what is on record, and asks nobody.
+    that what was published follows from what was recorded, and contacts no model.
     """
     source = data_source(plan, job)
     rows = _sampled(plan, data, ledger)
@@ -313,7 +319,7 @@ def _keys(slice_rows: SliceRows, rows: np.ndarray) -> list[bytes]:
 
 
 def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray) -> Remade:
-    """The texts with which replayed documents leave for the output. `guessed`: rows whose text nobody made again."""
+    """The texts with which replayed documents leave for the output. `guessed`: rows whose text was not produced again."""
     words, hashes = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint64)]
     for edge in job.outputs[job.output]:
         name, _, port = edge.rpartition(".")
@@ -330,7 +336,7 @@ def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray
 
 
 def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows, state: State) -> dict[str, pa.Array] | None:
-    """A node's signals for the rows that entered it, as the output has them; None when it has not all of them."""
+    """A node's signals for the rows that entered it, as the output has them; None when some are missing."""
     entry = next((entry for entry in job.files if entry.role == f"signals:{node.name}"), None)
     if not len(state.rows):
         return {item.name: pa.array([], item.type) for item in node.stage.signals()}
@@ -438,7 +444,7 @@ def _words(decision: Mapping[str, Any]) -> str:
 def _as_told(
     node: Node, slice_rows: SliceRows, state: State, told: Mapping[tuple[str, bytes], Mapping[str, Any]]
 ) -> Outcome:
-    """A node's decisions as the ledger tells them, with its columns unknown."""
+    """A node's decisions as the ledger records them, with its columns unknown."""
     count = len(state.rows)
     keys = _keys(slice_rows, state.rows)
     port, copies = np.zeros(count, np.int16), np.ones(count, np.int64)

@@ -38,9 +38,9 @@ CHECKS = (
     Check("manifest", 10, False, "manifest.json is there, is stored canonically, and has its own two digests"),
     Check("signature", 11, False, "the envelope holds this manifest and is signed by the given key"),
     Check("schema", 12, False, "the manifest and every footer log have the form of this format version"),
-    Check("files", 13, False, "files.parquet has the SHA-256 that the manifest names, and lists each file once"),
-    Check("missing", 14, False, "every listed file is there"),
-    Check("stray", 15, False, "no file is there that is not listed"),
+    Check("files", 13, False, "files.parquet has the SHA-256 that the manifest names, and lists no file twice"),
+    Check("missing", 14, False, "every listed file exists"),
+    Check("stray", 15, False, "there is no unlisted file"),
     Check("size", 16, False, "every file has its size"),
     Check("documents", 17, False, "README.md and croissant.json are as the run wrote them", warns=True),
     Check("footer", 18, False, "every shard and ledger carries the log that files.parquet and the manifest call for"),
@@ -56,7 +56,7 @@ CHECKS = (
     Check("content", 32, True, "rows, doc_key sum and content digest of every file follow from its rows"),
     Check("vocabulary", 33, True, "the ledger names only nodes, ports, rules and decisions that the run has"),
     Check("ledger", 34, True, "the ledger's totals by node, decision and rule are those of the accounts"),
-    Check("join", 35, True, "shards hold the documents and copies that the ledger leaves them, each once"),
+    Check("join", 35, True, "shards hold exactly the documents and copies that the ledger assigns to them"),
     Check("signals", 36, True, "signals and kept notes of a node belong to the documents that entered it"),
     Check("dropped", 37, True, "dropped texts belong to documents that the ledger drops for that reason"),
     Check("source", 38, True, "the input is still what the run read", warns=True),
@@ -67,7 +67,7 @@ CHECKS = (
         "kept text is its source's, unless the ledger says that a node changed it; "
         "in a sample, what that node makes of it",
     ),
-    Check("replay", 40, True, "sampled documents fare as the ledger says when the stages decide about them again"),
+    Check("replay", 40, True, "replaying the stages on sampled documents reproduces the ledger"),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 
@@ -200,7 +200,7 @@ class AuditResult:
         words = {"pass": "ok", "fail": "FAILED", "warn": "warning", "unread": "NOT READ", "skipped": "skipped"}
         made = []
         for item in self.checks:
-            what = item.check.says if item.status != "skipped" else item.skipped or "not asked for"
+            what = item.check.says if item.status != "skipped" else item.skipped or "not requested"
             made.append(f"{words[item.status]:<9} {item.name:<10} {what}")
             made += [f"{'':<9}   {finding.line()}" for finding in item.findings]
             more = item.failed + item.unread - len(item.findings)
@@ -214,7 +214,7 @@ class AuditResult:
         if code == CLEAN:
             return "clean."
         if code == INCOMPLETE:
-            return "incomplete: something could not be read, so nothing is vouched for."
+            return "incomplete: something could not be read, so the output is not verified."
         if code == WARNINGS:
             return "clean, with warnings."
         names = [item.name for item in self.checks if item.status == "fail"]

@@ -1,4 +1,4 @@
-"""The way of documents through a run's graph, as a ledger tells it: who got where, with how many copies.
+"""The path of documents through a run's graph, as a ledger records it: who got where, with how many copies.
 
 A ledger lists every decision other than one plain emission. So a document that it does not list at a node was emitted
 there once, on the node's default port, and the ledger together with the graph gives the whole way of every document.
@@ -20,7 +20,7 @@ QUARANTINED = -2
 
 @dataclass(frozen=True)
 class AuditNode:
-    """A node as the manifest tells it; `inputs` are edges `node.port`, the default port is the first."""
+    """A node as the manifest describes it; `inputs` are edges `node.port`, the default port is the first."""
 
     name: str
     inputs: tuple[str, ...]
@@ -50,7 +50,7 @@ class AuditGraph:
         return cls(tuple(manifest["sources"]), nodes, outputs)
 
     def ports_of(self, name: str) -> tuple[str, ...]:
-        """Ports of a node or source, the default one first; none for a name that the run has not."""
+        """Ports of a node or source, the default one first; none for a name that is not part of the run."""
         if name in self.sources:
             return (SOURCE_PORT,)
         return next((node.ports for node in self.nodes if node.name == name), ())

@@ -61,7 +61,13 @@ def join_outputs(
 
     # A document's copies are numbered from 0 without a gap; a doubled (doc_key, copy) breaks that.
     wrong = np.flatnonzero(copy[order] != ordinal)
-    _tell(answer, wrong, lambda p: f"copy {int(copy[order][p])} stands where copy {int(ordinal[p])} must", name, where)
+    _tell(
+        answer,
+        wrong,
+        lambda p: f"copy {int(copy[order][p])} found where copy {int(ordinal[p])} was expected",
+        name,
+        where,
+    )
     expected = routes.into(graph.outputs[output])
     place = places_in(keys, ordered[starts])
     due = expected[place]
@@ -69,22 +75,24 @@ def join_outputs(
     _tell(
         answer,
         starts[foreign],
-        lambda p: f"is here, but a document that the ledger does not list has no way to `{output}`",
+        lambda p: f"is in the shards, but a document that the ledger does not list cannot reach `{output}`",
         name,
         where,
     )
     gone = (due == 0) & (place < len(keys))
-    _tell(answer, starts[gone], lambda p: f"is here, but the ledger leaves it no way to `{output}`", name, where)
+    _tell(
+        answer, starts[gone], lambda p: f"is in the shards, but by the ledger it does not reach `{output}`", name, where
+    )
     other = (due != count) & (due > 0)
     copies = dict(
         zip(starts[other].tolist(), zip(due[other].tolist(), count[other].tolist(), strict=True), strict=True)
     )
-    _tell(answer, starts[other], lambda p: f"{copies[p][0]} copies are due, {copies[p][1]} are here", name, where)
+    _tell(answer, starts[other], lambda p: f"expected {copies[p][0]} copies, found {copies[p][1]}", name, where)
     here = np.zeros(len(keys) + 1, bool)
     here[place] = True
     for index in np.flatnonzero((expected[:-1] > 0) & ~here[:-1])[:NAMED].tolist():
         lost = {"document": name_of(keys[index])}
-        answer.fail("join", f"{int(expected[index])} copies are due in the shards, none is there", ledger, **lost)
+        answer.fail("join", f"{int(expected[index])} copies are expected in the shards, none was found", ledger, **lost)
     # The unlisted documents cannot be named, but their number and sum are known.
     booked = Tally()
     for tally in accounts.outputs.get(output, {}).values():
@@ -116,7 +124,7 @@ def join_signals(
     """Signals belong to the documents that entered their node, each once."""
     answer.saw("signals")
     if node not in routes.entered:
-        answer.fail("signals", "belongs to a node that the run has not", path, node=node)
+        answer.fail("signals", "belongs to a node that is not part of the run", path, node=node)
         return
     words = key_words(table[DOC_KEY])
     order = key_order(words)
@@ -124,7 +132,7 @@ def join_signals(
     twice = np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))
     if len(twice):
         document = name_of(ordered[int(twice[0])])
-        answer.fail("signals", "the document stands here twice", path, node=node, document=document)
+        answer.fail("signals", "the document is listed twice", path, node=node, document=document)
     entered = routes.entered[node]
     strangers = order[np.flatnonzero(entered[places_in(keys, ordered)] == 0)]
     for row in np.sort(strangers)[:NAMED].tolist():
@@ -150,19 +158,21 @@ def join_notes(
     """Kept notes are of documents that entered their node, and `emitted` says whether they left it."""
     answer.saw("signals")
     if node not in routes.entered or EMITTED not in table.column_names:
-        answer.fail("signals", "notes of a node that the run has not, or without the column `emitted`", path, node=node)
+        answer.fail(
+            "signals", "notes of a node that is not part of the run, or without the column `emitted`", path, node=node
+        )
         return
     words = key_words(table[DOC_KEY])
     ordered = words[key_order(words)]
     for at in np.flatnonzero((ordered[1:] == ordered[:-1]).all(axis=1))[:NAMED].tolist():
-        answer.fail("signals", "the document stands here twice", path, node=node, document=name_of(ordered[at]))
+        answer.fail("signals", "the document is listed twice", path, node=node, document=name_of(ordered[at]))
     place = places_in(keys, words)
     left = routes.into([f"{node}.{port}" for port in graph.ports_of(node)])
     entered, emitted = routes.entered[node][place] > 0, left[place] > 0
     told = np.asarray(table[EMITTED].to_numpy(zero_copy_only=False), bool)
     for message, wrong in (
         ("the document did not enter the node", ~entered),
-        ("`emitted` is not what the ledger tells of the document", entered & (told != emitted)),
+        ("`emitted` differs from the ledger's decision about the document", entered & (told != emitted)),
     ):
         for row in np.flatnonzero(wrong)[:NAMED].tolist():
             document = table[DOC_KEY][row].as_py().hex()
@@ -184,5 +194,5 @@ def listed_drops(table: pa.Table, ledger: pa.Table, path: str, answer: Answer) -
         if item not in known:
             answer.fail("dropped", f"the ledger does not drop this document for {item[2]!r}", path, **place)
         elif item in seen:
-            answer.fail("dropped", "the document stands here twice", path, **place)
+            answer.fail("dropped", "the document is listed twice", path, **place)
         seen.add(item)

@@ -83,7 +83,7 @@ class _Audit:
     def run(self, reader: ReaderProcess) -> None:
         report, folder = self.report, self.folder
         whole = tuple(check.name for check in CHECKS if check.full)
-        report.skip(whole, "this output has nothing of the kind" if self.rows else "reads rows: only in a full audit")
+        report.skip(whole, "this output has nothing of this kind" if self.rows else "reads rows: only in a full audit")
         statement, stored = read_statement(folder, report)
         check_signature(folder, stored, self.public, report)
         if statement is None:
@@ -174,7 +174,7 @@ class _Audit:
         accounts = predicate["accounts"]["nodes"]
         source_rules = {name: (*READ_RULES, *accounts.get(name, {"rules": {}})["rules"]) for name in graph.sources}
         if not self.sources:
-            self.report.skip(("source", "text", "replay"), "not asked for")
+            self.report.skip(("source", "text", "replay"), "not requested")
         for number, files in sorted(tasks.items()):
             sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
             job = TaskJob(

@@ -26,7 +26,7 @@ def scanned(
         with opened(folder, entry.path) as file:
             schema = file.schema_arrow
             if len(set(schema.names)) != len(schema.names) or DOC_KEY not in schema.names:
-                answer.fail("content", f"has the columns {schema.names}: doubled ones, or no doc_key", entry.path)
+                answer.fail("content", f"has the columns {schema.names}: duplicate columns, or no doc_key", entry.path)
                 return None, None
             if schema.field(DOC_KEY).type != KEY_TYPE:
                 answer.fail("content", f"doc_key is {schema.field(DOC_KEY).type}, not {KEY_TYPE}", entry.path)
@@ -55,7 +55,7 @@ def scanned(
         answer.fail("pages" if error.pages else "content", str(error), entry.path)
         return None, None
     except (TypeError, json.JSONDecodeError) as error:
-        answer.fail("content", f"holds what no run writes ({error})", entry.path)
+        answer.fail("content", f"holds content that no run writes ({error})", entry.path)
         return None, None
     answer.saw("pages")
     answer.saw("content")

@@ -88,9 +88,9 @@ def _left(
     outside = np.flatnonzero(range_of(hashes, log["shuffle"]["buckets"]) != log["bucket"])
     stray = np.flatnonzero((rows["task"] < 0) | (rows["task"] >= argument["tasks"]))
     for found, message in (
-        (wrong, "stands elsewhere than the shuffle's seed puts it"),
-        (outside, "belongs into another bucket of the shuffle"),
-        (stray, f"names a task that the run has not: it has {argument['tasks']}"),
+        (wrong, "is not where the shuffle's seed puts it"),
+        (outside, "belongs in another bucket of the shuffle"),
+        (stray, f"names a task that does not exist; tasks of the run: {argument['tasks']}"),
     ):
         if len(found):
             row = int(found[0])

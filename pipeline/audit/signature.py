@@ -1,4 +1,4 @@
-"""Checks of what vouches for an output beyond its digests: the signature, the chain of runs, drift against the earlier one."""
+"""Checks beyond digests: the signature, the run lineage, and drift against the previous run."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
         envelope = parse_strictly(data)
         payload = payload_of(envelope)
         if envelope_bytes(envelope) != data:
-            raise SignatureError("it is not stored as it must be (indented by 1, sorted keys, one line feed)")
+            raise SignatureError("it is not stored in the canonical form (indented by 1, sorted keys, one line feed)")
         if public is not None:
             payload = verify_envelope(envelope, public)
     except (ValueError, RecursionError, SignatureError) as error:
         report.fail("signature", str(error), file=ENVELOPE)
         return
     if payload != manifest:
-        report.fail("signature", "its payload is not manifest.json as it is stored", file=ENVELOPE)
+        report.fail("signature", "its payload differs from manifest.json as stored", file=ENVELOPE)
     elif public is None:
         names = ", ".join(f"{item['keyid'][:16]}…" for item in envelope["signatures"])
         report.skip(("signature",), f"signed by {names}, but no public key was given to verify that with")
@@ -83,7 +83,8 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
         return
     if problems_of_form(Statement, earlier) or earlier["predicate"]["varies"]["statement"] != statement_digest(earlier):
         report.unread(
-            "sequence", f"the earlier manifest in {previous} is not what a run wrote, so nothing follows from it"
+            "sequence",
+            f"the earlier manifest in {previous} is not what a run wrote, so nothing can be compared with it",
         )
         report.unread("drift", "needs the earlier manifest")
         return

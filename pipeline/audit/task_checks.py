@@ -51,7 +51,11 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     keys, decided = read_decisions(graph, source, ledger, ledger_entry.path, answer) if sound else (None, None)
     if keys is None or decided is None:
         for check in ("ledger", "join"):
-            answer.unread(check, "not compared, since the ledger's words are not the run's", ledger_entry.path)
+            answer.unread(
+                check,
+                "not compared, since the ledger names nodes, rules or decisions that the run does not have",
+                ledger_entry.path,
+            )
         return answer.to_json()
     routes = follow(graph, source, decided, len(keys))
     totals(graph, source, ledger, decided, keys, routes, accounts, ledger_entry.path, answer)

@@ -78,4 +78,4 @@ class Exchange(Protocol):
         (the lowest doc_key of the component) and size (int64), one row for every document that an edge names."""
 
     def release(self, rows: Rows) -> None:
-        """Remove the files of a result of this exchange that nobody will read again."""
+        """Remove the files of a result of this exchange that will not be read again."""

@@ -1,6 +1,6 @@
 """Sorting more rows than fit in memory: sorted runs on disk, then a merge that holds a few blocks of each.
 
-A partition that fits is sorted in memory and never touches the disk. A giant one (a bucket of 10^8 rows) needs as much
+A partition that fits is sorted in memory and never touches the disk. A very large one (a bucket of 10^8 rows) needs as much
 disk again as it has rows, and the same memory as any other.
 """
 

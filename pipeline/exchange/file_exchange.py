@@ -32,7 +32,7 @@ class FileExchange(GroupExchange):
         disk_bytes: see `pipeline.exchange.Exchange`; default half of what is free where the folder lies.
 
     Disk: while `group` runs, its input, the same rows as partition files, and its output lie on disk; a partition that
-    does not fit the budget (one giant group) lies there once more while it is sorted. Partition files are removed when
+    does not fit the budget (one very large group) lies there once more while it is sorted. Partition files are removed when
     the operator ends, results when `release` is called or the folder is removed.
 
     Results depend on the rows and on partition_bytes (the order of rows over groups), never on how rows are spread over

@@ -121,7 +121,7 @@ class GroupExchange:
         return self._gathered(results, name, schema, params), sum(result.tally for result in results)
 
     def release(self, rows: Rows) -> None:
-        """Remove the files of a result of this exchange that nobody will read again."""
+        """Remove the files of a result of this exchange that will not be read again."""
         for path in rows.files:
             if self.folder in Path(path).parents:
                 Path(path).unlink(missing_ok=True)

@@ -85,19 +85,21 @@ def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
     for index, folder in enumerate(node.stage.against()):
         where = f"{graph.config.where(f'stages.{node.name}.against')}[{index}]: {folder}"
         if any(one.folder.rstrip("/") == folder.rstrip("/") for one in found):
-            raise ConfigError(f"{where} stands there twice; its documents would count twice. Name it once.")
+            raise ConfigError(f"{where} is a duplicate entry: its documents would count twice. List it once.")
         one, before = _notes_of(where, folder, graph, node, signal, slices)
         if any(other.run == one.run for other in found):
-            raise ConfigError(f"{where} is another output of a run that is named already. Name one output of each run.")
+            raise ConfigError(
+                f"{where} is another output of a run that is already listed. List one output of each run."
+            )
         found.append(one)
         needed += [(folder, item) for item in before]
     known = {one.digest for one in found}
     for folder, item in needed:
         if item not in known:
             raise ConfigError(
-                f"{graph.config.where(f'stages.{node.name}.against')}: {folder} was itself settled against notes with the "
-                f"digest {item}, which are not among those of {', '.join(node.stage.against())}. Clusters and their sizes "
-                "would leave them out: name that run's output too."
+                f"{graph.config.where(f'stages.{node.name}.against')}: {folder} was itself deduplicated against notes with "
+                f"the digest {item}, which are not among those of {', '.join(node.stage.against())}. Clusters and their sizes "
+                "would leave them out: list that run's output too."
             )
     return tuple(found)
 
@@ -135,7 +137,7 @@ def _notes_of(
 
 def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
     """An output's manifest and its files.parquet, which must be what the run wrote: all that follows rests on them."""
-    again = f"`gristmill audit {folder}` tells what else differs. Restore the folder, or run that run again"
+    again = f"`gristmill audit {folder}` shows what else differs. Restore the folder, or repeat that run"
     try:
         found = read_statement_bytes(folder)
         if found is None:
@@ -143,7 +145,9 @@ def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
         statement = found[0]
         manifest: dict[str, Any] = statement["predicate"]
         if manifest.get("digest") != manifest_digest(manifest):
-            raise ConfigError(f"{where}: its manifest.json was changed: it has not its own digest. {again}.")
+            raise ConfigError(
+                f"{where}: its manifest.json was changed: its digest does not match its content. {again}."
+            )
         location = join(folder, FILES_TABLE)
         expected = {item["name"]: item["digest"] for item in statement["subject"]}[FILES_TABLE]["sha256"]
         with open_read(location) as stream:
@@ -157,8 +161,8 @@ def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
     sha256 = hashlib.sha256(table).hexdigest()
     if sha256 != expected:
         raise ConfigError(
-            f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {sha256}), so nobody "
-            f"knows which notes belong to it. {again}."
+            f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {sha256}), so it "
+            f"is unknown which notes belong to it. {again}."
         )
     return manifest, table
 
@@ -172,7 +176,7 @@ def _differences(there: Mapping[str, Any], node: Node) -> str:
     told = [f"`{name}` is {theirs.get(name)!r} there and {here.get(name)!r} here" for name in names]
     if there["version"] != type(node.stage).version:
         told.append(f"the stage's version is {there['version']} there and {type(node.stage).version} here")
-    return f"{'; '.join(told) or 'the models differ'}. Use the same settings, or run the earlier one again with these"
+    return f"{'; '.join(told) or 'the models differ'}. Use the same settings, or repeat the prior run with these"
 
 
 def _refuse_read_before(

@@ -74,8 +74,8 @@ def _refuse_foreign_work(plan: Plan, work: Path) -> None:
     names = {path.name for path in work.iterdir() if not path.name.startswith(".")}
     if names and not names & {CLAIMS, LEASE}:
         raise ConfigError(
-            f"{where}: the work folder {work} holds files of somebody else (`{min(names)}`), and it is removed at the end of "
-            "the run. Name a new or an empty folder."
+            f"{where}: the work folder {work} holds files that no run of Gristmill wrote (`{min(names)}`), and "
+            "it is removed at the end of the run. Choose a new or an empty folder."
         )
 
 

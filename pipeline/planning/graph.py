@@ -1,7 +1,7 @@
 """The checked graph: nodes, edges between ports, outputs; columns followed from sources to outputs.
 
 Everything that a config can get wrong about wiring is refused here, before any work: unknown stages and ports, cycles,
-ports that lead nowhere, columns that nobody makes, outputs inside each other.
+unconnected ports, columns that nothing upstream produces, outputs inside each other.
 """
 
 from __future__ import annotations
@@ -229,7 +229,10 @@ class _Builder:
             else:
                 edges = (self._edge(previous, path),)
             if len(set(edges)) != len(edges):
-                raise self._fail(path, "the same port stands twice; its documents would arrive twice. Keep one.")
+                raise self._fail(
+                    path,
+                    "duplicate input: the same port is listed twice, so its documents would arrive twice. Keep one.",
+                )
             wired[spec.name] = edges
             previous = spec.name
         return wired
@@ -243,7 +246,10 @@ class _Builder:
             # One at a time, in the order of the file: the order is then as close to what was written as can be.
             name = next((name for name in waiting if all(edge.node in done for edge in wired[name])), None)
             if name is None:
-                raise self._fail(f"stages.{waiting[0]}.from", f"a cycle: {self._cycle(waiting[0], wired)}. Cut it.")
+                raise self._fail(
+                    f"stages.{waiting[0]}.from",
+                    f"a cycle: {self._cycle(waiting[0], wired)}. Remove one of these connections.",
+                )
             order.append(Node(name, specs[name].use, self.stages[name], wired[name]))
             done.add(name)
             waiting.remove(name)
@@ -297,7 +303,7 @@ class _Builder:
                 where = f"sources.{edge.node}" if edge.node in self.sources else f"stages.{edge.node}"
                 raise self._fail(
                     where,
-                    f"the port `{edge}` leads nowhere: its documents would vanish. Give it to a node or an output "
+                    f"the port `{edge}` is not connected: its documents would be lost. Give it to a node or an output "
                     f"(`from: {edge}`), or list it under `discard`.",
                 )
 
@@ -312,7 +318,7 @@ class _Builder:
                 names = [name for name in self.stages if name in upstream]
                 raise self._fail(
                     f"stages.{node.name}",
-                    f"observes `{observed}`, which is no node upstream of it; {nearest(observed, names)}",
+                    f"observes `{observed}`, which is not a node upstream of it; {nearest(observed, names)}",
                 )
 
     def _check_copies(self, nodes: tuple[Node, ...]) -> None:
@@ -372,7 +378,7 @@ class _Builder:
                 )
                 item = item.with_name(f"input_{item.name}")
             elif (name := item.name.removeprefix("input_")) != item.name and (name in mapped or name in RESERVED):
-                why = f"`{mapped[name]}` is mapped to that name" if name in mapped else "that name is ours"
+                why = f"`{mapped[name]}` is mapped to that name" if name in mapped else "that name is reserved"
                 self.notices.append(f"{source}: the input's column `{name}` is passed on as `{item.name}`, since {why}")
             fields.append(item)
         return pa.schema(fields)
@@ -419,7 +425,8 @@ class _Builder:
             for name in output.config.columns or ():
                 if name not in have:
                     raise self._fail(
-                        f"outputs.{output.name}.columns", f"nobody makes a column `{name}`; {nearest(name, have)}"
+                        f"outputs.{output.name}.columns",
+                        f"no source or stage produces a column `{name}`; {nearest(name, have)}",
                     )
 
     def _check_text(self, node: Node, have: Mapping[str, pa.DataType]) -> None:
@@ -434,13 +441,13 @@ class _Builder:
                     for spec in self.config.nodes
                     if column in (*self.stages[spec.name].signals().names, *self.stages[spec.name].findings().names)
                 ]
-                hint = f" The node `{makers[0]}` makes it: put it before this one." if makers else ""
+                hint = f" The node `{makers[0]}` produces it: put it before this one." if makers else ""
                 missing = [] if makers else self._stages_that_make(column)
                 if missing:
-                    hint = f" The stage `{missing[0]}` makes it: add one before this node."
+                    hint = f" The stage `{missing[0]}` produces it: add one before this node."
                 raise self._fail(
                     f"stages.{name}",
-                    f"its {what} reads the column `{column}`, which nobody makes before it; {nearest(column, have)}{hint}",
+                    f"its {what} reads the column `{column}`, which no upstream node produces; {nearest(column, have)}{hint}",
                 )
 
     def _stages_that_make(self, column: str) -> list[str]:

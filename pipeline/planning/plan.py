@@ -24,7 +24,7 @@ from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.source import Slice
 
 BATCH_BYTES = 16 << 20
-"""UTF-8 bytes of text that a stage gets at once. By the law of stages it cannot change a result."""
+"""UTF-8 bytes of text that a stage gets at once. Because of partition invariance it cannot change a result."""
 
 PROCESS_BYTES = 450 << 20
 """Resident memory of a worker before it reads anything: interpreter, pyarrow, compiled kernels, embedded models."""
@@ -95,7 +95,7 @@ class Plan:
         return digest("gristmill.run", [self.identity(), slices.hexdigest()])
 
     def stamps(self) -> str:
-        """Digest of the input files' modification times or ETags: equal stamps vouch for unchanged files."""
+        """Digest of the input files' modification times or ETags: equal stamps are taken to mean unchanged files."""
         return digest("gristmill.stamps", [[one.source, one.path, one.stamp] for one in self.slices])
 
     def identity(self) -> dict[str, Any]:

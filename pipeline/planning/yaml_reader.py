@@ -78,9 +78,9 @@ def parse(text: str, name: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{name}{line}: this is not YAML: {error.problem}. Mend the syntax.") from error
+        raise ConfigError(f"{name}{line}: this is not YAML: {error.problem}. Fix the syntax.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: this is not YAML: {error}. Mend the syntax.") from error
+        raise ConfigError(f"{name}: this is not YAML: {error}. Fix the syntax.") from error
     return document
 
 
@@ -122,7 +122,7 @@ class _Reader:
             # `\UFFFFFFFF` is no character, and `%YAML` may be followed by 5,000 digits.
             if isinstance(error, yaml.YAMLError):
                 raise
-            raise ConfigError(f"{self.document.name}: this is not YAML: {error}. Mend the syntax.") from error
+            raise ConfigError(f"{self.document.name}: this is not YAML: {error}. Fix the syntax.") from error
 
     def _refuse(self, event: yaml.Event, path: str, problem: str) -> ConfigError:
         place = f"{self.document.name}:{_line(event)}"
@@ -186,7 +186,7 @@ class _Reader:
         first_line: dict[str, int] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._refuse(event, path, "a key must be a plain word.")
+                raise self._refuse(event, path, "a key must be a plain scalar.")
             line = _line(event)
             key = self._text(event, event.value, path)
             if len(key) > MAX_KEY:
@@ -195,13 +195,13 @@ class _Reader:
                 )
             inner = f"{path}.{key}" if path else key
             if key == "<<":
-                raise self._refuse(event, inner, "merge keys are not allowed. Write the values out.")
+                raise self._refuse(event, inner, "YAML merge keys (`<<`) are not supported. Write the values out.")
             if key in result:
                 raise self._refuse(
                     event,
                     inner,
-                    f"the key stands twice, first on line {first_line[key]}. "
-                    "Keep one: a doubled key would silently overwrite the other.",
+                    f"duplicate key, first on line {first_line[key]}. "
+                    "Keep one: the second would silently overwrite the first.",
                 )
             first_line[key] = line
             self.document.lines[inner] = line

@@ -1,4 +1,4 @@
-"""Accounts: where every row went at every node, as counts, bytes and doc_key sums, and the laws that they obey.
+"""Accounts: where every row went at every node, as counts, bytes and doc_key sums, and the equations that must hold among them.
 
 At each node every incoming row is exactly one of dropped, quarantined or emitted on one port with n ≥ 1 copies. So
 in = dropped + quarantined + Σ over ports, and what enters over an edge is what left on its port: as numbers of rows and
@@ -164,7 +164,7 @@ class Accounts:
         return made
 
     def check(self, where: str) -> None:
-        """Raises ConservationError at the first law that does not hold, with both sides of it."""
+        """Raises ConservationError at the first equation that does not hold, with both sides of it."""
         for problem in self.problems():
             raise ConservationError(
                 f"{where}: {problem} Nothing was published. This is a defect of a stage or of the storage, never of "
@@ -172,7 +172,7 @@ class Accounts:
             )
 
     def problems(self) -> list[str]:
-        """Every law that does not hold, in words."""
+        """Every equation that does not hold, in words."""
         found: list[str] = []
         for name, account in self.nodes.items():
             inward = Tally()

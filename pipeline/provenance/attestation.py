@@ -1,4 +1,4 @@
-"""What vouches for a finished output beyond its digests: a signature, and its place after the earlier run of its dataset."""
+"""What supports a finished output beyond its digests: a signature, and its place in the lineage of its dataset's runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FIRST = Link()
 
 @dataclass(frozen=True)
 class Attestation:
-    """How a run's manifests are vouched for. Stays in the driver.
+    """How a run's manifests are signed and linked to the previous run. Stays in the driver.
 
     Attributes:
         key: signs the manifests; None leaves them unsigned.
@@ -110,6 +110,6 @@ def sign_output(folder: str, key: SigningKey) -> str:
     ):
         raise DataError(
             f"{folder}: manifest.json was changed since the run wrote it, so it is not signed. "
-            f"`gristmill audit {folder}` tells more."
+            f"`gristmill audit {folder}` shows more."
         )
     return write_envelope(folder, statement, key)

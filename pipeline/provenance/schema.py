@@ -270,7 +270,9 @@ class PredicateForm(_Form):
     @model_validator(mode="after")
     def _names_its_output(self) -> PredicateForm:
         if self.output not in self.identity.outputs:
-            raise ValueError(f"output: {self.output!r} is none of the run's ({', '.join(self.identity.outputs)})")
+            raise ValueError(
+                f"output: {self.output!r} is not an output of the run ({', '.join(self.identity.outputs)})"
+            )
         return self
 
 

@@ -27,7 +27,7 @@ ENVELOPE = "manifest.dsse.json"
 
 
 class SignatureError(DataError):
-    """An envelope is none, or is not signed by the key that must have signed it."""
+    """An envelope is malformed, or is not signed by the key that must have signed it."""
 
 
 class SigningKey:
@@ -53,10 +53,10 @@ class SigningKey:
             key = serialization.load_pem_private_key(text, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise ConfigError(
-                f"{where}: this is no unencrypted private key in PEM ({error}). `gristmill keys new` makes one."
+                f"{where}: this is not an unencrypted private key in PEM format ({error}). `gristmill keys new` makes one."
             ) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise ConfigError(f"{where}: this is no Ed25519 key. `gristmill keys new` makes one.")
+            raise ConfigError(f"{where}: this is not an Ed25519 key. `gristmill keys new` makes one.")
         return cls(key)
 
     @property
@@ -138,7 +138,7 @@ def public_key(data: bytes, where: str = "key") -> bytes:
             "the file that ends with .pub."
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{where}: this is no Ed25519 key.")
+        raise ConfigError(f"{where}: this is not an Ed25519 key.")
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
@@ -183,14 +183,14 @@ def payload_of(envelope: Mapping[str, Any]) -> bytes:
             raise SignatureError(f"the payload type is {envelope['payloadType']!r}, not {PAYLOAD_TYPE!r}")
         return _decoded(envelope["payload"])
     except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise SignatureError(f"this is no envelope ({error})") from error
+        raise SignatureError(f"this is not a DSSE envelope ({error})") from error
 
 
 def _decoded(text: str) -> bytes:
     """Base64 in its one canonical spelling: the bits that padding leaves over must be zero. Raises ValueError."""
     data = base64.b64decode(text, validate=True)
     if base64.b64encode(data).decode("ascii") != text:
-        raise ValueError("base64 that is not in its canonical form")
+        raise ValueError("base64 is not in canonical form")
     return data
 
 
@@ -210,5 +210,5 @@ def verify_envelope(envelope: Mapping[str, Any], public: bytes) -> bytes:
         try:
             Ed25519PublicKey.from_public_bytes(public).verify(_decoded(signature), data)
         except (InvalidSignature, ValueError) as error:
-            raise SignatureError(f"the signature of the key {wanted[:16]}… does not fit the payload") from error
+            raise SignatureError(f"the signature of the key {wanted[:16]}… does not match the payload") from error
     return payload

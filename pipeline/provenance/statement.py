@@ -53,7 +53,7 @@ def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:
         kind, found = statement["predicateType"], predicate["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{location}: this is no Gristmill manifest ({error}). Restore it, or write the output anew."
+            f"{location}: this is not a Gristmill manifest ({error}). Restore it, or repeat the run."
         ) from error
     if kind != PREDICATE or found != FORMAT_VERSION:
         raise DataError(

@@ -31,7 +31,7 @@ MIN_QUARANTINED = 10
 
 @dataclass
 class Progress:
-    """What a run tells while it is on; all fields are totals so far."""
+    """What a run reports while it runs; all fields are totals so far."""
 
     plan: Plan
     pass_index: int = 0
@@ -65,7 +65,7 @@ class Engine:
     Args:
         plan: what to do.
         executor: where tasks run.
-        listener: is told the progress after each task.
+        listener: is given the progress after each task.
         rehash: read every slice again on resume instead of trusting size and mtime or ETag.
         keep_work: leave the work folder in place after success.
         command: how the run was started, for the manifest.
@@ -195,7 +195,7 @@ class Engine:
                 raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
             if exists(path) and path not in claims and list_files(path):
                 raise ConfigError(
-                    f"{where}: {path} holds files that are no Gristmill output. Choose an empty or a new folder."
+                    f"{where}: {path} holds files that are not a Gristmill output. Choose an empty or a new folder."
                 )
 
     def _claims(self) -> set[str]:

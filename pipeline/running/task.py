@@ -94,7 +94,7 @@ def load_plan(path: str, expected: str) -> Plan:
     # The very bytes that were hashed: opened again, the file might be another one, and a pickle runs code.
     plan = pickle.loads(data)
     if not isinstance(plan, Plan):
-        raise ConservationError(f"{path}: this is no plan.")
+        raise ConservationError(f"{path}: this is not a plan file.")
     return plan
 
 
@@ -202,7 +202,7 @@ class _Task:
         for name, value in quick_checks(data.table).items():
             if expected.get(name) != value:
                 raise DataError(
-                    f"{self.job.slice.location}: the input changed while the run was on: column `{name}` had the "
+                    f"{self.job.slice.location}: the input changed during the run: column `{name}` had the "
                     f"check {expected.get(name)} and now has {value}. Restore the file, or remove the work folder "
                     "and run again."
                 )
@@ -215,13 +215,13 @@ class _Task:
         if same.any():
             row = int(order[int(np.flatnonzero(same)[0])])
             raise ConservationError(
-                f"{self.job.slice.location}: the doc_key {data.table[DOC_KEY][row].as_py().hex()} stands twice in one "
-                "slice: the source gives two records one position."
+                f"{self.job.slice.location}: duplicate doc_key {data.table[DOC_KEY][row].as_py().hex()} in one "
+                "slice: the source gives two records the same position."
             )
         return SliceRows(self.plan.graph, self.job.slice.source, data.table)
 
     def _read_outcome(self, slice_rows: SliceRows, annotations: Annotations) -> None:
-        """What the source itself decides: empty text is dropped, giants are quarantined."""
+        """What the source itself decides: empty text is dropped, oversized documents are quarantined."""
         state = State(np.arange(slice_rows.count), np.ones(slice_rows.count, np.int64))
         if self.job.earlier:
             state.outcome = annotations.outcome(slice_rows.source, state)
@@ -383,7 +383,9 @@ class _Task:
             if not node.stage.keeps_notes() or note is None or note["path"] is None:
                 continue
             if state is None or state.outcome is None:
-                raise ConservationError(f"node `{node.name}`: it left notes about rows and has not decided about them.")
+                raise ConservationError(
+                    f"node `{node.name}`: it left notes about rows but made no decisions about them."
+                )
             path = str(self.work.root / note["path"])
             sha256 = sha256_of(path)
             if sha256 != note["sha256"]:

@@ -29,8 +29,8 @@ def task_key(plan: Plan, index: int, one: Slice, slice_digest: str | None, settl
         # Footer logs name the run, so they are those of one set of slices only.
         identity["outputs"] = [plan.key, [output.config.path for output in plan.graph.outputs]]
     place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
-    vouched = slice_digest if slice_digest is not None else one.stamp
-    return digest("gristmill.task", [index, identity, place, vouched, sorted(settled.items())])
+    slice_identity = slice_digest if slice_digest is not None else one.stamp
+    return digest("gristmill.task", [index, identity, place, slice_identity, sorted(settled.items())])
 
 
 def signal_keys(plan: Plan, slice_digest: str) -> dict[str, str]:

@@ -59,8 +59,8 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
 
     def refuse(problem: str) -> None:
         raise ConservationError(
-            f"node `{node.name}` (stage `{node.use}`): {problem}. Exactly one decision per row is the stage's contract; "
-            "its author must mend it."
+            f"node `{node.name}` (stage `{node.use}`): {problem}. A stage must return exactly one decision per row: "
+            "this is a bug in the stage; report it to its author."
         )
 
     for name in ("port", "copies", "rule", "failed", "value", "threshold", "witness"):
@@ -100,13 +100,13 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
 
 
 def _check_changed(text: pa.Array, unsaid: np.ndarray, emitted: np.ndarray, refuse: Callable[[str], None]) -> None:
-    """A changed text is on record, so that the ledger says whose text is no longer its source's, and is never blank."""
+    """A changed text has a rule, so that the ledger records whose text differs from its source's, and is never blank."""
     changed = text.is_valid().to_numpy(zero_copy_only=False)
     if (changed & unsaid).any():
         refuse(f"{int((changed & unsaid).sum())} emitted rows have a changed text and no rule that says why")
     empty = emitted & changed & blank_rows(text)
     if empty.any():
-        refuse(f"{int(empty.sum())} rows are emitted with a text that it emptied; it must drop them with a rule")
+        refuse(f"{int(empty.sum())} rows are emitted with an empty text; the stage must drop them with a rule instead")
 
 
 def joined_outcome(node: Node, made: Sequence[tuple[int, Decisions]], rows: int) -> Outcome:

@@ -1,5 +1,5 @@
 """A slice as the engine reads it, with the plan's names and types, and what its source decides before any stage sees a
-document: empty text is dropped, a giant is quarantined."""
+document: empty text is dropped, an oversized document is quarantined."""
 
 from __future__ import annotations
 

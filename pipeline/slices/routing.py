@@ -69,7 +69,7 @@ class SliceRows:
                 key = self.table[DOC_KEY][int(twice[0])].as_py().hex()
                 raise ConservationError(
                     f"`{name}`: the document {key} arrives twice, the second time from `{edge}`. A document may take "
-                    f"one way only: {', '.join(str(e) for e in inputs)} must not share documents."
+                    f"only one path: {', '.join(str(e) for e in inputs)} must not share documents."
                 )
             seen[rows] = True
             weight[rows] = copies
@@ -165,7 +165,7 @@ class SliceRows:
         return pa.concat_tables(found).combine_chunks() if found else None
 
     def decide(self, node: Node, settled: SettledView | None) -> Outcome:
-        """The node's checked decisions. Raises ConservationError for a decision that is none."""
+        """The node's checked decisions. Raises ConservationError for an invalid decision."""
         state = self.states[node.name]
         wanted = _present(node.stage.decide_reads() | node.stage.optional_reads(), self.graph, node)
         columns = sorted(wanted | set(node.stage.signals().names))

@@ -44,7 +44,7 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
         "",
         f"{predicate['data']['rows']:,} rows in {predicate['data']['files']} shards, made by Gristmill from "
         f"{sum(s['rows'] for s in predicate['sources'].values()):,} documents. Every shard carries its provenance log in "
-        "the Parquet footer (key `gristmill.log`); `gristmill audit` verifies the folder, `gristmill explain` tells what "
+        "the Parquet footer (key `gristmill.log`); `gristmill audit` verifies the folder, `gristmill explain` shows what "
         "happened to a document.",
         "",
         "## Sources",
@@ -77,7 +77,7 @@ def _beside_chance(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines: list[str] = []
     for node, found in beside_chance(reports).items():
         if not lines:
-            lines = ["", "## Filters beside chance", ""]
+            lines = ["", "## Filters against a random baseline", ""]
             lines += ["What a filter kept, and a random selection of as many of the documents that it saw."]
         lines += ["", f"| {node} | all | kept | random |", "|---|---:|---:|---:|"]
         lines += ["| " + " | ".join(row) + " |" for row in chance_rows(found)]

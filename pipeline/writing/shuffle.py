@@ -135,7 +135,7 @@ def write_staged(
         pieces: the rows, in order; each is held in memory once.
         total_bytes: of all rows.
 
-    The schema's metadata tells the number of ranges, and the record batches as [range, rows, key sum in hexadecimal].
+    The schema's metadata holds the number of ranges, and the record batches as [range, rows, key sum in hexadecimal].
     """
     parts = min(PARTS, 1 << (max(1, total_bytes // PART_BYTES).bit_length() - 1))
     part = range_of(hashes, parts)
@@ -302,7 +302,7 @@ def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
                 words = key_words(rows[DOC_KEY])
                 if rows.num_rows != count or f"{key_sum(words):032x}" != keys:
                     raise ConservationError(
-                        f"{path}: record batch {number} has not the {count} rows that were staged. Remove the work "
+                        f"{path}: record batch {number} does not have the {count} rows that were staged. Remove the work "
                         "folder and run again."
                     )
                 found = shuffle_hash(words, one_chunk(rows[COPY]).to_numpy(), job.seed)

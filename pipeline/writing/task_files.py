@@ -120,7 +120,7 @@ def task_log(
 
 
 def chain_link(plan: Plan, node: Node) -> dict[str, Any]:
-    """What a node is and does, as the footer logs and the manifest tell it."""
+    """What a node is and does, as the footer logs and the manifest record it."""
     fingerprint = plan.fingerprints[node.name]
     return {
         "name": node.name,

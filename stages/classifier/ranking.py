@@ -176,7 +176,7 @@ def find_cuts(notes: Rows, exchange: Exchange, wanted: Mapping[str, int], *, see
             elif len(found) == PLACE_BYTES:
                 raise ConservationError(
                     f"ranking: {int(total[at])} documents of the scope {scope!r} have the place {found.hex()}. A doc_key "
-                    "stands twice in the notes; run again."
+                    "occurs twice in the notes; run again."
                 )
             else:
                 before = int(total[at - 1]) if at else 0

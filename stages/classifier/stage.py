@@ -8,8 +8,9 @@ algorithm compiled (`stages.fasttext.predict`): probability + 1e-5, of the text 
 
     NAME_score   the score (float32); null for text in which the model knows nothing
 
-What is kept is stated beside chance: the manifest's report and the dataset card show the same figures for all documents, for
-those kept, and for a seeded random selection of as many. A filter whose selection looks like the random one selects nothing.
+What is kept is compared with a random baseline: the manifest's report and the dataset card show the same figures for all
+documents, for those kept, and for a seeded random selection of as many. A filter whose selection looks like the random one
+selects nothing.
 """
 
 from __future__ import annotations
@@ -279,7 +280,7 @@ class Classifier(Stage):
         }
 
     def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
-        """Fails documents beyond the cut of their scope; where the score alone does not tell, the witness is the doc_key
+        """Fails documents beyond the cut of their scope; where the score alone does not decide, the witness is the doc_key
         of the last one kept."""
         score = one_chunk(batch[self._score])
         known = score.is_valid().to_numpy(zero_copy_only=False)

@@ -1,7 +1,7 @@
 """Training of a quality classifier: documents like those wanted against documents like those met, by fastText.
 
 The method is that of DCLM's filter (Li et al. 2024, https://arxiv.org/abs/2406.11794, section 4.4): a linear fastText model
-over words and pairs of words, trained to tell a positive from a negative collection (Joulin et al. 2016,
+over words and pairs of words, trained to separate a positive from a negative collection (Joulin et al. 2016,
 https://arxiv.org/abs/1607.01759). Training is fastText's own code as the package floret carries it, see
 docs/decisions/0008-floret-trains-fasttext-models.md.
 
@@ -259,8 +259,8 @@ def model_card(figures: Mapping[str, Any]) -> str:
     lines = [
         f"# {model['file']}",
         "",
-        f"A fastText classifier that tells `{POSITIVE}` from `{NEGATIVE}` texts, trained by `gristmill train quality`; SHA-256",
-        f"`{model['sha256']}`, {model['bytes']:,} bytes.",
+        f"A fastText classifier that separates `{POSITIVE}` from `{NEGATIVE}` texts, trained by `gristmill train quality`;",
+        f"SHA-256 `{model['sha256']}`, {model['bytes']:,} bytes.",
         "",
         "```yaml",
         "stages:",
@@ -270,7 +270,7 @@ def model_card(figures: Mapping[str, Any]) -> str:
         "## Figures on held-out texts",
         "",
         f"{texts['held_out'][POSITIVE]:,} positive and {texts['held_out'][NEGATIVE]:,} negative texts, split off by a hash of "
-        f"their content. AUC {held_out['auc']}. They say how well the two collections are told apart, not how good the texts "
+        f"their content. AUC {held_out['auc']}. They say how well the two collections are separated, not how good the texts "
         "are: topic, length and source tell them apart, too.",
         "",
         "| kept | threshold | share | precision | recall | F1 |",

@@ -79,7 +79,7 @@ def _check(name: str, kind: pa.DataType) -> None:
     ):
         raise ContractError(
             f"`on` names the column `{name}` of type {kind}; expected text, binary, whole numbers, true/false, dates or "
-            "timestamps. Floats and lists have no exact equality worth the name: derive a column of text first."
+            "timestamps. Floats and lists have no reliable exact equality: derive a column of text first."
         )
 
 

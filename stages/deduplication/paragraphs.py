@@ -6,7 +6,7 @@ exactly and over all of it.
 
     survey   a 128-bit digest of each passage (see `stages.deduplication.kernels.digests`) with its document and its
              number in it
-    settle   passages that occur more than `max_repeats` times in the corpus; who has them is told which
+    settle   passages that occur more than `max_repeats` times in the corpus; the documents that contain them get the list
     decide   they are cut out; a document of which nothing is left is dropped
 
 Every document with a new text is in the ledger: its value is the number of passages that it lost, its witness the place

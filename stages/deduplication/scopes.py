@@ -53,7 +53,7 @@ def _check(name: str, kind: pa.DataType) -> None:
     if pa.types.is_floating(kind) or pa.types.is_nested(kind):
         raise ContractError(
             f"`within` names the column `{name}` of type {kind}; expected text, whole numbers, true/false, dates or "
-            "binary. Floats and lists make no groups: derive a column of labels first."
+            "binary. Floats and lists cannot be used as groups: derive a column of labels first."
         )
 
 

@@ -73,12 +73,12 @@ def _checked(path: Path, row: int, language: str, script: str) -> str:
     if not _CODE.fullmatch(language):
         known = codes().get(language, ())
         hint = f" Did you mean {known[0][:3]}?" if known else ""
-        raise ConfigError(f"{path}, row {row}: {language!r} is no ISO 639-3 code (three small letters).{hint}")
+        raise ConfigError(f"{path}, row {row}: {language!r} is not an ISO 639-3 code (three small letters).{hint}")
     scripts = {*SCRIPT_NAMES, *FOLDED_SCRIPTS}
     if script not in scripts:
         close = difflib.get_close_matches(script, scripts, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]}?" if close else " Examples: Latn, Cyrl, Arab, Hani."
-        raise ConfigError(f"{path}, row {row}: {script!r} is no ISO 15924 code of a script of Unicode.{hint}")
+        raise ConfigError(f"{path}, row {row}: {script!r} is not an ISO 15924 code of a script of Unicode.{hint}")
     return canonical_label(language, script)
 
 

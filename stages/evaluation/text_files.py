@@ -37,7 +37,7 @@ def _csv(file: pa.NativeFile, delimiter: str) -> pa.Table:
 def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     """The columns of a file, in this order.
 
-    Raises ConfigError when there is no such file, its name does not tell its kind or a column is missing, DataError when
+    Raises ConfigError when there is no such file, its name does not show its kind or a column is missing, DataError when
     it cannot be read.
     """
     wanted = ", ".join(columns)
@@ -48,7 +48,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     kind = suffixes[-2] if len(suffixes) > 1 and suffixes[-1] in _COMPRESSED else "".join(suffixes[-1:])
     if kind != ".parquet" and kind not in _READERS:
         raise ConfigError(
-            f"{path}: the name does not tell what it is. Expected .parquet, {', '.join(_READERS)}, the latter also with "
+            f"{path}: the file type is not clear from its name. Expected .parquet, {', '.join(_READERS)}, the latter also with "
             f"{', '.join(_COMPRESSED)}."
         )
     try:

@@ -3,7 +3,7 @@
 The step is FineWeb2's (Penedo et al., *FineWeb2: One Pipeline to Scale Them All*, arXiv:2506.20920, section 3.1): a
 classifier names the language, and a document is kept when its language is wanted and the classifier confident enough.
 Three things differ: labels are checked against the script of the text (see `stages.language.kernels.labels_and_scripts`); the
-default model's scores are calibrated, so that they also tell text in none of its languages (see `stages.language.calibration`);
+default model's scores are calibrated, so that they also detect text in other languages (see `stages.language.calibration`);
 and thresholds are those of the config, because FineWeb2's `language_score` values are confidences of GlotLID and mean
 nothing for another model.
 
@@ -104,7 +104,7 @@ class LanguageConfig(StageConfig):
         for field, labels in (("keep", self.keep or ()), ("min_scores", tuple(self.min_scores))):
             for label in labels:
                 if label not in allowed:
-                    raise ValueError(f"{field}: {label!r} is no label pair: {_hint(label, allowed)}")
+                    raise ValueError(f"{field}: {label!r} is not a label pair: {_hint(label, allowed)}")
         return self
 
 

@@ -12,7 +12,7 @@ median-ratio     t · median / median_en
 
 Thresholds are rounded to where fewer documents fail: to three decimals, those of the mean word length to whole numbers, as
 in FineWeb2's files. A cut that says nothing (no spread in English, a maximum of 0 because nearly all of the reference has
-none of what is counted) is not used: English's threshold stays, and the reason is told.
+none of what is counted) is not used: English's threshold stays, and the reason is reported.
 
 Stop words are the words that make up at least STOP_WORD_SHARE of all words of the reference in lower case, and the
 MIN_LISTED most frequent ones if that are fewer.

@@ -9,7 +9,7 @@ text in every language (the Universal Declaration of Human Rights, NTREX), Engli
 Thresholds are carried over from English by the ratio of medians (`stages.quality.adaptation`, method median-ratio), which
 translations of one text make a fair comparison, and which few passages can bear where a tail cannot. Where the ratio would
 make a rule stricter than English's in a way that says more about the splitter than about quality, English's value stays:
-the least word length and the least share of words with letters never rise. What passages cannot tell, lines and repetition,
+the least word length and the least share of words with letters never rise. What passages cannot show, lines and repetition,
 is as in English; where most passages end without a sentence-ending mark that the rule knows, the rule is off.
 
 Stop words are the words that stand in the most passages and make up 0.8 % of all or more; in languages of stopwordsiso they

@@ -128,7 +128,7 @@ def _publish(scratch: Path, folder: Path) -> None:
 def _by_hand(pin: Pin) -> str:
     return (
         "Or get the folder `configs` of https://github.com/huggingface/fineweb-2 "
-        f"(commit {pin.commit[:12]}) in another way and name it: `language_configs: PATH`."
+        f"(commit {pin.commit[:12]}) in another way and set its path: `language_configs: PATH`."
     )
 
 
@@ -142,9 +142,11 @@ def _download(pin: Pin, folder: Path) -> None:
         raise ConfigError(f"language_configs: {NAME}: {problem}. Try again later. {_by_hand(pin)}") from error
     except urllib.error.URLError as error:
         problem = f"{pin.url} cannot be reached: {error.reason}"
-        raise ConfigError(f"language_configs: {NAME}: {problem}. It needs a network once. {_by_hand(pin)}") from error
+        raise ConfigError(
+            f"language_configs: {NAME}: {problem}. It needs network access once. {_by_hand(pin)}"
+        ) from error
     except (tarfile.TarError, EOFError, OSError, http.client.HTTPException) as error:
-        problem = f"what {pin.url} sent ended early or is no archive: {type(error).__name__}: {error}"
+        problem = f"what {pin.url} sent ended early or is not an archive: {type(error).__name__}: {error}"
         raise ConfigError(f"language_configs: {NAME}: {problem}. Try again. {_by_hand(pin)}") from error
 
 

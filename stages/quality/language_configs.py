@@ -76,7 +76,7 @@ def config_files(folder: Path) -> dict[str, Path]:
             continue
         if not _LABEL.fullmatch(path.stem):
             raise ConfigError(
-                f"{path}: the name is no language label. Name the file by ISO 639-3 code and ISO 15924 script, "
+                f"{path}: the name is not a language label. Name the file by ISO 639-3 code and ISO 15924 script, "
                 "such as deu_Latn.yml, or move it out of the folder."
             )
         if path.stem in files:
@@ -104,7 +104,7 @@ def read_config(path: Path) -> LanguageConfig:
     keys = _TOP_LEVEL_KEY.findall(text)
     for key in keys:
         if keys.count(key) > 1:
-            raise ConfigError(f"{path}: the key `{key}` stands there {keys.count(key)} times. Keep one.")
+            raise ConfigError(f"{path}: the key `{key}` is listed {keys.count(key)} times. Keep one.")
     for key in value:
         if key not in _KEYS:
             raise ConfigError(f"{path}: unknown key `{key}`; {nearest(str(key), _KEYS)}")

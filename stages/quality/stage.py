@@ -130,7 +130,7 @@ class QualityConfig(StageConfig):
     @classmethod
     def _c4_is_a_switch(cls, value: Any) -> Any:
         if isinstance(value, (list, tuple)) and C4 in value:
-            raise ValueError("`c4` has signals of its own, which cost time: take it out here and set `c4: true`")
+            raise ValueError("`c4` has signals of its own, which cost time: remove it here and set `c4: true`")
         return value
 
     @field_validator("filters")
@@ -153,7 +153,7 @@ class QualityConfig(StageConfig):
             for rule in rules:
                 if rule not in RULE_NAMES:
                     where = f"thresholds.{name}" if isinstance(value, Mapping) else "thresholds"
-                    raise ValueError(f"{where}: no rule is called `{rule}`; {nearest(rule, RULE_NAMES)}")
+                    raise ValueError(f"{where}: there is no rule `{rule}`; {nearest(rule, RULE_NAMES)}")
                 if rule in _C4_RULES and not self.c4:
                     raise ValueError(f"thresholds: `{rule}` is a rule of C4's, which are not judged. Set `c4: true`.")
         return self
@@ -243,7 +243,7 @@ class Quality(Stage):
             if label is not None and self._config_of(label) is None:
                 applied = ", ".join((NO_WORDS, *(rule.name for rule in self._rules if rule.name in UNIVERSAL)))
                 yield (
-                    f"{label} is none of the {len(read_table()) + 1} languages whose thresholds and stop words come with "
+                    f"{label} is not among the {len(read_table()) + 1} languages whose thresholds and stop words come with "
                     f"Gristmill: its documents are judged by {applied} alone. Set `language_configs` to a folder with "
                     f"{label}.yml in FineWeb2's format; `gristmill adapt {label}` makes one from reference text."
                 )

@@ -75,7 +75,9 @@ def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents
     """
     present = {name: available[name] for name in sorted(available) if available[name] > 0}
     if not present:
-        raise InfeasibleMixture(f"there is nothing to mix: all groups together hold 0 {unit}. Check what comes before.")
+        raise InfeasibleMixture(
+            f"there is nothing to mix: all groups together hold 0 {unit}. Check the nodes upstream."
+        )
     if demands.target < 1:
         raise InfeasibleMixture(f"the target is {demands.target} {unit}; it must be at least 1.")
     _check_names(present, demands)
@@ -191,7 +193,7 @@ def _check_names(available: Mapping[str, int], demands: Demands) -> None:
                 )
             if what != "fixed" and name in demands.fixed:
                 raise InfeasibleMixture(
-                    f"`{name}` has a fixed share of {demands.fixed[name]:g} and stands under `{what}` too. Keep one of them."
+                    f"`{name}` has a fixed share of {demands.fixed[name]:g} and is also listed under `{what}`. Keep one."
                 )
 
 
@@ -219,7 +221,7 @@ def _check_bounds(available: Mapping[str, int], demands: Demands) -> None:
         named = {name: share for name, share in {**demands.ceilings, **demands.fixed}.items() if name in available}
         scaled = ", ".join(f"{name} {share / high:.4g}" for name, share in sorted(named.items()) if share > 0)
         raise InfeasibleMixture(
-            f"fixed shares and ceilings add up to {high:.4g}, so {1 - high:.4g} of the mix would belong to nobody. "
+            f"fixed shares and ceilings add up to {high:.4g}, so {1 - high:.4g} of the mix would be assigned to no group. "
             f"Nearest: {scaled or 'a ceiling above 0'}."
         )
 

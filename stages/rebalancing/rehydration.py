@@ -250,7 +250,7 @@ def read_weights(path: Path) -> dict[str, dict[int, int]]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{path}: is no JSON ({error}); {expected}.") from error
+        raise ConfigError(f"{path}: is not JSON ({error}); {expected}.") from error
     if not isinstance(data, dict) or not data:
         raise ConfigError(f"{path}: {expected}; found {type(data).__name__} with nothing in it that could be used.")
     return {label: _checked_weights(path, label, table, expected) for label, table in data.items()}
@@ -260,7 +260,7 @@ def _without_doubles(path: Path, pairs: list[tuple[str, object]]) -> dict[str, o
     found = dict(pairs)
     if len(found) < len(pairs):
         double = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise ConfigError(f"{path}: `{double}` stands there twice. Keep one entry.")
+        raise ConfigError(f"{path}: duplicate key `{double}`. Keep one entry.")
     return found
 
 
@@ -274,6 +274,6 @@ def _checked_weights(path: Path, label: str, table: object, expected: str) -> di
         if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats < 1 << 20:
             raise ConfigError(f"{path}: `{label}.{size}` is {repeats!r}; expected a whole number from 1 to 2^20 - 1.")
         if int(size) in checked:
-            raise ConfigError(f"{path}: `{label}` names the cluster size {int(size)} twice. Keep one entry.")
+            raise ConfigError(f"{path}: `{label}` lists the cluster size {int(size)} twice. Keep one entry.")
         checked[int(size)] = repeats
     return checked

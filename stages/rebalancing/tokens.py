@@ -77,7 +77,7 @@ def _tokenizer(path: Path) -> Any:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises plain Exception for missing and for broken files
         raise ConfigError(
-            f"{path}: is no tokenizer ({error}). Name a Hugging Face `tokenizer.json` that exists."
+            f"{path}: is not a tokenizer ({error}). Name a Hugging Face `tokenizer.json` that exists."
         ) from error
     # Set by some files, they would cut long documents or count padding.
     tokenizer.no_truncation()

@@ -60,7 +60,7 @@ class ContentWarningConfig(EndpointConfig):
         templates: warnings by label pair (`eng_Latn`), in place of or besides those that come with the stage.
         default_language: whose template a document gets when there is none in its language, or when that is unknown.
         separator: what stands between the warning and the text.
-        prompt: with `by: endpoint`, what the model is told to do.
+        prompt: with `by: endpoint`, the instruction for the model.
         sent_bytes: with `by: endpoint`, how much of a document's beginning the model sees.
         max_warning_bytes: with `by: endpoint`, a longer answer is no warning, and is asked for again.
     """
@@ -76,7 +76,9 @@ class ContentWarningConfig(EndpointConfig):
     @model_validator(mode="after")
     def _whole(self) -> ContentWarningConfig:
         if self.by == "template" and (self.base_url or self.model):
-            raise ValueError("by: an endpoint is named, but templates write the warnings; set `by: endpoint`")
+            raise ValueError(
+                "by: an endpoint is configured, but `by` says that templates write the warnings; set `by: endpoint`"
+            )
         for label, template in self.templates.items():
             if not template.strip():
                 raise ValueError(f"templates.{label}: an empty warning; write one, or leave the language out")

@@ -7,7 +7,7 @@ that was stopped goes on where it was, and of two tasks that ask the same at the
 What fails is tried again (time limits, connections, 408, 409, 429, 5xx, and answers that are not what was asked for), with
 a wait that doubles and never less than the endpoint's `Retry-After`. What still fails is returned with its reason, for the
 stage to quarantine. A key that is refused, a model that the endpoint does not have, a spent budget and many failures in
-a row stop the run instead: no other document would fare better.
+a row stop the run instead: every other document would fail in the same way.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ is about this one text; an answer that ended at the endpoint's limit; an answer 
 _AGAIN = frozenset({408, 409, 425})
 _STOP = {
     401: "refuses the key ({key}). Set it to one that the endpoint takes, on every worker",
-    403: "refuses this key ({key}) the request. Use one that may ask for the model `{model}`",
+    403: "denies this key ({key}) the request. Use one that may ask for the model `{model}`",
     404: "knows no such address or model. Check `base_url` (it usually ends in /v1) and `model: {model}`",
 }
 """Statuses that no other document would escape."""
@@ -210,7 +210,7 @@ def _key(config: EndpointConfig, stage: str) -> str:
 
 
 def _client(openai: Any, config: EndpointConfig, stage: str) -> Any:
-    # Retries are ours: they are counted against the budget and told in the ledger.
+    # Retries are ours: they are counted against the budget and recorded in the ledger.
     return openai.OpenAI(
         base_url=config.base_url,
         api_key=_key(config, stage),
@@ -313,7 +313,7 @@ class Endpoint:
             self._stop(
                 GristmillError(
                     f"stage {self.stage}: {self._row} documents in a row got no answer from {self.config.base_url}, the last "
-                    f"for this reason: {failure.reason} ({failure.detail}). Mend the endpoint, the model or the prompt; the "
+                    f"for this reason: {failure.reason} ({failure.detail}). Fix the endpoint, the model or the prompt; the "
                     "same command goes on from here and asks nothing twice. `give_up_after` sets how many are too many."
                 )
             )
@@ -440,9 +440,9 @@ def _decoded(body: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(body)
     except ValueError as error:
-        raise _Failure(NOT_UNDERSTOOD, f"the endpoint's answer is no JSON: {body[:80]!r}") from error
+        raise _Failure(NOT_UNDERSTOOD, f"the endpoint's answer is not JSON: {body[:80]!r}") from error
     if not isinstance(value, dict):
-        raise _Failure(NOT_UNDERSTOOD, f"the endpoint's answer is no object: {body[:80]!r}")
+        raise _Failure(NOT_UNDERSTOOD, f"the endpoint's answer is not a JSON object: {body[:80]!r}")
     return value
 
 
@@ -451,7 +451,9 @@ def _content(value: Mapping[str, Any]) -> str:
         choice = value["choices"][0]
         content, finish = choice["message"]["content"], choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _Failure(NOT_UNDERSTOOD, f"no chat completion, but the keys {', '.join(map(str, value))[:80]}") from error
+        raise _Failure(
+            NOT_UNDERSTOOD, f"not a chat completion: it has the keys {', '.join(map(str, value))[:80]}"
+        ) from error
     if finish == "length":
         raise _Failure(CUT_OFF, "the answer ended at the limit of tokens; raise `max_tokens` in `parameters`")
     if not isinstance(content, str) or not content.strip():
@@ -459,7 +461,7 @@ def _content(value: Mapping[str, Any]) -> str:
     try:
         content.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _Failure(NOT_UNDERSTOOD, "the answer holds half a surrogate pair, which is no text") from error
+        raise _Failure(NOT_UNDERSTOOD, "the answer holds half a surrogate pair, which is not valid text") from error
     return content
 
 

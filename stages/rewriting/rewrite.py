@@ -10,7 +10,7 @@ model more than the classifier. A text that is too long to be rewritten whole is
 quarantined. The ledger names the rule and, as witness, the SHA-256 of the answer, which stands in the output's
 `signals/`, with the model as the endpoint names it; prompt, model and parameters are in the manifest.
 
-A model does not answer twice alike: see `docs/decisions/` on answers as facts on record.
+A model's answers are not reproducible: see decision 10 in `docs/decisions/` (model answers are recorded).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RewriteConfig(EndpointConfig):
     """Config of `rewrite`, besides what all stages that ask an endpoint have.
 
     Attributes:
-        prompt: what the model is told to do. The form of the answer is added to it.
+        prompt: the instruction for the model. The form of the answer is added to it.
         max_text_bytes: a longer text is dropped (`too_long_to_rewrite`): no part of a document is left out unseen.
         length_shares: least and most bytes of a rewritten text, as shares of the original's; others are no rewrite, and
             are asked for again.
@@ -89,9 +89,9 @@ def understood(content: str) -> Reply | str:
     try:
         value = json.loads(body)
     except ValueError:
-        return f"no JSON: {content[:80]!r}"
+        return f"not JSON: {content[:80]!r}"
     if not isinstance(value, dict):
-        return f"no object: {content[:80]!r}"
+        return f"not a JSON object: {content[:80]!r}"
     verdict = value.get("verdict")
     name = {"rewritten": "text", "misclassified": "justification"}.get(verdict if isinstance(verdict, str) else "")
     if name is None:
@@ -102,7 +102,7 @@ def understood(content: str) -> Reply | str:
     try:
         said.encode("utf-8")
     except UnicodeEncodeError:
-        return f"`{name}` holds half a surrogate pair, which is no text"
+        return f"`{name}` holds half a surrogate pair, which is not valid text"
     return Reply(text=said) if name == "text" else Reply(justification=said)
 
 

@@ -24,9 +24,7 @@ def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> 
     """
     for ours, theirs in mapping.items():
         if ours in RESERVED:
-            raise ConfigError(
-                f"{where}: `columns` maps `{theirs}` to `{ours}`, a name that we keep for our own. Choose another one."
-            )
+            raise ConfigError(f"{where}: `columns` maps `{theirs}` to `{ours}`, a reserved name. Choose another one.")
         if theirs not in schema.names:
             raise DataError(
                 f"{where}: there is no column `{theirs}` to map to `{ours}`; {nearest(theirs, schema.names)}"
@@ -83,8 +81,8 @@ def _refuse_wordless_id(kind: pa.DataType, where: str) -> None:
     )
     if nested_or_binary:
         raise DataError(
-            f"{where}: the column `id` is {kind}, which has no form as text. Give it another name under `columns:` "
-            "(`columns: {raw_id: id}`); then documents are called by their doc_key."
+            f"{where}: the column `id` is {kind}, which cannot be written as text. Give it another name under `columns:` "
+            "(`columns: {raw_id: id}`); then documents are identified by their doc_key."
         )
 
 

@@ -77,7 +77,7 @@ class JsonlSource(Source):
                 if row is not None:
                     rows.append(row)
         if not rows:
-            # One giant first line, or nothing but bad ones: the text column alone is assumed, each record is judged.
+            # One very long first line, or nothing but bad ones: the text column alone is assumed, each record is judged.
             name = self.config.columns.get(TEXT, TEXT)
             return pa.schema([pa.field(name, TEXT_TYPE)])
         names = list(dict.fromkeys(name for row in rows for name in row))

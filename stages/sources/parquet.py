@@ -103,7 +103,7 @@ class _opened:
     def __enter__(self) -> pq.ParquetFile:
         if self.size == 0:
             raise DataError(
-                f"{self.location}: the file is empty, so it is no Parquet file. Restore it, or leave it out."
+                f"{self.location}: the file is empty, so it is not a Parquet file. Restore it, or leave it out."
             )
         self.stream = open_read(self.location)
         try:
@@ -111,7 +111,7 @@ class _opened:
         except (OSError, pa.ArrowException) as error:
             self.stream.close()
             raise DataError(
-                f"{self.location}: this is no readable Parquet file ({error}). Restore it, leave it out with `exclude`, "
+                f"{self.location}: this is not a readable Parquet file ({error}). Restore it, leave it out with `exclude`, "
                 "or set another `format`."
             ) from error
 

@@ -127,7 +127,7 @@ def clean_rates(model: ToxicityModel, text: pa.Array) -> dict[str, Any]:
 
 
 PREVALENCES = (0.01, 0.001)
-"""Shares of toxic text that precision is told for: what labelled collections have is far from what the web has."""
+"""Shares of toxic text that precision is reported for: what labelled collections have is far from what the web has."""
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def read_file(path: Path) -> LabelledFile:
     """Read a labelled file. Raises ConfigError when it cannot be read, or has no text or no label that is understood."""
     columns = _columns(path)
     if not columns:
-        raise ConfigError(f"{path}: holds nothing. Give labelled texts.")
+        raise ConfigError(f"{path}: is empty. Give labelled texts.")
     name = next((one for one in TEXTS if one in columns), None)
     if name is None:
         raise ConfigError(f"{path}: no text column; expected one of {', '.join(TEXTS)}, found {', '.join(columns)}")
@@ -92,7 +92,7 @@ def read_file(path: Path) -> LabelledFile:
         label = next((one for one in BINARY if one in columns), None)
         if label is None:
             raise ConfigError(
-                f"{path}: no labels that are understood; expected the columns {', '.join(DIMENSIONS)}, or one of "
+                f"{path}: no known label columns; expected the columns {', '.join(DIMENSIONS)}, or one of "
                 f"{', '.join(BINARY)}; found {', '.join(columns)}"
             )
         share = _shares(path, label, columns[label])
@@ -120,7 +120,7 @@ def _texts(path: Path, name: str, values: list[object]) -> pa.Array:
         row = next(at for at, one in enumerate(texts) if not one.isascii() and _surrogate(one))
         raise ConfigError(
             f"{path}: `{name}` in row {row} holds half of a surrogate pair ({error.object[error.start]!r}), which is no "
-            "character. Write the row anew, or leave it out."
+            "character. Fix the row, or remove it."
         ) from error
 
 
@@ -146,7 +146,9 @@ def _columns(path: Path) -> dict[str, list[object]]:
     try:
         records = list(reader)
     except csv.Error as error:
-        raise ConfigError(f"{path}: line {reader.line_num} is no row of values with `{separator}` ({error})") from error
+        raise ConfigError(
+            f"{path}: line {reader.line_num} is not a row of values with `{separator}` ({error})"
+        ) from error
     return {name: [record[name] for record in records] for name in reader.fieldnames or ()}
 
 
@@ -154,7 +156,7 @@ def _object(path: Path, row: int, line: str) -> dict[str, object]:
     try:
         value = json.loads(line)
     except ValueError as error:
-        raise ConfigError(f"{path}: row {row} is no JSON ({error})") from error
+        raise ConfigError(f"{path}: row {row} is not JSON ({error})") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: row {row} is {line[:60]!r}; a line must be an object with names and values")
     return value

@@ -197,7 +197,7 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         if found.shape != shape or found.dtype != kind:
             raise ConfigError(
                 f"{path}: `{name}` must be {np.dtype(kind).name} of shape {shape}, found {found.dtype.name} of shape "
-                f"{found.shape}. The file is damaged or foreign; train it again."
+                f"{found.shape}. The file is damaged or was written by something else; train it again."
             )
     features = 8 * len(arrays["kept"])
     if features & (features - 1) or not 1 << 10 <= features <= 1 << 24:

@@ -169,7 +169,7 @@ class Checkpoint:
         if wrong or not labels:
             raise ConfigError(
                 f"{folder}: `labels` must map labels of this model to dimensions; it has {', '.join(sorted(known))}"
-                + (f", and {wrong[0]!r} is none of them" if wrong else "")
+                + (f", and {wrong[0]!r} is not among them" if wrong else "")
             )
         model = model.float().eval().to(self.device)
         columns = [[known[label] for label, to in labels.items() if to == name] for name in DIMENSIONS]

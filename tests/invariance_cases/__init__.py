@@ -1,1 +1,1 @@
-"""Cases of the law test, one file per stage, named as its entry point."""
+"""Cases of the test of partition invariance, one file per stage, named as its entry point."""

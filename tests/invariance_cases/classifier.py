@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from gristmill.stages.language.stage import default_model
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import LawCase
+from tests.partition_invariance import InvarianceCase
 
 MODEL = str(default_model("fasttext"))
 
@@ -20,11 +20,11 @@ def labelled() -> pa.Table:
 
 
 CASES = [
-    LawCase("from a threshold on", {"model": MODEL, "label": "en", "threshold": 0.3}, documents),
-    LawCase(
+    InvarianceCase("from a threshold on", {"model": MODEL, "label": "en", "threshold": 0.3}, documents),
+    InvarianceCase(
         "the best fifth, marked", {"model": MODEL, "label": "de", "keep_fraction": 0.2, "on_fail": "mark"}, labelled
     ),
-    LawCase(
+    InvarianceCase(
         "the best half of each language by an expectation",
         {"model": MODEL, "values": {"en": 1.0, "__label__ru": -2.0}, "keep_fraction": 0.5, "within": "language"},
         labelled,

@@ -6,11 +6,11 @@ import pyarrow as pa
 
 from tests.endpoint_server import EndpointServer, Scripted
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import LawCase
+from tests.partition_invariance import InvarianceCase
 
 
 def reply(text: str, before: int) -> Scripted:
-    """Depends on the text alone, as the law supposes."""
+    """Depends on the text alone, as partition invariance requires."""
     return Scripted(status=400) if len(text) % 3 == 0 else Scripted(f"Beware of {len(text)} characters.")
 
 
@@ -32,8 +32,8 @@ def few() -> pa.Table:
 
 
 CASES = [
-    LawCase("templates", {"templates": {"xyz_Cyrl": "Zyx!"}, "separator": " "}, with_languages),
-    LawCase(
+    InvarianceCase("templates", {"templates": {"xyz_Cyrl": "Zyx!"}, "separator": " "}, with_languages),
+    InvarianceCase(
         "a model",
         {
             "by": "endpoint", "base_url": SERVER.url, "model": "miller", "key_variable": None, "backoff": 0.0,

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 40
 
@@ -22,6 +22,6 @@ def marked_rows() -> pa.Table:
 
 
 CASES = [
-    LawCase("one node", {"by": ["quality"]}, marked_rows),
-    LawCase("three kinds of marks", {"by": ["quality", "spam_failed", "legal"]}, marked_rows),
+    InvarianceCase("one node", {"by": ["quality"]}, marked_rows),
+    InvarianceCase("three kinds of marks", {"by": ["quality", "spam_failed", "legal"]}, marked_rows),
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 80
 
@@ -33,9 +33,11 @@ def copies() -> pa.Table:
 
 
 CASES = [
-    LawCase("words", {}, copies),
-    LawCase("spaces within a column", {"normalise": "spaces", "within": "language"}, copies),
-    LawCase("bytes, copies", {"normalise": "none", "copies": "seen", "report_size": 3}, copies),
-    LawCase("columns", {"on": ["url", "page"], "keeper": "longest", "per_source": "source"}, copies),
-    LawCase("unmarked, copies, sources", {"prefer_unmarked": True, "copies": "seen", "per_source": "source"}, copies),
+    InvarianceCase("words", {}, copies),
+    InvarianceCase("spaces within a column", {"normalise": "spaces", "within": "language"}, copies),
+    InvarianceCase("bytes, copies", {"normalise": "none", "copies": "seen", "report_size": 3}, copies),
+    InvarianceCase("columns", {"on": ["url", "page"], "keeper": "longest", "per_source": "source"}, copies),
+    InvarianceCase(
+        "unmarked, copies, sources", {"prefer_unmarked": True, "copies": "seen", "per_source": "source"}, copies
+    ),
 ]

@@ -1,14 +1,14 @@
 """Texts in six languages and four scripts, and some in none."""
 
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import LawCase
+from tests.partition_invariance import InvarianceCase
 
 CASES = [
-    LawCase("keep all", {}, documents),
-    LawCase(
+    InvarianceCase("keep all", {}, documents),
+    InvarianceCase(
         "keep some, by score",
         {"keep": ["por_Latn", "deu_Latn"], "min_score": 0.5, "min_scores": {"deu_Latn": 0.9}},
         documents,
     ),
-    LawCase("fastText's lid.176", {"backend": "fasttext", "top": 3}, documents),
+    InvarianceCase("fastText's lid.176", {"backend": "fasttext", "top": 3}, documents),
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 70
 
@@ -55,19 +55,25 @@ def nothing_to_compare() -> pa.Table:
 
 
 CASES = [
-    LawCase("defaults", {}, similar_texts),
-    LawCase("unverified, small bands", {"bands": 20, "rows": 2, "verify": "none", "ngram": 2}, similar_texts),
-    LawCase("within columns", {"bands": 20, "rows": 3, "within": ["language", "source"], "ngram": 2}, similar_texts),
-    LawCase("characters", {"unit": "characters", "ngram": 7, "threshold": 0.6, "verify_min": 0.5}, similar_texts),
-    LawCase("longest", {"keeper": "longest", "bands": 20, "rows": 3, "per_source": "source"}, similar_texts),
-    LawCase("best unmarked", {"keeper": {"best": "score"}, "prefer_unmarked": True, "rows": 3}, similar_texts),
-    LawCase("newest", {"keeper": "newest", "rows": 3}, similar_texts),
-    LawCase("order of sources", {"keeper": {"source_order": ["b", "a"]}, "rows": 3}, similar_texts),
-    LawCase("crowded buckets", {"bands": 8, "rows": 1, "ngram": 1, "verify_min": 0.9}, common_words),
-    LawCase("no words at all", {}, nothing_to_compare),
-    LawCase("no words, sources", {"per_source": "source"}, nothing_to_compare),
-    LawCase(
+    InvarianceCase("defaults", {}, similar_texts),
+    InvarianceCase("unverified, small bands", {"bands": 20, "rows": 2, "verify": "none", "ngram": 2}, similar_texts),
+    InvarianceCase(
+        "within columns", {"bands": 20, "rows": 3, "within": ["language", "source"], "ngram": 2}, similar_texts
+    ),
+    InvarianceCase(
+        "characters", {"unit": "characters", "ngram": 7, "threshold": 0.6, "verify_min": 0.5}, similar_texts
+    ),
+    InvarianceCase("longest", {"keeper": "longest", "bands": 20, "rows": 3, "per_source": "source"}, similar_texts),
+    InvarianceCase("best unmarked", {"keeper": {"best": "score"}, "prefer_unmarked": True, "rows": 3}, similar_texts),
+    InvarianceCase("newest", {"keeper": "newest", "rows": 3}, similar_texts),
+    InvarianceCase("order of sources", {"keeper": {"source_order": ["b", "a"]}, "rows": 3}, similar_texts),
+    InvarianceCase("crowded buckets", {"bands": 8, "rows": 1, "ngram": 1, "verify_min": 0.9}, common_words),
+    InvarianceCase("no words at all", {}, nothing_to_compare),
+    InvarianceCase("no words, sources", {"per_source": "source"}, nothing_to_compare),
+    InvarianceCase(
         "true similarity", {"verify": "jaccard", "bands": 20, "rows": 2, "ngram": 2, "verify_min": 0.5}, similar_texts
     ),
-    LawCase("sets cut off", {"verify": "jaccard", "shingles": 16, "rows": 2, "per_source": "source"}, similar_texts),
+    InvarianceCase(
+        "sets cut off", {"verify": "jaccard", "shingles": 16, "rows": 2, "per_source": "source"}, similar_texts
+    ),
 ]

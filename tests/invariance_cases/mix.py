@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import LawCase
+from tests.partition_invariance import InvarianceCase
 
 
 def groups() -> pa.Table:
@@ -29,13 +29,15 @@ def bare() -> pa.Table:
 
 
 CASES = [
-    LawCase("equal shares of languages", {"temperature": "infinite"}, groups),
-    LawCase("a smaller target in bytes", {"unit": "bytes", "target": 3000, "temperature": 2.0, "seed": 3}, groups),
-    LawCase("estimated tokens", {"unit": "tokens", "target": 2000}, groups),
-    LawCase(
+    InvarianceCase("equal shares of languages", {"temperature": "infinite"}, groups),
+    InvarianceCase(
+        "a smaller target in bytes", {"unit": "bytes", "target": 3000, "temperature": 2.0, "seed": 3}, groups
+    ),
+    InvarianceCase("estimated tokens", {"unit": "tokens", "target": 2000}, groups),
+    InvarianceCase(
         "a column of tokens by source",
         {"by": ["source"], "unit": "tokens", "amount": "tokens", "fixed": {"books": 0.3}, "max_epochs": None},
         groups,
     ),
-    LawCase("no groups, as columns", {"target": 100, "form": "columns", "max_epochs": None}, bare),
+    InvarianceCase("no groups, as columns", {"target": 100, "form": "columns", "max_epochs": None}, bare),
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 60
 
@@ -43,13 +43,13 @@ def nothing_repeated() -> pa.Table:
 
 
 CASES = [
-    LawCase("paragraphs", {"max_repeats": 4}, pages),
-    LawCase("lines, all removed", {"unit": "line", "max_repeats": 6, "keep_first": False}, pages),
-    LawCase(
+    InvarianceCase("paragraphs", {"max_repeats": 4}, pages),
+    InvarianceCase("lines, all removed", {"unit": "line", "max_repeats": 6, "keep_first": False}, pages),
+    InvarianceCase(
         "long lines within a column",
         {"unit": "line", "max_repeats": 2, "min_characters": 12, "within": "language"},
         pages,
     ),
-    LawCase("bytes", {"unit": "line", "max_repeats": 3, "normalise": "none"}, pages),
-    LawCase("nothing repeated", {"max_repeats": 1}, nothing_repeated),
+    InvarianceCase("bytes", {"unit": "line", "max_repeats": 3, "normalise": "none"}, pages),
+    InvarianceCase("nothing repeated", {"max_repeats": 1}, nothing_repeated),
 ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 48
 CONFIGS = str(Path(__file__).with_name("language_configs"))
@@ -42,8 +42,8 @@ def english() -> pa.Table:
 
 
 CASES = [
-    LawCase("the table that comes with Gristmill", {}, pages),
-    LawCase("configs by language, marked", {"language_configs": CONFIGS, "on_fail": "mark"}, pages),
-    LawCase("with C4's signals", {"language_configs": CONFIGS, "c4": True}, pages),
-    LawCase("one language for all", {"language": "eng_Latn", "thresholds": {"too_few_words": 5}}, english),
+    InvarianceCase("the table that comes with Gristmill", {}, pages),
+    InvarianceCase("configs by language, marked", {"language_configs": CONFIGS, "on_fail": "mark"}, pages),
+    InvarianceCase("with C4's signals", {"language_configs": CONFIGS, "c4": True}, pages),
+    InvarianceCase("one language for all", {"language": "eng_Latn", "thresholds": {"too_few_words": 5}}, english),
 ]

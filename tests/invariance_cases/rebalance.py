@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import LawCase, doc_key_column
+from tests.partition_invariance import InvarianceCase, doc_key_column
 
 ROWS = 60
 
@@ -39,13 +39,17 @@ OBSERVED = {"observe": "minhash", "marked_by": "quality"}
 WEIGHTS = str(Path(__file__).with_name("weights.json"))
 
 CASES = [
-    LawCase("every size by itself", {"rates": OBSERVED, "exact": True}, members),
-    LawCase("small bins and groups", {"rates": OBSERVED, "min_cluster_count": 3, "min_group_clusters": 4}, members),
-    LawCase("fall back to the whole", {"rates": OBSERVED, "max_repeats": 10}, members),
-    LawCase("no language columns", {"rates": OBSERVED, "exact": True}, without_languages),
-    LawCase("another group", {"rates": OBSERVED, "exact": True, "group": ["source"]}, members),
-    LawCase("filter behind the deduplication", {"rates": {"observe": "quality"}, "exact": True}, representatives),
-    LawCase(
+    InvarianceCase("every size by itself", {"rates": OBSERVED, "exact": True}, members),
+    InvarianceCase(
+        "small bins and groups", {"rates": OBSERVED, "min_cluster_count": 3, "min_group_clusters": 4}, members
+    ),
+    InvarianceCase("fall back to the whole", {"rates": OBSERVED, "max_repeats": 10}, members),
+    InvarianceCase("no language columns", {"rates": OBSERVED, "exact": True}, without_languages),
+    InvarianceCase("another group", {"rates": OBSERVED, "exact": True, "group": ["source"]}, members),
+    InvarianceCase(
+        "filter behind the deduplication", {"rates": {"observe": "quality"}, "exact": True}, representatives
+    ),
+    InvarianceCase(
         "score and cap",
         {
             "rates": OBSERVED,
@@ -56,7 +60,7 @@ CASES = [
         },
         members,
     ),
-    LawCase("as columns", {"rates": OBSERVED, "exact": True, "form": "columns"}, members),
-    LawCase("FineWeb2's first table", {"rates": {"table": "fineweb2"}}, members),
-    LawCase("a weights file", {"rates": {"table": WEIGHTS}}, members),
+    InvarianceCase("as columns", {"rates": OBSERVED, "exact": True, "form": "columns"}, members),
+    InvarianceCase("FineWeb2's first table", {"rates": {"table": "fineweb2"}}, members),
+    InvarianceCase("a weights file", {"rates": {"table": WEIGHTS}}, members),
 ]

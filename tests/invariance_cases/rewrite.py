@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from tests.endpoint_server import EndpointServer, Scripted
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import LawCase
+from tests.partition_invariance import InvarianceCase
 
 
 def reply(text: str, before: int) -> Scripted:
-    """Depends on the text alone, as the law supposes."""
+    """Depends on the text alone, as partition invariance requires."""
     if len(text) % 3 == 0:
         return Scripted(json.dumps({"verdict": "rewritten", "text": f"Kindly: {text}"}, ensure_ascii=False))
     if len(text) % 3 == 1:
@@ -29,7 +29,7 @@ def few() -> pa.Table:
 
 
 CASES = [
-    LawCase(
+    InvarianceCase(
         "rewritten, misclassified, not understood, too long",
         {
             "base_url": SERVER.url, "model": "miller", "key_variable": None, "backoff": 0.0, "attempts": 1,

@@ -204,7 +204,7 @@ def test_workers_and_an_address_need_ray(gristmill: Command, config: Path) -> No
         (("run", "toys.yaml", "--plugin", "no_such_module"), "--plugin no_such_module"),
         (("run", "toys.yaml", *TOYS, "--set", "sources.s.paths=[nowhere/*.parquet]", *INLINE), None),
         (("plan", "toys.yaml"), "there is no stage named `length`"),
-        (("sample", "toys.yaml", "in/part-000.parquet"), "must stand alone"),
+        (("sample", "toys.yaml", "in/part-000.parquet"), "must be the only argument"),
         (("audit", "nowhere"), "nowhere: there is no such folder"),
         (("audit", "in", "--sample", "3/2", "--full"), "expected K/N"),
         (("audit", "in", "--sample", "1/2"), "add --full"),

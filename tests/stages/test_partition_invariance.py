@@ -1,4 +1,4 @@
-"""Every registered stage obeys the law (see tests/partition_invariance.py), and the harness notices stages that do not."""
+"""Every registered stage is partition-invariant (tests/partition_invariance.py); the harness finds stages that are not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageConfig, keep_all
 from tests.partition_invariance import (
-    LawCase,
+    InvarianceCase,
     Result,
     cases_of,
-    check_law,
+    check_invariance,
     doc_key_column,
     make_stage,
     registered_stages,
@@ -39,7 +39,7 @@ def stage_class(name: str) -> type[Stage]:
 @pytest.mark.parametrize("name", STAGES)
 def test_every_registered_stage_has_a_case(name: str) -> None:
     assert cases_of(name), (
-        f"the stage `{name}` has no case for the law test: write tests/invariance_cases/{name}.py with CASES, a list of LawCase"
+        f"the stage `{name}` has no case here: write tests/invariance_cases/{name}.py with CASES, a list of InvarianceCase"
     )
 
 
@@ -54,17 +54,17 @@ def test_the_cases_of_a_stage_take_more_than_one_of_its_paths(name: str) -> None
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
-def test_any_split_order_and_merge_tree_give_equal_results(name: str, case: LawCase) -> None:
+def test_any_split_order_and_merge_tree_give_equal_results(name: str, case: InvarianceCase) -> None:
     cls, rows = stage_class(name), case.rows().combine_chunks()
     expected = run_stage(make_stage(cls, case.config), rows, whole(len(rows)))
     assert expected.decisions, "the case decides nothing"
 
     @settings(max_examples=20, suppress_health_check=list(HealthCheck))
     @given(st.data())
-    def law(data: st.DataObject) -> None:
-        check_law(cls, case, expected, rows, data.draw(splits(len(rows))))
+    def any_split(data: st.DataObject) -> None:
+        check_invariance(cls, case, expected, rows, data.draw(splits(len(rows))))
 
-    law()
+    any_split()
 
 
 # The harness itself must be able to fail.
@@ -156,17 +156,17 @@ class Peeks(Stage):
 
 
 @pytest.mark.parametrize("cls", [FloatSum, FirstWins, BatchMean, BatchRank])
-def test_a_stage_that_breaks_the_law_is_found(cls: type[Stage]) -> None:
-    case = LawCase("broken", {}, rows)
+def test_a_stage_that_is_not_partition_invariant_is_found(cls: type[Stage]) -> None:
+    case = InvarianceCase("broken", {}, rows)
     expected: Result = run_stage(make_stage(cls, {}), rows(), whole(30))
 
     @settings(max_examples=200, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
     @given(st.data())
-    def law(data: st.DataObject) -> None:
-        check_law(cls, case, expected, rows(), data.draw(splits(30)))
+    def any_split(data: st.DataObject) -> None:
+        check_invariance(cls, case, expected, rows(), data.draw(splits(30)))
 
     with pytest.raises(AssertionError, match="depend on how the rows were split"):
-        law()
+        any_split()
 
 
 def test_a_stage_sees_only_the_columns_that_it_declares() -> None:

@@ -42,7 +42,7 @@ def passages(
     Args:
         data, offsets: Arrow buffers of a large_string column: uint8, and int64 of shape (documents + 1,).
         paragraphs: paragraphs instead of lines.
-        least: code points of a passage, its line ends counted, that it must have to be told of; all are numbered.
+        least: code points of a passage, its line ends counted, that it must have to be reported; all are numbered.
         rows, numbers: out: int32, the text of a passage, and which of the text's passages it is, from 0.
         starts, ends: out: int64, the bytes of a passage, without the line end behind it.
 

@@ -133,7 +133,7 @@ def test_a_finished_run_is_not_made_to_follow_another(gristmill: Command) -> Non
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"nonsense", "no unencrypted private key in PEM"), (None, "cannot be read")],
+    [(b"nonsense", "not an unencrypted private key in PEM format"), (None, "cannot be read")],
     ids=["nonsense", "missing"],
 )
 def test_a_key_that_cannot_be_used_stops_a_run_before_it_starts(
@@ -155,4 +155,4 @@ def test_the_input_is_left_alone_when_asked(gristmill: Command) -> None:
         checks = {check["name"]: check for check in json.loads(found.out)["checks"]}
         assert found.code == 0
         assert checks["replay"]["status"] == "skipped"
-        assert (checks["replay"]["why"] == "not asked for") == bool(flags)
+        assert (checks["replay"]["why"] == "not requested") == bool(flags)

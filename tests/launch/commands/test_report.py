@@ -89,4 +89,4 @@ def test_filters_are_shown_beside_a_random_selection_of_as_many_documents(gristm
     difference = abs(beside["means"][name]["passed"] - beside["means"][name]["random"])
     assert beside["apart"][name] == pytest.approx(difference / spread)
     shown = gristmill("report", str(output)).out
-    assert f"{node}: what passed without a finding, beside a random selection of as many documents" in shown
+    assert f"{node}: documents without a failed rule, against a random baseline of as many documents" in shown

@@ -37,7 +37,8 @@ stages:
 outputs:
   corpus: {{path: "{root}/out/corpus", from: upper, shard_bytes: 900, dropped: all}}
 """
-"""Two sources, copies before drops and branches, several reasons, rejects, a giant, edited text, several shards a task."""
+"""Two sources, copies before drops and branches, several reasons, rejects, an oversized document, edited text, several
+shards a task."""
 
 
 def run(text: str) -> None:

@@ -113,7 +113,7 @@ class Output:
         change: Change = lambda table: table,
         *,
         log: LogChange | None = lambda log: log,
-        mend: bool = False,
+        consistent: bool = False,
         codec: str = "zstd",
     ) -> None:
         """Writes a Parquet file anew.
@@ -121,7 +121,7 @@ class Output:
         Args:
             change: what happens to its rows.
             log: what happens to its log, if it has one; None loses it.
-            mend: rows, content digest and key sum in the log follow the rows.
+            consistent: rows, content digest and key sum in the log follow the rows.
         """
         file = pq.ParquetFile(self.path(name))
         table, old = change(file.read().replace_schema_metadata(None)), read_log(file.metadata.metadata)
@@ -132,7 +132,7 @@ class Output:
             writer.write_table(table, row_group_size=max(groups, default=1))
             if old is not None and log is not None:
                 new = log(old)
-                if mend:
+                if consistent:
                     new = {**new, "rows": table.num_rows, "content_digest": content_digest(table)}
                     if "keys" in new:
                         new["keys"] = f"{key_sum(key_words(table[DOC_KEY])):032x}"

@@ -65,12 +65,12 @@ def edit(output: Output, name: str, column: str, change: Callable[[int, dict[str
         index = table.column_names.index(column)
         return table.set_column(index, table.schema.field(column), pa.array(values, table.schema.field(column).type))
 
-    output.rewrite(name, made, mend=True)
+    output.rewrite(name, made, consistent=True)
     output.seal(content=[name])
 
 
 def listed(output: Output, node: str) -> dict[bytes, dict[str, Any]]:
-    """What the ledger tells of documents at a node."""
+    """What the ledger records of documents at a node."""
     rows = (row for name in output.named("ledger") for row in output.rows(name).to_pylist())
     return {row["doc_key"]: row for row in rows if row["node"] == node}
 
@@ -97,18 +97,20 @@ def test_a_cut_that_is_taken_off_the_record(cut: Output) -> None:
     ledger = cut.named("ledger")[0]
     told = cut.rows(ledger).to_pylist()
     row = next(n for n, row in enumerate(told) if row["node"] == "paragraphs")
-    cut.rewrite(ledger, lambda t: pa.concat_tables([t.slice(0, row), t.slice(row + 1)]).combine_chunks(), mend=True)
+    cut.rewrite(
+        ledger, lambda t: pa.concat_tables([t.slice(0, row), t.slice(row + 1)]).combine_chunks(), consistent=True
+    )
     cut.seal(content=[ledger])
     result = cut.expect("ledger", "text")
     assert [finding.document for finding in result["text"].findings] == [told[row]["doc_key"].hex()]
 
 
 def test_other_texts_below_the_warnings(warned: Output) -> None:
-    """Each document is on record as changed, so that only making the texts again can tell."""
+    """The ledger lists each document as changed, so that only producing the texts again can show it."""
     for name in warned.named("data"):
         edit(warned, name, "text", lambda n, old: old["text"].replace("Page", "Sheet"))
     result = warned.expect("text")
-    assert "not what the nodes on record make of its source's" in result.problems[0]
+    assert "differs from what the nodes in the ledger produce from its source's" in result.problems[0]
     assert {finding.file for finding in result["text"].findings} <= set(warned.named("data"))
 
 
@@ -138,7 +140,7 @@ def test_the_script_in_the_documentation_verifies_a_shuffled_output_with_notes(w
     found = verify(warned.folder)
     assert (found.returncode, found.stdout, found.stderr) == (0, "verified\n", "")
     shard, notes = warned.named("data")[0], warned.named("notes:exact")[0]
-    warned.rewrite(shard, lambda table: table.slice(1), mend=True)
+    warned.rewrite(shard, lambda table: table.slice(1), consistent=True)
     warned.seal(content=[shard])
     warned.flip(notes, 60)
     assert verify(warned.folder).stderr.splitlines() == [
@@ -169,7 +171,7 @@ def test_shuffled_shards_that_tell_of_more_buckets(warned: Output) -> None:
         warned.rewrite(name, log=of_log(shuffle={**shuffle, "buckets": 2 * shuffle["buckets"]}))
     warned.seal()
     result = warned.expect("join")
-    assert "belongs into another bucket" in result.problems[0]
+    assert "belongs in another bucket" in result.problems[0]
 
 
 @pytest.mark.parametrize("shuffle", [None, {"seed": -1, "buckets": 2}, {"seed": 3, "buckets": 1 << 70}, 5])
@@ -193,8 +195,8 @@ def test_two_shuffled_shards_names_exchanged(warned: Output) -> None:
 def test_a_row_moved_to_another_bucket(warned: Output) -> None:
     first, second = warned.named("data")[:2]
     row = warned.rows(first).slice(0, 1).replace_schema_metadata(None)
-    warned.rewrite(first, lambda table: table.slice(1), mend=True)
-    warned.rewrite(second, lambda table: pa.concat_tables([row, table]).combine_chunks(), mend=True)
+    warned.rewrite(first, lambda table: table.slice(1), consistent=True)
+    warned.rewrite(second, lambda table: pa.concat_tables([row, table]).combine_chunks(), consistent=True)
     warned.seal(content=[first, second])
     result = warned.expect("join")
     assert {finding.file for finding in result["join"].findings} == {second}
@@ -204,7 +206,7 @@ def test_a_row_that_names_a_task_which_the_run_has_not(warned: Output) -> None:
     name = warned.named("data")[0]
     edit(warned, name, "from_task", lambda n, old: 99 if n == 0 else old["from_task"])
     result = warned.expect("join")
-    assert "names a task that the run has not: it has 3" in "\n".join(result.problems)
+    assert "names a task that does not exist; tasks of the run: 3" in "\n".join(result.problems)
 
 
 def test_a_copy_of_a_shuffled_row_numbered_anew(warned: Output) -> None:
@@ -230,7 +232,7 @@ def test_a_note_that_says_a_dropped_document_was_kept(kind: str, request: pytest
     edit(output, name, "emitted", lambda n, old: True)
     result = output.expect("signals")
     assert result["signals"].findings[0].node == "exact" and result["signals"].findings[0].file == name
-    assert "`emitted` is not what the ledger tells" in result.problems[0]
+    assert "`emitted` differs from the ledger's decision" in result.problems[0]
 
 
 def test_a_note_of_a_document_that_never_came(cut: Output) -> None:
@@ -241,7 +243,7 @@ def test_a_note_of_a_document_that_never_came(cut: Output) -> None:
 
 def test_a_note_left_out(cut: Output) -> None:
     name = cut.named("notes:exact")[0]
-    cut.rewrite(name, lambda table: table.slice(0, 0), mend=True)
+    cut.rewrite(name, lambda table: table.slice(0, 0), consistent=True)
     cut.seal(content=[name])
     result = cut.expect("replay")
     assert "no note of it is kept" in result.problems[0]
@@ -249,7 +251,7 @@ def test_a_note_left_out(cut: Output) -> None:
 
 def test_a_note_doubled(cut: Output) -> None:
     name = cut.named("notes:exact")[0]
-    cut.rewrite(name, lambda table: pa.concat_tables([table, table.slice(0, 1)]).combine_chunks(), mend=True)
+    cut.rewrite(name, lambda table: pa.concat_tables([table, table.slice(0, 1)]).combine_chunks(), consistent=True)
     cut.seal(content=[name])
     cut.expect("signals")
 

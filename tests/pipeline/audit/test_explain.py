@@ -59,14 +59,14 @@ def test_a_kept_document_with_its_copies_and_source_record(wide_run: Path) -> No
     assert "text" not in document.columns
 
 
-def test_a_rejected_record_and_a_giant(wide_run: Path) -> None:
+def test_a_rejected_record_and_an_oversized_document(wide_run: Path) -> None:
     folder = wide_run / "out/corpus"
     reject = next(r for r in rows_of(folder, "ledger") if r["node"] == "b" and r["id"] is None)
     document = explain(str(folder), reject["doc_key"].hex()).documents[0]
     assert (document.steps[-1].node, document.steps[-1].decision) == ("b", "quarantined")
     assert (wide_run / "b/more.jsonl").read_bytes()[document.source["byte"] :].startswith(b'{"id": "broken"')
-    giant = next(r for r in rows_of(folder, "ledger") if r["rule"] == "too_large")
-    step = explain(str(folder), giant["id"]).documents[0].steps[-1]
+    oversized = next(r for r in rows_of(folder, "ledger") if r["rule"] == "too_large")
+    step = explain(str(folder), oversized["id"]).documents[0].steps[-1]
     assert (step.decision, step.value, step.threshold) == ("quarantined", 61.0, 60.0)
 
 
@@ -201,7 +201,7 @@ def test_a_ledger_with_a_port_that_no_node_has_is_an_error_that_names_it(wide_ru
     )
     rows = [{**one, "port": "nowhere"} if one == row else one for one in output.rows(name).to_pylist()]
     output.rewrite(name, lambda table: pa.Table.from_pylist(rows, table.schema))
-    with pytest.raises(DataError, match="on the port 'nowhere'; the run's node has"):
+    with pytest.raises(DataError, match="on the port 'nowhere'; the node's ports are"):
         explain(str(folder), row["doc_key"].hex())
 
 

@@ -197,7 +197,7 @@ def test_the_script_names_what_was_tampered_with(output: Output) -> None:
 
 def test_the_script_sees_through_recomputed_outer_digests(output: Output) -> None:
     name = output.named("data")[0]
-    output.rewrite(name, lambda table: table.slice(1), mend=True)
+    output.rewrite(name, lambda table: table.slice(1), consistent=True)
     output.seal(content=[name])
     found = verify(output.folder)
     assert found.returncode == 1

@@ -40,7 +40,7 @@ def column(role: str, name: str, make: Callable[[pa.ChunkedArray], Any] | None =
                 return table.drop_columns([name])
             return table.set_column(table.column_names.index(name), name, make(table[name]))
 
-        output.rewrite(output.named(role)[0], edit, mend=True)
+        output.rewrite(output.named(role)[0], edit, consistent=True)
         output.seal(content=[output.named(role)[0]])
 
     return change

@@ -1,4 +1,4 @@
-"""Signatures and chains of runs, as an audit sees them."""
+"""Signatures and run lineage, as an audit sees them."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def set_column(name: str, values: list[Any]) -> Callable[[pa.Table], pa.Table]:
 
 
 def mended(output: Output, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
-    output.rewrite(name, change, mend=True)
+    output.rewrite(name, change, consistent=True)
     output.seal(content=[name])
 
 
@@ -53,7 +53,7 @@ def test_an_audit_imports_no_plugin_that_it_was_not_given(output: Output) -> Non
     result = output.audit()
     assert result.exit_code == 0 and {result[name].status for name in BACK} == {"skipped"}
     assert "no stage named `bounds`" in str(result["text"].skipped)
-    assert output.audit(sources=False, plugins=PLUGINS)["text"].skipped == "not asked for"
+    assert output.audit(sources=False, plugins=PLUGINS)["text"].skipped == "not requested"
 
 
 def test_text_edited_under_the_same_key(plain: Output) -> None:
@@ -118,7 +118,9 @@ def test_a_false_reason(output: Output) -> None:
 
     for entry in output.entries():
         if entry["task"] == 1 and entry["role"] in ("data", "ledger"):
-            output.rewrite(entry["path"], renamed if entry["role"] == "ledger" else lambda t: t, log=edit, mend=True)
+            output.rewrite(
+                entry["path"], renamed if entry["role"] == "ledger" else lambda t: t, log=edit, consistent=True
+            )
     output.rewrite(dropped, renamed)
     output.set_manifest(lambda s: moved(s["predicate"]["accounts"], gone))
     output.seal(content=[ledger, dropped])
@@ -156,7 +158,7 @@ def test_another_input_or_none_is_no_fault_of_the_output(tmp_path: Path, in_proc
     assert output.audit(plugins=PLUGINS)["replay"].status == "pass"
     (tmp_path / "words.txt").write_text("other\n")
     result = output.audit(plugins=PLUGINS)
-    assert result.exit_code == 0 and "another run here" in str(result["replay"].skipped)
+    assert result.exit_code == 0 and "a different run here" in str(result["replay"].skipped)
     shutil.rmtree(tmp_path / "a")
     result = output.audit(plugins=PLUGINS)
     assert result.exit_code == 0 and "cannot be planned here" in str(result["replay"].skipped)

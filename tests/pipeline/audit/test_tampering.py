@@ -37,7 +37,7 @@ def with_value(column: str, row: int, value: Any) -> Callable[[pa.Table], pa.Tab
 
 def mended(output: Output, name: str, change: Callable[[pa.Table], pa.Table]) -> None:
     """Changes a file's rows, and makes its log and all outer digests follow."""
-    output.rewrite(name, change, mend=True)
+    output.rewrite(name, change, consistent=True)
     output.seal(content=[name])
 
 
@@ -291,8 +291,8 @@ def test_one_row_overwritten_by_another(output: Output) -> None:
 def test_one_lost_and_one_doubled_elsewhere(output: Output) -> None:
     first, last = output.named("data")[0], output.named("data")[-1]
     assert output.log(first)["task"] != output.log(last)["task"]
-    output.rewrite(first, without_row(0), mend=True)
-    output.rewrite(last, lambda t: pa.concat_tables([t, t.slice(0, 1)]).combine_chunks(), mend=True)
+    output.rewrite(first, without_row(0), consistent=True)
+    output.rewrite(last, lambda t: pa.concat_tables([t, t.slice(0, 1)]).combine_chunks(), consistent=True)
     output.seal(content=[first, last])
     result = output.expect("keys", "join")
     documents = {finding.document for finding in result["join"].findings if finding.document}
@@ -302,8 +302,8 @@ def test_one_lost_and_one_doubled_elsewhere(output: Output) -> None:
 def test_a_document_moved_to_another_task_s_shard(output: Output) -> None:
     first, last = output.named("data")[0], output.named("data")[-1]
     row = output.rows(first).slice(0, 1).replace_schema_metadata(None)
-    output.rewrite(first, without_row(0), mend=True)
-    output.rewrite(last, lambda t: pa.concat_tables([t, row.cast(t.schema)]).combine_chunks(), mend=True)
+    output.rewrite(first, without_row(0), consistent=True)
+    output.rewrite(last, lambda t: pa.concat_tables([t, row.cast(t.schema)]).combine_chunks(), consistent=True)
     output.seal(content=[first, last])
     result = output.expect("keys", "join")
     assert not any("all shards" in finding.message for finding in result["keys"].findings), "the run's sums still hold"
@@ -403,7 +403,7 @@ def test_a_dropped_text_of_a_kept_document(output: Output) -> None:
 def test_an_empty_output_with_a_plausible_log(output: Output) -> None:
     names = output.named("data")
     for name in names:
-        output.rewrite(name, lambda table: table.slice(0, 0), mend=True)
+        output.rewrite(name, lambda table: table.slice(0, 0), consistent=True)
     output.seal(content=names)
     output.expect("keys", "join")
 
@@ -474,7 +474,7 @@ def test_a_changed_threshold(output: Output) -> None:
     output.expect("models")
 
 
-def test_accounts_that_break_a_law(output: Output) -> None:
+def test_accounts_that_do_not_balance(output: Output) -> None:
     def change(accounts: dict[str, Any]) -> None:
         accounts["nodes"]["same"]["dropped"]["rows"] += 1
 
@@ -520,7 +520,7 @@ def test_a_doubled_key_in_the_manifest(output: Output) -> None:
     )
     assert output.manifest()["predicate"]["run"] == run, "a lenient reader sees no difference"
     result = output.expect("manifest")
-    assert "'run' stands twice" in result["manifest"].findings[0].message
+    assert "'run' is a duplicate key in one object" in result["manifest"].findings[0].message
 
 
 def test_a_doubled_key_in_a_log(output: Output) -> None:
@@ -528,7 +528,7 @@ def test_a_doubled_key_in_a_log(output: Output) -> None:
     output.rewrite(name, log=lambda log: canonical_json(log)[:-1] + ',"seed":7}')
     output.seal()
     result = output.expect("schema")
-    assert "'seed' stands twice" in result["schema"].findings[0].message
+    assert "'seed' is a duplicate key in one object" in result["schema"].findings[0].message
 
 
 def test_an_unknown_key_in_the_manifest(output: Output) -> None:

@@ -51,7 +51,7 @@ def test_the_good_config_is_good() -> None:
     [
         ("name: good", "name: good\nsourcs: {}", ["test.yaml:3: sourcs: unknown key", "did you mean `sources`?"]),
         ("{least: 3}", "{leest: 3}", ["test.yaml:6: stages.length.leest: unknown key", "did you mean `least`?"]),
-        ("{least: 3}", "{least: 3, least: 4}", ["test.yaml:6: stages.length.least: the key stands twice", "line 6"]),
+        ("{least: 3}", "{least: 3, least: 4}", ["test.yaml:6: stages.length.least: duplicate key, first on", "line 6"]),
         ("  split: {at: 5}", "  lenght: {}\n  split: {at: 5}", ["no stage named `lenght`", "did you mean `length`?"]),
         ("{least: 3}", "{least: many}", ["stages.length.least", "valid integer", "found text ('many')"]),
         ("{least: 3}", '{least: "3"}', ["stages.length.least", "valid integer"]),
@@ -59,11 +59,11 @@ def test_the_good_config_is_good() -> None:
         ("from: split.high", "from: split.hi", ["no port `hi`", "did you mean `high`?"]),
         ("from: split.high", "from: splitt", ["no node `splitt`", "did you mean `split`?"]),
         ("from: split.high", "from: split.dropped", ["ledger and `dropped/`"]),
-        (", from: split.high", ", from: length", ["the port `split.high` leads nowhere", "discard"]),
+        (", from: split.high", ", from: length", ["the port `split.high` is not connected", "discard"]),
         ("out/high", "out/low/high", ["lies inside the output `low`"]),
         ("out/high", "./out/low", ["outputs.low.path: `out/low` lies inside the output `high`"]),
-        ("{at: 5}", "{at: 5, from: [length, length]}", ["the same port stands twice"]),
-        ("{least: 3}", "{least: 3, from: split.high}", ["a cycle: ", "Cut it"]),
+        ("{at: 5}", "{at: 5, from: [length, length]}", ["duplicate input: the same port is listed twice"]),
+        ("{least: 3}", "{least: 3, from: split.high}", ["a cycle: ", "Remove one of these connections"]),
         ("format: parquet", "format: parket", ["no source format named `parket`", "did you mean `parquet`?"]),
         ("paths: [in/*.parquet]", "path: in", ["sources.s.path: unknown key", "did you mean `paths`?"]),
         ("name: good", "name: good\nseed: -1", ["seed: expected an integer from 0"]),
@@ -74,7 +74,7 @@ def test_the_good_config_is_good() -> None:
         ("name: good", "name: good\nexpect: {length: {dropped: 1}}", ["expected [least, most] shares"]),
         ("name: good", "name: good\ndiscard: [split.low]", ["is read elsewhere, so it is not discarded"]),
         ("name: good", "name: [good", ["this is not YAML"]),
-        ("name: good", "name: &a good\n<<: {seed: 1}", ["merge keys are not allowed"]),
+        ("name: good", "name: &a good\n<<: {seed: 1}", ["YAML merge keys (`<<`) are not supported"]),
         ("name: good", "name: !!python/object:os.system good", ["the tag", "not allowed"]),
         ("  length: {least: 3}", "  Length: {use: length}", ["a name is lower-case letters"]),
         ("  length: {least: 3}", "  s: {use: length}", ["a source has the same name"]),
@@ -100,7 +100,7 @@ def test_a_survey_after_copies_is_refused() -> None:
 
 def test_observing_a_node_that_is_not_upstream_is_refused() -> None:
     message = refused(changed("  split: {at: 5}", "  repeat: {observe: split}\n  split: {at: 5}"))
-    assert "observes `split`, which is no node upstream of it; Allowed: length." in message
+    assert "observes `split`, which is not a node upstream of it; Allowed: length." in message
 
 
 def test_labels_that_yaml_would_turn_into_something_else_stay_text() -> None:
@@ -139,17 +139,21 @@ def test_a_config_alone_cannot_name_a_module() -> None:
         load(changed("{least: 3}", '{use: "toy_stages:Length"}'), "t")
 
 
-def test_a_column_that_nobody_makes_is_refused_with_a_hint(tmp_path: Path) -> None:
+def test_a_column_that_no_upstream_node_produces_is_refused_with_a_hint(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in", files=1)
     text = f"""
 sources: {{s: {{format: parquet, paths: ["{tmp_path}/in/*.parquet"]}}}}
 stages: {{repeat: {{}}, length: {{}}}}
 outputs: {{o: {{path: "{tmp_path}/out"}}}}
 """
-    with pytest.raises(ConfigError, match=r"decide reads the column `length`, which nobody makes before it") as error:
+    with pytest.raises(
+        ConfigError, match=r"decide reads the column `length`, which no upstream node produces"
+    ) as error:
         plan_of(text)
-    assert "The node `length` makes it: put it before this one." in str(error.value)
-    with pytest.raises(ConfigError, match=r"outputs.o.columns: nobody makes a column `urll`; did you mean `url`\?"):
+    assert "The node `length` produces it: put it before this one." in str(error.value)
+    with pytest.raises(
+        ConfigError, match=r"outputs.o.columns: no source or stage produces a column `urll`; did you mean `url`\?"
+    ):
         plan_of(text.replace("{repeat: {}, length: {}}", "{}").replace('out"', 'out", columns: [urll]'))
 
 

@@ -41,7 +41,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("work", "told"),
     [
-        ("mine", "files of somebody else"),
+        ("mine", "files that no run of Gristmill wrote"),
         ("in", "holds the input"),
         (".", "holds the input"),
         ("out", "inside each other"),

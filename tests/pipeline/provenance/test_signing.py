@@ -54,12 +54,15 @@ def test_a_signature_and_a_key_s_identifier_are_fixed() -> None:
     ("change", "complaint"),
     [
         ({"payloadType": "application/json"}, "payload type is 'application/json'"),
-        ({"payload": base64.b64encode(b"[]").decode()}, "does not fit"),
-        ({"payload": "e30K!"}, "no envelope"),
+        ({"payload": base64.b64encode(b"[]").decode()}, "does not match the payload"),
+        ({"payload": "e30K!"}, "not a DSSE envelope"),
         ({"signatures": []}, "nothing else"),
         ({"signatures": [{"keyid": "0" * 64, "sig": ""}]}, "not by the given key"),
-        ({"signatures": [{"keyid": FIXED.key_id, "sig": base64.b64encode(bytes(64)).decode()}]}, "does not fit"),
-        ({"signatures": [{"keyid": FIXED.key_id, "sig": "?"}]}, "does not fit"),
+        (
+            {"signatures": [{"keyid": FIXED.key_id, "sig": base64.b64encode(bytes(64)).decode()}]},
+            "does not match the payload",
+        ),
+        ({"signatures": [{"keyid": FIXED.key_id, "sig": "?"}]}, "does not match the payload"),
         ({"signatures": [{"sig": ""}]}, "nothing else"),
         ({"note": "more"}, "nothing else"),
     ],
@@ -74,7 +77,7 @@ def test_an_altered_envelope_is_refused(change: dict[str, object], complaint: st
 def test_another_key_is_refused() -> None:
     with pytest.raises(SignatureError, match="not by the given key"):
         verify_envelope(sign_payload(b"{}", FIXED), SigningKey.generate().public)
-    with pytest.raises(SignatureError, match="no envelope"):
+    with pytest.raises(SignatureError, match="not a DSSE envelope"):
         payload_of({"payload": 5, "payloadType": PAYLOAD_TYPE, "signatures": [{"keyid": "", "sig": ""}]})
 
 
@@ -109,12 +112,12 @@ def test_unusable_keys_are_refused_with_their_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="key: the key cannot be read"):
         find_signing_key(str(path))
     path.write_text("nonsense")
-    with pytest.raises(ConfigError, match="no unencrypted private key"):
+    with pytest.raises(ConfigError, match="not an unencrypted private key"):
         find_signing_key(str(path))
     curve = generate_private_key(SECP256R1())
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(curve.private_bytes(*form))
-    with pytest.raises(ConfigError, match="no Ed25519 key"):
+    with pytest.raises(ConfigError, match="not an Ed25519 key"):
         find_signing_key(str(path))
     with pytest.raises(ConfigError, match="expected an Ed25519 public key"):
         public_key(b"nonsense")

@@ -118,7 +118,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path) -> 
     write_corpus(tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigError, match="no Gristmill output"):
+    with pytest.raises(ConfigError, match="not a Gristmill output"):
         run(SIMPLE.format(root=tmp_path, stages="{length: {}}"))
     assert (tmp_path / "out/thesis.txt").read_text() == "years of work"
 
@@ -214,7 +214,7 @@ def test_an_input_that_changes_during_the_run_is_noticed(tmp_path: Path) -> None
             changed = table.set_column(1, "text", [["z" * 5] * table.num_rows])
             pq.write_table(changed, victim)
 
-    with pytest.raises(DataError, match="changed while the run was on"):
+    with pytest.raises(DataError, match="changed during the run"):
         run(SIMPLE.format(root=tmp_path, stages="{length: {}, same: {}}"), listener=change)
 
 

@@ -38,7 +38,7 @@ def killed(tmp_path: Path, point: str, number: int) -> int:
 
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, str]]:
-    """What a run gives that nobody kills. File names and rows do not depend on the folder."""
+    """What a run gives that is not killed. File names and rows do not depend on the folder."""
     folder = tmp_path_factory.mktemp("untouched")
     write_corpus(folder / "in")
     run(GRAPH.format(root=folder))

@@ -238,7 +238,7 @@ def test_a_forged_shard_is_found_though_its_digests_fit(
     shutil.copytree(untouched / "out", tmp_path / "out")
     output = Output(tmp_path / "out")
     shard = output.named("data")[0]
-    output.rewrite(shard, change, mend=True)
+    output.rewrite(shard, change, consistent=True)
     output.seal(content=[shard])
     output.expect(*checks, plugins=("toy_stages",))
 

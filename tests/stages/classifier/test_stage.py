@@ -161,10 +161,10 @@ def test_a_run_keeps_the_best_and_shows_them_beside_a_random_selection(
     assert figures["kept"]["mean_score"] > figures["random"]["mean_score"]
     assert figures["all"]["mean_score"] == pytest.approx(np.mean(scores), abs=1e-5)
     card = (out / "README.md").read_text()
-    assert "## Filters beside chance" in card and f"| documents | 120 | {wanted} | {wanted} |" in card
+    assert "## Filters against a random baseline" in card and f"| documents | 120 | {wanted} | {wanted} |" in card
     assert run_command(["report", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "classifier: what it kept, beside a random selection" in printed
+    assert "classifier: what it kept, against a random baseline" in printed
     assert [line.split() for line in printed.splitlines() if line.startswith("documents ")] == [
         ["documents", "120", str(wanted), str(wanted)]
     ]

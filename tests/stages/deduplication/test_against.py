@@ -181,7 +181,7 @@ def test_an_output_that_is_none_or_stands_twice_is_refused(run: Run, tmp_path: P
     with pytest.raises(ConfigError, match=r"holds no finished run"):
         run("b", "b", "minhash", f'against: "{tmp_path}/nowhere"')
     run("a", "a", "minhash", "keep_notes: true")
-    with pytest.raises(ConfigError, match="stands there twice"):
+    with pytest.raises(ConfigError, match="is a duplicate entry"):
         run("b", "b", "minhash", f'against: ["{tmp_path}/out/a", "{tmp_path}/out/a/"]')
     with pytest.raises(ConfigError, match="expected one node of the stage `exact` there, found none"):
         run("b", "b", "exact", f'against: "{tmp_path}/out/a"')
@@ -201,7 +201,7 @@ def test_runs_that_an_earlier_run_was_settled_against_must_be_named_too(run: Run
     out = tmp_path / "out"
     run("a", "a", "minhash", "keep_notes: true")
     run("b", "b", "minhash", f'keep_notes: true, against: "{out}/a"')
-    with pytest.raises(ConfigError, match="itself settled against notes"):
+    with pytest.raises(ConfigError, match="itself deduplicated against notes"):
         run("c", "c", "minhash", f'against: "{out}/b"')
 
 

@@ -134,7 +134,7 @@ def test_exact_before_minhash_leaves_the_clusters_and_sizes_of_minhash_alone(ver
     assert max(sized(second, "minhash", rest)) > 5
     for key, row in second.decisions.items():
         for what in ("port", "column minhash_cluster_size", "witness"):
-            assert row[what] == alone.decisions[key][what], "a kept document fares as in MinHash alone"
+            assert row[what] == alone.decisions[key][what], "a kept document gets the same decision as in MinHash alone"
     without = run_stage(make_stage(MinHash, config), rest, whole(len(rest)))
     assert sized(without, "minhash", rest) != sized(second, "minhash", rest)
 

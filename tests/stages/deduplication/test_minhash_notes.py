@@ -1,4 +1,4 @@
-"""MinHash settled from made notes: a cluster of a million, one giant bucket, and what is lost on the way."""
+"""MinHash settled from made notes: a cluster of a million, one very large bucket, and what is lost on the way."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_million_equal_documents_are_one_cluster(tmp_path: Path) -> None:
     assert rows == documents and len(labels) == 1
 
 
-def test_a_giant_bucket_of_strangers_costs_its_leaders_and_is_reported(tmp_path: Path) -> None:
+def test_a_very_large_bucket_of_strangers_costs_its_leaders_and_is_reported(tmp_path: Path) -> None:
     documents = 200_000
     draw = np.random.default_rng(2)
     sketch = draw.integers(0, 2**64, documents, np.uint64)

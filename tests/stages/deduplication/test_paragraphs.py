@@ -1,4 +1,4 @@
-"""The stage `paragraphs`: what is cut out as brute force has it, on record in the ledger, and clean for the auditor."""
+"""The stage `paragraphs`: what is cut out equals brute force, is recorded in the ledger, and passes the audit."""
 
 from __future__ import annotations
 

@@ -67,10 +67,10 @@ def test_labels_outside_the_canonical_set_are_counted_with_the_nearest(tmp_path:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"language": "pt"}, "row 1: 'pt' is no ISO 639-3 code .* Did you mean por"),
-        ({"language": "Portuguese"}, "row 1: 'Portuguese' is no ISO 639-3 code"),
-        ({"language": ""}, "row 1: '' is no ISO 639-3 code"),
-        ({"script": "Latin"}, "row 1: 'Latin' is no ISO 15924 code .* Did you mean Latn"),
+        ({"language": "pt"}, "row 1: 'pt' is not an ISO 639-3 code .* Did you mean por"),
+        ({"language": "Portuguese"}, "row 1: 'Portuguese' is not an ISO 639-3 code"),
+        ({"language": ""}, "row 1: '' is not an ISO 639-3 code"),
+        ({"script": "Latin"}, "row 1: 'Latin' is not an ISO 15924 code .* Did you mean Latn"),
         ({"language": None}, "row 1: language is missing"),
         ({"text": None}, "row 1: text is missing"),
         ({"script": 3}, "column script: expected text, found"),

@@ -259,10 +259,10 @@ def test_an_empty_batch_is_measured_and_decided() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"keep": ["pt"]}, "keep: 'pt' is no label pair: did you mean por_Latn"),
+        ({"keep": ["pt"]}, "keep: 'pt' is not a label pair: did you mean por_Latn"),
         ({"keep": ["por_latn"]}, "did you mean `por_Latn`"),
         ({"keep": []}, "an empty list would drop every document"),
-        ({"min_scores": {"english": 0.5}}, "min_scores: 'english' is no label pair"),
+        ({"min_scores": {"english": 0.5}}, "min_scores: 'english' is not a label pair"),
         ({"min_scores": {"eng_Latn": 1.5}}, "expected a score between 0 and 1, found 1.5"),
         ({"min_score": -0.1}, "greater than or equal to 0"),
         ({"top": 0}, "greater than or equal to 1"),

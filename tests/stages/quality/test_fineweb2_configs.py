@@ -110,7 +110,7 @@ def pin(server: Server, monkeypatch: pytest.MonkeyPatch) -> Pin:
 
 
 def archive(extra: Callable[[tarfile.TarFile], None] | None = None, labels: frozenset[str] = LABELS) -> bytes:
-    """A repository as a tar archive: a readme, the configs of the law cases, and what else `extra` adds before them."""
+    """A repository as a tar archive: a readme, the configs of the invariance cases, and what else `extra` adds before them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         _add(tar, "fineweb-2-0123/README.md", b"read me")
@@ -187,9 +187,9 @@ def test_other_files_than_those_pinned_are_refused_and_nothing_is_kept(server: S
     ("status", "body", "message"),
     [
         (404, b"", "answered 404 Not Found"),
-        (200, b"<html>", "ended early or is no archive"),
-        (200, b"", "ended early or is no archive"),
-        (200, archive()[:200], "ended early or is no archive|holds other files"),
+        (200, b"<html>", "ended early or is not an archive"),
+        (200, b"", "ended early or is not an archive"),
+        (200, archive()[:200], "ended early or is not an archive|holds other files"),
     ],
 )
 def test_a_server_that_does_not_have_them_is_named_and_the_way_around_told(
@@ -204,7 +204,7 @@ def test_a_server_that_does_not_have_them_is_named_and_the_way_around_told(
 
 def test_without_a_network_the_error_says_what_to_do(server: Server, pin: Pin) -> None:
     server.stop()
-    with pytest.raises(ConfigError, match="cannot be reached: .*It needs a network once.*language_configs: PATH"):
+    with pytest.raises(ConfigError, match="cannot be reached: .*It needs network access once.*language_configs: PATH"):
         Quality(QualityConfig(language_configs="fineweb2")).check_files()
     assert nothing_kept(pin)
 

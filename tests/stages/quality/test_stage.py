@@ -372,7 +372,7 @@ def test_signals_do_not_depend_on_thresholds_or_marking() -> None:
 
 def test_what_the_config_will_not_do_is_said_beforehand() -> None:
     (notice,) = Quality(QualityConfig(language="tlh_Latn")).notice()
-    assert notice.startswith("tlh_Latn is none of the") and "gristmill adapt tlh_Latn" in notice
+    assert notice.startswith("tlh_Latn is not among the") and "gristmill adapt tlh_Latn" in notice
     for label in (None, "eng_Latn", "deu_Latn"):
         assert list(Quality(QualityConfig(language=label)).notice()) == []
     missing = Quality(QualityConfig(language="fin_Latn", language_configs=CONFIGS))
@@ -422,7 +422,7 @@ def written(folder: Path, change: str = "", name: str = "deu_Latn.yml", drop: st
     [
         ("", "language_score", "deu_Latn.yml: the key `language_score` is missing"),
         ("line_punct_th: 0.1\n", "line_punct_thr", "unknown key `line_punct_th`; did you mean `line_punct_thr`"),
-        ("new_line_ratio: 0.3\n", None, "the key `new_line_ratio` stands there 2 times"),
+        ("new_line_ratio: 0.3\n", None, "the key `new_line_ratio` is listed 2 times"),
         ("new_line_ratio: many\n", "new_line_ratio", "`new_line_ratio` must be a number, found str 'many'"),
         ("new_line_ratio: true\n", "new_line_ratio", "`new_line_ratio` must be a number, found bool True"),
         ("new_line_ratio: .nan\n", "new_line_ratio", "`new_line_ratio` must be a number"),
@@ -472,7 +472,7 @@ def test_a_folder_without_configs_or_with_strange_names_is_refused(tmp_path: Pat
     (tmp_path / "README.md").write_text("not a config")
     check(tmp_path)
     written(tmp_path, name="german.yml")
-    with pytest.raises(ConfigError, match="german.yml: the name is no language label"):
+    with pytest.raises(ConfigError, match="german.yml: the name is not a language label"):
         check(tmp_path)
 
 

@@ -275,7 +275,7 @@ def test_a_tokenizer_file_counts_tokens(tmp_path: Path) -> None:
 
 
 def test_a_broken_tokenizer_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no tokenizer"):
+    with pytest.raises(ConfigError, match="is not a tokenizer"):
         make(unit="tokens", tokenizer=str(tmp_path / "none.json")).check_files()
 
 

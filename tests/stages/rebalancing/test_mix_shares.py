@@ -193,7 +193,11 @@ def test_the_largest_target_can_be_met_and_a_larger_one_cannot(problem: tuple[di
         (THREE, {"temperature": 0.0}, "temperature must be above 0"),
         (THREE, {"fixed": {"deutsch": 0.1}}, "no such group; did you mean `deu`"),
         (THREE, {"floors": {"deu": 1.5}}, "between 0 and 1"),
-        (THREE, {"fixed": {"deu": 0.1}, "floors": {"deu": 0.2}}, "Keep one of them"),
+        (
+            THREE,
+            {"fixed": {"deu": 0.1}, "floors": {"deu": 0.2}},
+            "fixed share of 0.1 and is also listed under `floors`. Keep one",
+        ),
         (THREE, {"floors": {"deu": 0.5}, "ceilings": {"deu": 0.3}}, "floor of 0.5 above its ceiling of 0.3"),
         (THREE, {"floors": {"deu": 0.6}, "fixed": {"fin": 0.6}}, "add up to 1.2, .* Nearest: deu 0.5, fin 0.5"),
         (THREE, {"ceilings": {"eng": 0.2, "deu": 0.1, "fin": 0.1}}, "add up to 0.4, so 0.6 .* eng 0.5, fin 0.25"),

@@ -113,7 +113,7 @@ def test_the_corpus_is_the_same_in_whatever_order_tasks_end(tmp_path: Path, sett
 def test_no_cluster_sizes_are_refused_in_the_plan_naming_the_missing_stage(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     pq.write_table(pa.table({"id": ["a"], "text": ["a text"]}), tmp_path / "in" / "part.parquet")
-    with pytest.raises(ConfigError, match="`minhash_cluster_size`, which nobody makes") as refusal:
+    with pytest.raises(ConfigError, match="`minhash_cluster_size`, which no upstream node produces") as refusal:
         plan_of(graph(tmp_path, tmp_path / "out"))
     assert "The stage `minhash` makes it" in str(refusal.value)
     assert "stages.rebalance" in str(refusal.value)
@@ -122,14 +122,16 @@ def test_no_cluster_sizes_are_refused_in_the_plan_naming_the_missing_stage(tmp_p
 def test_a_marking_node_that_is_not_there_is_refused_in_the_plan(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     with pytest.raises(
-        ConfigError, match="`lenght_failed`, which nobody makes before it; did you mean `length_failed`"
+        ConfigError, match="`lenght_failed`, which no upstream node produces; did you mean `length_failed`"
     ):
         plan_of(graph(tmp_path, tmp_path / "out", "{rates: {observe: length, marked_by: lenght}}"))
 
 
 def test_an_observed_node_that_is_not_upstream_is_refused_in_the_plan(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
-    with pytest.raises(ConfigError, match="observes `lenght`, which is no node upstream of it; did you mean `length`"):
+    with pytest.raises(
+        ConfigError, match="observes `lenght`, which is not a node upstream of it; did you mean `length`"
+    ):
         plan_of(graph(tmp_path, tmp_path / "out", "{rates: {observe: lenght, marked_by: length}}"))
 
 

@@ -249,7 +249,7 @@ def test_a_weights_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "expected JSON like"),
         ('{"por_Latn": []}', "`por_Latn` holds"),
         ('{"por_Latn": {"one": 1}}', "cluster size 'one'"),
@@ -257,8 +257,8 @@ def test_a_weights_file_is_read(tmp_path: Path) -> None:
         ('{"por_Latn": {"1": 1.5}}', "`por_Latn.1` is 1.5"),
         ('{"por_Latn": {"1": 0}}', "`por_Latn.1` is 0"),
         ('{"por_Latn": {"1": 1, "01": 2}}', "twice"),
-        ('{"por_Latn": {"1": 1, "1": 2}}', "twice"),
-        ('{"por_Latn": {"1": 1}, "por_Latn": {"1": 2}}', "twice"),
+        ('{"por_Latn": {"1": 1, "1": 2}}', "duplicate key"),
+        ('{"por_Latn": {"1": 1}, "por_Latn": {"1": 2}}', "duplicate key"),
     ],
 )
 def test_a_broken_weights_file_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The stage `content_warning`: templates by language, warnings by a model, and what is on record of either."""
+"""The stage `content_warning`: templates by language, warnings by a model, and what is recorded of either."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage `rewrite`: runs against a real server, what is on record, resuming, and audits that ask nobody."""
+"""The stage `rewrite`: runs against a real server, what is recorded, resuming, and audits that contact no model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_prompt_model_and_answer_are_on_record_and_the_address_is_no_identity(co
         assert plan_of(config_of(corpus, elsewhere, timeout=9.0)).key == key
 
 
-def test_an_audit_decides_again_from_the_answers_on_record_and_asks_nobody(corpus: Path) -> None:
+def test_an_audit_replays_the_recorded_answers_and_contacts_no_model(corpus: Path) -> None:
     with EndpointServer(reply) as server:
         run(config_of(corpus, server))
     result = audit_output(str(corpus / "out/corpus"), full=True)  # the endpoint may be long gone
@@ -135,10 +135,10 @@ def test_another_rewrite_than_the_answer_on_record_is_found(corpus: Path, monkey
                 index, table.schema.field(column), pa.array(values, table.schema.field(column).type)
             )
 
-        output.rewrite(name, forged, mend=True)
+        output.rewrite(name, forged, consistent=True)
         output.seal(content=[name])
         result = output.expect("text")
-        assert "not what the nodes on record make of its source's" in result.problems[0]
+        assert "differs from what the nodes in the ledger produce from its source's" in result.problems[0]
 
 
 def test_a_stopped_run_goes_on_without_asking_twice(corpus: Path) -> None:
@@ -166,7 +166,9 @@ def test_equal_answers_give_equal_bytes_and_a_cache_repeats_a_run(corpus: Path) 
         run(config_of(corpus, server, **options), output=str(corpus / "second"))
         assert shards(corpus / "first/corpus") == shards(corpus / "second/corpus")
         run(config_of(corpus, server), output=str(corpus / "third"), overrides=["outputs.corpus.signals=none"])
-        assert shards(corpus / "first/corpus") != shards(corpus / "third/corpus"), "a model does not answer twice alike"
+        assert shards(corpus / "first/corpus") != shards(corpus / "third/corpus"), (
+            "a model's answers are not reproducible"
+        )
     assert audit_output(str(corpus / "third/corpus"), full=True).exit_code == 0, "even without signals"
 
 
@@ -230,7 +232,7 @@ def test_a_spent_budget_is_said_and_nothing_is_published(corpus: Path) -> None:
     ("content", "problem"),
     [
         ("", "no JSON"),
-        ("[1]", "no object"),
+        ("[1]", "not a JSON object"),
         ('{"text": "x"}', "verdict None"),
         ('{"verdict": ["rewritten"], "text": "x"}', "verdict"),
         ('{"verdict": "rewritten", "text": " "}', "without `text`"),

@@ -104,8 +104,8 @@ def test_no_match_is_refused_in_words(tmp_path: Path) -> None:
     ("body", "told"),
     [
         (b"", "the file is empty"),
-        (b"PAR1 but not really", "no readable Parquet file"),
-        (b'{"text": "json"}\n', "no readable Parquet file"),
+        (b"PAR1 but not really", "not a readable Parquet file"),
+        (b'{"text": "json"}\n', "not a readable Parquet file"),
     ],
 )
 def test_what_is_no_parquet_is_refused(tmp_path: Path, body: bytes, told: str) -> None:
@@ -118,7 +118,7 @@ def test_what_is_no_parquet_is_refused(tmp_path: Path, body: bytes, told: str) -
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", ["some text"] * 100)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="not a readable Parquet file"):
         source(path).slices()
 
 

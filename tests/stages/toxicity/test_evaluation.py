@@ -130,7 +130,7 @@ def test_json_lines_are_read_like_the_rest(tmp_path: Path) -> None:
     ("header", "row", "message"),
     [
         ("words;isHate", "a;1", "no text column; expected one of text, comment"),
-        ("text;grade", "a;1", "no labels that are understood"),
+        ("text;grade", "a;1", "no known label columns"),
         ("text;isHate", "a;1.5", "`isHate` is '1.5' in row 0"),
         ("text;label", "a;perhaps", "'perhaps' in row 0"),
         ("text;label", "", "no rows"),

@@ -220,5 +220,5 @@ def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for
     assert columns["toxicity_violence_score"][0].as_py() == pytest.approx(expected[2], abs=1e-5)
     assert columns["toxicity_ability_score"][0].as_py() == 0.0
     wrong = Toxicity(ToxicityConfig(backend="hf", model=tmp_path, labels={"hate": "religion"}))
-    with pytest.raises(ConfigError, match="it has faith_hate, fine, threat, and 'hate' is none of them"):
+    with pytest.raises(ConfigError, match="it has faith_hate, fine, threat, and 'hate' is not among them"):
         wrong.measure(pa.table({"text": pa.array(["bad"], pa.large_string())}))

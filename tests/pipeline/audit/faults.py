@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gristmill.pipeline.storage as storage
+import gristmill.pipeline.storage.streams as streams
 from gristmill.pipeline.errors import GristmillError
 from tests.pipeline.audit.conftest import run as run_config
 
@@ -42,7 +42,7 @@ def counting(act: Callable[[int, str], None]) -> Iterator[None]:
     """Calls `act(number, what)` before each touch of storage, numbered from 0."""
     number = 0
     real: dict[str, Any] = {name: getattr(os, name) for name in POINTS if name != "write"}
-    real_write = storage._Tee.write
+    real_write = streams.Tee.write
 
     def touched(what: str) -> None:
         nonlocal number
@@ -64,13 +64,13 @@ def counting(act: Callable[[int, str], None]) -> Iterator[None]:
 
     for name in real:
         setattr(os, name, wrapped(name))
-    storage._Tee.write = write  # type: ignore[method-assign]
+    streams.Tee.write = write  # type: ignore[method-assign]
     try:
         yield
     finally:
         for name, function in real.items():
             setattr(os, name, function)
-        storage._Tee.write = real_write  # type: ignore[method-assign]
+        streams.Tee.write = real_write  # type: ignore[method-assign]
 
 
 def count_touches(root: Path) -> list[str]:

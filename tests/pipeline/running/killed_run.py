@@ -3,7 +3,7 @@
     python -m tests.pipeline.killed_run CONFIG OUTPUT POINT N
 
 POINT: `told` (a task was committed), `replace` (before a rename), `fsync` (before a flush to disk), `link` (before a
-record appears), `write` (before a file's bytes are written).
+record appears), `write` (before bytes of a file are written).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gristmill.pipeline.storage as storage
+from gristmill.pipeline.storage import streams
 from tests.pipeline.toy_runs import run
 
 
@@ -39,7 +39,7 @@ def main(config: str, output: str, point: str, number: str) -> None:
     if point == "told":
         listener = deadly(lambda progress: None, at)
     elif point == "write":
-        storage.write_checked = deadly(storage.write_checked, at)  # type: ignore[assignment]
+        streams.Tee.write = deadly(streams.Tee.write, at)  # type: ignore[method-assign]
     else:
         setattr(os, point, deadly(getattr(os, point), at))
     run(Path(config).read_text(), output=output, listener=listener)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gristmill.pipeline.storage as storage
+import gristmill.pipeline.storage.streams as streams
 from gristmill.pipeline.errors import DataError, StorageError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.statement import read_manifest
@@ -114,7 +115,7 @@ def test_a_full_disk_stops_the_run_in_words_and_it_goes_on_later(
     write_corpus(tmp_path / "in")
     run(GRAPH.format(root=tmp_path), output=str(tmp_path / "expected"))
     calls = 0
-    honest = storage._Tee.write
+    honest = streams.Tee.write
 
     def full(self: Any, data: Any) -> int:
         nonlocal calls
@@ -124,7 +125,7 @@ def test_a_full_disk_stops_the_run_in_words_and_it_goes_on_later(
         return honest(self, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr(storage._Tee, "write", full)
+        patched.setattr(streams.Tee, "write", full)
         with pytest.raises(StorageError, match="no space left on the device. Free some") as stopped:
             run(GRAPH.format(root=tmp_path))
         assert stopped.value.exit_code == 1

@@ -1,0 +1,177 @@
+"""Storage, by location: files that are read back before they count, and records that win once.
+
+One small interface over two kinds of place: local and mounted file systems (paths), and object stores (URLs). What is
+transient is tried again here and nowhere else (`retries`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
+from gristmill.pipeline.storage.object_store import ObjectStore
+from gristmill.pipeline.storage.retries import RETRY_SECONDS
+from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
+
+__all__ = [
+    "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "is_remote", "join", "list_files", "local",
+    "move", "names_in", "open_read", "put", "put_if_absent", "read_small", "reason", "remove", "sha256_of", "size_of",
+    "sync_folder", "write_checked",
+]  # fmt: skip
+
+
+class Store(Protocol):
+    """What a kind of storage must be able to do. All errors but a missing file are StorageError."""
+
+    def open_read(self, location: str) -> Any:
+        """A seekable binary stream."""
+
+    def range_get(self, location: str, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` on. Raises FileNotFoundError."""
+
+    def write_checked(self, location: str, write: Callable[[Any], None], attempt: str) -> WrittenFile:
+        """Writes a file that appears whole, with the digest of what is on storage, or not at all."""
+
+    def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
+        """Writes a small file, in place of one that is there."""
+
+    def put_if_absent(self, location: str, data: bytes) -> bool:
+        """Creates a small file unless there is one; True for the one who did, of all who try at the same time."""
+
+    def move(self, source: str, target: str, sha256: str) -> None:
+        """Gives a file with that digest another name in the same store, in place of a file that has it."""
+
+    def exists(self, location: str) -> bool:
+        """Whether a file or folder is there."""
+
+    def size(self, location: str) -> int | None:
+        """Bytes of a file, or None when there is none."""
+
+    def list(self, location: str) -> Paths:
+        """All files below a folder, relative, sorted."""
+
+    def names(self, location: str) -> Paths:
+        """What lies directly in a folder, files and folders, sorted; nothing for a folder that is not there."""
+
+    def delete(self, location: str) -> None:
+        """Removes a file or a folder with all that is in it, if it is there. Links are removed, not followed."""
+
+
+_FILES, _OBJECTS = FileSystem(), ObjectStore()
+
+
+def store_of(location: str) -> Store:
+    """The kind of storage that a location lies in."""
+    return _OBJECTS if is_remote(location) else _FILES
+
+
+def is_remote(location: str) -> bool:
+    """Whether a location is a URL for fsspec rather than a local path."""
+    return "://" in location and not location.startswith("file://")
+
+
+def local(location: str) -> Path:
+    """The local path of a location."""
+    return Path(location.removeprefix("file://"))
+
+
+def join(folder: str, *parts: str) -> str:
+    """A path below a folder, for both kinds of location."""
+    return "/".join([folder.rstrip("/"), *parts])
+
+
+def open_read(location: str) -> Any:
+    """A binary stream over a file. Raises StorageError with the cause."""
+    try:
+        return store_of(location).open_read(location)
+    except OSError as error:
+        raise StorageError(f"{location}: cannot be opened for reading: {reason(error)}") from error
+
+
+def read_small(location: str, most: int) -> bytes | None:
+    """A file's bytes, or None when there is no such file. Raises StorageError for more than `most` bytes."""
+    try:
+        data = store_of(location).range_get(location, 0, most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{location}: cannot be read: {reason(error)}") from error
+    if len(data) > most:
+        raise StorageError(f"{location}: expected at most {most} bytes, found more. This is no file of Gristmill's.")
+    return data
+
+
+def write_checked(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:
+    """Writes a file through `write(stream)`, reads it back, and gives it its name.
+
+    The bytes on storage are compared with the digest of the stream that was written. Locally the file is written as
+    `.NAME.attempt` first and renamed after fsync. Raises StorageError when the bytes differ or storage fails; nothing
+    is left behind then.
+    """
+    return store_of(location).write_checked(location, write, attempt)
+
+
+def sha256_of(location: str) -> str:
+    """SHA-256, in hexadecimal, of a file's bytes."""
+    sha256 = hashlib.sha256()
+    with open_read(location) as stream:
+        while chunk := stream.read(CHUNK):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+
+
+def file_sha256_and_size(location: str) -> tuple[str, int]:
+    """SHA-256 and size of a file."""
+    return sha256_of(location), size_of(location) or 0
+
+
+def put(location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
+    """Writes a small file, in place of one that is there; transient errors are tried again for at most `seconds`."""
+    store_of(location).put(location, data, seconds)
+
+
+def put_if_absent(location: str, data: bytes) -> bool:
+    """Creates a small file unless there is one; True for the one who did, of all who try at the same time.
+
+    Raises StorageError for a store that cannot promise that.
+    """
+    return store_of(location).put_if_absent(location, data)
+
+
+def create_once(path: Path, data: bytes) -> bool:
+    """`put_if_absent` for a local path."""
+    return _FILES.put_if_absent(str(path), data)
+
+
+def move(source: str, target: str, sha256: str) -> None:
+    """Gives a file with that digest another name in the same store, in place of a file that has it."""
+    store_of(target).move(source, target, sha256)
+
+
+def exists(location: str) -> bool:
+    """Whether a file or folder is there."""
+    return store_of(location).exists(location)
+
+
+def size_of(location: str) -> int | None:
+    """Size in bytes, or None when there is no such file."""
+    return store_of(location).size(location)
+
+
+def list_files(location: str) -> list[str]:
+    """All files below a folder, relative, sorted; partial files of a writer (`.name.attempt`) among them."""
+    return store_of(location).list(location)
+
+
+def names_in(location: str) -> list[str]:
+    """What lies directly in a folder, files and folders, sorted; nothing for a folder that is not there."""
+    return store_of(location).names(location)
+
+
+def remove(location: str) -> None:
+    """Removes a file, or a folder with all that is in it, if there is one. Links are removed, not followed."""
+    store_of(location).delete(location)

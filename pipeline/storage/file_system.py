@@ -1,0 +1,144 @@
+"""Local paths and mounted file systems: files that appear whole, under the name they are given, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
+from gristmill.pipeline.storage.streams import Paths, Tee, WrittenFile, read_back, reason
+
+
+class FileSystem:
+    """The operations of `pipeline.storage.Store` on paths of this machine."""
+
+    def open_read(self, location: str) -> Any:
+        return retrying(lambda: _path(location).open("rb"))
+
+    def range_get(self, location: str, start: int, length: int) -> bytes:
+        def get() -> bytes:
+            with _path(location).open("rb") as stream:
+                stream.seek(start)
+                return stream.read(length)
+
+        return retrying(get)
+
+    def write_checked(self, location: str, write: Callable[[Any], None], attempt: str) -> WrittenFile:
+        target = _path(location)
+        partial = target.with_name(f".{target.name}.{attempt}-{os.getpid()}")
+        try:
+            retrying(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+            with partial.open("wb") as stream:
+                tee = Tee(stream)
+                write(tee)
+                stream.flush()
+                os.fsync(stream.fileno())
+            read_back(
+                location, self.open_read(str(partial)), tee.sha256.hexdigest(), "Check the disk; nothing was kept."
+            )
+            retrying(lambda: os.replace(partial, target))
+            sync_folder(target.parent)
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+        finally:
+            _discard(partial)
+        return WrittenFile(location, tee.size, tee.sha256.hexdigest())
+
+    def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
+        target = _path(location)
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+
+        def put() -> None:
+            partial.write_bytes(data)
+            os.replace(partial, target)
+
+        try:
+            retrying(put, seconds)
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+        finally:
+            _discard(partial)
+
+    def put_if_absent(self, location: str, data: bytes) -> bool:
+        # Written under another name, then linked: the file appears whole, and for one of those who try.
+        path = _path(location)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(partial, path)
+            except FileExistsError:
+                return False
+            sync_folder(path.parent)
+            return True
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+        finally:
+            _discard(partial)
+
+    def move(self, source: str, target: str, sha256: str) -> None:
+        place = _path(target)
+        try:
+            retrying(lambda: place.parent.mkdir(parents=True, exist_ok=True))
+            retrying(lambda: os.replace(_path(source), place))
+            sync_folder(place.parent)
+        except OSError as error:
+            raise StorageError(f"{target}: {source} cannot be moved there: {reason(error)}") from error
+
+    def exists(self, location: str) -> bool:
+        return _path(location).exists()
+
+    def size(self, location: str) -> int | None:
+        path = _path(location)
+        return path.stat().st_size if path.is_file() else None
+
+    def list(self, location: str) -> Paths:
+        root = _path(location)
+        return sorted(item.relative_to(root).as_posix() for item in root.rglob("*") if item.is_file())
+
+    def names(self, location: str) -> Paths:
+        try:
+            return sorted(os.listdir(_path(location)))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be listed: {reason(error)}") from error
+
+    def delete(self, location: str) -> None:
+        path = _path(location)
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be removed: {reason(error)}") from error
+
+
+def _path(location: str) -> Path:
+    return Path(location.removeprefix("file://"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _discard(partial: Path) -> None:
+    """Removes what is left of a partial file; there can be nothing where its folder could not be made."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        partial.unlink()

@@ -1,0 +1,172 @@
+"""Object stores by URL (`s3://`, `gs://`, `hf://`, `memory://`), through fsspec. A put is atomic by itself there."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
+
+from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
+from gristmill.pipeline.storage.streams import Paths, RetryingReader, Tee, WrittenFile, read_back, reason
+
+_READ_BUFFER = 1 << 16
+
+
+class ObjectStore:
+    """The operations of `pipeline.storage.Store` on URLs that fsspec knows."""
+
+    def open_read(self, location: str) -> Any:
+        with _told(location, "cannot be opened for reading"):
+            return io.BufferedReader(RetryingReader(lambda: fsspec.open(location, "rb").open()), _READ_BUFFER)
+
+    def range_get(self, location: str, start: int, length: int) -> bytes:
+        with _told(location, "cannot be read"):
+            system, path = fsspec.core.url_to_fs(location)
+            return bytes(retrying(lambda: system.cat_file(path, start=start, end=start + length)))
+
+    def write_checked(self, location: str, write: Callable[[Any], None], attempt: str) -> WrittenFile:
+        # Through a local file: closing a half-written remote stream would complete the upload of half an object.
+        with tempfile.NamedTemporaryFile(prefix="gristmill-") as partial:
+            try:
+                tee = Tee(partial)
+                write(tee)
+                partial.flush()
+            except OSError as error:
+                raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+            with _told(location, "cannot be written"):
+                system, path = fsspec.core.url_to_fs(location)
+
+                def put() -> None:
+                    system.makedirs(system._parent(path), exist_ok=True)
+                    system.put_file(partial.name, path)
+
+                retrying(put)
+        try:
+            read_back(
+                location, self.open_read(location), tee.sha256.hexdigest(), "Check the store; the object was removed."
+            )
+        except StorageError:
+            self.delete(location)
+            raise
+        return WrittenFile(location, tee.size, tee.sha256.hexdigest())
+
+    def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
+        with _told(location, "cannot be written"):
+            system, path = fsspec.core.url_to_fs(location)
+            retrying(lambda: system.pipe_file(path, data), seconds)
+
+    def put_if_absent(self, location: str, data: bytes) -> bool:
+        with _told(location, "cannot be written"):
+            system, path = fsspec.core.url_to_fs(location)
+            if not _creates(system):
+                raise StorageError(
+                    f"{location}: {type(system).__name__} (protocol {location.partition('://')[0]}) cannot create an object on "
+                    "the condition that there is none, so two runs could write one output. Write to a local or mounted "
+                    "folder, or to a store with conditional puts (s3, gs, az; a newer version of its fsspec package may "
+                    "have them), and copy the result."
+                )
+            if not self._create(system, path, data):
+                return False
+            if not self._create(system, path, data + b" ", ours=False):
+                return True
+        raise StorageError(
+            f"{location}: the store took a second object where it was asked to create one only if there is none, so two runs "
+            "could write one output. Choose a store that honours conditional puts."
+        )
+
+    def _create(self, system: Any, path: str, data: bytes, ours: bool = True) -> bool:
+        """Creates an object unless there is one. One with these very bytes is ours when the answer to the first request
+        was lost and it was made again."""
+        asked = 0
+
+        def create() -> bool:
+            nonlocal asked
+            asked += 1
+            try:
+                system.pipe_file(path, data, mode="create")
+            except FileExistsError:
+                return ours and asked > 1 and bytes(system.cat_file(path)) == data
+            return True
+
+        return retrying(create)
+
+    def move(self, source: str, target: str, sha256: str) -> None:
+        with _told(target, f"{source} cannot be copied there"):
+            system, path = fsspec.core.url_to_fs(source)
+            _, place = fsspec.core.url_to_fs(target)
+            retrying(lambda: system.cp_file(path, place))
+        read_back(target, self.open_read(target), sha256, "Check the store, and run the same command again.")
+        self.delete(source)
+
+    def exists(self, location: str) -> bool:
+        with _told(location, "cannot be looked up"):
+            system, path = _fresh(location)
+            return bool(retrying(lambda: system.exists(path)))
+
+    def size(self, location: str) -> int | None:
+        with _told(location, "cannot be looked up"):
+            system, path = _fresh(location)
+            return retrying(lambda: int(system.size(path)) if system.isfile(path) else None)
+
+    def list(self, location: str) -> Paths:
+        with _told(location, "cannot be listed"):
+            system, path = _fresh(location)
+            return sorted(str(item).removeprefix(path).lstrip("/") for item in retrying(lambda: system.find(path)))
+
+    def names(self, location: str) -> Paths:
+        with _told(location, "cannot be listed"):
+            system, path = _fresh(location)
+            try:
+                found = retrying(lambda: system.ls(path, detail=False))
+            except FileNotFoundError:
+                return []
+            return sorted({str(item).rstrip("/").rpartition("/")[2] for item in found})
+
+    def delete(self, location: str) -> None:
+        with _told(location, "cannot be removed"):
+            system, path = _fresh(location)
+
+            def delete() -> None:
+                if system.exists(path):
+                    system.rm(path, recursive=True)
+
+            retrying(delete)
+
+
+def _fresh(location: str) -> tuple[Any, str]:
+    """The file system and path of a URL. Listings are asked for anew: other processes write there too."""
+    system, path = fsspec.core.url_to_fs(location)
+    system.invalidate_cache()
+    return system, str(path)
+
+
+def _creates(system: Any) -> bool:
+    """Whether an implementation has a conditional put. fsspec's default looks first and writes then, which is none."""
+    kind = type(system)
+    method = kind._pipe_file if isinstance(system, AsyncFileSystem) else kind.pipe_file
+    if method is AbstractFileSystem.pipe_file or method is AsyncFileSystem._pipe_file:
+        return False
+    return "mode" in inspect.signature(method).parameters
+
+
+@contextmanager
+def _told(location: str, what: str) -> Iterator[None]:
+    """Errors of whatever client a store has, as StorageError. A file that is not there stays what it is."""
+    try:
+        yield
+    except (StorageError, FileNotFoundError):
+        raise
+    except ImportError as error:
+        raise StorageError(f"{location}: {what}: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{location}: {what}: {reason(error)}") from error
+    except Exception as error:
+        raise StorageError(f"{location}: {what}: {type(error).__name__}: {error}") from error

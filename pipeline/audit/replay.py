@@ -7,7 +7,7 @@ they are not at hand, the checks are not made, and say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -34,9 +34,10 @@ from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.schema import LedgerLog
-from gristmill.pipeline.slices.outcome import Outcome, State
-from gristmill.pipeline.slices.read import digest_of_slice, read_outcome, read_slice
+from gristmill.pipeline.slices.outcome import Outcome
+from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
+from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
@@ -243,59 +244,73 @@ def data_source(plan: Plan, job: TaskJob) -> str:
 
 def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: str, answer: Answer) -> Remade:
     """Nodes that need no corpus-wide answer decide about sampled documents as the ledger says. Returns the texts that
-    come of that.
-
-    What a stage measured that may not find the same again is taken from the output's signals: the audit then shows
-    that what was published follows from what was recorded, and contacts no model.
-    """
+    come of that."""
     source = data_source(plan, job)
-    rows = _sampled(plan, data, ledger)
-    table = take(data.table, rows)
+    table = take(data.table, _sampled(plan, data, ledger))
     told = _told(ledger, table)
     slice_rows = SliceRows(plan.graph, source, table)
-    state = State(np.arange(len(rows)), np.ones(len(rows), np.int64))
-    state.outcome = read_outcome(table[TEXT], plan.graph.sources[source].config.max_document_bytes)
-    slice_rows.states[source] = state
-    _compare(plan, source, slice_rows, told, path, answer)
-    unknown: set[str] = set()
-    guessed = np.zeros(len(rows), bool)
+    decided = traverse(plan.graph, slice_rows, _AuditAnswers(job, plan, told, path, answer))
+    guessed = np.zeros(slice_rows.count, bool)
     for node in plan.graph.nodes:
-        state = slice_rows.enter(node.name, node.inputs)
-        slice_rows.states[node.name] = state
-        stage = node.stage
-        optional = stage.optional_reads()
-        recorded = None if stage.reproducible or not node.measures else _recorded(job, node, slice_rows, state)
-        if recorded is not None:
-            state.signals = recorded
-        elif node.measures and stage.reproducible and not unknown & (stage.measure_reads() | optional):
-            state.signals = slice_rows.measure(node)
-        elif node.measures:
-            unknown |= set(stage.signals().names)
-            state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in stage.signals()}
-        if stage.keeps_notes() and not unknown & (stage.survey_reads() | optional | set(stage.signals().names)):
-            _notes(job, node, slice_rows, state, answer)
-        blind = unknown & (stage.decide_reads() | optional | set(stage.signals().names))
-        if node.settles or blind:
-            # What the whole corpus decided is taken from the ledger, and what follows from it is not replayed.
-            unknown |= set(stage.findings().names)
-            state.outcome = _as_told(node, slice_rows, state, told)
-            if node.stage.changes_text:
-                guessed[state.rows] |= np.array(
-                    [(node.name, key) in told for key in _keys(slice_rows, state.rows)], bool
-                )
-            continue
-        state.outcome = slice_rows.decide(node, None)
-        _compare(plan, node.name, slice_rows, told, path, answer)
+        if node.stage.changes_text and node.name not in decided:
+            rows = slice_rows.states[node.name].rows
+            guessed[rows] |= np.array([(node.name, key) in told for key in _keys(slice_rows, rows)], bool)
     return _remade(job, plan, slice_rows, guessed)
 
 
-def _notes(job: TaskJob, node: Node, slice_rows: SliceRows, state: State, answer: Answer) -> None:
+class _AuditAnswers(Answers):
+    """What the audit can decide again is decided again; the rest is as the output says.
+
+    What a stage measured that may not find the same again is taken from the output's signals: the audit then shows that
+    what was published follows from what was recorded, and contacts no model. What the whole corpus decided is taken from the
+    ledger, and what follows from it is not replayed.
+    """
+
+    def __init__(
+        self, job: TaskJob, plan: Plan, told: Mapping[tuple[str, bytes], Mapping[str, Any]], path: str, answer: Answer
+    ) -> None:
+        self.job = job
+        self.told = told
+        self.surveys = [
+            (node.name, node.name)
+            for node in plan.graph.nodes
+            if node.stage.keeps_notes() and not any(path.startswith(f"notes/{node.name}/") for path in job.broken)
+        ]
+        self.plan = plan
+        self.path = path
+        self.answer = answer
+
+    def read(self, slice_rows: SliceRows) -> Outcome | None:
+        outcome = super().read(slice_rows)
+        self._compare(slice_rows.source, slice_rows, outcome)
+        return outcome
+
+    def decided(self, node: Node, slice_rows: SliceRows) -> None:
+        self._compare(node.name, slice_rows, slice_rows.states[node.name].outcome)
+
+    def _compare(self, name: str, slice_rows: SliceRows, outcome: Outcome | None) -> None:
+        keys = _keys(slice_rows, slice_rows.states[name].rows)
+        _compare(self.plan.graph.ports_of(name), name, keys, outcome, self.told, self.path, self.answer)
+
+    def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
+        return None if node.stage.reproducible else _recorded(self.job, node, slice_rows)
+
+    def measures(self, node: Node) -> bool:
+        return node.stage.reproducible
+
+    def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
+        _compare_notes(self.job, node, slice_rows, notes, self.answer)
+
+    def decides(self, node: Node) -> bool:
+        return not node.settles
+
+    def undecided(self, node: Node, slice_rows: SliceRows) -> Outcome:
+        return _as_told(node, slice_rows, self.told)
+
+
+def _compare_notes(job: TaskJob, node: Node, slice_rows: SliceRows, surveyed: pa.Table | None, answer: Answer) -> None:
     """The notes that the output keeps about replayed documents are those that they give when they are surveyed again."""
-    role = notes_role(node.name)
-    folder = role.replace(":", "/") + "/"
-    if any(path.startswith(folder) for path in job.broken):
-        return
-    surveyed = slice_rows.survey(node, node.name) if len(state.rows) else None
+    role, state = notes_role(node.name), slice_rows.states[node.name]
     again = {} if surveyed is None else {row[DOC_KEY]: row for row in surveyed.to_pylist()}
     entry = next((entry for entry in job.files if entry.role == role), None)
     kept: dict[bytes, dict[str, Any]] = {}
@@ -335,8 +350,9 @@ def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray
     return Remade(keys[order], np.concatenate(hashes)[order])
 
 
-def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows, state: State) -> dict[str, pa.Array] | None:
+def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
     """A node's signals for the rows that entered it, as the output has them; None when some are missing."""
+    state = slice_rows.states[node.name]
     entry = next((entry for entry in job.files if entry.role == f"signals:{node.name}"), None)
     if not len(state.rows):
         return {item.name: pa.array([], item.type) for item in node.stage.signals()}
@@ -382,20 +398,18 @@ def _told(ledger: pa.Table, table: pa.Table) -> dict[tuple[str, bytes], dict[str
 
 
 def _compare(
-    plan: Plan,
+    ports: tuple[str, ...],
     name: str,
-    slice_rows: SliceRows,
+    keys: Sequence[bytes],
+    outcome: Outcome | None,
     told: Mapping[tuple[str, bytes], Mapping[str, Any]],
     path: str,
     answer: Answer,
 ) -> None:
-    state = slice_rows.states[name]
-    outcome = state.outcome
+    """The decisions about documents with some keys, made again, are those of the ledger."""
     if outcome is None:
         return
-    answer.saw("replay", len(state.rows))
-    ports = plan.graph.ports_of(name)
-    keys = _keys(slice_rows, state.rows)
+    answer.saw("replay", len(keys))
     for position, key in enumerate(keys):
         item = told.get((name, key))
         again = _decision(outcome, ports, position)
@@ -441,12 +455,11 @@ def _words(decision: Mapping[str, Any]) -> str:
     return canonical({name: value for name, value in decision.items() if value not in (None, [])}).decode("utf-8")
 
 
-def _as_told(
-    node: Node, slice_rows: SliceRows, state: State, told: Mapping[tuple[str, bytes], Mapping[str, Any]]
-) -> Outcome:
+def _as_told(node: Node, slice_rows: SliceRows, told: Mapping[tuple[str, bytes], Mapping[str, Any]]) -> Outcome:
     """A node's decisions as the ledger records them, with its columns unknown."""
-    count = len(state.rows)
-    keys = _keys(slice_rows, state.rows)
+    rows = slice_rows.states[node.name].rows
+    count = len(rows)
+    keys = _keys(slice_rows, rows)
     port, copies = np.zeros(count, np.int16), np.ones(count, np.int64)
     codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
     for position, key in enumerate(keys):
@@ -455,15 +468,4 @@ def _as_told(
             name = item["port"]
             port[position] = codes.get(item["decision"], 0 if name is None else node.stage.ports.index(name))
             copies[position] = max(1, item["copies"])
-    missing = np.full(count, np.nan)
-    return Outcome(
-        port,
-        copies,
-        (),
-        np.full(count, -1, np.int16),
-        np.zeros(count, np.uint64),
-        missing,
-        missing,
-        pa.nulls(count, pa.string()),
-        {item.name: pa.nulls(count, item.type) for item in node.stage.findings()},
-    )
+    return as_decided(node, port, copies, null_findings(node, count))

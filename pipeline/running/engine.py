@@ -19,8 +19,10 @@ from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import read_manifest
 from gristmill.pipeline.running.settling import settle
-from gristmill.pipeline.running.task import SettledFiles, TaskInput, run_task
+from gristmill.pipeline.running.task import run_task
+from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import task_key
+from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
 from gristmill.pipeline.work_folder import CLAIMS, Lease, WorkFolder
 from gristmill.pipeline.writing.run_files import finish_outputs

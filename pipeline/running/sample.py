@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk, take, text_buffers, text_bytes
-from gristmill.pipeline.provenance.accounts import Accounts, Tally, count_rules
-from gristmill.pipeline.slices.outcome import Outcome, State
-from gristmill.pipeline.slices.read import read_outcome
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, take, text_buffers, text_bytes
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
+from gristmill.pipeline.slices.row_accounts import node_account
+from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
 if TYPE_CHECKING:
@@ -73,17 +74,29 @@ class Sample:
     rejected: dict[str, int] = field(default_factory=dict)
 
 
+class _SampleAnswers(Answers):
+    """Stages that judge row by row are asked; a node that must see the whole corpus, or ask a model elsewhere, passes
+    everything on through its default port. The text stays as it is, the node's other columns are unknown."""
+
+    def measures(self, node: Node) -> bool:
+        return node.stage.reproducible and not node.settles
+
+    def decides(self, node: Node) -> bool:
+        return self.measures(node)
+
+    def undecided(self, node: Node, slice_rows: SliceRows) -> Outcome:
+        rows = len(slice_rows.states[node.name].rows)
+        columns = {name: array for name, array in null_findings(node, rows).items() if name != TEXT}
+        return as_decided(node, np.zeros(rows, np.int16), np.ones(rows, np.int64), columns)
+
+
 def unjudged_nodes(graph: Graph) -> tuple[str, ...]:
     """Nodes that a sample cannot judge: those that settle or that ask somebody else, and those that read a column of
-    such a node."""
-    unknown: set[str] = set()
-    names: list[str] = []
-    for node in graph.nodes:
-        stage = node.stage
-        if node.settles or not stage.reproducible or (stage.measure_reads() | stage.decide_reads()) & unknown:
-            names.append(node.name)
-            unknown |= {*stage.signals().names, *stage.findings().names} - {TEXT}
-    return tuple(names)
+    such a node. Found by sending no rows through the graph."""
+    source, schema = next(iter(graph.source_schema.items()))
+    fields = [(DOC_KEY, KEY_TYPE), *((item.name, item.type) for item in schema if item.name != DOC_KEY)]
+    judged = traverse(graph, SliceRows(graph, source, pa.schema(fields).empty_table()), _SampleAnswers())
+    return tuple(node.name for node in graph.nodes if node.name not in judged)
 
 
 def take_sample(plan: Plan, documents: int, show: int) -> Sample:
@@ -129,22 +142,10 @@ def _named(graph: Graph, source: str, table: pa.Table) -> pa.Table:
 
 
 def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int) -> None:
-    source = State(np.arange(slice_rows.count), np.ones(slice_rows.count, np.int64))
-    limit = plan.graph.sources[slice_rows.source].config.max_document_bytes
-    source.outcome = read_outcome(slice_rows.table[TEXT], limit)
-    slice_rows.states[slice_rows.source] = source
-    _account(made, slice_rows, slice_rows.source, source, show)
-    for node in plan.graph.nodes:
-        state = slice_rows.enter(node.name, node.inputs)
-        slice_rows.states[node.name] = state
-        if node.name in made.unjudged:
-            state.signals = {item.name: pa.nulls(len(state.rows), item.type) for item in node.stage.signals()}
-            state.outcome = _passed(node, len(state.rows))
-            continue
-        if node.measures:
-            state.signals = slice_rows.measure(node)
-        state.outcome = slice_rows.decide(node, None)
-        _account(made, slice_rows, node.name, state, show)
+    judged = traverse(plan.graph, slice_rows, _SampleAnswers())
+    for name in (slice_rows.source, *(node.name for node in plan.graph.nodes if node.name in judged)):
+        made.accounts.node(name).add(node_account(slice_rows, name))
+        _find(made, slice_rows, name, show)
     for output in plan.graph.outputs:
         for edge in output.inputs:
             _end(made, slice_rows, output.name, slice_rows.leaving(edge)[0], show)
@@ -152,37 +153,11 @@ def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int) -> None:
         _end(made, slice_rows, str(edge), slice_rows.leaving(edge)[0], show)
 
 
-def _passed(node: Node, rows: int) -> Outcome:
-    """The outcome of a node that was not asked."""
-    nothing = np.full(rows, np.nan)
-    columns = {item.name: pa.nulls(rows, item.type) for item in node.stage.findings() if item.name != TEXT}
-    return Outcome(
-        np.zeros(rows, np.int16), np.ones(rows, np.int64), (), np.full(rows, -1, np.int16), np.zeros(rows, np.uint64),
-        nothing, nothing, pa.nulls(rows, pa.string()), columns, {},
-    )  # fmt: skip
-
-
-def _account(made: Sample, slice_rows: SliceRows, name: str, state: State, show: int) -> None:
+def _find(made: Sample, slice_rows: SliceRows, name: str, show: int) -> None:
+    state = slice_rows.states[name]
     outcome = state.outcome
     if outcome is None:
         return
-    account = made.accounts.node(name)
-    keys, sizes = slice_rows.keys[state.rows], slice_rows.sizes()[state.rows]
-
-    def tally(chosen: np.ndarray) -> Tally:
-        return Tally.of(keys[chosen], sizes[chosen])
-
-    account.entered.add(tally(np.ones(len(keys), bool)))
-    account.dropped.add(tally(outcome.port == DROPPED))
-    account.quarantined.add(tally(outcome.port == QUARANTINED))
-    account.kept.add(tally(outcome.port >= 0))
-    for index, port in enumerate(slice_rows.graph.ports_of(name)):
-        account.ports.setdefault(port, Tally()).add(tally(outcome.port == index))
-    for rule, hits in count_rules(outcome.rules, outcome.rule, outcome.failed, sizes).items():
-        if rule in account.rules:
-            account.rules[rule].add(hits)
-        else:
-            account.rules[rule] = hits
     for row in np.flatnonzero(outcome.rule >= 0).tolist():
         port = outcome.port[row]
         where = made.dropped if port == DROPPED else made.quarantined if port == QUARANTINED else made.marked

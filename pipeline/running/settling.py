@@ -21,7 +21,7 @@ from gristmill.pipeline.planning.config import EXCHANGE_BYTES
 from gristmill.pipeline.planning.earlier_runs import EarlierNotes, with_earlier
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.provenance.content import content_digest
-from gristmill.pipeline.running.task import SettledFiles
+from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled
 from gristmill.pipeline.storage import create_once, file_sha256_and_size, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder

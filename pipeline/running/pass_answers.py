@@ -1,0 +1,132 @@
+"""One pass of a run over one slice: what earlier passes found is read, the rest is measured, surveyed and decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gristmill.pipeline.document import DOC_KEY, key_words
+from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.planning.graph import Node
+from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance.accounts import Tally
+from gristmill.pipeline.running.task_input import TaskInput
+from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
+from gristmill.pipeline.slices.outcome import Outcome, State
+from gristmill.pipeline.slices.routing import SliceRows
+from gristmill.pipeline.slices.settled import settled_view
+from gristmill.pipeline.slices.traversal import Answers
+from gristmill.pipeline.stage import SettledView
+from gristmill.pipeline.storage import sha256_of, write_checked
+from gristmill.pipeline.work_folder import WorkFolder, task_name
+
+NOTES_BATCH_BYTES = 32 << 20
+"""Bytes of a record batch of notes."""
+
+
+class PassAnswers(Answers):
+    """The answers of one pass.
+
+    Attributes:
+        notes: by surveying node, its record: where its notes lie, how many, their digest and the sum of their keys.
+        files: work files that were written.
+    """
+
+    def __init__(
+        self,
+        job: TaskInput,
+        plan: Plan,
+        work: WorkFolder,
+        annotations: Annotations,
+        signal_keys: Mapping[str, str],
+        attempt: str,
+    ) -> None:
+        self.job = job
+        self.plan = plan
+        self.work = work
+        self.annotations = annotations
+        self.signal_keys = signal_keys
+        self.attempt = attempt
+        self.surveys = plan.passes[job.index].surveys
+        self.notes: dict[str, Any] = {}
+        self.files: list[dict[str, Any]] = []
+
+    def read(self, slice_rows: SliceRows) -> Outcome | None:
+        if self.job.earlier:
+            return self.annotations.outcome(slice_rows.source, slice_rows.states[slice_rows.source])
+        return super().read(slice_rows)
+
+    def visits(self, node: Node) -> bool:
+        return max((self.plan.decided_in.get(edge.node, 0) for edge in node.inputs), default=0) <= self.job.index
+
+    def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
+        if self.plan.measured_in[node.name] < self.job.index:
+            return self.annotations.signals(node.name, slice_rows.states[node.name]) or {}
+        return self._measured_by_earlier_run(node, slice_rows)
+
+    def _measured_by_earlier_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
+        """Signals that a run with other thresholds left; rows that did not reach the node there are measured."""
+        state, wanted = slice_rows.states[node.name], self.signal_keys[node.name]
+        for record in self.work.earlier_records(self.job.task):
+            if record.get("signals", {}).get(node.name) != wanted:
+                continue
+            file = next((f for f in record["work_files"] if f["role"] == "annotations"), None)
+            if file is None or not (self.work.root / file["path"]).is_file():
+                continue
+            if sha256_of(str(self.work.root / file["path"])) != file["sha256"]:
+                continue
+            found = measured_before(self.work.root / file["path"], node.name, slice_rows)
+            if found is None:
+                continue
+            old_rows, old = found
+            missing = state.rows[~np.isin(state.rows, old_rows, assume_unique=True)]
+            partial = State(missing, np.ones(len(missing), np.int64))
+            partial.arrivals = {e: np.intersect1d(r, missing, assume_unique=True) for e, r in state.arrivals.items()}
+            slice_rows.states[node.name] = partial
+            new = slice_rows.measure(node)
+            slice_rows.states[node.name] = state
+            return {name: fill_in(state.rows, old_rows, old[name], missing, new[name]) for name in new}
+        return None
+
+    def recorded_outcome(self, node: Node, slice_rows: SliceRows) -> Outcome | None:
+        if self.plan.decided_in[node.name] < self.job.index:
+            return self.annotations.outcome(node.name, slice_rows.states[node.name])
+        return None
+
+    def decides(self, node: Node) -> bool:
+        return self.plan.decided_in[node.name] == self.job.index
+
+    def settled(self, node: Node, slice_rows: SliceRows) -> SettledView | None:
+        files = self.job.settled.get(node.name)
+        if files is None:
+            return None
+        return settled_view(node.name, files, self.work.root, slice_rows.keys[slice_rows.states[node.name].rows])
+
+    def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
+        if notes is None:
+            self.notes[node.name] = {"path": None, "rows": 0}
+            return
+        if "task" in notes.column_names:
+            raise ConservationError(f"node `{node.name}`: its notes use the reserved column `task`.")
+        table = notes.append_column("task", pa.array(np.full(notes.num_rows, self.job.task), pa.int32()))
+        path = f"notes/{node.name}/{task_name(self.job.task)}-{self.job.key[:32]}.arrow"
+
+        def write(stream: Any) -> None:
+            with pa.ipc.new_file(stream, table.schema) as writer:
+                # A record batch is read whole.
+                rows = table.num_rows * NOTES_BATCH_BYTES // max(1, table.nbytes)
+                writer.write_table(table, max_chunksize=max(1, min(1 << 20, rows)))
+
+        written = write_checked(str(self.work.root / path), write, self.attempt)
+        self.files.append({"path": path, "role": f"notes:{node.name}", "sha256": written.sha256, "size": written.size})
+        keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
+        known = Tally.of(keys, np.zeros(len(keys), np.int64))
+        self.notes[node.name] = {
+            "path": path,
+            "rows": table.num_rows,
+            "sha256": written.sha256,
+            "keys": f"{known.keys:032x}",
+        }

@@ -1,0 +1,31 @@
+"""What a task of one pass needs to know, as plain data that goes to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gristmill.pipeline.slices.settled import SettledFiles
+from gristmill.pipeline.source import Slice
+
+
+@dataclass(frozen=True)
+class TaskInput:
+    """What a task needs to know; plain data.
+
+    Attributes:
+        plan_file: the pickled plan in the work folder, and its SHA-256.
+        earlier: records of this task's earlier passes, in order.
+    """
+
+    work: str
+    plan_file: str
+    plan_digest: str
+    task: int
+    index: int
+    slice: Slice
+    key: str
+    earlier: tuple[Mapping[str, Any], ...] = ()
+    settled: Mapping[str, SettledFiles] = field(default_factory=dict)
+    attempt: str = "0"

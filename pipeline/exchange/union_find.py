@@ -7,6 +7,7 @@ its root: the same components, usually far fewer rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -25,6 +26,31 @@ EDGE_SCHEMA = pa.schema(
 )
 COMPONENT_SCHEMA = pa.schema([("doc_key", KEY_TYPE), ("task", pa.int32()), ("label", KEY_TYPE), ("size", pa.int64())])
 _OUTPUT_ROWS = 1 << 16
+
+
+class Trees(NamedTuple):
+    """A forest of documents.
+
+    Attributes:
+        table: int32, hash table of documents by doc_key, −1 for an empty slot; its size is a power of two.
+        words: uint64 of shape (capacity, 2), doc_keys as words.
+        tasks: int32 by document, the task that owns it.
+        parents: int32 by document; a root is its own.
+        state: int64[3]: documents held, 1 + the document that was named with two tasks (0 when none), the second of them.
+    """
+
+    table: np.ndarray
+    words: np.ndarray
+    tasks: np.ndarray
+    parents: np.ndarray
+    state: np.ndarray
+
+
+class Ends(NamedTuple):
+    """One end of each edge: `keys`, doc_keys as uint64 words of shape (edges, 2); `tasks`, int32, who owns them."""
+
+    keys: np.ndarray
+    tasks: np.ndarray
 
 
 @numba.njit(cache=True, nogil=True)
@@ -65,25 +91,21 @@ def _root(parents: np.ndarray, node: np.int64) -> np.int64:
 
 @numba.njit(cache=True, nogil=True)
 def _add_edges(
-    a: np.ndarray,
-    a_tasks: np.ndarray,
-    b: np.ndarray,
-    b_tasks: np.ndarray,
+    a: Ends,
+    b: Ends,
     start: int,
-    table: np.ndarray,
-    words: np.ndarray,
-    tasks: np.ndarray,
-    parents: np.ndarray,
-    state: np.ndarray,
+    trees: Trees,
 ) -> int:
-    """Add edges from `start`; returns the first one left out because the forest is full. state: documents held,
-    1 + the document that was named with two tasks (0 when none), and the second of them."""
+    """Add the edges from a to b from `start`; returns the first one left out because the forest is full, or because it
+    names a document with another task."""
+    a_keys, a_tasks, b_keys, b_tasks = a.keys, a.tasks, b.keys, b.tasks
+    table, words, tasks, parents, state = trees.table, trees.words, trees.tasks, trees.parents, trees.state
     count = np.int64(state[0])
-    for edge in range(start, len(a)):
+    for edge in range(start, len(a_keys)):
         if count + 2 > len(words):
             state[0] = count
             return edge
-        x = _find_or_add(table, words, parents, count, a[edge, 0], a[edge, 1])
+        x = _find_or_add(table, words, parents, count, a_keys[edge, 0], a_keys[edge, 1])
         if x == count:
             tasks[x] = a_tasks[edge]
             count += 1
@@ -91,7 +113,7 @@ def _add_edges(
             state[1] = x + 1
             state[2] = a_tasks[edge]
             return edge
-        y = _find_or_add(table, words, parents, count, b[edge, 0], b[edge, 1])
+        y = _find_or_add(table, words, parents, count, b_keys[edge, 0], b_keys[edge, 1])
         if y == count:
             tasks[y] = b_tasks[edge]
             count += 1
@@ -106,7 +128,7 @@ def _add_edges(
                 x, y = y, x
             parents[y] = np.int32(x)
     state[0] = count
-    return len(a)
+    return len(a_keys)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -127,50 +149,41 @@ class Forest:
 
     def __init__(self, capacity: int) -> None:
         capacity = max(4, min(capacity, (1 << 31) - 1))
-        self._words = np.empty((capacity, 2), np.uint64)
-        self._tasks = np.empty(capacity, np.int32)
-        self._parents = np.empty(capacity, np.int32)
-        self._table = np.full(1 << (2 * capacity - 1).bit_length(), -1, np.int32)
-        self._state = np.zeros(3, np.int64)
+        self._trees = Trees(
+            np.full(1 << (2 * capacity - 1).bit_length(), -1, np.int32),
+            np.empty((capacity, 2), np.uint64),
+            np.empty(capacity, np.int32),
+            np.empty(capacity, np.int32),
+            np.zeros(3, np.int64),
+        )
 
     def add(self, edges: pa.RecordBatch | pa.Table, start: int = 0) -> int:
         """Add edges from row `start` on (columns of EDGE_SCHEMA). Returns the first row that found the forest full, or
         the number of rows. Raises ConservationError when a document is named with two tasks."""
-        ends = [key_words(edges.column(name)) for name in ("doc_key", "other_key")]
-        tasks = [one_chunk(edges.column(name)).to_numpy() for name in ("task", "other_task")]
-        stopped = int(
-            _add_edges(
-                ends[0],
-                tasks[0],
-                ends[1],
-                tasks[1],
-                start,
-                self._table,
-                self._words,
-                self._tasks,
-                self._parents,
-                self._state,
-            )
+        a, b = (
+            Ends(key_words(edges.column(key)), one_chunk(edges.column(task)).to_numpy())
+            for key, task in (("doc_key", "task"), ("other_key", "other_task"))
         )
-        if self._state[1]:
-            node = int(self._state[1]) - 1
-            key = keys_from_words(self._words[node : node + 1])[0].as_py()
-            raise two_tasks(key, int(self._tasks[node]), int(self._state[2]))
+        stopped = int(_add_edges(a, b, start, self._trees))
+        if self._trees.state[1]:
+            node = int(self._trees.state[1]) - 1
+            key = keys_from_words(self._trees.words[node : node + 1])[0].as_py()
+            raise two_tasks(key, int(self._trees.tasks[node]), int(self._trees.state[2]))
         return stopped
 
     def lowest_hashes(self, count: int) -> np.ndarray:
         """The `count` lowest hashes of the documents held (uint64, in any order), or all if there are fewer."""
-        hashes = _hashes(self._words[: self.documents])
+        hashes = _hashes(self._trees.words[: self.documents])
         return hashes if len(hashes) <= count else np.partition(hashes, count)[:count]
 
     @property
     def documents(self) -> int:
         """Documents held."""
-        return int(self._state[0])
+        return int(self._trees.state[0])
 
     def _settled(self) -> tuple[np.ndarray, np.ndarray]:
         """Roots and sizes by document; sizes count at roots."""
-        parents = self._parents[: self.documents]
+        parents = self._trees.parents[: self.documents]
         sizes = np.zeros(self.documents, np.int32)
         _finish(parents, sizes)
         return parents, sizes
@@ -186,29 +199,29 @@ class Forest:
             roots = parents[some]
             yield pa.table(
                 [
-                    keys_from_words(self._words[some]),
-                    pa.array(self._tasks[some]),
-                    keys_from_words(self._words[roots]),
-                    pa.array(self._tasks[roots]),
+                    keys_from_words(self._trees.words[some]),
+                    pa.array(self._trees.tasks[some]),
+                    keys_from_words(self._trees.words[roots]),
+                    pa.array(self._trees.tasks[roots]),
                 ],
                 schema=EDGE_SCHEMA,
             )
-        self._table.fill(-1)
-        self._state[:] = 0
+        self._trees.table.fill(-1)
+        self._trees.state[:] = 0
 
     def components(self) -> Iterator[pa.Table]:
         """Rows of COMPONENT_SCHEMA, one for each document, sorted by doc_key. Nothing can be added after it."""
-        self._table = np.empty(0, np.int32)
+        self._trees = self._trees._replace(table=np.empty(0, np.int32))
         parents, sizes = self._settled()
-        order, _ = argsort_words(self._words[: self.documents])
+        order, _ = argsort_words(self._trees.words[: self.documents])
         for start in range(0, len(order), _OUTPUT_ROWS):
             some = order[start : start + _OUTPUT_ROWS]
             roots = parents[some]
             yield pa.table(
                 [
-                    keys_from_words(self._words[some]),
-                    pa.array(self._tasks[some]),
-                    keys_from_words(self._words[roots]),
+                    keys_from_words(self._trees.words[some]),
+                    pa.array(self._trees.tasks[some]),
+                    keys_from_words(self._trees.words[roots]),
                     pa.array(sizes[roots].astype(np.int64)),
                 ],
                 schema=COMPONENT_SCHEMA,

@@ -31,7 +31,7 @@ def digests_of(
     uint64 of shape (passages, 2), and int64: bytes of the normal form, 0 for passages with nothing to compare.
     """
     digests, lengths = np.empty((len(starts), 2), np.uint64), np.empty(len(starts), np.int64)
-    passage_digests(data, starts, ends, FORMS[normalise], seeds, *normal_forms(), char_class(), digests, lengths)
+    passage_digests(data, starts, ends, FORMS[normalise], seeds, normal_forms(), char_class(), digests, lengths)
     return digests, lengths
 
 

@@ -52,11 +52,20 @@ from gristmill.stages.deduplication.jaccard_candidates import (
     shared_buckets,
     with_sets,
 )
-from gristmill.stages.deduplication.kernels.bucket_leaders import LEADERS, end_bucket, join_leaders
+from gristmill.stages.deduplication.kernels.bucket_leaders import (
+    BucketRows,
+    CrowdedBuckets,
+    LeaderEdges,
+    Similarity,
+    end_bucket,
+    join_leaders,
+    no_leaders,
+)
 from gristmill.stages.deduplication.kernels.normalise import normal_forms
 from gristmill.stages.deduplication.kernels.permutations import lane_multipliers
 from gristmill.stages.deduplication.kernels.shingles import most_entries, shingle_sets
 from gristmill.stages.deduplication.kernels.signatures import (
+    Shingling,
     band_buckets,
     required_equal,
     shingle_seed,
@@ -65,6 +74,7 @@ from gristmill.stages.deduplication.kernels.signatures import (
     sketches,
 )
 from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
+from gristmill.stages.kernels.scalars import Int
 
 MAX_LANES = 4096
 SHINGLES = 2048
@@ -203,6 +213,9 @@ class MinHash(Stage):
             notes = notes.set_column(place, sets_field(self.config.shingles), notes[SETS])
         return notes if self.config.per_source is not None else notes.filter(pa.array(signed))
 
+    def _shingling(self) -> Shingling:
+        return Shingling(self.config.unit == "characters", self.config.ngram, shingle_seed(self.config.seed))
+
     def _sets(self, batch: pa.Table, signed: np.ndarray) -> dict[str, pa.Array]:
         """The sets of shingles, null without words, and a place for the bucket of rows made from notes; or nothing."""
         config = self.config
@@ -211,9 +224,7 @@ class MinHash(Stage):
         data, offsets = text_buffers(batch[TEXT])
         found = np.empty(most_entries(np.diff(offsets), config.shingles), np.uint32)
         bounds = np.empty(batch.num_rows + 1, np.int64)
-        by_characters = config.unit == "characters"
-        seed = shingle_seed(config.seed)
-        shingle_sets(data, offsets, *normal_forms(), by_characters, config.ngram, seed, config.shingles, found, bounds)
+        shingle_sets(data, offsets, normal_forms(), self._shingling(), config.shingles, found, bounds)
         buffers = [
             pa.array(signed).buffers()[1],
             pa.py_buffer(4 * bounds),
@@ -236,17 +247,8 @@ class MinHash(Stage):
         for start in range(0, rows, BLOCK_DOCUMENTS):
             stop = min(rows, start + BLOCK_DOCUMENTS)
             block = signature[: stop - start]
-            signatures(
-                data,
-                offsets[start : stop + 1],
-                *normal_forms(),
-                config.unit == "characters",
-                config.ngram,
-                shingle_seed(config.seed),
-                *multipliers,
-                block,
-                counts[start:stop],
-            )
+            part = offsets[start : stop + 1]
+            signatures(data, part, normal_forms(), self._shingling(), multipliers, block, counts[start:stop])
             band_buckets(block, config.rows, scopes[start:stop], buckets[start:stop])
             sketches(block, sketch[start:stop])
         return buckets, sketch, counts
@@ -359,46 +361,24 @@ def bucket_edges(
 ) -> Iterator[pa.Table]:
     """Fold over rows sorted by (bucket, doc_key): EDGES. Sketches are compared where `required` is not 0, sets of shingles
     where `lanes` is."""
-    width = sketch_words(lanes)
-    state = np.zeros(5, np.uint64)
-    leaders = np.zeros((LEADERS, 2), np.uint64), np.zeros(LEADERS, np.int32), np.zeros((LEADERS, width), np.uint64)
-    leader_sets = np.zeros(LEADERS * (places + 1), np.uint32)
+    similarity = Similarity(lanes, required, places, least)
+    leaders = no_leaders(sketch_words(lanes), places)
     no_sets: tuple[np.ndarray, np.ndarray] = np.empty(0, np.uint32), np.zeros(1, np.int64)
     for table in tables:
         rows = table.num_rows
         keys, tasks = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy()
-        sketch = _words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
+        sketches = _words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
         sets = _set_entries(table[SETS]) if lanes == 0 else no_sets
-        joined = np.empty(rows, np.int64)
-        other, other_tasks = np.empty((rows, 2), np.uint64), np.empty(rows, np.int32)
-        crowded, counts = np.empty((rows + 1, 2), np.uint64), np.empty((rows + 1, 3), np.int64)
-        edges, buckets = join_leaders(
-            one_chunk(table[BUCKET]).to_numpy(),
-            keys,
-            tasks,
-            sketch,
-            lanes,
-            required,
-            *sets,
-            places,
-            least,
-            state,
-            *leaders,
-            leader_sets,
-            joined,
-            other,
-            other_tasks,
-            crowded,
-            counts,
-        )
-        joined = joined[:edges]
-        yield _edges(
-            keys[joined], tasks[joined], other[:edges], other_tasks[:edges], crowded[:buckets], counts[:buckets]
-        )
-    crowded, counts = np.empty((1, 2), np.uint64), np.empty((1, 3), np.int64)
-    buckets = end_bucket(state, leaders[0], leaders[1], crowded, counts, 0)
+        sorted_rows = BucketRows(one_chunk(table[BUCKET]).to_numpy(), keys, tasks, sketches, *sets)
+        edges = LeaderEdges(np.empty(rows, np.int64), np.empty((rows, 2), np.uint64), np.empty(rows, np.int32))
+        crowded = CrowdedBuckets(np.empty((rows + 1, 2), np.uint64), np.empty((rows + 1, 3), np.int64))
+        joins, buckets = join_leaders(sorted_rows, similarity, leaders, edges, crowded)
+        joined = edges.rows[:joins]
+        yield _edges(keys[joined], tasks[joined], edges.keys[:joins], edges.tasks[:joins], crowded, buckets)
+    crowded = CrowdedBuckets(np.empty((1, 2), np.uint64), np.empty((1, 3), np.int64))
+    buckets = end_bucket(leaders, crowded, 0)
     none = np.empty((0, 2), np.uint64), np.empty(0, np.int32)
-    yield _edges(*none, *none, crowded[:buckets], counts[:buckets])
+    yield _edges(*none, *none, crowded, buckets)
 
 
 def _edges(
@@ -406,9 +386,10 @@ def _edges(
     tasks: np.ndarray,
     other: np.ndarray,
     other_tasks: np.ndarray,
-    crowded: np.ndarray,
-    counts: np.ndarray,
+    crowded_buckets: CrowdedBuckets,
+    buckets: Int,
 ) -> pa.Table:
+    crowded, counts = crowded_buckets.keys[:buckets], crowded_buckets.counts[:buckets]
     zeros = np.zeros(len(keys), np.int64)
     return pa.table(
         [

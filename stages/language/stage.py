@@ -45,7 +45,7 @@ from gristmill.stages.language import langid_format
 from gristmill.stages.language.calibration import coefficients_for
 from gristmill.stages.language.close_languages import CloseLanguages, groups, letter_table
 from gristmill.stages.language.kernels.close_languages import count_votes
-from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, resolve
+from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, Candidates, Pairs, Resolved, resolve
 from gristmill.stages.language.kernels.langid import LangidClassifier
 
 CANDIDATES = 10
@@ -178,9 +178,9 @@ class _Classifier:
         self.pairs = tuple(sorted({pair for pairs in mapped for pair in pairs}))
         index = {pair: number for number, pair in enumerate(self.pairs)}
         width = max((len(pairs) for pairs in mapped), default=0) or 1
-        self.pairs_of = np.full((len(mapped), width), -1, np.int32)
+        pairs_of = np.full((len(mapped), width), -1, np.int32)
         for label, pairs in enumerate(mapped):
-            self.pairs_of[label, : len(pairs)] = [index[pair] for pair in pairs]
+            pairs_of[label, : len(pairs)] = [index[pair] for pair in pairs]
         scripts = {name: number for number, name in enumerate(unicode.SCRIPT_NAMES)}
         unknown = sorted({pair for pair in self.pairs if pair[4:] not in scripts})
         if unknown:
@@ -188,8 +188,9 @@ class _Classifier:
                 f"{path}: label {unknown[0]!r} names a script that Unicode {unicode.UNICODE_VERSION} does not have. "
                 "Use a model whose labels end in ISO 15924 codes of Unicode scripts."
             )
-        self.pair_scripts = np.array([scripts[pair[4:]] for pair in self.pairs], np.int32)
-        self.pair_names = np.frombuffer("".join(self.pairs).encode("ascii"), np.uint8).reshape(len(self.pairs), -1)
+        pair_scripts = np.array([scripts[pair[4:]] for pair in self.pairs], np.int32)
+        names = np.frombuffer("".join(self.pairs).encode("ascii"), np.uint8).reshape(len(self.pairs), -1)
+        self.known_pairs = Pairs(pairs_of, pair_scripts, names)
 
     def predict(
         self, data: np.ndarray, offsets: np.ndarray, *, top: int, floor: float, calibrated: bool
@@ -391,35 +392,21 @@ def identify(
     )
     if separate:
         classifier.separate(data, offsets, labels)
-    pairs = np.empty(rows, np.int32)
-    scripts = np.empty(rows, np.int32)
-    best = np.empty(rows, np.float64)
-    json = np.empty(rows * room, np.uint8)
-    json_offsets = np.zeros(rows + 1, np.int32)
+    found = Resolved(
+        pairs=np.empty(rows, np.int32),
+        scripts=np.empty(rows, np.int32),
+        scores=np.empty(rows, np.float64),
+        json=np.empty(rows * room, np.uint8),
+        json_offsets=np.zeros(rows + 1, np.int32),
+    )
     if rows:
-        resolve(
-            data,
-            offsets,
-            unicode.script(),
-            labels,
-            scores,
-            classifier.pairs_of,
-            classifier.pair_scripts,
-            classifier.pair_names,
-            top,
-            floor,
-            pairs,
-            scripts,
-            best,
-            json,
-            json_offsets,
-        )
+        resolve(data, offsets, unicode.script(), Candidates(labels, scores), classifier.known_pairs, top, floor, found)
     languages = pa.array([pair[:3] for pair in classifier.pairs] + [UNDETERMINED], pa.string())
     return {
-        "language": languages.take(pa.array(np.where(pairs < 0, len(classifier.pairs), pairs), pa.int32())),
-        "language_script": pa.array(unicode.SCRIPT_NAMES, pa.string()).take(pa.array(scripts, pa.int32())),
-        "language_score": pa.array(best, pa.float64()),
+        "language": languages.take(pa.array(np.where(found.pairs < 0, len(classifier.pairs), found.pairs), pa.int32())),
+        "language_script": pa.array(unicode.SCRIPT_NAMES, pa.string()).take(pa.array(found.scripts, pa.int32())),
+        "language_score": pa.array(found.scores, pa.float64()),
         "top_langs": pa.StringArray.from_buffers(
-            rows, pa.py_buffer(json_offsets), pa.py_buffer(json[: json_offsets[-1]].copy())
+            rows, pa.py_buffer(found.json_offsets), pa.py_buffer(found.json[: found.json_offsets[-1]].copy())
         ),
     }

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_words, one_chunk
 from gristmill.stages.kernels.draws import draws
-from gristmill.stages.rebalancing.kernels.steps import list_steps
+from gristmill.stages.rebalancing.kernels.steps import Steps, WeightedRows, list_steps
 
 if TYPE_CHECKING:
     from gristmill.pipeline.exchange import Exchange, Rows
@@ -91,22 +91,19 @@ def _steps_of(
     codes = one_chunk(code.drop_null()).to_numpy().astype(np.int64)
     drawn = np.empty(len(codes))
     draws(key_words(chosen[DOC_KEY]), np.uint64(seed), drawn)
-    repeats, amounts = (one_chunk(chosen[name]).to_numpy() for name in ("repeats", "amount"))
+    rows = WeightedRows(codes, drawn, *(one_chunk(chosen[name]).to_numpy() for name in ("repeats", "amount")))
     room = 1024
     while True:
         totals = np.zeros(len(groups), np.int64)
-        step_code, step_position, step_amount = np.empty(room, np.int64), np.empty(room), np.empty(room, np.int64)
+        steps = Steps(np.empty(room, np.int64), np.empty(room), np.empty(room, np.int64))
         bounds = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        found = list_steps(*bounds, codes, drawn, repeats, amounts, totals, step_code, step_position, step_amount)
+        found = list_steps(*bounds, rows, totals, steps)
         if found <= room:
             break
         room = found
     held = pa.Table.from_arrays([names, pa.nulls(len(groups), pa.float64()), pa.array(totals)], schema=STEPS)
-    steps = pa.Table.from_arrays(
-        [names.take(pa.array(step_code[:found])), pa.array(step_position[:found]), pa.array(step_amount[:found])],
-        schema=STEPS,
-    )
-    return pa.concat_tables([held, steps])
+    listed = [pa.array(column[:found]) for column in steps]
+    return pa.concat_tables([held, pa.Table.from_arrays([names.take(listed[0]), *listed[1:]], schema=STEPS)])
 
 
 def find_factors(

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 def mentions(text: pa.Array) -> np.ndarray:
     """bool[n, 4]: whether each text names a group of race_origin, gender_sex, religion, ability."""
     data, offsets = text_buffers(text)
-    group_hash, group_class = group_table()
-    return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_hash, group_class))
+    return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_table()))
 
 
 def levels_of(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:

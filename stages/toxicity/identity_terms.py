@@ -58,17 +58,14 @@ def group_words() -> dict[str, int]:
 def token_hash(word: str) -> int:
     """The kernel's hash of a text that is one token. Raises ValueError when it is none or several."""
     data = np.frombuffer(word.encode("utf-8"), np.uint8)
-    hashes = np.empty(2, np.uint64)
-    tokens, *_ = kernel.read_window(
-        data, 0, len(data), kernel.token_table(), 2, False,
-        hashes, np.empty(2, np.uint8), np.empty(2 * kernel.MAX_WORD + 1, np.uint32), np.empty(3, np.int64),
-    )  # fmt: skip
-    if tokens != 1:
-        raise ValueError(f"{word!r} is {tokens} tokens; a group word must be one")
-    return int(hashes[0])
+    tokens = kernel.new_tokens(2)
+    count, *_ = kernel.read_window(data, 0, len(data), kernel.token_table(), False, tokens)
+    if count != 1:
+        raise ValueError(f"{word!r} is {count} tokens; a group word must be one")
+    return int(tokens.hashes[0])
 
 
-def group_table() -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 hashes, ascending; uint8 class of each) of the group words, as the kernel takes them."""
+def group_table() -> kernel.Groups:
+    """The group words as the kernel takes them."""
     listed = sorted((token_hash(word), number) for word, number in group_words().items())
-    return np.array([h for h, _ in listed], np.uint64), np.array([n for _, n in listed], np.uint8)
+    return kernel.Groups(np.array([h for h, _ in listed], np.uint64), np.array([n for _, n in listed], np.uint8))

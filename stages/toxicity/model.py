@@ -94,14 +94,15 @@ class ToxicityModel:
         return len(self.kept).bit_length() + 2
 
     @cached_property
-    def packed(self) -> np.ndarray:
-        """The weights as the kernel takes them, uint64[kept]."""
-        return kernel.pack(self.weights)
+    def kernel_weights(self) -> kernel.Weights:
+        """The weights as the kernel takes them."""
+        words, ranks = kernel.rank_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
+        return kernel.Weights(kernel.pack(self.weights), words, ranks, self.bits, self.scale, self.bias)
 
-    @cached_property
-    def ranked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which features are kept, as the kernel takes it."""
-        return kernel.rank_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
+    @property
+    def groups(self) -> kernel.Groups:
+        """The group words as the kernel takes them."""
+        return kernel.Groups(self.group_hash, self.group_class)
 
     def covered_languages(self) -> frozenset[str]:
         """Label pairs (`eng_Latn`) of the languages whose figures support the model's use."""
@@ -120,9 +121,8 @@ class ToxicityModel:
         lowest = np.full(kernel.HEADS, kernel.LEVELS, np.int16) if floor is None else floor.astype(np.int16)
         cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
         result = kernel.score_windows(
-            data, offsets, kernel.token_table(), cap, sentences, self.packed, *self.ranked, self.bits,
-            self.scale, self.bias, self.group_hash, self.group_class, lowest,
-        )  # fmt: skip
+            data, offsets, kernel.token_table(), cap, sentences, self.kernel_weights, self.groups, lowest
+        )
         counts, highest, owner, span, steps = result
         return Windows(counts=counts, highest=highest, owner=owner, span=span, steps=steps)
 

@@ -10,7 +10,7 @@ sentences of clean texts: a sample of each genre, and those that a first model f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gristmill.stages.toxicity.evaluation import figures
 from gristmill.stages.toxicity.identity_terms import group_table
 from gristmill.stages.toxicity.kernels import logistic
 from gristmill.stages.toxicity.kernels import scoring as kernel
+from gristmill.stages.toxicity.kernels.logistic import Examples
 from gristmill.stages.toxicity.level_thresholds import MIN_SENTENCES, level_cuts
 from gristmill.stages.toxicity.model import (
     DIMENSIONS,
@@ -70,24 +71,6 @@ MIN_AUC = 0.85
 """A language is covered when it has so many toxic texts in `test` and the overall head reaches this AUC on them."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Windows as feature lists with targets; see `stages.toxicity.kernels.logistic.fit`."""
-
-    features: np.ndarray
-    starts: np.ndarray
-    values: np.ndarray
-    targets: np.ndarray
-    importance: np.ndarray
-
-    def take(self, rows: np.ndarray) -> Examples:
-        """The given rows, in their order."""
-        lengths = np.diff(self.starts)[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        index = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Examples(self.features[index], starts, self.values[rows], self.targets[rows], self.importance[rows])
-
-
 def concatenate(parts: Sequence[Examples]) -> Examples:
     """All examples, in order."""
     ends = np.cumsum([0] + [part.starts[-1] for part in parts])
@@ -106,7 +89,7 @@ def _featurise(text: pa.Array, *, sentences: bool) -> tuple[np.ndarray, np.ndarr
     data, offsets = text_buffers(text)
     cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
     features, starts, owner, _ = kernel.window_features(
-        data, offsets, kernel.token_table(), cap, sentences, BITS, *group_table(), int(4 * (offsets[-1] - offsets[0]))
+        data, offsets, kernel.token_table(), cap, sentences, BITS, group_table(), int(4 * (offsets[-1] - offsets[0]))
     )
     return features, starts, owner
 
@@ -161,10 +144,7 @@ def draw_clean(examples: Examples, genre: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _fit(examples: Examples, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    weights, bias = logistic.fit(
-        examples.features, examples.starts, examples.values, examples.targets, examples.importance,
-        size, EPOCHS, RATE, DECAY, seed,
-    )  # fmt: skip
+    weights, bias = logistic.fit(examples, size, EPOCHS, RATE, DECAY, seed)
     return weights, bias
 
 
@@ -184,7 +164,7 @@ def narrow(examples: Examples, kept: np.ndarray) -> Examples:
     stays = kept[examples.features]
     starts = np.concatenate([[0], np.cumsum(stays)])[examples.starts]
     features = number[examples.features[stays]].astype(np.int32)
-    return replace(examples, features=features, starts=starts)
+    return examples._replace(features=features, starts=starts)
 
 
 def fit_weights(
@@ -205,7 +185,7 @@ def fit_weights(
         hard = np.sort(np.argsort(-worst, kind="stable")[: min(HARD_CLEAN, len(worst) - len(drawn))])
         worst_clean = clean.take(hard)
         importance = np.full(len(hard), HARD_IMPORTANCE, np.float32)
-        examples = concatenate([examples, replace(worst_clean, importance=importance)])
+        examples = concatenate([examples, worst_clean._replace(importance=importance)])
     return kept, *_fit(narrow(examples, kept), int(kept.sum()), seed)
 
 
@@ -277,7 +257,7 @@ def assemble(
 ) -> ToxicityModel:
     """The quantised model, with calibration and cuts from labelled and clean texts that it was not fitted on."""
     quantised, scale = quantise(weights)
-    group_hash, group_class = group_table()
+    groups = group_table()
     model = ToxicityModel(
         kept=np.packbits(kept, bitorder="little"),
         weights=quantised,
@@ -286,8 +266,8 @@ def assemble(
         probability=np.zeros((kernel.HEADS, kernel.LEVELS), np.float32),
         clean_tail=np.ones((kernel.HEADS, kernel.LEVELS), np.float32),
         cuts=np.ones((len(DIMENSIONS), 3), np.float32),
-        group_hash=group_hash,
-        group_class=group_class,
+        group_hash=groups.hashes,
+        group_class=groups.classes,
         metadata=metadata,
     )
     model = replace(model, probability=calibrate(model, labelled), clean_tail=clean_tail(model, clean, genre))

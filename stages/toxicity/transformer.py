@@ -238,9 +238,9 @@ def checkpoint(
 def windows(text: pa.Array, tokenizer: Any, room: int) -> Iterator[tuple[int, int, int, list[int]]]:
     """(row, first byte, end byte, token ids) of each window: consecutive sentences of at most `room` tokens together."""
     data, offsets = text_buffers(text)
-    none = np.empty(0, np.uint64), np.empty(0, np.uint8)
+    none = kernel.Groups(np.empty(0, np.uint64), np.empty(0, np.uint8))
     _, _, owner, span = kernel.window_features(
-        data, offsets, kernel.token_table(), kernel.TEXT_TOKENS, True, 10, *none, 1024
+        data, offsets, kernel.token_table(), kernel.TEXT_TOKENS, True, 10, none, 1024
     )
     at = 0
     for row in range(len(text)):

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.deduplication.kernels.mixing import mix64
-from gristmill.stages.deduplication.kernels.normalise import MARGIN, SPACE, normalise
+from gristmill.stages.deduplication.kernels.normalise import MARGIN, SPACE, NormalForms, normalise
 from gristmill.stages.kernels import unicode as ucd
 from gristmill.stages.kernels.pointers import load8_at, pointer
 from gristmill.stages.kernels.scalars import Int
@@ -103,8 +103,7 @@ def passage_digests(
     ends: np.ndarray,
     form: int,
     seeds: np.ndarray,
-    forms: np.ndarray,
-    pairs: np.ndarray,
+    forms: NormalForms,
     classes: np.ndarray,
     out: np.ndarray,
     lengths: np.ndarray,
@@ -116,7 +115,6 @@ def passage_digests(
         starts, ends: int64 of shape (passages,).
         form: WORDS, SPACES or BYTES.
         seeds: uint64 of shape (passages,): passages with different seeds are different.
-        forms, pairs: `normalise.normal_forms()`.
         classes: uint8, `unicode.char_class()`.
         out: uint64 of shape (passages, 2).
         lengths: int64 of shape (passages,): bytes of the normal form; 0 where there is nothing to compare.
@@ -142,7 +140,7 @@ def passage_digests(
             after = True
             while i < end:
                 if form == WORDS:
-                    i, stop, digits = normalise(data, i, end, forms, pairs, made, held, digits)
+                    i, stop, digits = normalise(data, i, end, forms, made, held, digits)
                 else:
                     i, stop = _spaced(data, i, end, classes, text, held, CHUNK)
                 stop, after = _single_spaces(text, held, stop, after)

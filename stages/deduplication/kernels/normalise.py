@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -78,13 +78,22 @@ def _utf8(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.select([sizes == 1, sizes == 2, sizes == 3], [c, two, three], four), sizes
 
 
-@cache
-def normal_forms() -> tuple[np.ndarray, np.ndarray]:
-    """(forms, pairs), read-only and made once per process.
+class NormalForms(NamedTuple):
+    """What is written for each code point.
 
-    forms, uint64[SIZE]: by code point, what is written for it: up to six bytes (the first in bits 0 to 7; for a PAIR its
-    row in `pairs`), their number (bits 48 to 51), and how (bits 56 and up). pairs, uint64[30, 2]: the forms of both parts.
+    Attributes:
+        forms: uint64[SIZE], by code point: up to six bytes (the first in bits 0 to 7; for a PAIR its row in `pairs`), their
+            number (bits 48 to 51), and how (bits 56 and up).
+        pairs: uint64[30, 2], the forms of both parts.
     """
+
+    forms: np.ndarray
+    pairs: np.ndarray
+
+
+@cache
+def normal_forms() -> NormalForms:
+    """The tables, read-only and made once per process."""
     kind = ucd.char_class()
     script = ucd.script()
     code = ucd.folded().copy()
@@ -113,7 +122,7 @@ def normal_forms() -> tuple[np.ndarray, np.ndarray]:
         forms[whole] = row | (PAIR << 56)
     forms.setflags(write=False)
     pairs.setflags(write=False)
-    return forms, pairs
+    return NormalForms(forms, pairs)
 
 
 @njit(cache=True, nogil=True)
@@ -130,20 +139,20 @@ def size_of(form: np.uint64) -> np.int64:
 
 @njit(cache=True, nogil=True)
 def normalise(
-    data: np.ndarray, i: Int, end: Int, forms: np.ndarray, pairs: np.ndarray, out: np.ndarray, o: Int, digits: bool
+    data: np.ndarray, i: Int, end: Int, tables: NormalForms, out: np.ndarray, o: Int, digits: bool
 ) -> tuple[Int, Int, bool]:
     """Write the normal form of data[i:end] to out[o:], until the text ends or fewer than MARGIN bytes are free.
 
     Args:
         data: uint8, text that need not be UTF-8.
         i, end: int64; i is the start of a text, or where the last call stopped.
-        forms, pairs: see `normal_forms`.
         out: uint8; bytes behind what is written are overwritten with anything.
         digits: False at the start of a text, then what the last call returned.
 
     Returns (where to go on, end of what was written, digits). Whole code points are read, and their forms are written
     whole.
     """
+    forms, pairs = tables.forms, tables.pairs
     text, normal = pointer(data), pointer(out)
     readable = data.shape[0] - 64
     room = out.shape[0] - MARGIN

@@ -11,7 +11,7 @@ and one for each place in a block; what remains for each of its lanes is an addi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -36,10 +36,17 @@ _SIGN = np.uint64(0x8000000000000000)
 _LARGEST = np.int64(0x7FFFFFFFFFFFFFFF)
 
 
-def lane_multipliers(lanes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(blocks, within): uint64 of shapes (⌈lanes / WIDTH⌉,) and (WIDTH,), from SplitMix64 started at `seed`."""
+class Multipliers(NamedTuple):
+    """Multipliers of the lanes: `blocks` and `within`, uint64 of shapes (⌈lanes / WIDTH⌉,) and (WIDTH,)."""
+
+    blocks: np.ndarray
+    within: np.ndarray
+
+
+def lane_multipliers(lanes: int, seed: int) -> Multipliers:
+    """Multipliers of so many lanes, from SplitMix64 started at `seed`."""
     values = np.array(splitmix64(seed, WIDTH + -(-lanes // WIDTH)), np.uint64)
-    return values[WIDTH:], values[:WIDTH]
+    return Multipliers(values[WIDTH:], values[:WIDTH])
 
 
 @njit(cache=True, nogil=True)

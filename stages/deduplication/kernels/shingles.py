@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.deduplication.kernels.mixing import mix64
-from gristmill.stages.deduplication.kernels.normalise import MARGIN, normalise
-from gristmill.stages.deduplication.kernels.signatures import BASE, CHUNK, power
+from gristmill.stages.deduplication.kernels.normalise import MARGIN, NormalForms, normalise
+from gristmill.stages.deduplication.kernels.signatures import BASE, CHUNK, Shingling, power
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words
 from gristmill.stages.kernels.scalars import Bool, Int
 
@@ -38,11 +38,8 @@ def _distinct(hashes: np.ndarray, count: Int) -> Int:
 def shingle_sets(
     data: np.ndarray,
     offsets: np.ndarray,
-    forms: np.ndarray,
-    pairs: np.ndarray,
-    characters: bool,
-    ngram: int,
-    seed: np.uint64,
+    forms: NormalForms,
+    shingling: Shingling,
     places: int,
     out: np.ndarray,
     out_offsets: np.ndarray,
@@ -50,11 +47,12 @@ def shingle_sets(
     """Sets of the texts data[offsets[d]:offsets[d + 1]].
 
     Args:
-        data, offsets, forms, pairs, characters, ngram, seed: see `minhash.signatures`.
+        data, offsets, forms, shingling: see `signatures.signatures`.
         places: most hashes of a set.
         out: uint32, out: the sets one after the other; as many entries as `most_entries` says.
         out_offsets: int64 of shape (documents + 1,), out: where in `out` each begins.
     """
+    characters, ngram, seed = shingling.characters, shingling.ngram, shingling.seed
     out_offsets[0] = 0
     normal = np.empty(CHUNK + MARGIN + PADDING, np.uint8)
     room = normal.shape[0]
@@ -75,7 +73,7 @@ def shingle_sets(
         digits = False
         more = i < end
         while more:
-            i, held, digits = normalise(data, i, end, forms, pairs, normal, held, digits)
+            i, held, digits = normalise(data, i, end, forms, normal, held, digits)
             more = i < end
             if characters:
                 count = hash_characters(normal, held, state, units[ngram:])

@@ -14,12 +14,21 @@ Hashing, all modulo 2^64:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from gristmill.stages.deduplication.kernels.mixing import mix64, ones, splitmix64
-from gristmill.stages.deduplication.kernels.normalise import MARGIN, normalise
-from gristmill.stages.deduplication.kernels.permutations import TURN, WIDTH, lower_minima, minimum, no_minima
+from gristmill.stages.deduplication.kernels.normalise import MARGIN, NormalForms, normalise
+from gristmill.stages.deduplication.kernels.permutations import (
+    TURN,
+    WIDTH,
+    Multipliers,
+    lower_minima,
+    minimum,
+    no_minima,
+)
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words
 from gristmill.stages.kernels.scalars import Int
 
@@ -35,6 +44,20 @@ and memory does not grow with a document."""
 
 _BASE = np.uint64(BASE)
 _BAND = np.uint64(0xBE5466CF34E90C6D)
+
+
+class Shingling(NamedTuple):
+    """What a shingle is.
+
+    Attributes:
+        characters: runs of characters instead of words.
+        ngram: words or characters of a shingle, at least 1.
+        seed: uint64, `shingle_seed`.
+    """
+
+    characters: bool
+    ngram: int
+    seed: np.uint64
 
 
 def shingle_seed(seed: int) -> np.uint64:
@@ -55,13 +78,9 @@ def power(base: np.uint64, exponent: Int) -> np.uint64:
 def signatures(
     data: np.ndarray,
     offsets: np.ndarray,
-    forms: np.ndarray,
-    pairs: np.ndarray,
-    characters: bool,
-    ngram: int,
-    seed: np.uint64,
-    blocks: np.ndarray,
-    within: np.ndarray,
+    forms: NormalForms,
+    shingling: Shingling,
+    multipliers: Multipliers,
     out: np.ndarray,
     shingle_counts: np.ndarray,
 ) -> None:
@@ -69,14 +88,11 @@ def signatures(
 
     Args:
         data, offsets: Arrow buffers of a large_string column: uint8, and int64 of shape (documents + 1,).
-        forms, pairs: `normalise.normal_forms()`.
-        characters: shingles of characters instead of words.
-        ngram: words or characters of a shingle, at least 1.
-        seed: uint64, `shingle_seed`.
-        blocks, within: `lane_multipliers`.
         out: uint64 of shape (documents, lanes); rows of documents without a shingle are all ones.
         shingle_counts: int64 of shape (documents,): shingles of each document, repeated ones counted again.
     """
+    characters, ngram, seed = shingling.characters, shingling.ngram, shingling.seed
+    blocks, within = multipliers.blocks, multipliers.within
     lanes = out.shape[1]
     kept = ngram
     normal = np.empty(CHUNK + MARGIN + PADDING, np.uint8)
@@ -100,7 +116,7 @@ def signatures(
         digits = False
         more = i < end
         while more:
-            i, held, digits = normalise(data, i, end, forms, pairs, normal, held, digits)
+            i, held, digits = normalise(data, i, end, forms, normal, held, digits)
             more = i < end
             if characters:
                 count = hash_characters(normal, held, state, units[kept:])

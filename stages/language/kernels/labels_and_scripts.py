@@ -18,6 +18,8 @@ and the script is the heaviest.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -43,6 +45,46 @@ PAIR_BYTES = 8
 """Length of a label pair, `por_Latn`."""
 MAX_PAIR_JSON = 2 + 1 + PAIR_BYTES + len('_score": ') + 5 + 1 + _DECIMALS + 2
 """Bytes of one entry of the pairs' JSON at most, braces included; scores are below 10^5."""
+
+
+class Candidates(NamedTuple):
+    """What a model answers: `labels` and `scores`, int32 and float32 of shape (documents, candidates), best first, −1 for
+    none."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+class Pairs(NamedTuple):
+    """The pairs of language and script that a model's labels stand for.
+
+    Attributes:
+        of_label: int32 of shape (labels, most pairs): the pairs that a label may stand for, −1 for none.
+        scripts: int32, the script of each pair.
+        names: uint8 of shape (pairs, PAIR_BYTES), the pairs in ASCII.
+    """
+
+    of_label: np.ndarray
+    scripts: np.ndarray
+    names: np.ndarray
+
+
+class Resolved(NamedTuple):
+    """What `resolve` writes, per document.
+
+    Attributes:
+        pairs: int32, the pair, −1 for undetermined.
+        scripts: int32, the script's number.
+        scores: float64, the pair's score.
+        json, json_offsets: uint8 with room for `top` entries of MAX_PAIR_JSON bytes per document, and int32 of shape
+            (documents + 1,): the best pairs as a JSON object.
+    """
+
+    pairs: np.ndarray
+    scripts: np.ndarray
+    scores: np.ndarray
+    json: np.ndarray
+    json_offsets: np.ndarray
 
 
 @njit(cache=True, nogil=True)
@@ -112,37 +154,29 @@ def resolve(
     data: np.ndarray,
     offsets: np.ndarray,
     script_of: np.ndarray,
-    labels: np.ndarray,
-    scores: np.ndarray,
-    pairs_of: np.ndarray,
-    pair_scripts: np.ndarray,
-    pair_names: np.ndarray,
+    candidates: Candidates,
+    known: Pairs,
     top: Int,
     floor: Float,
-    out_pairs: np.ndarray,
-    out_scripts: np.ndarray,
-    out_scores: np.ndarray,
-    json: np.ndarray,
-    json_offsets: np.ndarray,
+    out: Resolved,
 ) -> None:
     """Resolves the candidates of each document.
 
     Args:
         data, offsets: the texts (uint8, int64[documents + 1]).
         script_of: uint8[0x110000], index into SCRIPTS of each code point.
-        labels, scores: int32 and float32 of shape (documents, candidates): labels of the model, best first, −1 for none.
-        pairs_of: int32 of shape (labels, most pairs): the pairs that a label may stand for, −1 for none.
-        pair_scripts: int32, the script of each pair; pair_names: uint8 of shape (pairs, PAIR_BYTES).
-        top, floor: how many pairs to write at most, and the least score of one.
-        out_pairs, out_scripts, out_scores: per document the pair (int32, −1 for undetermined), the script's number and
-            the score (float64), written here.
-        json, json_offsets: uint8 buffer with room for `top` entries of MAX_PAIR_JSON bytes per document, and int32
-            offsets of shape (documents + 1,): the pairs as a JSON object, written here.
+        candidates: labels of the model.
+        known: the pairs that they stand for.
+        top, floor: how many pairs to write into the JSON at most, and the least score of one.
+        out: written.
     """
+    labels, scores = candidates.labels, candidates.scores
+    pairs_of, pair_scripts, pair_names = known.of_label, known.scripts, known.names
+    json, json_offsets = out.json, out.json_offsets
     weights = np.empty(N_SCRIPTS, np.int64)
-    candidates = labels.shape[1]
-    pairs = np.empty(candidates, np.int32)
-    totals = np.empty(candidates, np.float32)
+    most = labels.shape[1]
+    pairs = np.empty(most, np.int32)
+    totals = np.empty(most, np.float32)
     written: Int = 0
     json_offsets[0] = 0
     for row in range(offsets.size - 1):
@@ -156,7 +190,7 @@ def resolve(
         # Each candidate as the pair that it most likely means; labels that mean the same pair add up.
         count = 0
         nothing = np.float32(0.0)
-        for i in range(candidates):
+        for i in range(most):
             label = labels[row, i]
             if label < 0 or weight == 0:
                 break
@@ -183,9 +217,9 @@ def resolve(
                 best = i
         if best >= 0 and nothing > totals[best]:
             best = -1
-        out_pairs[row] = pairs[best] if best >= 0 else -1
-        out_scripts[row] = pair_scripts[pairs[best]] if best >= 0 else script
-        out_scores[row] = np.float64(totals[best]) if best >= 0 else 0.0
+        out.pairs[row] = pairs[best] if best >= 0 else -1
+        out.scripts[row] = pair_scripts[pairs[best]] if best >= 0 else script
+        out.scores[row] = np.float64(totals[best]) if best >= 0 else 0.0
 
         n_written = 0
         while n_written < top:

@@ -8,9 +8,29 @@ that any amount can be met to within one document, in whatever order documents c
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+
+
+class WeightedRows(NamedTuple):
+    """Documents: `codes` (int64), index of the group; `drawn` (float64), from [0, 1); `repeats` (int64, ≥ 1); `amounts`
+    (int64)."""
+
+    codes: np.ndarray
+    drawn: np.ndarray
+    repeats: np.ndarray
+    amounts: np.ndarray
+
+
+class Steps(NamedTuple):
+    """Factors at which a document gets one more copy: `codes` (int64), index of its group; `positions` (float64), the
+    factor; `amounts` (int64), the document's."""
+
+    codes: np.ndarray
+    positions: np.ndarray
+    amounts: np.ndarray
 
 
 @njit(cache=True, nogil=True)
@@ -51,25 +71,20 @@ def count_copies(
 def list_steps(
     low: np.ndarray,
     high: np.ndarray,
-    codes: np.ndarray,
-    drawn: np.ndarray,
-    repeats: np.ndarray,
-    amounts: np.ndarray,
+    rows: WeightedRows,
     totals: np.ndarray,
-    step_code: np.ndarray,
-    step_position: np.ndarray,
-    step_amount: np.ndarray,
+    steps: Steps,
 ) -> int:
     """Adds each group's amount at factor `low` to `totals`, and lists the steps from `low` to below `high`.
 
     Args:
         low, high: float64 by group.
-        codes, drawn, repeats, amounts: by row; int64, float64, int64, int64.
         totals: int64 by group, added to.
-        step_code, step_position, step_amount: filled as far as they reach; int64, float64, int64.
+        steps: filled as far as they reach.
 
     Returns the number of steps, which may exceed the arrays' length: call again with longer ones (and fresh totals).
     """
+    codes, drawn, repeats, amounts = rows.codes, rows.drawn, rows.repeats, rows.amounts
     found = 0
     for row in range(len(codes)):
         code = codes[row]
@@ -78,10 +93,10 @@ def list_steps(
         totals[code] += count * amounts[row]
         place = position(count + 1, drawn[row], weight)
         while place < high[code]:
-            if found < len(step_code):
-                step_code[found] = code
-                step_position[found] = place
-                step_amount[found] = amounts[row]
+            if found < len(steps.codes):
+                steps.codes[found] = code
+                steps.positions[found] = place
+                steps.amounts[found] = amounts[row]
             found += 1
             count += 1
             place = position(count + 1, drawn[row], weight)

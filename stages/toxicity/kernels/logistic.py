@@ -7,12 +7,38 @@ Source: Duchi, Hazan and Singer, "Adaptive Subgradient Methods", JMLR 12 (2011).
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 _LN2_HIGH = 0.6931471803691238
 _LN2_LOW = 1.9082149292705877e-10
+
+
+class Examples(NamedTuple):
+    """Windows as feature lists with targets.
+
+    Attributes:
+        features, starts: example r has the features (int32) features[starts[r]:starts[r + 1]]; one that occurs twice
+            counts twice.
+        values: float64 by example, the value of each of its features.
+        targets: float32[examples, heads] in [0, 1]; NaN leaves the example out of that head.
+        importance: float32 by example, factor on the gradient.
+    """
+
+    features: np.ndarray
+    starts: np.ndarray
+    values: np.ndarray
+    targets: np.ndarray
+    importance: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Examples:
+        """The given rows, in their order."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        index = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Examples(self.features[index], starts, self.values[rows], self.targets[rows], self.importance[rows])
 
 
 @njit(cache=True, nogil=True)
@@ -52,20 +78,18 @@ def _splitmix(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def fit(features, starts, values, targets, importance, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-def]
+def fit(examples, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-def]
     """Weights of a logistic regression per head.
 
     Args:
-        features, starts: example r has the features (int32 < size) features[starts[r]:starts[r + 1]]; one that occurs
-            twice counts twice.
-        values: float64[examples], the value of each of an example's features.
-        targets: float32[examples, heads] in [0, 1]; NaN leaves the example out of that head.
-        importance: float32[examples], factor on the gradient.
+        examples: the `Examples`, their features below `size`.
         epochs, rate, decay: passes over the data, AdaGrad's step, L2 factor on each touched weight.
 
     Returns (float32[size, heads], float64[heads]): weights and biases.
     """
-    examples = len(starts) - 1
+    features, starts, values = examples.features, examples.starts, examples.values
+    targets, importance = examples.targets, examples.importance
+    rows = len(starts) - 1
     heads = targets.shape[1]
     weights = np.zeros((size, heads), np.float32)
     # AdaGrad's sums start at 1: rare features then move by their gradient and not by full steps, which acts as a prior.
@@ -73,14 +97,14 @@ def fit(features, starts, values, targets, importance, size, epochs, rate, decay
     bias = np.full(heads, -3.0)
     bias_squares = np.ones(heads)
     gradient = np.empty(heads)
-    order = np.arange(examples)
+    order = np.arange(rows)
     state = np.uint64(seed)
     for _ in range(epochs):
-        for k in range(examples - 1, 0, -1):
+        for k in range(rows - 1, 0, -1):
             state, drawn = _splitmix(state)
             j = np.int64(drawn % np.uint64(k + 1))
             order[k], order[j] = order[j], order[k]
-        for at in range(examples):
+        for at in range(rows):
             r = order[at]
             low = starts[r]
             high = starts[r + 1]

@@ -19,12 +19,13 @@ are cached, because words repeat; the cache never changes a result.
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
-from gristmill.stages.kernels.scalars import Int
+from gristmill.stages.kernels.scalars import Bool, Int
 
 HEADS = 6
 """race_origin, gender_sex, religion, ability, violence, overall."""
@@ -100,6 +101,58 @@ def token_table() -> np.ndarray:
     return table
 
 
+class Groups(NamedTuple):
+    """Words that name groups: `hashes` of the tokens (uint64, ascending) and their `classes` (uint8, 1 to 4)."""
+
+    hashes: np.ndarray
+    classes: np.ndarray
+
+
+class Tokens(NamedTuple):
+    """The tokens of one window, as `read_window` writes them.
+
+    Attributes:
+        hashes: uint64 by token; as many fit as it has entries.
+        kinds: uint8 by token.
+        chars: uint32, the folded characters; MAX_WORD for each token that fits, and one more.
+        bounds: int64, one more than tokens: token t's are chars[bounds[t]:bounds[t + 1]].
+    """
+
+    hashes: np.ndarray
+    kinds: np.ndarray
+    chars: np.ndarray
+    bounds: np.ndarray
+
+
+class Weights(NamedTuple):
+    """A linear model.
+
+    Attributes:
+        packed: uint64 by kept feature, its weights as `pack` gives them.
+        words, ranks: which features are kept, as `rank_index` gives it; others weigh nothing.
+        bits: log2 of the number of features, kept or not.
+        scale, bias: float64[HEADS].
+    """
+
+    packed: np.ndarray
+    words: np.ndarray
+    ranks: np.ndarray
+    bits: int
+    scale: np.ndarray
+    bias: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def new_tokens(cap: Int) -> Tokens:
+    """Room for the tokens of a window."""
+    return Tokens(
+        np.empty(cap, np.uint64),
+        np.empty(cap, np.uint8),
+        np.empty(cap * MAX_WORD + 1, np.uint32),
+        np.empty(cap + 1, np.int64),
+    )
+
+
 def pack(weights: np.ndarray) -> np.ndarray:
     """int8[n, HEADS] as uint64[n]: eight biased bytes in one word, head 0 in the lowest; the last is always the bias."""
     lanes = np.full((len(weights), LANES), WEIGHT_BIAS, np.uint8)
@@ -121,17 +174,19 @@ def _mix(state, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def read_window(data, start, end, table, cap, split, hashes, kinds, chars, bounds):  # type: ignore[no-untyped-def]
-    """Read one window of `data[start:end]` into token arrays.
+def read_window(  # type: ignore[no-untyped-def]
+    data: np.ndarray, start: Int, end: Int, table: np.ndarray, split: Bool, tokens: Tokens
+):
+    """Read one window of `data[start:end]` into `tokens`, at most as many as fit.
 
     Args:
-        cap: most tokens of a window; the arrays hold at least cap (bounds: cap + 1; chars: cap · MAX_WORD).
-        split: whether sentences end a window; else only `cap` does.
-        hashes, kinds, chars, bounds: outputs. uint64 hash and uint8 kind of each token; token t's folded characters
-            are chars[bounds[t]:bounds[t + 1]] (uint32).
+        table: `token_table()`.
+        split: whether sentences end a window; else only the room for tokens does.
 
     Returns (tokens, index to go on from, first byte, end byte): the window's bytes without the white space around it.
     """
+    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
+    cap = len(hashes)
     n = 0
     m = 0
     i = start
@@ -278,53 +333,49 @@ def context_features(hashes, groups, n, shift, out, c):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True)
-def group_of(hash_, group_hash, group_class):  # type: ignore[no-untyped-def]
-    """Class of the group that a token names, 0 for none. `group_hash` is sorted."""
-    at = np.searchsorted(group_hash, hash_)
-    if at < len(group_hash) and group_hash[at] == hash_:
-        return group_class[at]
+def group_of(hash_, groups: Groups):  # type: ignore[no-untyped-def]
+    """Class of the group that a token names, 0 for none."""
+    at = np.searchsorted(groups.hashes, hash_)
+    if at < len(groups.hashes) and groups.hashes[at] == hash_:
+        return groups.classes[at]
     return np.uint8(0)
 
 
 @njit(cache=True, nogil=True)
-def mentioned(data, offsets, table, group_hash, group_class):  # type: ignore[no-untyped-def]
+def mentioned(data, offsets, table, groups):  # type: ignore[no-untyped-def]
     """bool[texts, 4]: whether a token of each text names a group of class 1 to 4."""
     texts = len(offsets) - 1
     found = np.zeros((texts, 4), np.bool_)
-    cap = TEXT_TOKENS
-    hashes = np.empty(cap, np.uint64)
-    kinds = np.empty(cap, np.uint8)
-    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
-    bounds = np.empty(cap + 1, np.int64)
+    tokens = new_tokens(TEXT_TOKENS)
     for text in range(texts):
         i = offsets[text]
         while i < offsets[text + 1]:
-            n, i, _, _ = read_window(data, i, offsets[text + 1], table, cap, False, hashes, kinds, chars, bounds)
+            n, i, _, _ = read_window(data, i, offsets[text + 1], table, False, tokens)
             for t in range(n):
-                group = group_of(hashes[t], group_hash, group_class)
+                group = group_of(tokens.hashes[t], groups)
                 if group:
                     found[text, np.int64(group) - 1] = True
     return found
 
 
 @njit(cache=True, nogil=True)
-def window_features(data, offsets, table, cap, split, bits, group_hash, group_class, capacity):  # type: ignore[no-untyped-def]
+def window_features(data, offsets, table, cap, split, bits, known, capacity):  # type: ignore[no-untyped-def]
     """Features of all windows of all texts, for training and inspection.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
-        cap, split: as in `read_window`.
+        cap: most tokens of a window.
+        split: as in `read_window`.
         bits: log2 of the number of weights.
+        known: the words that name groups (`Groups`).
         capacity: first guess of the number of features; the array grows.
 
     Returns (features, starts, text of each window, (first, end) bytes of each window): int32 indices, window w's being
     features[starts[w]:starts[w + 1]]; a text without tokens has no window.
     """
-    hashes = np.empty(cap, np.uint64)
-    kinds = np.empty(cap, np.uint8)
+    tokens = new_tokens(cap)
+    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
     groups = np.empty(cap, np.uint8)
-    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
-    bounds = np.empty(cap + 1, np.int64)
     one = np.empty(cap * (CONTEXT + WORD_FEATURES), np.int64)
     shift = np.uint64(64 - bits)
     features = np.empty(max(capacity, 16), np.int32)
@@ -337,13 +388,13 @@ def window_features(data, offsets, table, cap, split, bits, group_hash, group_cl
         i = offsets[text]
         end = offsets[text + 1]
         while i < end:
-            n, i, first, last = read_window(data, i, end, table, cap, split, hashes, kinds, chars, bounds)
+            n, i, first, last = read_window(data, i, end, table, split, tokens)
             if n == 0:
                 continue
             c = 0
             for t in range(n):
                 c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, c)
-                groups[t] = group_of(hashes[t], group_hash, group_class)
+                groups[t] = group_of(hashes[t], known)
             c = context_features(hashes, groups, n, shift, one, c)
             if filled + c > len(features):
                 wider = np.empty(2 * (filled + c), np.int32)
@@ -427,15 +478,14 @@ def _unpack(a, b, c, d, sums):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def score_windows(  # type: ignore[no-untyped-def]
-    data, offsets, table, cap, split, packed, words, ranks, bits, scale, bias, group_hash, group_class, floor
+    data, offsets, table, cap, split, weights, known, floor
 ):
     """Score every window of every text.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
-        packed: uint64[kept], the weights of the kept features as `pack` gives them.
-        words, ranks: which of the 2^bits features are kept, as `rank_index` gives it; others weigh nothing.
-        scale, bias: float64[HEADS].
+        cap, split, known: as in `window_features`.
+        weights: the model (`Weights`).
         floor: int16[HEADS]. A window is listed when one of its steps reaches the head's floor; LEVELS lists none.
 
     Returns (windows, highest, owner, span, steps): int64 windows of each text; int16[texts, HEADS] the highest step of
@@ -443,13 +493,13 @@ def score_windows(  # type: ignore[no-untyped-def]
     bytes relative to the text, and int16[HEADS] its steps. A step is floor((logit + 16) · 128), cut to [0, LEVELS).
     """
     texts = len(offsets) - 1
-    hashes = np.empty(cap, np.uint64)
-    kinds = np.empty(cap, np.uint8)
+    tokens = new_tokens(cap)
+    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
     groups = np.empty(cap, np.uint8)
-    chars = np.empty(cap * MAX_WORD + 1, np.uint32)
-    bounds = np.empty(cap + 1, np.int64)
     one = np.empty(max(cap * CONTEXT, WORD_FEATURES), np.int64)
-    shift = np.uint64(64 - bits)
+    packed, words, ranks = weights.packed, weights.words, weights.ranks
+    scale, bias = weights.scale, weights.bias
+    shift = np.uint64(64 - weights.bits)
     slots = 1 << CACHE_BITS
     slot_shift = np.uint64(64 - CACHE_BITS)
     cached_hash = np.zeros(slots, np.uint64)
@@ -469,7 +519,7 @@ def score_windows(  # type: ignore[no-untyped-def]
         end = offsets[text + 1]
         i = begin
         while i < end:
-            n, i, first, last = read_window(data, i, end, table, cap, split, hashes, kinds, chars, bounds)
+            n, i, first, last = read_window(data, i, end, table, split, tokens)
             if n == 0:
                 continue
             a = np.uint64(0)
@@ -488,7 +538,7 @@ def score_windows(  # type: ignore[no-untyped-def]
                     cached_sums[slot, 3] = z
                     cached_hash[slot] = hashes[t]
                     cached_count[slot] = c
-                    cached_group[slot] = group_of(hashes[t], group_hash, group_class)
+                    cached_group[slot] = group_of(hashes[t], known)
                 a += cached_sums[slot, 0]
                 b += cached_sums[slot, 1]
                 c2 += cached_sums[slot, 2]

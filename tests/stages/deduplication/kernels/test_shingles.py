@@ -9,7 +9,7 @@ import pytest
 from gristmill.pipeline.document import text_buffers
 from gristmill.stages.deduplication.kernels.normalise import normal_forms
 from gristmill.stages.deduplication.kernels.shingles import jaccard, most_entries, shingle_sets
-from gristmill.stages.deduplication.kernels.signatures import shingle_seed
+from gristmill.stages.deduplication.kernels.signatures import Shingling, shingle_seed
 from tests.stages.deduplication.kernels import minhash_oracle as oracle
 
 
@@ -17,7 +17,7 @@ def sets_of(texts: list[str], places: int, ngram: int = 2, characters: bool = Fa
     data, offsets = text_buffers(pa.array(texts, pa.large_string()))
     found = np.full(most_entries(np.diff(offsets), places), 7, np.uint32)
     bounds = np.empty(len(texts) + 1, np.int64)
-    shingle_sets(data, offsets, *normal_forms(), characters, ngram, shingle_seed(1), places, found, bounds)
+    shingle_sets(data, offsets, normal_forms(), Shingling(characters, ngram, shingle_seed(1)), places, found, bounds)
     return [found[start:stop].tolist() for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
 
 

@@ -13,6 +13,7 @@ from gristmill.stages.deduplication.kernels.mixing import mix64, ones, splitmix6
 from gristmill.stages.deduplication.kernels.normalise import normal_forms
 from gristmill.stages.deduplication.kernels.permutations import TURN, WIDTH, lane_multipliers, lower_minima, no_minima
 from gristmill.stages.deduplication.kernels.signatures import (
+    Shingling,
     band_buckets,
     equal_lanes,
     required_equal,
@@ -37,11 +38,9 @@ def signed(
     signatures(
         data,
         offsets,
-        *normal_forms(),
-        characters,
-        ngram,
-        shingle_seed(seed),
-        *lane_multipliers(lanes, seed),
+        normal_forms(),
+        Shingling(characters, ngram, shingle_seed(seed)),
+        lane_multipliers(lanes, seed),
         out,
         counts,
     )

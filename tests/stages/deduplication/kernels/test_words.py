@@ -24,7 +24,7 @@ from gristmill.stages.deduplication.kernels.words import PADDING, hash_character
 from gristmill.stages.kernels import unicode
 from tests.stages.deduplication.kernels import minhash_oracle as oracle
 
-FORMS, PAIRS = normal_forms()
+FORMS = normal_forms()
 
 
 def pieces(data: bytes, room: int, around: bytes) -> Iterator[tuple[bytes, bool]]:
@@ -35,7 +35,7 @@ def pieces(data: bytes, room: int, around: bytes) -> Iterator[tuple[bytes, bool]
     out = np.empty(room + MARGIN, np.uint8)
     while i < end:
         before = i
-        i, size, digits = normalise(array, i, end, FORMS, PAIRS, out, 0, digits)
+        i, size, digits = normalise(array, i, end, FORMS, out, 0, digits)
         assert before < i <= end and size <= len(out)
         yield out[:size].tobytes(), i == end
 
@@ -146,7 +146,7 @@ def test_all_characters_with_two_parts_are_in_the_table() -> None:
             continue
         kept = [c for c in unicodedata.normalize("NFD", chr(code).lower()) if unicodedata.category(c) != "Mn"]
         if len(kept) > 1:
-            assert int(FORMS[code]) >> 56 == PAIR, f"U+{code:04X} has the parts {kept}"
+            assert int(FORMS.forms[code]) >> 56 == PAIR, f"U+{code:04X} has the parts {kept}"
             assert folded[code] == code
 
 

@@ -149,7 +149,7 @@ def buffers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def kernel_windows(texts: list[str], cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
     data, offsets = buffers(texts)
-    return kernel.window_features(data, offsets, kernel.token_table(), cap, split, BITS, *group_table(), 16)
+    return kernel.window_features(data, offsets, kernel.token_table(), cap, split, BITS, group_table(), 16)
 
 
 WEIGHTS = np.random.default_rng(5).integers(-127, 128, (1 << BITS, kernel.HEADS)).astype(np.int8)
@@ -161,8 +161,8 @@ BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
 def score(texts: list[str], *, floor: int = 0, cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
     data, offsets = buffers(texts)
     return kernel.score_windows(
-        data, offsets, kernel.token_table(), cap, split, kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS,
-        SCALE, BIAS, *group_table(),
+        data, offsets, kernel.token_table(), cap, split,
+        kernel.Weights(kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS, SCALE, BIAS), group_table(),
         np.full(kernel.HEADS, floor, np.int16),
     )  # fmt: skip
 
@@ -268,7 +268,7 @@ def test_a_window_never_exceeds_its_cap_and_covers_every_word() -> None:
 def test_bytes_that_are_no_utf8_are_read_without_going_astray() -> None:
     data = np.frombuffer(b"caf\xc3 \xff\xfe women \xe2\x82", np.uint8)
     features, starts, owner, span = kernel.window_features(
-        data, np.array([0, len(data)], np.int64), kernel.token_table(), 64, True, BITS, *group_table(), 16
+        data, np.array([0, len(data)], np.int64), kernel.token_table(), 64, True, BITS, group_table(), 16
     )
     assert len(owner) == 1
     assert span.tolist() == [[0, len(data)]]
@@ -286,7 +286,7 @@ def test_every_group_word_is_one_token_and_in_no_case_or_accent_another() -> Non
 
 def test_a_mention_of_a_group_is_found_by_class_wherever_it_stands() -> None:
     data, offsets = buffers(["We met Muslims.", "nothing here", "word " * 700 + "deaf women", ""])
-    found = kernel.mentioned(data, offsets, kernel.token_table(), *group_table())
+    found = kernel.mentioned(data, offsets, kernel.token_table(), group_table())
     assert found.tolist() == [
         [False, False, True, False],
         [False] * 4,

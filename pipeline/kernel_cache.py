@@ -1,8 +1,13 @@
-"""Where the machine code of compiled kernels is cached: one folder per state of their sources.
+"""Where the machine code of compiled kernels is cached: a folder for each state of the sources that went into it.
 
-Numba checks a cached function against its own file alone. A kernel that calls another file's would go on with stale code
-after a change there, so the folder's name follows from the digest of every file that holds kernels. `NUMBA_CACHE_DIR`,
-where a person has set it, is left as it is.
+Numba compares a cached function with its own file alone. But a kernel has compiled in what it calls and the constants
+that it names, wherever they live, so the folder's name follows from the kernel's file and from every module that it
+imports, directly or not: those of its own package, of `gristmill`, of folders that are no installed libraries, and those of
+libraries that import Numba themselves. This holds for a plug-in's kernels as for ours. Modules imported by a computed name
+are not seen.
+
+`NUMBA_CACHE_DIR` names another place for the folders; where `NUMBA_CACHE_LOCATOR_CLASSES` is set, Numba's caching is left
+alone.
 """
 
 from __future__ import annotations
@@ -12,32 +17,77 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[1]
-_PACKAGES = ("pipeline", "stages")
-_IMPORTS_NUMBA = re.compile(rb"^(?:from|import) numba\b", re.MULTILINE)
+_LOCATORS = "gristmill.pipeline.kernel_cache.SourcesLocator,IPythonCacheLocator,ZipCacheLocator"
+_OURS = "gristmill"
+_LIBRARIES = {"site-packages", "dist-packages"}
+_IMPORTS_NUMBA = re.compile(rb"^\s*(?:from|import) numba\b", re.MULTILINE)
+# Prose that looks like an import names no module that is there, so it does no harm.
+_FROM = re.compile(rb"(?:^|;)\s*from\s+(\.*)([\w.]*)\s+import\s+(\([^)]*\)|[^\n;]*)", re.MULTILINE)
+_IMPORT = re.compile(rb"(?:^|;)\s*import\s+([^\n;]+)", re.MULTILINE)
+_NAME = re.compile(rb"[\w.]+")
 
-
-def sources_digest(root: Path = _ROOT) -> str:
-    """Digest of the names and bytes of all kernel sources, 16 hexadecimal characters: every file of a folder in which a
-    file imports Numba, since kernels compile in the constants of the modules beside them."""
-    sha256 = hashlib.sha256()
-    sources = {path: path.read_bytes() for top in _PACKAGES for path in (root / top).rglob("*.py")}
-    folders = {path.parent for path, body in sources.items() if _IMPORTS_NUMBA.search(body)}
-    for path in sorted(path for path in sources if path.parent in folders):
-        body = sources[path]
-        sha256.update(f"{path.relative_to(root).as_posix()}\x00{len(body)}\x00".encode() + body)
-    return sha256.hexdigest()[:16]
+_Stamp = tuple[Path, int, int]
 
 
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/gristmill/kernels/DIGEST`, or below ~/.cache; below the temporary folder where neither can be
-    written."""
+class SourcesLocator:
+    """Numba's cache locator (see `NUMBA_CACHE_LOCATOR_CLASSES`) for functions whose sources are files."""
+
+    used: dict[Path, Path] = {}
+    """The folders of the kernels that this process has defined, with the files that define them."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._py_file = file  # Numba's warnings name it
+        self._line = function.__code__.co_firstlineno
+        self._digest = sources_digest(Path(file))
+        self._folder = cache_root() / f"{Path(file).stem}-{self._digest}"
+        self.used[self._folder] = Path(file)
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> SourcesLocator | None:
+        return cls(function, file) if Path(file).is_file() else None
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return self._digest
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+def use_cache() -> None:
+    """Tells Numba, in this process, where to cache. Call it before kernels are defined, ours or a plug-in's."""
+    import numba
+
+    settings: Any = numba.config  # made from environment variables when Numba is imported
+    if not settings.CACHE_LOCATOR_CLASSES:
+        settings.CACHE_LOCATOR_CLASSES = _LOCATORS
+
+
+def is_cold() -> bool:
+    """Whether this process has defined kernels of stages and none of them is cached. The engine's own are few."""
+    engine = Path(__file__).parent
+    folders = [folder for folder, file in SourcesLocator.used.items() if engine not in file.parents]
+    return bool(folders) and not any(next(folder.glob("*.nbi"), None) for folder in folders)
+
+
+@cache
+def cache_root() -> Path:
+    """`$NUMBA_CACHE_DIR`, or `$XDG_CACHE_HOME/gristmill/kernels`, or below ~/.cache; below the temporary folder where none
+    can be written. What is cached is run, so the folder must be the user's own."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     private = Path(tempfile.gettempdir()) / f"gristmill-{os.getuid()}"
-    for parent in (Path(base) / "gristmill", private):
-        folder = parent / "kernels" / sources_digest()
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    for folder in (*([Path(chosen)] if chosen else []), Path(base) / "gristmill/kernels", private / "kernels"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
@@ -47,12 +97,92 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="gristmill-kernels-"))
 
 
-def use_cache() -> None:
-    """Tells Numba where to cache. Call before the first kernel is defined."""
-    if "NUMBA_CACHE_DIR" in os.environ:
-        return
-    folder = str(cache_folder())
-    os.environ["NUMBA_CACHE_DIR"] = folder
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        numba.config.CACHE_DIR = folder
+_digests: dict[Path, tuple[tuple[_Stamp, ...], str]] = {}
+
+
+def sources_digest(file: Path) -> str:
+    """Digest of the names and bytes of a file and of all modules that it imports, directly or not, as far as kernels may
+    come from them: 16 hexadecimal characters. A file that changes while the process runs is noticed."""
+    known = _digests.get(file)
+    if known is not None and all(_stamp(stamp[0]) == stamp for stamp in known[0]):
+        return known[1]
+    sources = _closure(file)
+    sha256 = hashlib.sha256()
+    for name, path in sorted(sources.items()):
+        body = _read(_stamp(path))[0]
+        sha256.update(f"{name}\x00{len(body)}\x00".encode() + body)
+    made = sha256.hexdigest()[:16]
+    _digests[file] = tuple(_stamp(path) for path in sources.values()), made
+    return made
+
+
+def _closure(root: Path) -> dict[str, Path]:
+    """Module name → file, of a file and of all modules that it imports, directly or not."""
+    base = root.parent
+    while (base / "__init__.py").is_file():
+        base = base.parent
+    parts = root.relative_to(base).with_suffix("").parts
+    found = {".".join(parts[:-1] if parts[-1] == "__init__" else parts): root}
+    waiting = list(found)
+    while waiting:
+        importer = waiting.pop()
+        path = found[importer]
+        package = importer.split(".") if path.name == "__init__.py" else importer.split(".")[:-1]
+        for dots, module, names in _read(_stamp(path))[1]:
+            # `from . import x` names the importer's own package, each further dot the one above.
+            parents = package[: len(package) - dots + 1] if dots else []
+            name = ".".join([*parents, *filter(None, module.split("."))])
+            file = _find(name, str(base), tuple(sys.path))
+            candidates = {name: file}
+            if file is None or file.name == "__init__.py":  # what is taken from a package may be a module of it
+                candidates |= {(child := f"{name}.{item}"): _find(child, str(base), tuple(sys.path)) for item in names}
+            for candidate, there in candidates.items():
+                if there is not None and candidate not in found and _may_hold_kernels(candidate, there, importer):
+                    found[candidate] = there
+                    waiting.append(candidate)
+    return found
+
+
+@cache
+def _find(name: str, base: str, folders: tuple[str, ...]) -> Path | None:
+    """The file of a module, without importing it: beside the file at hand, or on the path."""
+    parts = name.split(".")
+    if parts[0] in sys.stdlib_module_names or parts[0] in ("numba", "numpy", ""):
+        return None
+    for folder in (base, *folders):
+        stem = os.path.join(folder, *parts)
+        for file in (f"{stem}.py", os.path.join(stem, "__init__.py")):
+            if os.path.isfile(file):
+                return Path(file)
+    return None
+
+
+def _may_hold_kernels(name: str, path: Path, importer: str) -> bool:
+    top = name.split(".")[0]
+    if top in (_OURS, importer.split(".")[0]) or not _LIBRARIES & set(path.parts):
+        return True
+    return bool(_IMPORTS_NUMBA.search(_read(_stamp(path))[0]))
+
+
+def _stamp(path: Path) -> _Stamp:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return path, -1, -1
+    return path, status.st_mtime_ns, status.st_size
+
+
+@cache
+def _read(stamp: _Stamp) -> tuple[bytes, tuple[tuple[int, str, tuple[str, ...]], ...]]:
+    """A source's bytes, and its imports: (dots of a relative one, module, names that it takes)."""
+    body = stamp[0].read_bytes()
+    return body, tuple(_imports(body.replace(b"\\\n", b" ")))
+
+
+def _imports(body: bytes) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    for dots, module, names in _FROM.findall(body):
+        yield len(dots), module.decode(), tuple(name.decode() for name in _NAME.findall(names))
+    for modules in _IMPORT.findall(body):
+        for module in modules.split(b","):
+            if name := _NAME.match(module.strip()):
+                yield 0, name[0].decode(), ()

@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, ContractError, GristmillError, nearest
+from gristmill.pipeline.kernel_cache import use_cache
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage
 
@@ -32,6 +33,8 @@ class Registry:
     def __init__(self, plugins: Sequence[str] = ()) -> None:
         self.plugins = tuple(plugins)
         self._extra: dict[str, dict[str, type[Any]]] = {STAGES: {}, SOURCES: {}}
+        if self.plugins:
+            use_cache()  # they may define kernels
         for plugin in self.plugins:
             self._add(plugin)
 
@@ -82,6 +85,7 @@ class Registry:
         points = _announced(group)
         if name not in points:
             raise ConfigError(f"{where}: there is no {what} named `{name}`; {nearest(name, self.names(group))}")
+        use_cache()  # its module may define kernels
         loaded = points[name].load()
         if not (inspect.isclass(loaded) and issubclass(loaded, base)):
             raise ContractError(f"entry point {group}:{name} is {loaded!r}, not a subclass of {base.__name__}.")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.commands.keys import attest_finished
@@ -49,6 +47,7 @@ def run(options: RunOptions) -> int:
 
     Raises GristmillError for what is wrong with the config, the data or the storage.
     """
+    from gristmill.pipeline.kernel_cache import is_cold
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.plan import make_plan
     from gristmill.pipeline.provenance.attestation import Attestation
@@ -63,7 +62,7 @@ def run(options: RunOptions) -> int:
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         plan = make_plan(config)
         progress.note(f"{_headline(plan)}; starting {_place(options)}")
-        if _cold():
+        if is_cold():
             progress.hint("the first run on a machine compiles kernels for a minute or two")
         with _terminated_cleanly(), _executor(options) as executor:
             engine = Engine(
@@ -102,14 +101,6 @@ def _headline(plan: Plan) -> str:
         f"{plan.config.name}: {count(len(plan.slices))} slices of {size(stored)}, {len(plan.graph.nodes)} stages in "
         f"{len(plan.passes)} pass{'es' if len(plan.passes) != 1 else ''}"
     )
-
-
-def _cold() -> bool:
-    """Whether no compiled kernel is cached yet on this machine."""
-    from gristmill.stages import kernels
-
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(str(kernels.__file__)).parent)
-    return next(folder.rglob("*.nbi"), None) is None
 
 
 def _place(options: RunOptions) -> str:

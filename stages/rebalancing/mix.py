@@ -64,8 +64,9 @@ class MixConfig(StageConfig):
         temperature: a group's share is proportional to n^(1/τ); 1 keeps the data's shares, `infinite` gives equal ones.
         fixed: shares of named groups, exactly. A group's name is its values joined by `_`, such as `por_Latn`.
         floors, ceilings: least and largest shares of named groups.
-        max_epochs: how often a group may be read, at most (UniMax's N). Beyond about 4 epochs repeating brings less and
-            less (Muennighoff et al. 2023, arXiv:2305.16264).
+        max_epochs: bounds a group's amount to this many times its amount as it enters this node (UniMax's N). Documents that
+            were repeated upstream count that often already. About 4 epochs over a whole corpus are worth nearly as much as
+            new text (Muennighoff et al. 2023, arXiv:2305.16264).
         repeats: the column that says how many documents a row counts for, if it is there.
         seed: of the draws.
         form: `rows` emits each copy as a row; `columns` emits each document once, with `repeats` (whole copies) and

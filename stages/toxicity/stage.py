@@ -73,8 +73,8 @@ class ToxicityConfig(StageConfig):
             or above it can be changed without scoring again.
         cuts: for single dimensions, the scores from which the level is 1, 2 and 3, ascending; the others keep the
             model's own.
-        max_chance: the share of clean documents that may be flagged by chance, whatever their length; None counts every
-            hit.
+        max_chance: the share of clean documents that may be flagged by chance, whatever their length, if their sentences are
+            like those of the model's calibration set; on other text the share may be higher. None counts every hit.
         min_hit_share: share of a document's sentences that must be hits.
         tiers: `max_level` for scores of the embedded model, `commons` for Celadon's scale on public-domain text.
         tiers_by_source: for single sources, by their name in the config, the tiers that their documents get instead.

@@ -78,7 +78,7 @@ def test_with_english_text_repetition_goes_by_mean_and_deviation_and_methods_can
 def test_an_existing_config_is_left_unless_forced(gristmill: Command, corpus: str, tmp_path: Path) -> None:
     (tmp_path / "nob_Latn.yml").write_text("mine")
     ran = gristmill("adapt", "nob_Latn", "--reference", corpus, *ROWS)
-    assert ran.code == 2 and "is there already" in ran.err
+    assert ran.code == 2 and "already exists and was not changed" in ran.err
     assert (tmp_path / "nob_Latn.yml").read_text() == "mine"
     assert gristmill("adapt", "nob_Latn", "--reference", corpus, *ROWS, "--force").code == 0
     assert "stopwords:" in (tmp_path / "nob_Latn.yml").read_text()

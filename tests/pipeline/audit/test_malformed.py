@@ -94,8 +94,8 @@ def test_files_of_another_form_are_named_and_the_audit_goes_on(
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        (predicate(lambda p: p.update(output="other")), "output: 'other' is none of the run's"),
-        (predicate(lambda p: p["identity"]["outputs"].clear()), "output: 'corpus' is none of the run's"),
+        (predicate(lambda p: p.update(output="other")), "output: 'other' is not an output of the run"),
+        (predicate(lambda p: p["identity"]["outputs"].clear()), "output: 'corpus' is not an output of the run"),
         (predicate(lambda p: p["identity"]["outputs"]["corpus"].pop("from")), "identity.outputs.corpus.from"),
         (predicate(lambda p: p["identity"]["outputs"]["corpus"].update({"from": 5})), "identity.outputs.corpus.from"),
         (shuffled(5), "identity.outputs.corpus.shuffle"),

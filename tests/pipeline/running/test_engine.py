@@ -144,7 +144,8 @@ def test_a_stage_that_lies_stops_the_run(tmp_path: Path, lie: str, complaint: st
 
 
 @pytest.mark.parametrize(
-    ("setting", "complaint"), [("rule: false, leave: x", "no rule that says why"), ('leave: " \\n\\u3000"', "emptied")]
+    ("setting", "complaint"),
+    [("rule: false, leave: x", "no rule that says why"), ('leave: " \\n\\u3000"', "an empty text")],
 )
 def test_a_text_is_changed_on_record_and_never_to_nothing(tmp_path: Path, setting: str, complaint: str) -> None:
     write_corpus(tmp_path / "in", files=1)

@@ -73,7 +73,7 @@ def test_what_fails_once_is_asked_again(first: Scripted) -> None:
         (Scripted(status=400), "endpoint_refused", "HTTP 400", 1),
         (Scripted(status=413), "endpoint_refused", "HTTP 413", 1),
         (Scripted(content="half", finish="length"), "answer_cut_off", "max_tokens", 3),
-        (Scripted(body=b"\xff\xfe"), "answer_not_understood", "no JSON", 3),
+        (Scripted(body=b"\xff\xfe"), "answer_not_understood", "not JSON", 3),
         (Scripted(content=" "), "answer_not_understood", "empty answer", 3),
     ],
 )

@@ -231,7 +231,7 @@ def test_a_spent_budget_is_said_and_nothing_is_published(corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "no JSON"),
+        ("", "not JSON"),
         ("[1]", "not a JSON object"),
         ('{"text": "x"}', "verdict None"),
         ('{"verdict": ["rewritten"], "text": "x"}', "verdict"),

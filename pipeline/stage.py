@@ -8,15 +8,16 @@
 A stage implements those it needs. Every stage must be partition-invariant, which one shared test checks: any split into
 batches and tasks, any order and any merge tree give equal results. Sums are integers or fixed-point for that reason.
 
-A stage is a class. The contract is checked when the class is defined, not at row one million.
+A stage is a class; what it reads, adds and may do is one value (`declare`, see pipeline.stage_spec). The contract is checked
+when the class is defined and when it declares, not at row one million.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -24,9 +25,30 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.pipeline.errors import ContractError
+from gristmill.pipeline.stage_spec import MAX_RULES, Resources, StageContext, StageSpec
 
 if TYPE_CHECKING:
     from gristmill.pipeline.exchange import Exchange, Rows
+
+__all__ = [
+    "DROPPED",
+    "MAX_RULES",
+    "QUARANTINED",
+    "Decisions",
+    "Resources",
+    "Settled",
+    "SettledView",
+    "Stage",
+    "StageConfig",
+    "StageContext",
+    "StageSpec",
+    "from_failures",
+    "keep_all",
+    "resource",
+    "runtime",
+    "signal",
+    "threshold",
+]
 
 FieldKind = Literal["signal", "threshold", "runtime"]
 
@@ -34,8 +56,23 @@ DROPPED = -1
 """`Decisions.port` of a row that is removed."""
 QUARANTINED = -2
 """`Decisions.port` of a row that could not be judged and is set aside with its reason."""
-MAX_RULES = 64
-"""All failing rules of a row travel as one 64-bit mask."""
+GUIDE = "docs/writing-a-stage.md"
+OLD_HOOKS = frozenset(
+    {
+        "measure_reads",
+        "survey_reads",
+        "decide_reads",
+        "optional_reads",
+        "signals",
+        "findings",
+        "rules",
+        "hidden",
+        "shown",
+    }
+    | {"models", "libraries", "observes", "names_sources", "deciding_for", "keeps_notes", "against", "notice"}
+    | {"changes_text", "emits_copies", "seeded", "reproducible"}
+)
+"""What a stage once declared in methods and class attributes of these names, and now in the fields of its StageSpec."""
 
 
 def signal(default: Any = ..., **options: Any) -> Any:
@@ -56,7 +93,7 @@ def runtime(default: Any = ..., **options: Any) -> Any:
 
 def resource(kind: FieldKind, default: Any = ..., **options: Any) -> Any:
     """A config field that holds a path. Paths never enter fingerprints: the stage names the file or folder in
-    `models()`, and its content's digest enters instead, among the fields of `kind`."""
+    `models`, and its content's digest enters instead, among the fields of `kind`."""
     return Field(default, json_schema_extra={"kind": kind, "resource": True}, **options)
 
 
@@ -142,35 +179,20 @@ class SettledView:
 
 
 class Stage:
-    """Base of all stages. Subclasses set the class attributes and implement the functions that they need.
+    """Base of all stages. A subclass sets the class attributes, declares the rest, and implements what it needs of the
+    four functions; `decide` it always needs.
 
     Class attributes:
         Config: the stage's config, a subclass of StageConfig.
         version: raised whenever the same config and input may give another result; enters every fingerprint.
         summary: one line for `gristmill stages`.
-        ports: the outputs, the default port first.
-        changes_text: whether `decide` may add the column `text` (large_string, declared in `findings()`): the new text of
-            rows whose text it changes, null for the others. Nodes after it see the new text. A row that is emitted with
-            a new text carries the rule that says why, so that the ledger records whose text differs from its source's;
-            one that has nothing but white space left is dropped with a rule.
-        emits_copies: whether `decide` may give a row more than one copy.
-        seeded: whether `settle` or `decide` use `self.seed`, the run's seed (signals and notes never may).
-        reproducible: whether `measure` finds the same again. One that asks a model elsewhere may not: its signals are
-            then recorded facts. Audits replay decisions from the recorded signals, and samples do not ask.
-        work: a folder that all tasks of the run share and that is there until the run is done, for what must not be
-            got twice; the engine sets it. None outside a run.
+        ports: the outputs, the default port first; a config may leave some out (`StageSpec.ports`).
     """
 
     Config: ClassVar[type[StageConfig]]
     version: ClassVar[int]
     summary: ClassVar[str]
     ports: ClassVar[tuple[str, ...]] = ("kept",)
-    changes_text: ClassVar[bool] = False
-    emits_copies: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
-    reproducible: ClassVar[bool] = True
-    seed: int = 0
-    work: Path | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -181,82 +203,23 @@ class Stage:
         """Cheap: reads no model and no data. The engine makes stages while planning."""
         self.config = config
 
-    # What the stage declares, given its config.
+    def declare(self) -> StageSpec:
+        """What the stage reads, adds and may do, given its config. Cheap: opens no file; models are named, not read.
 
-    def measure_reads(self) -> frozenset[str]:
-        """Columns that `measure` reads (`doc_key` is always there)."""
-        return frozenset()
-
-    def survey_reads(self) -> frozenset[str]:
-        """Columns that `survey` reads; its own signals are among the columns it gets."""
-        return frozenset()
-
-    def decide_reads(self) -> frozenset[str]:
-        """Columns, other than its own signals, that `decide` reads."""
-        return frozenset()
-
-    def optional_reads(self) -> frozenset[str]:
-        """Columns that `measure`, `survey` and `decide` get when the input happens to have them."""
-        return frozenset()
-
-    def signals(self) -> pa.Schema:
-        """Columns that `measure` adds."""
-        return pa.schema([])
-
-    def findings(self) -> pa.Schema:
-        """Columns that `decide` adds."""
-        return pa.schema([])
-
-    def rules(self) -> tuple[str, ...]:
-        """Names of all rules that a decision may carry, in the order in which they are tried."""
-        return ()
-
-    def hidden(self) -> frozenset[str]:
-        """Signals that serve only this stage: kept in annotations, left out of outputs and of other stages' view."""
-        return frozenset()
-
-    def shown(self) -> frozenset[str]:
-        """Signals that shards hold by default; all signals are in the output's `signals/NODE/` in any case."""
-        return frozenset(self.signals().names) - self.hidden()
-
-    def models(self) -> Mapping[str, Path]:
-        """Model files, word lists or folders that decide the result, by config field or a name of their own. Their
-        SHA-256 enters the fingerprint (see `resource`) and the log."""
-        return {}
-
-    def libraries(self) -> Mapping[str, str]:
-        """Versions, by name, of optional libraries that decide the signals where they are installed. They enter the
-        fingerprints."""
-        return {}
-
-    def observes(self) -> str | None:
-        """The upstream node that the survey attaches to, instead of this node's own entry."""
-        return None
-
-    def names_sources(self) -> Mapping[str, Iterable[str]]:
-        """Config fields that name sources, with the names: the graph refuses those that do not lead to the node."""
-        return {}
-
-    def deciding_for(self, source: str) -> Stage:
-        """The stage as it decides about rows of a source: itself, or one with the thresholds for that source."""
-        return self
-
-    def keeps_notes(self) -> bool:
-        """Whether outputs keep this node's notes (one row per document, with `doc_key`), for runs after this one."""
-        return False
-
-    def against(self) -> tuple[str, ...]:
-        """Outputs of finished runs whose kept notes of this stage join this run's when it settles.
-
-        Their rows have a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i
-        for one that it did not (see `pipeline.planning.earlier_runs`). The stage leaves them out of
-        what it settles for documents.
+        Raises ConfigError for settings that it cannot use. The engine calls it once: `spec` is the checked result.
         """
-        return ()
+        raise NotImplementedError
 
-    def notice(self) -> Iterable[str]:
-        """Warnings for the person who starts the run: what the config will not do as one might think."""
-        return ()
+    @cached_property
+    def spec(self) -> StageSpec:
+        """What `declare` returned, checked and with its ports. Raises ContractError where it contradicts the class."""
+        try:
+            spec = self.declare()
+            return check_spec(type(self), spec)
+        except ContractError as error:
+            raise ContractError(f"stage class {_name(type(self))}: `declare`: {error}. See {GUIDE}.") from error
+
+    # What a stage may look at before any work.
 
     def check_files(self) -> None:
         """Look at models and tables before any work. Raises ConfigError with file, expected, found, what to do."""
@@ -274,45 +237,49 @@ class Stage:
         first task. Raises ConfigError with what is missing and what to do."""
         return None
 
-    # What the stage does.
+    # What the stage does. `context` says what there is to know about the run, and is always the last argument.
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
-        """Signals of each row: exactly the columns of `signals()`, one entry per row."""
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
+        """Signals of each row: exactly the columns of `signals`, one entry per row."""
         raise NotImplementedError
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """Notes about a batch. Notes about documents carry `doc_key`; the engine adds `task` to all notes.
 
         A survey that observes another node gets a bool column `dropped`: what became of the row there.
         """
         raise NotImplementedError
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """The corpus-wide answer, from all notes, with the exchange's operators and nothing else."""
         raise NotImplementedError
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """One decision per row. `batch` has the upstream columns and the stage's own signals."""
         raise NotImplementedError
 
     @classmethod
     def implements(cls, function: str) -> bool:
-        """Whether the class has its own version of `measure`, `survey`, `settle` or `decide`."""
+        """Whether the class has its own version of `measure`, `survey`, `settle`, `decide` or `declare`."""
         return getattr(cls, function) is not getattr(Stage, function)
+
+
+def _name(cls: type[Stage]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def check_contract(cls: type[Stage]) -> None:
     """Raises ContractError when a stage class leaves out or contradicts what the engine relies on."""
 
     def refuse(problem: str, remedy: str) -> None:
-        raise ContractError(f"stage class {cls.__module__}.{cls.__qualname__}: {problem}. {remedy}")
+        raise ContractError(f"stage class {_name(cls)}: {problem}. {remedy}")
 
     for name, kind in (("Config", type), ("version", int), ("summary", str)):
         if not isinstance(getattr(cls, name, None), kind):
             refuse(f"the class attribute `{name}` is missing or no {kind.__name__}", f"Set `{name}`.")
     config: type[Any] = cls.Config
     if not issubclass(config, StageConfig):
-        refuse("`Config` does not derive from pipeline.stage.StageConfig", "Derive it.")
+        refuse("`Config` does not derive from gristmill.pipeline.stage.StageConfig", "Derive it.")
     for name, info in cls.Config.model_fields.items():
         extra = info.json_schema_extra
         if not isinstance(extra, dict) or extra.get("kind") not in ("signal", "threshold", "runtime"):
@@ -320,15 +287,67 @@ def check_contract(cls: type[Stage]) -> None:
                 f"config field `{name}` does not say whether it is a signal or a threshold field",
                 "Declare it with signal(), threshold(), resource() or runtime().",
             )
-    if not cls.ports or len(set(cls.ports)) != len(cls.ports):
-        refuse(f"`ports` must be distinct names, found {cls.ports!r}", "Name each output once.")
-    reserved = {"dropped", "quarantined"} & set(cls.ports)
+    # Where a class names them, the old hooks must not go unheard: they would declare nothing.
+    old = [name for name in dir(cls) if name in OLD_HOOKS]
+    if old:
+        refuse(
+            f"`{'`, `'.join(old)}` {'is' if len(old) == 1 else 'are'} of the old base class, and nobody reads "
+            f"{'it' if len(old) == 1 else 'them'} any more",
+            "Return what they said as one value, `def declare(self) -> StageSpec`, and give measure, survey, settle and "
+            f"decide a last parameter `context`, which has the run's seed, work folder and source. See {GUIDE}.",
+        )
+    ports: Any = cls.ports
+    if not ports or not isinstance(ports, tuple) or len(set(ports)) != len(ports):
+        refuse(f"`ports` must be a tuple of distinct names, found {ports!r}", "Name each output once.")
+    reserved = {"dropped", "quarantined"} & set(ports)
     if reserved:
         refuse(f"`ports` uses the reserved name {sorted(reserved)[0]!r}", "Rename the port.")
     if not cls.implements("decide"):
         refuse("`decide` is not implemented", "Every stage decides; one that keeps all rows emits them on its port.")
+    if not cls.implements("declare"):
+        refuse(
+            "`declare` is not implemented",
+            f"Return what the stage reads and adds: `def declare(self) -> StageSpec: …`. See {GUIDE}.",
+        )
     if cls.implements("survey") != cls.implements("settle"):
         refuse("`survey` and `settle` go together", "Implement both or neither.")
+    for name in ("measure", "survey", "settle", "decide"):
+        # A class that somebody wraps may take anything (*args), which is as good.
+        expected = list(inspect.signature(getattr(Stage, name)).parameters)
+        try:
+            inspect.signature(getattr(cls, name)).bind(*expected)
+        except TypeError:
+            found = ", ".join(inspect.signature(getattr(cls, name)).parameters)
+            refuse(
+                f"`{name}` takes ({found}), but is called with ({', '.join(expected)})",
+                f"Give it these parameters. See {GUIDE}.",
+            )
+
+
+def check_spec(cls: type[Stage], spec: object) -> StageSpec:
+    """What `declare` returned, with the class's ports where it names none.
+
+    Raises ContractError where it is no StageSpec, or declares something about a function that the class does not have.
+    """
+    if not isinstance(spec, StageSpec):
+        raise ContractError(f"it returned {spec!r}; expected a StageSpec")
+    unknown = [port for port in spec.ports if port not in cls.ports]
+    if unknown:
+        raise ContractError(f"`ports` names `{unknown[0]}`, which is not among the class's {', '.join(cls.ports)}")
+    needs = {
+        "measure": {"signals": spec.signals.names, "measure_reads": spec.measure_reads},
+        "survey": {
+            "survey_reads": spec.survey_reads,
+            "observes": spec.observes,
+            "keeps_notes": spec.keeps_notes,
+            "against": spec.against,
+        },
+    }
+    for function, declared in needs.items():
+        for name, value in declared.items():
+            if value and not cls.implements(function):
+                raise ContractError(f"it sets `{name}`, but the class has no `{function}`")
+    return spec if spec.ports else replace(spec, ports=cls.ports)
 
 
 def keep_all(rows: int, **columns: pa.Array) -> Decisions:
@@ -341,7 +360,7 @@ def from_failures(
     values: Mapping[str, np.ndarray] | None = None,
     thresholds: Mapping[str, np.ndarray | float] | None = None,
     *,
-    rows: int,
+    rows: int | None = None,
     mark: bool = False,
     columns: Mapping[str, pa.Array] | None = None,
     tallies: Mapping[str, int] | None = None,
@@ -349,9 +368,11 @@ def from_failures(
     """Decisions of a filter from one bool array per rule, in the order in which the rules are tried.
 
     The first failing rule decides and gives value and threshold; all failing rules are recorded. With `mark` the row
-    is emitted all the same.
+    is emitted all the same. `rows` is only needed where there may be no rule at all.
     """
     names = tuple(failures)
+    if rows is None:
+        rows = len(next(iter(failures.values()), ()))
     if len(names) > MAX_RULES:
         raise ContractError(f"a stage may have at most {MAX_RULES} rules, found {len(names)}")
     rule = np.full(rows, -1, np.int16)

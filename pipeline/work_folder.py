@@ -82,7 +82,7 @@ class WorkFolder:
 
     @property
     def kept(self) -> Path:
-        """What stages keep for the run's other tasks and for the next attempt (see `Stage.work`)."""
+        """What stages keep for the run's other tasks and for the next attempt (see `StageContext.work`)."""
         return self.root / "kept"
 
     def make(self) -> None:

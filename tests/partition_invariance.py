@@ -14,6 +14,7 @@ import math
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,11 @@ from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.slices.outcome import check_decisions
-from gristmill.pipeline.stage import Settled, SettledView, Stage
+from gristmill.pipeline.stage import Settled, SettledView, Stage, StageContext
 
 ROOT = Path(__file__).parents[1]
+SOURCE = "corpus"
+"""The source that the rows are said to come from."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +155,12 @@ def _run_stage(stage: Stage, rows: pa.Table, split: Split, result: Result, folde
             entered = _entered(stage, batch)
             measured[number, index] = _measure(stage, entered, result)
             if stage.implements("survey"):
-                seen = batch if stage.observes() is not None else measured[number, index]
+                seen = batch if stage.spec.observes is not None else measured[number, index]
                 if seen.num_rows:
-                    own = () if stage.observes() is not None else stage.signals().names
-                    notes.append(stage.survey(_given(seen, stage.survey_reads(), stage, own)))
+                    own = () if stage.spec.observes is not None else stage.spec.signals.names
+                    notes.append(
+                        stage.survey(_given(seen, stage.spec.survey_reads, stage, own), StageContext(source=SOURCE))
+                    )
         if notes:
             table = pa.concat_tables(notes).combine_chunks()
             table = table.append_column("task", pa.array(np.full(table.num_rows, number), pa.int32()))
@@ -168,7 +173,7 @@ def _run_stage(stage: Stage, rows: pa.Table, split: Split, result: Result, folde
     answer, views = None, {}
     if schema is not None:
         exchange = AnyTreeExchange(InlineExecutor(split.order), folder / "exchange", split)
-        answer = stage.settle(Rows(tuple(files), schema, count), exchange)
+        answer = stage.settle(Rows(tuple(files), schema, count), exchange, StageContext(given_seed=_seed(stage)))
         views = _delivered(exchange, answer, len(split.tasks), result)
         result.broadcast = None if answer.broadcast is None else _plain(answer.broadcast.to_pylist())
         result.report = _plain(json.loads(json.dumps(dict(answer.report), allow_nan=False)))
@@ -176,28 +181,32 @@ def _run_stage(stage: Stage, rows: pa.Table, split: Split, result: Result, folde
         if batch.num_rows:
             _decide(stage, batch, _view(answer, views.get(number, {}), batch), result)
     missing = len(rows) - len(result.decisions)
-    assert missing == 0 or stage.observes() is not None, f"{missing} rows have no decision"
+    assert missing == 0 or stage.spec.observes is not None, f"{missing} rows have no decision"
     return result
 
 
 def _entered(stage: Stage, batch: pa.Table) -> pa.Table:
-    if stage.observes() is None or "dropped" not in batch.column_names:
+    if stage.spec.observes is None or "dropped" not in batch.column_names:
         return batch
     kept = np.flatnonzero(~np.asarray(batch["dropped"].to_numpy(zero_copy_only=False), bool))
     return batch.take(pa.array(kept, pa.int64())).combine_chunks().drop_columns(["dropped"])
 
 
-def _given(batch: pa.Table, reads: frozenset[str], stage: Stage, own: Sequence[str]) -> pa.Table:
+def _seed(stage: Stage) -> int | None:
+    return 0 if stage.spec.seeded else None
+
+
+def _given(batch: pa.Table, reads: AbstractSet[str], stage: Stage, own: Sequence[str]) -> pa.Table:
     """The columns that a function gets: those it declares, those that happen to be there, the stage's own signals."""
-    wanted = sorted(reads | (stage.optional_reads() & set(batch.column_names)) | set(own))
+    wanted = sorted(reads | (stage.spec.optional_reads & set(batch.column_names)) | set(own))
     return pa.table({name: one_chunk(batch[name]) for name in [DOC_KEY, *wanted]})
 
 
 def _measure(stage: Stage, batch: pa.Table, result: Result) -> pa.Table:
     if not stage.implements("measure") or not batch.num_rows:
         return batch
-    made = stage.measure(_given(batch, stage.measure_reads(), stage, ()))
-    declared = stage.signals()
+    made = stage.measure(_given(batch, stage.spec.measure_reads, stage, ()), StageContext(source=SOURCE))
+    declared = stage.spec.signals
     assert set(made) == set(declared.names), f"measure made {sorted(made)}, declared are {sorted(declared.names)}"
     for item in declared:
         array = one_chunk(made[item.name])
@@ -238,11 +247,14 @@ def _view(answer: Settled | None, mine: dict[bytes, dict[str, Any]], batch: pa.T
 
 def _decide(stage: Stage, batch: pa.Table, view: SettledView | None, result: Result) -> None:
     made = stage.decide(
-        _given(batch, stage.decide_reads(), stage, stage.signals().names),
+        _given(batch, stage.spec.decide_reads, stage, stage.spec.signals.names),
         view if stage.implements("settle") else None,
+        StageContext(given_seed=_seed(stage), source=SOURCE),
     )
     check_decisions(Node("checked", "checked", stage, ()), made, batch)
-    assert set(made.rules) <= set(stage.rules()), f"rules that are not declared: {set(made.rules) - set(stage.rules())}"
+    assert set(made.rules) <= set(stage.spec.rules), (
+        f"rules that are not declared: {set(made.rules) - set(stage.spec.rules)}"
+    )
     columns = {name: one_chunk(array).to_pylist() for name, array in made.columns.items()}
     for row, key in enumerate(batch[DOC_KEY].to_pylist()):
         assert key not in result.decisions, "a document is decided twice"

@@ -103,17 +103,17 @@ def _node(plan: Plan, name: str) -> str:
     parts = [f"← {_edges(plan, node.inputs)}"]
     if node.use != node.name:
         parts.append(f"use {node.use}")
-    if node.stage.observes() is not None:
-        parts.append(f"observes {node.stage.observes()}")
-    if len(node.stage.ports) > 1:
-        parts.append("ports " + ", ".join(f"{port} → {_goal(plan, name, port)}" for port in node.stage.ports))
+    if node.spec.observes is not None:
+        parts.append(f"observes {node.spec.observes}")
+    if len(node.spec.ports) > 1:
+        parts.append("ports " + ", ".join(f"{port} → {_goal(plan, name, port)}" for port in node.spec.ports))
     if node.settles:
         parts.append("sees the whole corpus")
     if name in plan.earlier:
         runs = plan.earlier[name]
         documents = count(sum(one.rows for one in runs))
         parts.append(f"and {documents} documents of {len(runs)} earlier run{'s' if len(runs) != 1 else ''}")
-    if node.stage.emits_copies:
+    if node.spec.emits_copies:
         parts.append("emits copies")
     return "; ".join(parts)
 
@@ -170,7 +170,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "name": node.name,
                 "use": node.use,
                 "from": [str(edge) for edge in node.inputs],
-                "ports": list(node.stage.ports),
+                "ports": list(node.spec.ports),
                 "settles": node.settles,
                 "earlier": [
                     {"folder": n.folder, "run": n.run, "documents": n.rows} for n in plan.earlier.get(node.name, ())

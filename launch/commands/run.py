@@ -160,7 +160,7 @@ def report(result: RunResult) -> None:
     say()
     paths = {output.name: output.config.path for output in plan.graph.outputs}
     # Accounts count the bytes that a document came with, so that what goes in comes out, whatever stages do to texts.
-    text = "text as it was read" if any(node.stage.changes_text for node in plan.graph.nodes) else "text"
+    text = "text as it was read" if any(node.spec.changes_text for node in plan.graph.nodes) else "text"
     for row in end_rows(result.accounts, list(paths)):
         where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
         say(f"{row.name}: {documents(row.amount.documents)}, {size(row.amount.bytes)} of {text}{where}")

@@ -228,17 +228,17 @@ def _show_stage(name: str, stage: type[Any]) -> None:
     if made is None:
         say("Rules and columns depend on required settings: `gristmill plan CONFIG` knows them.")
         return
-    if made.rules():
+    if made.spec.rules:
         say("rules")
-        say(textwrap.fill(", ".join(made.rules()), out().width, initial_indent="  ", subsequent_indent="  "))
-    if len(made.signals()):
+        say(textwrap.fill(", ".join(made.spec.rules), out().width, initial_indent="  ", subsequent_indent="  "))
+    if len(made.spec.signals):
         say("signals (columns that it measures)")
-        for item in made.signals():
-            note = "" if item.name in made.shown() else "  (in `signals/`, not in shards)"
-            say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.hidden() else note}")
-    if len(made.findings()):
+        for item in made.spec.signals:
+            note = "" if item.name in made.spec.in_shards else "  (in `signals/`, not in shards)"
+            say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.spec.hidden else note}")
+    if len(made.spec.findings):
         say("findings (columns that it adds)")
-        for item in made.findings():
+        for item in made.spec.findings:
             say(f"  {item.name}  {item.type}")
 
 

@@ -168,7 +168,7 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
     if decided is None:
         return
     routes = follow(graph, data_source(plan, job), decided, len(listed))
-    editors = [node.name for node in plan.graph.nodes if node.stage.changes_text]
+    editors = [node.name for node in plan.graph.nodes if node.spec.changes_text]
     edited = np.zeros(len(listed) + 1, bool)
     on_record = ledger["rule"].is_valid().to_numpy()
     for name in editors:
@@ -252,7 +252,7 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
     decided = traverse(plan.graph, slice_rows, _AuditAnswers(job, plan, told, path, answer))
     guessed = np.zeros(slice_rows.count, bool)
     for node in plan.graph.nodes:
-        if node.stage.changes_text and node.name not in decided:
+        if node.spec.changes_text and node.name not in decided:
             rows = slice_rows.states[node.name].rows
             guessed[rows] |= np.array([(node.name, key) in told for key in _keys(slice_rows, rows)], bool)
     return _remade(job, plan, slice_rows, guessed)
@@ -274,7 +274,7 @@ class _AuditAnswers(Answers):
         self.surveys = [
             (node.name, node.name)
             for node in plan.graph.nodes
-            if node.stage.keeps_notes() and not any(path.startswith(f"notes/{node.name}/") for path in job.broken)
+            if node.spec.keeps_notes and not any(path.startswith(f"notes/{node.name}/") for path in job.broken)
         ]
         self.plan = plan
         self.path = path
@@ -293,10 +293,10 @@ class _AuditAnswers(Answers):
         _compare(self.plan.graph.ports_of(name), name, keys, outcome, self.told, self.path, self.answer)
 
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
-        return None if node.stage.reproducible else _recorded(self.job, node, slice_rows)
+        return None if node.spec.reproducible else _recorded(self.job, node, slice_rows)
 
     def measures(self, node: Node) -> bool:
-        return node.stage.reproducible
+        return node.spec.reproducible
 
     def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
         _compare_notes(self.job, node, slice_rows, notes, self.answer)
@@ -355,12 +355,12 @@ def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[str, pa.A
     state = slice_rows.states[node.name]
     entry = next((entry for entry in job.files if entry.role == f"signals:{node.name}"), None)
     if not len(state.rows):
-        return {item.name: pa.array([], item.type) for item in node.stage.signals()}
-    if entry is None or node.stage.hidden():
+        return {item.name: pa.array([], item.type) for item in node.spec.signals}
+    if entry is None or node.spec.hidden:
         return None
     with opened(job.folder, entry.path) as file:
         table = file.read(use_threads=False).combine_chunks()
-    if not {item.name for item in node.stage.signals()} <= set(table.column_names):
+    if not {item.name for item in node.spec.signals} <= set(table.column_names):
         return None
     keys = key_words(table[DOC_KEY])
     order = key_order(keys)
@@ -372,7 +372,7 @@ def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[str, pa.A
     rows = np.empty(len(entered), np.int64)
     rows[ascending] = order[place]
     chosen = pa.array(rows)
-    return {item.name: one_chunk(table[item.name]).take(chosen).cast(item.type) for item in node.stage.signals()}
+    return {item.name: one_chunk(table[item.name]).take(chosen).cast(item.type) for item in node.spec.signals}
 
 
 def _sampled(plan: Plan, data: SliceData, ledger: pa.Table) -> np.ndarray:
@@ -466,6 +466,6 @@ def _as_told(node: Node, slice_rows: SliceRows, told: Mapping[tuple[str, bytes],
         item = told.get((node.name, key))
         if item is not None:
             name = item["port"]
-            port[position] = codes.get(item["decision"], 0 if name is None else node.stage.ports.index(name))
+            port[position] = codes.get(item["decision"], 0 if name is None else node.spec.ports.index(name))
             copies[position] = max(1, item["copies"])
     return as_decided(node, port, copies, null_findings(node, count))

@@ -82,7 +82,7 @@ def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
     """
     found: list[EarlierNotes] = []
     needed: list[tuple[str, str]] = []
-    for index, folder in enumerate(node.stage.against()):
+    for index, folder in enumerate(node.spec.against):
         where = f"{graph.config.where(f'stages.{node.name}.against')}[{index}]: {folder}"
         if any(one.folder.rstrip("/") == folder.rstrip("/") for one in found):
             raise ConfigError(f"{where} is a duplicate entry: its documents would count twice. List it once.")
@@ -98,7 +98,7 @@ def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
         if item not in known:
             raise ConfigError(
                 f"{graph.config.where(f'stages.{node.name}.against')}: {folder} was itself deduplicated against notes with "
-                f"the digest {item}, which are not among those of {', '.join(node.stage.against())}. Clusters and their sizes "
+                f"the digest {item}, which are not among those of {', '.join(node.spec.against)}. Clusters and their sizes "
                 "would leave them out: list that run's output too."
             )
     return tuple(found)

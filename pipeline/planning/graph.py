@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -18,10 +20,13 @@ from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, RunConfig
 from gristmill.pipeline.registry import STAGES, Registry
 from gristmill.pipeline.source import Source
-from gristmill.pipeline.stage import Stage
+from gristmill.pipeline.stage import Stage, StageContext, StageSpec
 
 SOURCE_PORT = "read"
 """The port of a source: what could be read and holds text."""
+
+
+_PAYLOAD_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Node:
     use: str
     stage: Stage
     inputs: tuple[Edge, ...]
+
+    @property
+    def spec(self) -> StageSpec:
+        """What the stage declares."""
+        return self.stage.spec
 
     @property
     def settles(self) -> bool:
@@ -95,8 +105,8 @@ class Graph:
     def own_columns(self, name: str, hidden: bool = False) -> pa.Schema:
         """Columns that a node adds for those after it."""
         stage = self.by_name[name].stage
-        out = [item for item in stage.signals() if hidden or item.name not in stage.hidden()]
-        return pa.schema([*out, *stage.findings()])
+        out = [item for item in stage.spec.signals if hidden or item.name not in stage.spec.hidden]
+        return pa.schema([*out, *stage.spec.findings])
 
     @cached_property
     def _leaving(self) -> dict[str, dict[str, pa.DataType]]:
@@ -120,8 +130,15 @@ class Graph:
         """Columns of the union of edges; a column missing on some edges is null there."""
         return _union([self._leaving[edge.node] for edge in inputs])
 
+    def context(
+        self, node: Node, *, decides: bool, source: str | None = None, work: Path | None = None
+    ) -> StageContext:
+        """What a function of a node's stage is told: the seed only where it may use it, for `settle` and `decide`."""
+        seed = self.config.seed if decides and node.spec.seeded else None
+        return StageContext(given_seed=seed, work=work, source=source)
+
     def ports_of(self, name: str) -> tuple[str, ...]:
-        return (SOURCE_PORT,) if name in self.sources else self.by_name[name].stage.ports
+        return (SOURCE_PORT,) if name in self.sources else self.by_name[name].spec.ports
 
 
 def _upstream(name: str, wired: Mapping[str, Sequence[Edge]]) -> set[str]:
@@ -171,7 +188,7 @@ class _Builder:
         spec = next(spec for spec in self.config.nodes if spec.name == name)
         try:
             stage = spec.stage(spec.config)
-            stage.seed = self.config.seed
+            _ = stage.spec  # What it declares is checked before anything relies on it.
             return stage
         except ConfigError as error:
             raise self._fail(f"stages.{name}", str(error)) from error
@@ -195,7 +212,7 @@ class _Builder:
         if schemas is not None:
             self._check_columns(graph)
         for node in nodes:
-            self.notices += [f"{node.name}: {line}" for line in node.stage.notice()]
+            self.notices += [f"{node.name}: {line}" for line in node.spec.notices]
         return Graph(self.config, self.sources, nodes, outputs, discarded, schemas or {}, tuple(self.notices))
 
     def _edge(self, text: str, path: str) -> Edge:
@@ -206,7 +223,7 @@ class _Builder:
             return Edge(name, SOURCE_PORT)
         if name not in self.stages:
             raise self._fail(path, f"there is no node `{name}`; {nearest(name, [*self.stages, *self.sources])}")
-        ports = self.stages[name].ports
+        ports = self.stages[name].spec.ports
         if not dot:
             return Edge(name, ports[0])
         if port == "dropped":
@@ -297,7 +314,7 @@ class _Builder:
                     "discard", f"`{edge}` is read elsewhere, so it is not discarded. Take it out of the list."
                 )
         every = [Edge(name, SOURCE_PORT) for name in self.sources]
-        every += [Edge(node.name, port) for node in nodes for port in node.stage.ports]
+        every += [Edge(node.name, port) for node in nodes for port in node.spec.ports]
         for edge in every:
             if edge not in used and edge not in discarded:
                 where = f"sources.{edge.node}" if edge.node in self.sources else f"stages.{edge.node}"
@@ -310,7 +327,7 @@ class _Builder:
     def _check_observed(self, nodes: tuple[Node, ...]) -> None:
         wired = {node.name: node.inputs for node in nodes}
         for node in nodes:
-            observed = node.stage.observes()
+            observed = node.spec.observes
             if observed is None:
                 continue
             upstream = _upstream(node.name, wired)
@@ -332,7 +349,7 @@ class _Builder:
                         "it surveys the corpus but stands after a node that emits copies, which it could not tell "
                         "apart from documents. Put it before that node.",
                     )
-            if node.stage.emits_copies:
+            if node.spec.emits_copies:
                 multiplies.add(node.name)
 
     def _check_expect(self) -> None:
@@ -340,7 +357,7 @@ class _Builder:
             known = [*self.sources, *self.stages]
             if name not in known:
                 raise self._fail(f"expect.{name}", f"there is no node `{name}`; {nearest(name, known)}")
-            ports = self.stages[name].ports if name in self.stages else (SOURCE_PORT,)
+            ports = self.stages[name].spec.ports if name in self.stages else (SOURCE_PORT,)
             allowed = ["emitted", "dropped", "quarantined", *ports]
             for what in shares:
                 if what not in allowed:
@@ -350,7 +367,7 @@ class _Builder:
         upstream: dict[str, set[str]] = {name: {name} for name in self.sources}
         for node in nodes:
             upstream[node.name] = set().union(*(upstream[edge.node] for edge in node.inputs))
-            for field_name, names in node.stage.names_sources().items():
+            for field_name, names in node.spec.names_sources.items():
                 for name in names:
                     if name not in upstream[node.name]:
                         raise self._fail(
@@ -360,7 +377,9 @@ class _Builder:
 
     def _shadow(self, source: str, schema: pa.Schema) -> pa.Schema:
         """Renames input columns that stages make, so that nothing of the user's is lost."""
-        made = {name for stage in self.stages.values() for name in (*stage.signals().names, *stage.findings().names)}
+        made = {
+            name for stage in self.stages.values() for name in (*stage.spec.signals.names, *stage.spec.findings.names)
+        }
         mapped = self.sources[source].config.columns
         fields = []
         for item in schema:
@@ -388,31 +407,24 @@ class _Builder:
             have = graph.columns_into(node.inputs)
             stage = node.stage
             self._check_text(node, have)
-            self._check_reads(node.name, "measure", stage.measure_reads(), have)
+            self._check_reads(node.name, "measure", stage.spec.measure_reads, have)
             own = {item.name: item.type for item in graph.own_columns(node.name, hidden=True)}
-            signals = {name: own[name] for name in stage.signals().names}
-            self._check_reads(node.name, "decide", stage.decide_reads(), {**have, **signals})
-            observed = stage.observes()
+            signals = {name: own[name] for name in stage.spec.signals.names}
+            self._check_reads(node.name, "decide", stage.spec.decide_reads, {**have, **signals})
+            observed = stage.spec.observes
             seen = {**have, **signals}
             if observed is not None:
                 seen = {**graph.columns_into(graph.by_name[observed].inputs)}
                 seen.update({item.name: item.type for item in graph.own_columns(observed, hidden=True)})
                 seen["dropped"] = pa.bool_()
             self._check_reads(
-                node.name, f"survey of `{observed}`" if observed else "survey", stage.survey_reads(), seen
+                node.name, f"survey of `{observed}`" if observed else "survey", stage.spec.survey_reads, seen
             )
-            surveyed = pa.schema([(name, seen[name]) for name in sorted(stage.survey_reads() - {DOC_KEY})])
+            surveyed = pa.schema([(name, seen[name]) for name in sorted(stage.spec.survey_reads - {DOC_KEY})])
             try:
                 stage.check_survey_types(surveyed.empty_table())
             except ContractError as error:
                 raise self._fail(f"stages.{node.name}", str(error)) from error
-            for name in own:
-                if name in RESERVED or (name == TEXT and not stage.changes_text):
-                    raise self._fail(
-                        f"stages.{node.name}",
-                        f"the stage `{node.use}` adds the reserved column `{name}`. Its author "
-                        "must rename it, or declare `changes_text`.",
-                    )
         for output in graph.outputs:
             have = graph.columns_into(output.inputs)
             if output.config.shuffle is not None and FROM_TASK in have:
@@ -430,16 +442,30 @@ class _Builder:
                     )
 
     def _check_text(self, node: Node, have: Mapping[str, pa.DataType]) -> None:
+        if node.spec.makes_text:
+            raise self._fail(
+                f"stages.{node.name}",
+                f"the stage `{node.use}` makes the text itself (`makes_text`), which this version cannot run: every source "
+                "brings a column `text`. Make the text before the run.",
+            )
         if have.get(TEXT) != TEXT_TYPE:
             raise self._fail(f"stages.{node.name}", "its input has no column `text`. Map it under `sources.….columns`.")
+        for name in sorted(node.spec.payload & set(have)):
+            if not any(check(have[name]) for check in _PAYLOAD_TYPES):
+                raise self._fail(
+                    f"stages.{node.name}",
+                    f"its measure reads documents from the column `{name}`, which is {have[name]}; expected text or bytes. "
+                    "Map another column to that name under `sources.….columns`.",
+                )
 
-    def _check_reads(self, name: str, what: str, reads: frozenset[str], have: Mapping[str, object]) -> None:
+    def _check_reads(self, name: str, what: str, reads: AbstractSet[str], have: Mapping[str, object]) -> None:
         for column in sorted(reads - {DOC_KEY}):
             if column not in have:
                 makers = [
                     spec.name
                     for spec in self.config.nodes
-                    if column in (*self.stages[spec.name].signals().names, *self.stages[spec.name].findings().names)
+                    if column
+                    in (*self.stages[spec.name].spec.signals.names, *self.stages[spec.name].spec.findings.names)
                 ]
                 hint = f" The node `{makers[0]}` produces it: put it before this one." if makers else ""
                 missing = [] if makers else self._stages_that_make(column)
@@ -460,6 +486,6 @@ class _Builder:
                 stage = cls(cls.Config())
             except (ImportError, ValueError):
                 continue  # this is only a hint: a stage that needs settings, or is not installed whole, cannot be asked
-            if column in (*stage.signals().names, *stage.findings().names):
+            if column in (*stage.spec.signals.names, *stage.spec.findings.names):
                 found.append(name)
         return found

@@ -127,7 +127,9 @@ class Plan:
         names = {TEXT, ID}
         for node in self.graph.nodes:
             stage = node.stage
-            names |= stage.measure_reads() | stage.survey_reads() | stage.decide_reads() | stage.optional_reads()
+            names |= (
+                stage.spec.measure_reads | stage.spec.survey_reads | stage.spec.decide_reads | stage.spec.optional_reads
+            )
         for output in self.graph.outputs:
             names |= set(output.config.columns or ())
         return frozenset(names & set(self.graph.source_schema[source].names))
@@ -138,9 +140,10 @@ class Plan:
         the slice target and the largest planned slice, at an expansion of 4."""
         largest = max((one.bytes for one in self.slices), default=0)
         exchange = self.config.exchange_bytes if any(p.settles_after for p in self.passes) else 0
+        models = max((node.spec.resources.memory_bytes for node in self.graph.nodes), default=0)
         # A bucket of a shuffled output is gathered, joined and encoded: three times a shard.
         buckets = [3 * out.config.shard_bytes for out in self.graph.outputs if out.config.shuffle is not None]
-        return PROCESS_BYTES + max(3 * 4 * largest, exchange, *buckets, 0)
+        return PROCESS_BYTES + models + max(3 * 4 * largest, exchange, *buckets, 0)
 
     def disk_bytes(self) -> dict[str, int]:
         """Estimated bytes: of the work folder at its fullest and of the outputs."""
@@ -179,7 +182,7 @@ def passes_of(graph: Graph) -> tuple[Pass, ...]:
         measured[node.name] = level
         decided[node.name] = level
         if node.settles:
-            observed = node.stage.observes()
+            observed = node.spec.observes
             at = level if observed is None else decided[observed]
             surveyed[node.name] = (at, node.name if observed is None else observed)
             decided[node.name] = max(level, at + 1)
@@ -197,16 +200,18 @@ def passes_of(graph: Graph) -> tuple[Pass, ...]:
     )
 
 
-def fingerprint(node: Node, earlier: Sequence[EarlierNotes] = ()) -> Fingerprint:
+def fingerprint(node: Node, seed: int, earlier: Sequence[EarlierNotes] = ()) -> Fingerprint:
     """The fingerprints of a node's stage: name, version, config fields without paths, models by content, optional
     libraries by version.
+
+    The run's seed enters the full one of a stage that uses it.
 
     A resource of kind `signal` enters both fingerprints, one of kind `threshold` only the full one. So do the notes of
     earlier runs that the node settles with.
     """
     stage = node.stage
     config = stage.config
-    models = {name: tree_digest(path) for name, path in sorted(stage.models().items())}
+    models = {name: tree_digest(path) for name, path in sorted(stage.spec.models.items())}
     values = config.model_dump(mode="json")
     signals: dict[str, Any] = {}
     thresholds: dict[str, Any] = {}
@@ -220,10 +225,10 @@ def fingerprint(node: Node, earlier: Sequence[EarlierNotes] = ()) -> Fingerprint
     for name, value in models.items():
         if name not in fields:
             signals[f"model:{name}"] = value
-    for name, installed in sorted(stage.libraries().items()):
+    for name, installed in sorted(stage.spec.libraries.items()):
         signals[f"library:{name}"] = installed
-    if stage.seeded:
-        thresholds["run:seed"] = stage.seed
+    if stage.spec.seeded:
+        thresholds["run:seed"] = seed
     if earlier:
         thresholds[EARLIER] = [notes.digest for notes in earlier]
     signal = digest("gristmill.signal", [node.use, type(stage).version, signals])
@@ -256,13 +261,13 @@ def make_plan(config: RunConfig) -> Plan:
             node.stage.check_files()
         except ConfigError as error:
             raise ConfigError(f"{config.where(f'stages.{node.name}')}: {error}") from error
-    fingerprints = {node.name: fingerprint(node) for node in graph.nodes}
+    fingerprints = {node.name: fingerprint(node, config.seed) for node in graph.nodes}
     earlier = {
         node.name: earlier_notes(graph, node, fingerprints[node.name].signal, slices)
         for node in graph.nodes
-        if node.stage.against()
+        if node.spec.against
     }
-    fingerprints |= {name: fingerprint(graph.by_name[name], notes) for name, notes in earlier.items()}
+    fingerprints |= {name: fingerprint(graph.by_name[name], config.seed, notes) for name, notes in earlier.items()}
     return Plan(graph, passes_of(graph), tuple(slices), fingerprints, earlier)
 
 

@@ -326,8 +326,10 @@ class Engine:
     def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
         self._say(f"settling {name}")
         node = self.plan.graph.by_name[name]
+        context = self.plan.graph.context(node, decides=True, work=self.work.kept)
         budget, earlier = self.plan.config.exchange_bytes, self.plan.earlier.get(name, ())
-        answer = settle(node, self.plan.fingerprints[name].full, records, self.work, self.executor, budget, earlier)
+        fingerprint = self.plan.fingerprints[name].full
+        answer = settle(node, fingerprint, records, self.work, self.executor, context, budget, earlier)
         self.reports[name] = answer.report
         self.settled_digests[name] = answer.digest
         self.settled[name] = answer.files

@@ -79,7 +79,7 @@ class _SampleAnswers(Answers):
     everything on through its default port. The text stays as it is, the node's other columns are unknown."""
 
     def measures(self, node: Node) -> bool:
-        return node.stage.reproducible and not node.settles
+        return node.spec.reproducible and not node.settles
 
     def decides(self, node: Node) -> bool:
         return self.measures(node)

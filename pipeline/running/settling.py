@@ -22,7 +22,7 @@ from gristmill.pipeline.planning.earlier_runs import EarlierNotes, with_earlier
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.provenance.content import content_digest
 from gristmill.pipeline.slices.settled import SettledFiles
-from gristmill.pipeline.stage import Settled
+from gristmill.pipeline.stage import Settled, StageContext
 from gristmill.pipeline.storage import create_once, file_sha256_and_size, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 
@@ -49,6 +49,7 @@ def settle(
     records: Sequence[Mapping[str, Any]],
     work: WorkFolder,
     executor: Executor,
+    context: StageContext,
     budget_bytes: int = EXCHANGE_BYTES,
     earlier: Sequence[EarlierNotes] = (),
 ) -> Answer:
@@ -60,6 +61,7 @@ def settle(
         records: one committed record per task, of the pass with the node's survey.
         work: the work folder.
         executor: where the exchange runs.
+        context: what the stage is told.
         budget_bytes: memory of each of its processes for rows and buffers.
         earlier: notes of finished runs that the node settles with; they are part of `fingerprint`.
 
@@ -76,7 +78,7 @@ def settle(
         record.unlink()
     if earlier and notes.files:
         notes = with_earlier(notes, earlier, work.root / "earlier" / node.name, executor)
-    answer = _answer(node, notes, len(records), work, executor, budget_bytes)
+    answer = _answer(node, notes, len(records), work, executor, context, budget_bytes)
     if earlier:
         told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in earlier]
         answer = replace(answer, report={**answer.report, "against": told})
@@ -84,9 +86,11 @@ def settle(
     return answer
 
 
-def _answer(node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Executor, budget_bytes: int) -> Answer:
+def _answer(
+    node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Executor, context: StageContext, budget_bytes: int
+) -> Answer:
     exchange = FileExchange(executor, work.root / "exchange" / node.name, budget_bytes=budget_bytes)
-    settled = node.stage.settle(notes, exchange) if notes.files else Settled()
+    settled = node.stage.settle(notes, exchange, context) if notes.files else Settled()
     parts = []
     broadcast = broadcast_sha256 = None
     if settled.broadcast is not None:

@@ -63,8 +63,6 @@ class _Task:
         self.plan = load_plan(job.plan_file, job.plan_digest)
         self.one: Pass = self.plan.passes[job.index]
         self.work = WorkFolder(Path(job.work))
-        for node in self.plan.graph.nodes:
-            node.stage.work = self.work.kept
         self.started = time.time()
         self.files: list[dict[str, Any]] = []
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
@@ -139,11 +137,11 @@ class _Task:
         for node in self.plan.graph.nodes:
             stage = node.stage
             if node.name in self.one.measures:
-                wanted |= stage.measure_reads() | stage.optional_reads() | {TEXT}
+                wanted |= stage.spec.measure_reads | stage.spec.optional_reads | {TEXT}
             if node.name in self.one.decides:
-                wanted |= stage.decide_reads() | stage.optional_reads()
+                wanted |= stage.spec.decide_reads | stage.spec.optional_reads
             if any(node.name == surveyor for surveyor, _ in self.one.surveys):
-                wanted |= stage.survey_reads() | stage.optional_reads()
+                wanted |= stage.spec.survey_reads | stage.spec.optional_reads
         return frozenset(wanted & names)
 
     def _read(self) -> tuple[SliceData, dict[str, str]]:
@@ -171,7 +169,7 @@ class _Task:
                 f"{self.job.slice.location}: duplicate doc_key {data.table[DOC_KEY][row].as_py().hex()} in one "
                 "slice: the source gives two records the same position."
             )
-        return SliceRows(self.plan.graph, self.job.slice.source, data.table)
+        return SliceRows(self.plan.graph, self.job.slice.source, data.table, self.work.kept)
 
     # Notes and records
 
@@ -181,7 +179,7 @@ class _Task:
         surveyed = {name: note for record in self.job.earlier for name, note in record["notes"].items()}
         for node in self.plan.graph.nodes:
             note, state = surveyed.get(node.name), slice_rows.states.get(node.name)
-            if not node.stage.keeps_notes() or note is None or note["path"] is None:
+            if not node.spec.keeps_notes or note is None or note["path"] is None:
                 continue
             if state is None or state.outcome is None:
                 raise ConservationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.hashing import digest
@@ -61,7 +62,7 @@ def signal_lineages(plan: Plan) -> dict[str, str]:
         corpus = plan.key if node.settles else ""
         above = [[str(edge), decided[edge.node]] for edge in node.inputs]
         decided[name] = digest("gristmill.decided", [name, prints.full, corpus, above])
-        findings, signals = set(stage.findings().names), set(stage.signals().names)
+        findings, signals = set(stage.spec.findings.names), set(stage.spec.signals.names)
         makers[name] = {
             column: decided[name]
             if column in findings
@@ -73,16 +74,16 @@ def signal_lineages(plan: Plan) -> dict[str, str]:
     return measured
 
 
-def _reads(node: Node) -> frozenset[str]:
+def _reads(node: Node) -> AbstractSet[str]:
     """Columns on which a node's signals depend."""
-    return node.stage.measure_reads() | node.stage.optional_reads() | {TEXT}
+    return node.spec.measure_reads | node.spec.optional_reads | {TEXT}
 
 
 def _wanted(plan: Plan) -> dict[str, set[str]]:
     """By source and node, the columns of which somebody further down must know who made them."""
     wanted: dict[str, set[str]] = {}
     for node in reversed(plan.graph.nodes):
-        own = {*node.stage.findings().names, *node.stage.signals().names}
+        own = {*node.spec.findings.names, *node.spec.signals.names}
         passed = _reads(node) | (wanted.get(node.name, set()) - own)
         for edge in node.inputs:
             wanted.setdefault(edge.node, set()).update(passed)

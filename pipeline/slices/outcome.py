@@ -68,16 +68,16 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
         if array is not None and len(array) != rows:
             refuse(f"`{name}` has {len(array)} entries for {rows} rows")
     port = decisions.port
-    if rows and (int(port.min()) < QUARANTINED or int(port.max()) >= len(node.stage.ports)):
-        refuse(f"a port index outside {QUARANTINED}…{len(node.stage.ports) - 1}")
+    if rows and (int(port.min()) < QUARANTINED or int(port.max()) >= len(node.spec.ports)):
+        refuse(f"a port index outside {QUARANTINED}…{len(node.spec.ports) - 1}")
     if len(decisions.rules) > MAX_RULES:
         refuse(f"{len(decisions.rules)} rules, more than {MAX_RULES}")
     rule = np.full(rows, -1, np.int16) if decisions.rule is None else decisions.rule
     if rows and (int(rule.min()) < -1 or int(rule.max()) >= len(decisions.rules)):
         refuse("a rule index outside `rules`")
-    unknown = set(decisions.rules) - set(node.stage.rules())
+    unknown = set(decisions.rules) - set(node.spec.rules)
     if unknown:
-        refuse(f"the rules {sorted(unknown)} are not among those that it declares ({sorted(node.stage.rules())})")
+        refuse(f"the rules {sorted(unknown)} are not among those that it declares ({sorted(node.spec.rules)})")
     silent = (port < 0) & (rule < 0)
     if silent.any():
         refuse(f"{int(silent.sum())} rows are dropped or quarantined without a rule")
@@ -85,9 +85,9 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
         few = (port >= 0) & (decisions.copies < 1)
         if few.any():
             refuse(f"{int(few.sum())} emitted rows have fewer than one copy")
-        if not node.stage.emits_copies and (decisions.copies[port >= 0] != 1).any():
+        if not node.spec.emits_copies and (decisions.copies[port >= 0] != 1).any():
             refuse("it emits copies without declaring `emits_copies`")
-    declared = {item.name: item.type for item in node.stage.findings()}
+    declared = {item.name: item.type for item in node.spec.findings}
     if set(decisions.columns) != set(declared):
         refuse(f"`decide` added the columns {sorted(decisions.columns)}, but declares {sorted(declared)}")
     for name, array in decisions.columns.items():
@@ -120,7 +120,7 @@ def joined_outcome(node: Node, made: Sequence[tuple[int, Decisions]], rows: int)
     rule, failed = np.full(rows, -1, np.int16), np.zeros(rows, np.uint64)
     value, limit = np.full(rows, np.nan), np.full(rows, np.nan)
     witness: list[pa.Array] = []
-    columns: dict[str, list[pa.Array]] = {item.name: [] for item in node.stage.findings()}
+    columns: dict[str, list[pa.Array]] = {item.name: [] for item in node.spec.findings}
     tallies: dict[str, int] = {}
     start = 0
     for count, one in made:
@@ -151,7 +151,7 @@ def joined_outcome(node: Node, made: Sequence[tuple[int, Decisions]], rows: int)
             arrays.append(one_chunk(one.columns[name]))
         for name, number in one.tallies.items():
             tallies[name] = tallies.get(name, 0) + int(number)
-    findings = {item.name: joined(columns[item.name], item.type) for item in node.stage.findings()}
+    findings = {item.name: joined(columns[item.name], item.type) for item in node.spec.findings}
     return Outcome(
         port, copies, tuple(rules), rule, failed, value, limit, joined(witness, pa.string()), findings, tallies
     )

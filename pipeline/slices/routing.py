@@ -7,6 +7,8 @@ where it was made and taken for the rows at hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +19,19 @@ from gristmill.pipeline.planning.graph import Edge, Graph, Node
 from gristmill.pipeline.planning.plan import BATCH_BYTES
 from gristmill.pipeline.slices.column_lookup import ColumnLookup, taken
 from gristmill.pipeline.slices.outcome import Outcome, State, check_decisions, joined, joined_outcome
-from gristmill.pipeline.stage import DROPPED, SettledView
+from gristmill.pipeline.stage import DROPPED, SettledView, StageContext
 
 BATCH_ROWS = 1 << 16
 """Rows of a batch that carries no text."""
 
 
 class SliceRows:
-    """One slice's rows in a graph."""
+    """One slice's rows in a graph. `work` is the folder that stages share in a run, None outside of one."""
 
-    def __init__(self, graph: Graph, source: str, table: pa.Table) -> None:
+    def __init__(self, graph: Graph, source: str, table: pa.Table, work: Path | None = None) -> None:
         self.graph = graph
         self.source = source
+        self.work = work
         self.table = table
         self.count = table.num_rows
         self.keys = key_words(table[DOC_KEY])
@@ -119,13 +122,17 @@ class SliceRows:
             yield slice(start, min(stop, len(rows)))
             start = stop
 
+    def _context(self, node: Node, *, decides: bool) -> StageContext:
+        return self.graph.context(node, decides=decides, source=self.source, work=self.work)
+
     def measure(self, node: Node) -> dict[str, pa.Array]:
         """The node's signals for the rows that entered it."""
-        schema = node.stage.signals()
-        wanted = _present(node.stage.measure_reads() | node.stage.optional_reads(), self.graph, node)
+        schema = node.spec.signals
+        wanted = _present(node.spec.measure_reads | node.spec.optional_reads, self.graph, node)
         parts: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
+        context = self._context(node, decides=False)
         for part, batch in self.batches(node, sorted(wanted)):
-            made = node.stage.measure(batch)
+            made = node.stage.measure(batch, context)
             if set(made) != set(schema.names):
                 raise ContractError(
                     f"node `{node.name}`: `measure` returned the columns {sorted(made)}, but declares {sorted(schema.names)}."
@@ -147,29 +154,30 @@ class SliceRows:
     def survey(self, node: Node, observed: str) -> pa.Table | None:
         """The node's notes about the rows that entered it, or that entered the node that it observes; None for no rows."""
         seen = self.graph.by_name[observed]
+        context = self._context(node, decides=False)
         if observed == node.name:
-            wanted = _present(node.stage.survey_reads() | node.stage.optional_reads(), self.graph, node)
-            columns = sorted(wanted | set(node.stage.signals().names))
-            found = [node.stage.survey(batch) for _, batch in self.batches(node, columns)]
+            wanted = _present(node.spec.survey_reads | node.spec.optional_reads, self.graph, node)
+            columns = sorted(wanted | set(node.spec.signals.names))
+            found = [node.stage.survey(batch, context) for _, batch in self.batches(node, columns)]
         else:
             have = {**self.graph.columns_into(seen.inputs)}
             have.update({item.name: item.type for item in self.graph.own_columns(observed, hidden=True)})
-            columns = sorted((node.stage.survey_reads() - {"dropped"}) | (node.stage.optional_reads() & set(have)))
+            columns = sorted((node.spec.survey_reads - {"dropped"}) | (node.spec.optional_reads & set(have)))
             outcome = self.states[observed].outcome
             if outcome is None:
                 raise ContractError(f"node `{node.name}` observes `{observed}`, which has not decided yet.")
             found = []
             for part, batch in self.batches(seen, columns, after=True):
                 gone = pa.array(outcome.port[part] == DROPPED)
-                found.append(node.stage.survey(batch.append_column("dropped", gone)))
+                found.append(node.stage.survey(batch.append_column("dropped", gone), context))
         return pa.concat_tables(found).combine_chunks() if found else None
 
     def decide(self, node: Node, settled: SettledView | None) -> Outcome:
         """The node's checked decisions. Raises ConservationError for an invalid decision."""
         state = self.states[node.name]
-        wanted = _present(node.stage.decide_reads() | node.stage.optional_reads(), self.graph, node)
-        columns = sorted(wanted | set(node.stage.signals().names))
-        stage = node.stage.deciding_for(self.source)
+        wanted = _present(node.spec.decide_reads | node.spec.optional_reads, self.graph, node)
+        columns = sorted(wanted | set(node.spec.signals.names))
+        context = self._context(node, decides=True)
         made = []
         for part, batch in self.batches(node, columns):
             view = settled
@@ -177,13 +185,13 @@ class SliceRows:
                 view = SettledView(
                     columns=settled.columns.slice(part.start, part.stop - part.start), table=settled.table
                 )
-            decisions = stage.decide(batch, view)
+            decisions = node.stage.decide(batch, view, context)
             check_decisions(node, decisions, batch)
             made.append((part.stop - part.start, decisions))
         return joined_outcome(node, made, len(state.rows))
 
 
-def _present(wanted: frozenset[str], graph: Graph, node: Node) -> set[str]:
+def _present(wanted: AbstractSet[str], graph: Graph, node: Node) -> set[str]:
     have = graph.columns_into(node.inputs)
     return {name for name in wanted if name in have}
 

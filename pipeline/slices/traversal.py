@@ -86,13 +86,13 @@ class _UnknownColumns:
         if not self._names:
             return False
         stage = node.stage
-        own = frozenset(stage.signals().names)
+        own = frozenset(stage.spec.signals.names)
         reads = {
-            "measure": stage.measure_reads(),
-            "survey": stage.survey_reads() | own,
-            "decide": stage.decide_reads() | own,
+            "measure": stage.spec.measure_reads,
+            "survey": stage.spec.survey_reads | own,
+            "decide": stage.spec.decide_reads | own,
         }[function]
-        return not self._names.isdisjoint(reads | stage.optional_reads())
+        return not self._names.isdisjoint(reads | stage.spec.optional_reads)
 
 
 def traverse(graph: Graph, slice_rows: SliceRows, answers: Answers) -> frozenset[str]:
@@ -135,9 +135,9 @@ def _signals(node: Node, slice_rows: SliceRows, answers: Answers, unknown: _Unkn
         return recorded
     if answers.measures(node) and not unknown.hide(node, "measure"):
         return slice_rows.measure(node)
-    unknown.add(node.stage.signals().names)
+    unknown.add(node.spec.signals.names)
     rows = len(slice_rows.states[node.name].rows)
-    return {item.name: pa.nulls(rows, item.type) for item in node.stage.signals()}
+    return {item.name: pa.nulls(rows, item.type) for item in node.spec.signals}
 
 
 def as_decided(node: Node, port: np.ndarray, copies: np.ndarray, columns: dict[str, pa.Array]) -> Outcome:
@@ -152,4 +152,4 @@ def as_decided(node: Node, port: np.ndarray, copies: np.ndarray, columns: dict[s
 
 def null_findings(node: Node, rows: int) -> dict[str, pa.Array]:
     """The columns that a node's decisions add, all unknown."""
-    return {item.name: pa.nulls(rows, item.type) for item in node.stage.findings()}
+    return {item.name: pa.nulls(rows, item.type) for item in node.spec.findings}

@@ -50,8 +50,8 @@ def make_manifest(
         "nodes": [
             {
                 **chain_link(plan, node),
-                "ports": list(node.stage.ports),
-                "rules": list(node.stage.rules()),
+                "ports": list(node.spec.ports),
+                "rules": list(node.spec.rules),
                 "columns": {i.name: logical_type(i.type) for i in plan.graph.own_columns(node.name)},
                 "fields": {kind: dict(values) for kind, values in plan.fingerprints[node.name].fields.items()},
             }

@@ -44,7 +44,7 @@ def data_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
 
 def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
     kept_back = {
-        name for node in plan.graph.nodes for name in node.stage.signals().names if name not in node.stage.shown()
+        name for node in plan.graph.nodes for name in node.spec.signals.names if name not in node.spec.in_shards
     }
     return [name for name in have if name not in kept_back]
 
@@ -178,7 +178,7 @@ class _AlikeFiles:
     def _measured(self) -> Iterator[tuple[str, Encoded]]:
         for node in self.plan.graph.nodes:
             state = self.slice_rows.states.get(node.name)
-            fields = [item for item in node.stage.signals() if item.name not in node.stage.hidden()]
+            fields = [item for item in node.spec.signals if item.name not in node.spec.hidden]
             if state is None or not fields or not len(state.rows):
                 continue
             keys = one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(state.rows))

@@ -35,6 +35,8 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     from_failures,
     resource,
     signal,
@@ -145,7 +147,6 @@ class Classifier(Stage):
     Config = ClassifierConfig
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "Scores by a fastText classifier; keeps those above a threshold or the best fraction"
-    seeded: ClassVar[bool] = True
 
     config: ClassifierConfig
 
@@ -153,29 +154,18 @@ class Classifier(Stage):
     def _score(self) -> str:
         return f"{self.config.name}_score"
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({TEXT, *self.config.within})
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset(self.config.within)
-
-    def optional_reads(self) -> frozenset[str]:
-        return frozenset(LANGUAGE)
-
-    def signals(self) -> pa.Schema:
-        return pa.schema([(self._score, pa.float32())])
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([(f"{self.config.name}_failed", pa.list_(pa.string()))])
-
-    def rules(self) -> tuple[str, ...]:
-        return (NO_SCORE, LOW_SCORE)
-
-    def models(self) -> Mapping[str, Path]:
-        return {"model": self.config.model}
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={TEXT},
+            survey_reads={TEXT, *self.config.within},
+            decide_reads=set(self.config.within),
+            optional_reads=set(LANGUAGE),
+            signals=pa.schema([(self._score, pa.float32())]),
+            findings=pa.schema([(f"{self.config.name}_failed", pa.list_(pa.string()))]),
+            rules=(NO_SCORE, LOW_SCORE),
+            models={"model": self.config.model},
+            seeded=True,
+        )
 
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used or does not have a label that the config names."""
@@ -197,7 +187,7 @@ class Classifier(Stage):
             weights[place[label]] = value
         return weights
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         data, offsets = text_buffers(batch[TEXT])
         model = _model(self.config.model)
         weights = self._weights(model)
@@ -218,7 +208,7 @@ class Classifier(Stage):
     def _scopes(self, batch: pa.Table) -> pa.Array:
         return _joined(batch, self.config.within, SEPARATOR)
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """One row per document, see `stages.classifier.ranking`."""
         languages = [name for name in LANGUAGE if name in batch.column_names]
         columns = [
@@ -230,7 +220,7 @@ class Classifier(Stage):
         ]
         return pa.Table.from_arrays(columns, schema=NOTES)
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """The cut of each scope, and what is kept beside a random selection of as many documents."""
         config = self.config
         counted = exchange.reduce(notes, add_scopes, {"least": config.threshold}).to_pylist()
@@ -243,7 +233,7 @@ class Classifier(Stage):
             share = Fraction(str(config.keep_fraction))
             kept = {row["scope"]: min(math.ceil(row["documents"] * share), row["scored"]) for row in counted}
             cuts = find_cuts(notes, exchange, kept)
-        chance = self._chance_seed()
+        chance = (context.seed ^ CHANCE) & ((1 << 64) - 1)
         drawn = find_cuts(notes, exchange, {WHOLE: sum(kept.values())}, seed=chance)[WHOLE]
         places = {scope: cut.place.hex() for scope, cut in cuts.items()}
         params = {"cuts": places, "chance": drawn.place.hex(), "seed": chance}
@@ -252,9 +242,6 @@ class Classifier(Stage):
             {"scope": list(places), "place": [cut.place or None for cut in cuts.values()]}, schema=CUTS
         ).sort_by("scope")
         return Settled(broadcast=table, report=self._report(counted, kept, cuts, figures))
-
-    def _chance_seed(self) -> int:
-        return (self.seed ^ CHANCE) & ((1 << 64) - 1)
 
     def _report(
         self,
@@ -279,7 +266,7 @@ class Classifier(Stage):
             "beside_chance": {"score": self._score, **figures},
         }
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Fails documents beyond the cut of their scope; where the score alone does not decide, the witness is the doc_key
         of the last one kept."""
         score = one_chunk(batch[self._score])

@@ -22,7 +22,7 @@ from pydantic import field_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, signal
+from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
     attributes,
@@ -65,35 +65,26 @@ class Exact(Stage):
     Config = ExactConfig
     version = 1
     summary = "Finds exact duplicates, by normalised text or by any columns, and keeps one document of each cluster."
-    ports = ("kept",)
     RULE: ClassVar[str] = "exact_duplicate"
 
     config: ExactConfig
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({*self.config.on, *self.config.within}) | cluster_reads(self.config)
-
-    def decide_reads(self) -> frozenset[str]:
-        return decide_reads(self.config)
-
-    def findings(self) -> pa.Schema:
-        return cluster_findings("exact")
-
-    def rules(self) -> tuple[str, ...]:
-        return cluster_rules(self.RULE, self.config)
-
-    def keeps_notes(self) -> bool:
-        return self.config.keep_notes
-
-    def against(self) -> tuple[str, ...]:
-        return self.config.against
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            survey_reads={*self.config.on, *self.config.within} | cluster_reads(self.config),
+            decide_reads=decide_reads(self.config),
+            findings=cluster_findings("exact"),
+            rules=cluster_rules(self.RULE, self.config),
+            keeps_notes=self.config.keep_notes,
+            against=self.config.against,
+        )
 
     def check_survey_types(self, nothing: pa.Table) -> None:
         check_on_types(nothing, self.config.on)
         scope_hashes(nothing, self.config.within)
         attributes(nothing, self.config)
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """One row per document with a key: `key` (16 bytes), and what the keeper policy needs.
 
         With `per_source`, documents without a key have a row too: they count as having entered.
@@ -103,14 +94,14 @@ class Exact(Stage):
         notes = pa.table({DOC_KEY: one_chunk(batch[DOC_KEY]), KEY: keys, **attributes(batch, config)})
         return notes if config.per_source is not None else notes.filter(keys.is_valid())
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """Documents of one key become edges to the first of them, then clusters with their keepers."""
         edges = exchange.group(notes, [KEY], equal_keys, prepare=keyed_rows)
         settled = settle_clusters(self.config, notes, edges, exchange)
         exchange.release(edges)
         return settled
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Keepers and documents outside clusters are kept."""
         return decide_clusters(batch, settled, self.RULE, "exact", self.config)
 

@@ -21,7 +21,7 @@ standard deviation of at most 0.5/√shingles (0.011).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, signal
+from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
 from gristmill.pipeline.stage import threshold as threshold_field
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
@@ -160,38 +160,28 @@ class MinHash(Stage):
     Config = MinHashConfig
     version = 1
     summary = "Finds near-duplicates by MinHash over the whole corpus and keeps one document of each cluster."
-    ports = ("kept",)
     RULE: ClassVar[str] = "minhash_duplicate"
 
     config: MinHashConfig
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({TEXT, *self.config.within}) | cluster_reads(self.config)
-
-    def decide_reads(self) -> frozenset[str]:
-        return decide_reads(self.config)
-
-    def findings(self) -> pa.Schema:
-        return cluster_findings("minhash")
-
-    def rules(self) -> tuple[str, ...]:
-        return cluster_rules(self.RULE, self.config)
-
-    def keeps_notes(self) -> bool:
-        return self.config.keep_notes
-
-    def against(self) -> tuple[str, ...]:
-        return self.config.against
-
-    def notice(self) -> Iterable[str]:
-        if self.config.threshold is not None:
-            yield f"threshold {self.config.threshold} gives {self.config.bands} bands of {self.config.rows} rows"
+    def declare(self) -> StageSpec:
+        config = self.config
+        chosen = f"threshold {config.threshold} gives {config.bands} bands of {config.rows} rows"
+        return StageSpec(
+            survey_reads={TEXT, *config.within} | cluster_reads(config),
+            decide_reads=decide_reads(config),
+            findings=cluster_findings("minhash"),
+            rules=cluster_rules(self.RULE, config),
+            keeps_notes=config.keep_notes,
+            against=config.against,
+            notices=() if config.threshold is None else (chosen,),
+        )
 
     def check_survey_types(self, nothing: pa.Table) -> None:
         scope_hashes(nothing, self.config.within)
         attributes(nothing, self.config)
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """One row per document with words: `buckets` (bands · 8 bytes), `sketch`, and what the keeper policy needs.
 
         With `per_source`, documents without words have a row too, with null buckets: they count as having entered.
@@ -253,7 +243,7 @@ class MinHash(Stage):
             sketches(block, sketch[start:stop])
         return buckets, sketch, counts
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """Edges by bucket, in waves of bands, then clusters and their keepers."""
         config = self.config
         width = 8 * sketch_words(config.lanes) if config.verify == "sketch" else 0
@@ -303,7 +293,7 @@ class MinHash(Stage):
         exchange.release(candidates)
         return edges
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Keepers and documents outside clusters are kept."""
         return decide_clusters(batch, settled, self.RULE, "minhash", self.config)
 

@@ -35,7 +35,18 @@ from gristmill.pipeline.document import (
 )
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.exchange import Exchange, Rows
-from gristmill.pipeline.stage import DROPPED, Decisions, Settled, SettledView, Stage, StageConfig, signal, threshold
+from gristmill.pipeline.stage import (
+    DROPPED,
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    signal,
+    threshold,
+)
 from gristmill.stages.deduplication.content_keys import KEY, Normalise, digests_of
 from gristmill.stages.deduplication.kernels.passages import NEWLINE, passages, without_passages
 from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
@@ -76,26 +87,22 @@ class Paragraphs(Stage):
     Config = ParagraphsConfig
     version = 1
     summary = "Removes lines or paragraphs that occur more than a number of times in the corpus."
-    changes_text = True
 
     config: ParagraphsConfig
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({TEXT, *self.config.within})
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([(TEXT, TEXT_TYPE), (REMOVED, pa.int32())])
-
-    def rules(self) -> tuple[str, ...]:
-        return (EMPTIED, f"repeated_{self.config.unit}")
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            survey_reads={TEXT, *self.config.within},
+            decide_reads={TEXT},
+            findings=pa.schema([(TEXT, TEXT_TYPE), (REMOVED, pa.int32())]),
+            rules=(EMPTIED, f"repeated_{self.config.unit}"),
+            changes_text=True,
+        )
 
     def check_survey_types(self, nothing: pa.Table) -> None:
         scope_hashes(nothing, self.config.within)
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """One row per passage with something to compare: `key` (16 bytes), `doc_key`, `number` in its document."""
         config = self.config
         data, offsets = text_buffers(batch[TEXT])
@@ -114,7 +121,7 @@ class Paragraphs(Stage):
             }
         )
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """Keyed: `numbers` of the passages that a document loses (int32, ascending, as bytes) and the first one's `key`."""
         config = self.config
         gone = exchange.group(
@@ -129,7 +136,7 @@ class Paragraphs(Stage):
         exchange.release(gone)
         return Settled(keyed=keyed, report=report)
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """New texts for the documents that lose passages."""
         rows = batch.num_rows
         port, rule, failed = np.zeros(rows, np.int16), np.full(rows, -1, np.int16), np.zeros(rows, np.uint64)
@@ -154,7 +161,7 @@ class Paragraphs(Stage):
             text, witness = _placed(made, changed, rows), _placed(pa.array(told, pa.string()), changed, rows)
         return Decisions(
             port=port,
-            rules=self.rules(),
+            rules=self.spec.rules,
             rule=rule,
             failed=failed,
             value=np.where(count > 0, count, np.nan),

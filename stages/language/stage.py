@@ -32,6 +32,8 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     from_failures,
     resource,
     signal,
@@ -248,30 +250,26 @@ class Language(Stage):
     Config = LanguageConfig
     version: ClassVar[int] = 3
     summary: ClassVar[str] = "language and script of each document; keeps the wanted languages"
-    ports: ClassVar[tuple[str, ...]] = ("kept",)
 
     config: LanguageConfig
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def signals(self) -> pa.Schema:
-        return pa.schema(
-            [
-                pa.field("language", pa.string()),
-                pa.field("language_script", pa.string()),
-                pa.field("language_score", pa.float64()),
-                pa.field("top_langs", pa.string()),
-            ]
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={TEXT},
+            signals=pa.schema(
+                [
+                    pa.field("language", pa.string()),
+                    pa.field("language_script", pa.string()),
+                    pa.field("language_score", pa.float64()),
+                    pa.field("top_langs", pa.string()),
+                ]
+            ),
+            rules=("language_not_kept", "low_language_score"),
+            models={"model": self._path()},
+            notices=tuple(self._never_answered()),
         )
 
-    def rules(self) -> tuple[str, ...]:
-        return ("language_not_kept", "low_language_score")
-
-    def models(self) -> Mapping[str, Path]:
-        return {"model": self._path()}
-
-    def notice(self) -> Iterable[str]:
+    def _never_answered(self) -> Iterable[str]:
         if self.config.model is None and self.config.keep:
             named = supported_labels(self.config.backend)
             for label in sorted(set(self.config.keep) - named - {UNDETERMINED}):
@@ -293,7 +291,7 @@ class Language(Stage):
                         f"canonical one: {_hint(label, known)}"
                     )
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         data, offsets = text_buffers(batch[TEXT])
         return identify(
             data,
@@ -306,7 +304,7 @@ class Language(Stage):
             separate=self.config.separate,
         )
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         rows = batch.num_rows
         labels, numbers = _label_numbers(batch)
         scores = np.nan_to_num(batch["language_score"].to_numpy(zero_copy_only=False))

@@ -11,7 +11,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import field_validator
 
-from gristmill.pipeline.stage import MAX_RULES, Decisions, SettledView, Stage, StageConfig, from_failures, threshold
+from gristmill.pipeline.stage import (
+    MAX_RULES,
+    Decisions,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    from_failures,
+    threshold,
+)
 from gristmill.stages.marks.columns import mark_column, mark_texts, marked_rows, node_name
 
 
@@ -45,18 +55,18 @@ class DropMarked(Stage):
 
     config: DropMarkedConfig
 
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset(mark_column(name) for name in self.config.by)
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            decide_reads={mark_column(name) for name in self.config.by},
+            rules=tuple(f"marked_by_{node_name(name)}" for name in self.config.by),
+        )
 
-    def rules(self) -> tuple[str, ...]:
-        return tuple(f"marked_by_{node_name(name)}" for name in self.config.by)
-
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """The first node that marked a row decides; the witness lists what every node found, joined by commas."""
         columns = [mark_column(name) for name in self.config.by]
         failures: dict[str, np.ndarray] = {}
         texts: list[pa.Array] = []
-        for rule, column in zip(self.rules(), columns, strict=True):
+        for rule, column in zip(self.spec.rules, columns, strict=True):
             failures[rule] = marked_rows(batch[column], column)
             texts.append(mark_texts(batch[column], column))
         decisions = from_failures(failures, rows=batch.num_rows)

@@ -60,6 +60,8 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     from_failures,
     resource,
     signal,
@@ -171,52 +173,47 @@ class Quality(Stage):
     def __init__(self, config: QualityConfig) -> None:
         super().__init__(config)
         self._read: dict[str, LanguageConfig | None] = {}
-        self._libraries: Mapping[str, str] | None = None
         self._segmenters: dict[str, Segmenter | None] | None = None
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT}) | self._label_columns()
-
-    def decide_reads(self) -> frozenset[str]:
-        return self._label_columns()
+    def declare(self) -> StageSpec:
+        labels, chosen = self._label_columns(), self.config.segmenters == "auto"
+        return StageSpec(
+            measure_reads={TEXT} | labels,
+            decide_reads=labels,
+            signals=pa.schema([*SIGNALS, *C4_SIGNALS]) if self.config.c4 else SIGNALS,
+            findings=pa.schema([(FAILED, pa.list_(pa.string()))]),
+            rules=(NO_WORDS, *(rule.name for rule in self._rules)),
+            # FineWeb2's may not be there yet: `check_files` fetches them, nothing else does.
+            models={"language_configs": self._place() or TABLE},
+            libraries=installed_versions(self.config.language) if chosen else {},
+            notices=(*self._segmenter_notices(), *self._config_notices()),
+        )
 
     def _label_columns(self) -> frozenset[str]:
         return frozenset() if self.config.language else frozenset({LANGUAGE, SCRIPT})
-
-    def signals(self) -> pa.Schema:
-        return pa.schema([*SIGNALS, *C4_SIGNALS]) if self.config.c4 else SIGNALS
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([(FAILED, pa.list_(pa.string()))])
-
-    def rules(self) -> tuple[str, ...]:
-        return (NO_WORDS, *(rule.name for rule in self._rules))
 
     @cached_property
     def _rules(self) -> tuple[Any, ...]:
         filters = (*self.config.filters, C4) if self.config.c4 else self.config.filters
         return tuple(rule for name in filters for rule in RULES if rule.filter == name)
 
-    def models(self) -> Mapping[str, Path]:
-        return {"language_configs": self._folder() or TABLE}
-
     @property
     def _is_fineweb2(self) -> bool:
         return str(self.config.language_configs) == fineweb2_configs.NAME
+
+    def _place(self) -> Path | None:
+        """Where the folder of configs is or will be, None for the table."""
+        return (
+            fineweb2_configs.cache_folder(fineweb2_configs.PIN) if self._is_fineweb2 else self.config.language_configs
+        )
 
     def _folder(self) -> Path | None:
         """The folder of configs, None for the table; never fetches anything."""
         return fineweb2_configs.cached(fineweb2_configs.PIN) if self._is_fineweb2 else self.config.language_configs
 
-    def libraries(self) -> Mapping[str, str]:
-        if self._libraries is None:
-            chosen = self.config.segmenters == "auto"
-            self._libraries = installed_versions(self.config.language) if chosen else {}
-        return self._libraries
-
     def __getstate__(self) -> dict[str, Any]:
         """What travels to workers: which libraries there were, not what was made of them."""
-        return {**self.__dict__, "_libraries": self.libraries(), "_segmenters": None}
+        return {**self.__dict__, "spec": self.spec, "_segmenters": None}
 
     def _segmenter(self, label: str) -> Segmenter | None:
         """The label's segmenter, if it is installed and wanted.
@@ -224,7 +221,7 @@ class Quality(Stage):
         Raises ConfigError when this process has other libraries than the one that planned the run.
         """
         if self._segmenters is None:
-            expected = self.libraries()
+            expected = self.spec.libraries
             found = installed_versions(self.config.language) if self.config.segmenters == "auto" else {}
             if found != expected:
                 raise ConfigError(
@@ -236,8 +233,7 @@ class Quality(Stage):
             self._segmenters[label] = installed(label) if self.config.segmenters == "auto" else None
         return self._segmenters[label]
 
-    def notice(self) -> Iterable[str]:
-        yield from self._segmenter_notice()
+    def _config_notices(self) -> Iterable[str]:
         if self.config.language_configs is None:
             label = self.config.language
             if label is not None and self._config_of(label) is None:
@@ -259,7 +255,7 @@ class Quality(Stage):
         if self.config.language and not self._has_config(self.config.language):
             yield f"{self.config.language_configs} has no config for {self.config.language}."
 
-    def _segmenter_notice(self) -> Iterable[str]:
+    def _segmenter_notices(self) -> Iterable[str]:
         """Names the languages that have thresholds, but not the segmenter that they were made with."""
         folder = self.config.language_configs
         labels: Iterable[str] = ()
@@ -269,9 +265,7 @@ class Quality(Stage):
             labels = sorted(fineweb2_configs.PIN.labels)
         elif folder is not None and folder.is_dir():  # `check_files` says what is wrong with another.
             labels = sorted(self._files)
-        missing = {
-            label: found for label in labels if (found := segmenter_of(label)) and self._segmenter(label) is None
-        }
+        missing = {label: found for label in labels if (found := segmenter_of(label)) and installed(label) is None}
         if missing and self.config.segmenters == "auto":
             named = ", ".join(f"{label} ({found.name})" for label, found in missing.items())
             yield (
@@ -331,7 +325,7 @@ class Quality(Stage):
         labels = [f"{languages[pair // len(scripts)]}_{scripts[pair % len(scripts)]}" for pair in pairs.tolist()]
         return labels, index.reshape(-1)
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         labels, index = self._labels(batch)
         configs = [self._config_of(label) for label in labels]
         stop_words = [None if config is None else config.stop_words or None for config in configs]
@@ -351,7 +345,7 @@ class Quality(Stage):
             merged.update(own)
         return merged
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         labels, index = self._labels(batch)
         thresholds = [self._thresholds(label) for label in labels]
         columns = {

@@ -12,7 +12,7 @@ weigh more (annealing), or phases with τ going from 5 to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +29,8 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     resource,
     signal,
     threshold,
@@ -48,6 +50,7 @@ NOT_DRAWN = "not_drawn"
 REPEATED = "repeated"
 INVALID_AMOUNT = "invalid_amount"
 INVALID_REPEATS = "invalid_repeats"
+RULES = (INVALID_AMOUNT, INVALID_REPEATS, NOT_DRAWN, REPEATED)
 BYTES = "mix_bytes"
 
 
@@ -110,16 +113,32 @@ class Mix(Stage):
     Config = MixConfig
     version = 1
     summary = "Mixes groups to wanted shares and size: temperature, floors, ceilings, fixed shares, caps on epochs."
-    emits_copies = True
 
     config: MixConfig
 
-    def __init__(self, config: MixConfig) -> None:
-        super().__init__(config)
-        # Nodes behind this one may survey the corpus if there is one row per document.
-        self.emits_copies = config.form == "rows"  # type: ignore[misc]
-
-    # What the stage declares.
+    def declare(self) -> StageSpec:
+        config, counted, measures = self.config, self._counted(), self._measures()
+        reads = {*(config.by or ()), *([config.amount] if config.amount else [])}
+        estimates = counted == "token_count_estimate"
+        in_columns = config.form == "columns"
+        estimated = (
+            "mix: tokens are estimated from bytes by script (`token_count_estimate`). Set `tokenizer` to a "
+            "tokenizer.json to count them."
+        )
+        return StageSpec(
+            measure_reads={TEXT} if measures else set(),
+            survey_reads=reads,
+            decide_reads=reads,
+            optional_reads={config.repeats, *(DEFAULT_GROUP if config.by is None or estimates else ())},
+            signals=pa.schema([(counted, pa.int64())] if measures else []),
+            hidden={BYTES} if measures and counted == BYTES else set(),
+            findings=pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if in_columns else []),
+            rules=RULES,
+            models={} if config.tokenizer is None else {"tokenizer": config.tokenizer},
+            # Nodes behind this one may survey the corpus if there is one row per document.
+            emits_copies=not in_columns,
+            notices=(estimated,) if estimates else (),
+        )
 
     def _group(self) -> tuple[str, ...]:
         return DEFAULT_GROUP if self.config.by is None else self.config.by
@@ -135,62 +154,23 @@ class Mix(Stage):
     def _measures(self) -> bool:
         return self.config.unit != "documents" and self.config.amount is None
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT}) if self._measures() else frozenset()
-
-    def survey_reads(self) -> frozenset[str]:
-        amount = {self.config.amount} if self.config.amount else set()
-        return frozenset({*(self.config.by or ()), *amount})
-
-    def decide_reads(self) -> frozenset[str]:
-        return self.survey_reads()
-
-    def optional_reads(self) -> frozenset[str]:
-        languages = set(DEFAULT_GROUP) if self.config.by is None or self._estimates() else set()
-        return frozenset({self.config.repeats, *languages})
-
-    def _estimates(self) -> bool:
-        return self._counted() == "token_count_estimate"
-
-    def signals(self) -> pa.Schema:
-        return pa.schema([(self._counted(), pa.int64())] if self._measures() else [])
-
-    def hidden(self) -> frozenset[str]:
-        return frozenset({BYTES}) & frozenset(self.signals().names)
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if self.config.form == "columns" else [])
-
-    def rules(self) -> tuple[str, ...]:
-        return (INVALID_AMOUNT, INVALID_REPEATS, NOT_DRAWN, REPEATED)
-
-    def models(self) -> Mapping[str, Path]:
-        return {} if self.config.tokenizer is None else {"tokenizer": self.config.tokenizer}
-
     def check_files(self) -> None:
         if self.config.tokenizer is not None:
             check_tokenizer(self.config.tokenizer)
 
-    def notice(self) -> Iterable[str]:
-        if self._estimates():
-            yield (
-                "mix: tokens are estimated from bytes by script (`token_count_estimate`). Set `tokenizer` to a "
-                "tokenizer.json to count them."
-            )
-
     # What the stage does.
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         if not self._measures():
             return {}
-        (name,) = self.signals().names
+        (name,) = self.spec.signals.names
         if name == BYTES:
             return {name: pa.array(text_bytes(batch[TEXT]))}
         if self.config.tokenizer is not None:
             return {name: count_tokens(one_chunk(batch[TEXT]), self.config.tokenizer)}
         return {name: estimate_tokens(batch)}
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """One row per document: its group, repeats and amount. Rows that cannot be counted are left out."""
         names = self._labels(batch)[1]
         repeats, amounts = self._repeats(batch), self._amounts(batch)
@@ -213,7 +193,7 @@ class Mix(Stage):
         column = self._counted()
         return np.ones(batch.num_rows, np.int64) if column is None else _whole_numbers(batch[column], missing=-1)
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """The mix, and the factor of each group. Raises InfeasibleMixture (a DataError) for what cannot be met."""
         config = self.config
         totals = exchange.reduce(notes, add_totals)
@@ -259,7 +239,7 @@ class Mix(Stage):
             }
         return {"unit": self._counted() or "documents", "target": sum(mix.amounts.values()), "groups": groups}
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Copies of each row. value is the number of copies expected, threshold the draw: a row has
         ceil(value − threshold) copies, and is left out when that is 0."""
         (codes, names), _ = self._labels(batch)
@@ -273,7 +253,7 @@ class Mix(Stage):
         expected = factors[codes] * np.maximum(repeats, 1)
         rule = np.select(
             [amounts < 0, repeats < 1, copies == 0, copies > 1],
-            [self.rules().index(name) for name in (INVALID_AMOUNT, INVALID_REPEATS, NOT_DRAWN, REPEATED)],
+            list(range(len(RULES))),
             -1,
         ).astype(np.int16)
         emitted = valid & (copies > 0)
@@ -289,7 +269,7 @@ class Mix(Stage):
         return Decisions(
             port=np.where(emitted, 0, np.where(valid, DROPPED, QUARANTINED)).astype(np.int16),
             copies=rows,
-            rules=self.rules(),
+            rules=RULES,
             rule=rule,
             value=np.where(valid, expected, np.where(amounts < 0, amounts, repeats)),
             threshold=np.where(valid, drawn, np.where(amounts < 0, 0.0, 1.0)),

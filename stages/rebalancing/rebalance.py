@@ -10,7 +10,7 @@ and a size's rate is the share of representatives that it drops.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.stage import QUARANTINED, Decisions, Settled, SettledView, Stage, StageConfig, signal, threshold
+from gristmill.pipeline.stage import (
+    QUARANTINED,
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    signal,
+    threshold,
+)
 from gristmill.stages.kernels.draws import draws
 from gristmill.stages.labels.groups import Coded, coded_groups, group_columns, label
 from gristmill.stages.marks.columns import mark_column, marked_rows
@@ -42,6 +53,7 @@ __all__ = ["Rebalance", "RebalanceConfig", "rehydration_repeats"]
 
 INVALID = "invalid_cluster_size"
 REHYDRATED = "rehydrated"
+RULES = (INVALID, REHYDRATED)
 DEFAULT_GROUP = ("language", "language_script")
 
 
@@ -159,43 +171,33 @@ class Rebalance(Stage):
     Config = RebalanceConfig
     version = 1
     summary = "Repeats documents by duplication count and removal rate (FineWeb2's rehydration)."
-    emits_copies = True
 
     config: RebalanceConfig
 
     def __init__(self, config: RebalanceConfig) -> None:
         super().__init__(config)
         self._curves: tuple[pa.Table, GroupCurves] | None = None
-        # Nodes behind this one may survey the corpus if there is one row per document.
-        self.emits_copies = config.form == "rows"  # type: ignore[misc]
 
-    # What the stage declares.
-
-    def observes(self) -> str | None:
-        return self.config.rates.observe
-
-    def survey_reads(self) -> frozenset[str]:
-        rates = self.config.rates
-        removal = () if rates.observe is None else rates.mark_columns() or ("dropped",)
+    def declare(self) -> StageSpec:
+        config, rates, file = self.config, self.config.rates, self.config.rates.file()
+        group, in_columns = config.group or (), config.form == "columns"
         copies = () if rates.copies is None else (rates.copies,)
-        return frozenset({self.config.cluster_size, *removal, *copies, *(self.config.group or ())})
+        return StageSpec(
+            survey_reads={config.cluster_size, *self._removal(), *copies, *group},
+            decide_reads={config.cluster_size, *group, *([config.quality.column] if config.quality else [])},
+            optional_reads=set(DEFAULT_GROUP) if config.group is None else set(),
+            findings=pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if in_columns else []),
+            rules=RULES,
+            models={} if file is None else {"weights": file},
+            observes=rates.observe,
+            # Nodes behind this one may survey the corpus if there is one row per document.
+            emits_copies=not in_columns,
+        )
 
-    def decide_reads(self) -> frozenset[str]:
-        tilt = {self.config.quality.column} if self.config.quality else set()
-        return frozenset({self.config.cluster_size, *(self.config.group or ()), *tilt})
-
-    def optional_reads(self) -> frozenset[str]:
-        return frozenset(DEFAULT_GROUP) if self.config.group is None else frozenset()
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if self.config.form == "columns" else [])
-
-    def rules(self) -> tuple[str, ...]:
-        return (INVALID, REHYDRATED)
-
-    def models(self) -> Mapping[str, Path]:
-        file = self.config.rates.file()
-        return {} if file is None else {"weights": file}
+    def _removal(self) -> tuple[str, ...]:
+        """Columns that say of the observed node's rows whether they are removed."""
+        rates = self.config.rates
+        return () if rates.observe is None else rates.mark_columns() or ("dropped",)
 
     def check_files(self) -> None:
         file = self.config.rates.file()
@@ -207,13 +209,11 @@ class Rebalance(Stage):
 
     # What the stage does.
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         """Counts by group and cluster size: rows, and those among them that the quality nodes remove."""
-        group = self._group()
-        rates = self.config.rates
-        removal = () if rates.observe is None else rates.mark_columns() or ("dropped",)
+        group, rates = self._group(), self.config.rates
         marked = np.zeros(batch.num_rows, bool)
-        for column in removal:
+        for column in self._removal():
             marked |= marked_rows(batch[column], column)
         sizes = cluster_sizes(batch, self.config.cluster_size)
         copies = np.ones(batch.num_rows, np.int64)
@@ -222,7 +222,7 @@ class Rebalance(Stage):
             copies = np.maximum(cluster_sizes(batch, rates.copies), 1)
         return size_counts(group_columns(batch, group), sizes, marked, copies)
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """The curves of all groups that are large enough, and of those that smaller ones fall back to."""
         config, group = self.config, self._group()
         counts = exchange.reduce(notes, merge_counts, {"group": list(group)})
@@ -260,7 +260,7 @@ class Rebalance(Stage):
         curves.notes["documents_without_weights"] = dict(sorted(missing.items()))
         return curves
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Copies of each row. A document with several copies carries the rule `rehydrated`, with its bin's removal rate
         as value and the group's global rate as threshold."""
         curves = self._read_curves(None if settled is None else settled.table)
@@ -276,15 +276,15 @@ class Rebalance(Stage):
         copies = np.where(valid, self._whole(wanted, batch), 1).astype(np.int32)
         repeated = valid & (copies > 1)
         rule = np.full(batch.num_rows, -1, np.int16)
-        rule[repeated] = self.rules().index(REHYDRATED)
-        rule[~valid] = self.rules().index(INVALID)
+        rule[repeated] = RULES.index(REHYDRATED)
+        rule[~valid] = RULES.index(INVALID)
         columns = {}
         if self.config.form == "columns":
             columns = {"repeats": pa.array(copies, mask=~valid), "weight": pa.array(wanted, mask=~valid)}
         return Decisions(
             port=np.where(valid, 0, QUARANTINED).astype(np.int16),
             copies=None if self.config.form == "columns" else copies,
-            rules=self.rules(),
+            rules=RULES,
             rule=rule,
             value=np.where(repeated, found.removal_rate, np.where(valid, np.nan, sizes.astype(np.float64))),
             threshold=np.where(repeated, found.global_rate, np.where(valid, np.nan, 1.0)),

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -26,7 +26,16 @@ import pyarrow.compute as pc
 from pydantic import model_validator
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
-from gristmill.pipeline.stage import QUARANTINED, Decisions, SettledView, Stage, signal, threshold
+from gristmill.pipeline.stage import (
+    QUARANTINED,
+    Decisions,
+    SettledView,
+    Stage,
+    StageContext,
+    StageSpec,
+    signal,
+    threshold,
+)
 from gristmill.stages.labels.labels import row_labels
 from gristmill.stages.rewriting.endpoint import (
     FAILURES,
@@ -98,52 +107,37 @@ class ContentWarning(Stage):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "puts a content warning before each document, from a template or by a model"
     ports: ClassVar[tuple[str, ...]] = ("warned",)
-    changes_text: ClassVar[bool] = True
 
     config: ContentWarningConfig
 
     def __init__(self, config: ContentWarningConfig) -> None:
         super().__init__(config)
         self._asks = config.by == "endpoint"
-        self.reproducible = not self._asks  # type: ignore[misc]
         self._endpoint: Endpoint | None = None
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT}) if self._asks else frozenset()
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def optional_reads(self) -> frozenset[str]:
-        return frozenset({"language", "language_script"})
-
-    def signals(self) -> pa.Schema:
-        if not self._asks:
-            return pa.schema([])
-        return pa.schema(
-            [
-                pa.field("content_warning_reply", pa.large_string()),
-                pa.field("content_warning_model", pa.string()),
-                pa.field("content_warning_failure", pa.string()),
-                pa.field("content_warning_detail", pa.string()),
-            ]
+    def declare(self) -> StageSpec:
+        replies = [
+            pa.field("content_warning_reply", pa.large_string()),
+            pa.field("content_warning_model", pa.string()),
+            pa.field("content_warning_failure", pa.string()),
+            pa.field("content_warning_detail", pa.string()),
+        ]
+        asks = (
+            f"asks {self.config.model} at {self.config.base_url}: another run may get other warnings, unless it has "
+            "the same `cache`. What was answered is in the output's signals."
         )
-
-    def shown(self) -> frozenset[str]:
-        return frozenset()
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([pa.field(TEXT, TEXT_TYPE), pa.field("content_warning", pa.string())])
-
-    def rules(self) -> tuple[str, ...]:
-        return (BY_MODEL, *FAILURES) if self._asks else (BY_TEMPLATE,)
-
-    def notice(self) -> Iterable[str]:
-        if self._asks:
-            yield (
-                f"asks {self.config.model} at {self.config.base_url}: another run may get other warnings, unless it has "
-                "the same `cache`. What was answered is in the output's signals."
-            )
+        return StageSpec(
+            measure_reads={TEXT} if self._asks else set(),
+            decide_reads={TEXT},
+            optional_reads={"language", "language_script"},
+            signals=pa.schema(replies if self._asks else []),
+            shown=set(),
+            findings=pa.schema([pa.field(TEXT, TEXT_TYPE), pa.field("content_warning", pa.string())]),
+            rules=(BY_MODEL, *FAILURES) if self._asks else (BY_TEMPLATE,),
+            changes_text=True,
+            reproducible=not self._asks,
+            notices=(asks,) if self._asks else (),
+        )
 
     def check_files(self) -> None:
         """Raises ConfigError when a model is to be asked and the config names none."""
@@ -154,11 +148,11 @@ class ContentWarning(Stage):
         if self._asks:
             check_endpoint(self.config, "content_warning")
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         if not self._asks:
             return {}
         if self._endpoint is None:
-            self._endpoint = Endpoint(self.config, "content_warning", self.work)
+            self._endpoint = Endpoint(self.config, "content_warning", context.work)
         sent = [beginning(text, self.config.sent_bytes) for text in one_chunk(batch[TEXT]).to_pylist()]
         answers: list[Answer] = self._endpoint.ask(self.config.prompt, sent, self.problem)
         return {
@@ -175,7 +169,7 @@ class ContentWarning(Stage):
             return f"a warning of {size} bytes; at most {self.config.max_warning_bytes} are allowed"
         return None
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         return self._by_model(batch) if self._asks else self._by_template(batch)
 
     def _by_template(self, batch: pa.Table) -> Decisions:
@@ -195,7 +189,7 @@ class ContentWarning(Stage):
         )
 
     def _by_model(self, batch: pa.Table) -> Decisions:
-        rules = self.rules()
+        rules = self.spec.rules
         replies = one_chunk(batch["content_warning_reply"]).to_pylist()
         failures = one_chunk(batch["content_warning_failure"]).to_pylist()
         details = one_chunk(batch["content_warning_detail"]).to_pylist()

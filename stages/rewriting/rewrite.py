@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,7 +26,16 @@ import pyarrow as pa
 from pydantic import model_validator
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk, text_bytes
-from gristmill.pipeline.stage import DROPPED, QUARANTINED, Decisions, SettledView, Stage, signal
+from gristmill.pipeline.stage import (
+    DROPPED,
+    QUARANTINED,
+    Decisions,
+    SettledView,
+    Stage,
+    StageContext,
+    StageSpec,
+    signal,
+)
 from gristmill.stages.rewriting.endpoint import (
     FAILURES,
     NOT_UNDERSTOOD,
@@ -113,8 +122,6 @@ class Rewrite(Stage):
     version: ClassVar[int] = 1
     summary: ClassVar[str] = "rewrites toxic documents by a model behind an OpenAI-compatible endpoint"
     ports: ClassVar[tuple[str, ...]] = ("rewritten", "misclassified")
-    changes_text: ClassVar[bool] = True
-    reproducible: ClassVar[bool] = False
 
     config: RewriteConfig
 
@@ -122,41 +129,33 @@ class Rewrite(Stage):
         super().__init__(config)
         self._endpoint: Endpoint | None = None
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def signals(self) -> pa.Schema:
-        return pa.schema(
-            [
-                pa.field("rewrite_reply", pa.large_string()),
-                pa.field("rewrite_model", pa.string()),
-                pa.field("rewrite_failure", pa.string()),
-                pa.field("rewrite_detail", pa.string()),
-            ]
-        )
-
-    def shown(self) -> frozenset[str]:
-        return frozenset()
-
-    def findings(self) -> pa.Schema:
-        return pa.schema(
-            [
-                pa.field(TEXT, TEXT_TYPE),
-                pa.field("synthetic", pa.bool_()),
-                pa.field("rewrite_justification", pa.string()),
-            ]
-        )
-
-    def rules(self) -> tuple[str, ...]:
-        return RULES
-
-    def notice(self) -> Iterable[str]:
-        yield (
-            f"asks {self.config.model} at {self.config.base_url}: another run may get other answers, unless it has the "
-            "same `cache`. What was answered is in the output's signals."
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={TEXT},
+            decide_reads={TEXT},
+            signals=pa.schema(
+                [
+                    pa.field("rewrite_reply", pa.large_string()),
+                    pa.field("rewrite_model", pa.string()),
+                    pa.field("rewrite_failure", pa.string()),
+                    pa.field("rewrite_detail", pa.string()),
+                ]
+            ),
+            shown=set(),
+            findings=pa.schema(
+                [
+                    pa.field(TEXT, TEXT_TYPE),
+                    pa.field("synthetic", pa.bool_()),
+                    pa.field("rewrite_justification", pa.string()),
+                ]
+            ),
+            rules=RULES,
+            changes_text=True,
+            reproducible=False,
+            notices=(
+                f"asks {self.config.model} at {self.config.base_url}: another run may get other answers, unless it has "
+                "the same `cache`. What was answered is in the output's signals.",
+            ),
         )
 
     def check_files(self) -> None:
@@ -166,13 +165,13 @@ class Rewrite(Stage):
     def check_ready(self) -> None:
         check_endpoint(self.config, "rewrite")
 
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         text = one_chunk(batch[TEXT])
         asked = np.flatnonzero(text_bytes(text) <= self.config.max_text_bytes)
         answers: list[Answer] = [Answer()] * len(text)
         if len(asked):
             if self._endpoint is None:
-                self._endpoint = Endpoint(self.config, "rewrite", self.work)
+                self._endpoint = Endpoint(self.config, "rewrite", context.work)
             sent = text.take(pa.array(asked)).to_pylist()
             made = self._endpoint.ask(f"{self.config.prompt}\n\n{FORM}", sent, self.problem)
             for row, answer in zip(asked.tolist(), made, strict=True):
@@ -199,7 +198,7 @@ class Rewrite(Stage):
             return f"a rewrite of {share:.2f} times the length; expected {least:g} to {most:g}"
         return None
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         rows = batch.num_rows
         texts = one_chunk(batch[TEXT])
         sizes = text_bytes(texts)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.evaluation.metrics import (
     auc,
     calibration_error,
@@ -149,8 +150,9 @@ class Judgement:
 
 def judged(stage: Toxicity, text: pa.Array) -> Judgement:
     """Score and judge a large_string column as a run would."""
-    signals = pa.table(dict(stage.measure(pa.table({"text": text}))))
-    decisions = stage.decide(signals, None)
+    context = StageContext()
+    signals = pa.table(dict(stage.measure(pa.table({"text": text}), context)))
+    decisions = stage.decide(signals, None, context)
     names = [*(f"toxicity_{name}_score" for name in DIMENSIONS), "toxicity_score"]
     return Judgement(
         scores=np.stack([signals[name].to_numpy() for name in names], axis=1),

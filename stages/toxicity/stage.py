@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -33,7 +33,18 @@ from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import TEXT, one_chunk, text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
-from gristmill.pipeline.stage import DROPPED, Decisions, SettledView, Stage, StageConfig, resource, signal, threshold
+from gristmill.pipeline.stage import (
+    DROPPED,
+    Decisions,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    resource,
+    signal,
+    threshold,
+)
 from gristmill.stages.labels.labels import row_labels
 from gristmill.stages.toxicity import transformer as celadon
 from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, ToxicityModel, model_at
@@ -135,44 +146,40 @@ class Toxicity(Stage):
 
     config: ToxicityConfig
 
-    def __init__(self, config: ToxicityConfig) -> None:
-        super().__init__(config)
-        # Ports that no document can take need no place in the config.
-        self.ports = TIERS if config.policy == "route" else TIERS[:1]  # type: ignore[misc]
-
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({TEXT})
-
-    def optional_reads(self) -> frozenset[str]:
-        return frozenset({"language", "language_script"})
-
-    def signals(self) -> pa.Schema:
-        return pa.schema(
-            [
-                *(pa.field(f"toxicity_{name}_score", pa.float32()) for name in DIMENSIONS),
-                pa.field("toxicity_score", pa.float32()),
-                pa.field("toxicity_sentences", pa.int64()),
-                pa.field(WINDOWS, pa.list_(WINDOW_TYPE)),
-            ]
+    def declare(self) -> StageSpec:
+        config = self.config
+        scale = (
+            "toxicity: `tiers: commons` assumes Celadon's scale on public-domain text. On scores of the embedded "
+            "model nearly every hateful web text comes out as `none`; `tiers: max_level` is made for them."
         )
-
-    def hidden(self) -> frozenset[str]:
-        return frozenset({WINDOWS})
-
-    def findings(self) -> pa.Schema:
-        return pa.schema(
-            [
-                *(pa.field(f"toxicity_{name}", pa.int8()) for name in DIMENSIONS),
-                pa.field("toxicity_tier", pa.string()),
-                pa.field("toxicity_hits", pa.int64()),
-            ]
+        rules = (config.tiers, *config.tiers_by_source.values())
+        return StageSpec(
+            # Ports that no document can take need no place in the config.
+            ports=TIERS if config.policy == "route" else TIERS[:1],
+            measure_reads={TEXT},
+            decide_reads={TEXT} if config.witness_text else set(),
+            optional_reads={"language", "language_script"},
+            signals=pa.schema(
+                [
+                    *(pa.field(f"toxicity_{name}_score", pa.float32()) for name in DIMENSIONS),
+                    pa.field("toxicity_score", pa.float32()),
+                    pa.field("toxicity_sentences", pa.int64()),
+                    pa.field(WINDOWS, pa.list_(WINDOW_TYPE)),
+                ]
+            ),
+            hidden={WINDOWS},
+            findings=pa.schema(
+                [
+                    *(pa.field(f"toxicity_{name}", pa.int8()) for name in DIMENSIONS),
+                    pa.field("toxicity_tier", pa.string()),
+                    pa.field("toxicity_hits", pa.int64()),
+                ]
+            ),
+            rules=("toxicity_toxic", "toxicity_mild"),
+            models={"model": self._path()},
+            names_sources={"tiers_by_source": tuple(config.tiers_by_source)},
+            notices=(scale,) if "commons" in rules and config.backend == "embedded" else (),
         )
-
-    def rules(self) -> tuple[str, ...]:
-        return ("toxicity_toxic", "toxicity_mild")
-
-    def models(self) -> Mapping[str, Path]:
-        return {"model": self._path()}
 
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used, or windows at a cut would not have been listed."""
@@ -189,26 +196,7 @@ class Toxicity(Stage):
                     "`listed_from` (which scores all texts again)."
                 )
 
-    def names_sources(self) -> Mapping[str, Iterable[str]]:
-        return {"tiers_by_source": self.config.tiers_by_source}
-
-    def deciding_for(self, source: str) -> Stage:
-        tiers = self.config.tiers_by_source.get(source, self.config.tiers)
-        return self if tiers == self.config.tiers else type(self)(self.config.model_copy(update={"tiers": tiers}))
-
-    def notice(self) -> Iterable[str]:
-        if "commons" in (self.config.tiers, *self.config.tiers_by_source.values()) and (
-            self.config.backend == "embedded"
-        ):
-            yield (
-                "toxicity: `tiers: commons` assumes Celadon's scale on public-domain text. On scores of the embedded "
-                "model nearly every hateful web text comes out as `none`; `tiers: max_level` is made for them."
-            )
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({TEXT}) if self.config.witness_text else frozenset()
-
-    def measure(self, batch: pa.Table) -> Mapping[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         config, text = self.config, one_chunk(batch[TEXT])
         if config.backend == "embedded":
             return score_texts(text, model_at(self._path()), config.listed_from)
@@ -222,8 +210,8 @@ class Toxicity(Stage):
         scored = loaded.score_texts(text, window_tokens=config.window_tokens, batch_size=config.batch_size)
         return checkpoint_columns(text, scored, config.listed_from)
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
-        judged = judge(batch, self.cuts(), self.config)
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
+        judged = judge(batch, self.cuts(), self.config, context.source)
         tier = judged.tier
         flagged = tier > NONE
         rule = np.where(tier == TOXIC, 0, np.where(tier == MILD, 1, -1)).astype(np.int16)
@@ -241,7 +229,7 @@ class Toxicity(Stage):
         }
         return Decisions(
             port=port,
-            rules=self.rules(),
+            rules=self.spec.rules,
             rule=rule,
             value=np.where(flagged, judged.score, np.nan),
             threshold=np.where(flagged, judged.cut, np.nan),
@@ -373,8 +361,8 @@ class Judged:
         return pa.array(out, pa.string())
 
 
-def judge(batch: pa.Table, cuts: np.ndarray, config: ToxicityConfig) -> Judged:
-    """Apply the module's four steps to the signals of a batch. `cuts`: float32[5, 3]."""
+def judge(batch: pa.Table, cuts: np.ndarray, config: ToxicityConfig, source: str | None = None) -> Judged:
+    """Apply the module's four steps to the signals of a batch, the last by the rule for `source`. `cuts`: float32[5, 3]."""
     rows = batch.num_rows
     judged = Judged(rows)
     column = one_chunk(batch[WINDOWS])
@@ -401,7 +389,8 @@ def judge(batch: pa.Table, cuts: np.ndarray, config: ToxicityConfig) -> Judged:
     shown = np.argmax(levels[worst].astype(np.float64) * 2.0 + scores[worst], axis=1)
     judged.score[row] = scores[worst, shown]
     judged.cut[row] = cuts[shown, levels[worst, shown].astype(np.int64) - 1]
-    judged.tier = tiers(judged.levels, config.tiers)
+    rule = config.tiers if source is None else config.tiers_by_source.get(source, config.tiers)
+    judged.tier = tiers(judged.levels, rule)
     return judged
 
 

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from py3langid.langid import LanguageIdentifier
 
 from gristmill.pipeline.document import TEXT_TYPE, one_chunk, text_buffers
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.fasttext import model_file as fasttext_format
 from gristmill.stages.fasttext.predict import FastTextClassifier
 from gristmill.stages.labels.labels import UNDETERMINED, canonical_label
@@ -117,8 +118,8 @@ def stage_speed(texts: pa.Array, rounds: int) -> None:
     size = int(np.diff(text_buffers(texts)[1]).sum()) / 1e6
     for backend in ("langid", "fasttext"):
         stage = Language(LanguageConfig(backend=backend))
-        stage.measure(batch.slice(0, 2))
-        best = min(seconds(lambda stage=stage: stage.measure(batch)) for _ in range(rounds))  # type: ignore[misc]
+        stage.measure(batch.slice(0, 2), StageContext())
+        best = min(seconds(lambda stage=stage: stage.measure(batch, StageContext())) for _ in range(rounds))  # type: ignore[misc]
         print(f"stage language, backend {backend}: {size / best:.1f} MB/s")
 
 
@@ -130,7 +131,7 @@ def figures(path: Path) -> None:
     for backend, calibrated in (("langid", True), ("langid", False), ("fasttext", False)):
         stage = Language(LanguageConfig(backend=backend, calibrated=calibrated))
         name = f"{backend}, calibrated," if calibrated else backend
-        signals = pa.table(dict(stage.measure(batch)))
+        signals = pa.table(dict(stage.measure(batch, StageContext())))
         answers = [
             f"{language}_{script}" if language != UNDETERMINED else UNDETERMINED
             for language, script in zip(

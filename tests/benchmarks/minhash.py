@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import doc_keys
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.deduplication.minhash import MinHash
 
 RUNS = 5
@@ -38,11 +39,11 @@ def ours(documents: Path) -> float:
     batch = pa.table({"doc_key": doc_keys("docs", None, "documents", np.arange(len(text))), "text": text})
     megabytes = (text.buffers()[2].size if text.buffers()[2] else 0) / 1e6
     stage = MinHash(MinHash.Config())
-    stage.survey(batch.slice(0, 10))
+    stage.survey(batch.slice(0, 10), StageContext())
     spent = []
     for _ in range(RUNS):
         begin = time.process_time()
-        stage.survey(batch)
+        stage.survey(batch, StageContext())
         spent.append(time.process_time() - begin)
     return megabytes / statistics.median(spent)
 

@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import text_buffers
-from gristmill.pipeline.stage import Decisions
+from gristmill.pipeline.stage import Decisions, StageContext
 from gristmill.stages.quality.rules import FILTERS, RULES
 from gristmill.stages.quality.signals import signal_columns
 from gristmill.stages.quality.stage import Quality, QualityConfig
@@ -60,7 +60,7 @@ def batch_of(texts: list[str], labels: list[str]) -> pa.Table:
 def judge(stage: Quality, batch: pa.Table, offsets: pa.ListArray | None = None) -> Decisions:
     """The stage's decisions, with its own words or with those at the given offsets."""
     if offsets is None:
-        return stage.decide(pa.table({**_columns(batch), **stage.measure(batch)}), None)
+        return stage.decide(pa.table({**_columns(batch), **stage.measure(batch, StageContext())}), None, StageContext())
     flat = offsets.flatten().to_numpy()
     given = (offsets.offsets.to_numpy() // 2, flat[0::2].copy(), flat[1::2].copy())
     labels, index = stage._labels(batch)
@@ -68,7 +68,7 @@ def judge(stage: Quality, batch: pa.Table, offsets: pa.ListArray | None = None) 
     stop_words = [None if config is None else config.stop_words for config in configs]
     data, text_offsets = text_buffers(batch["text"])
     made = signal_columns(data, text_offsets, labels, index, stop_words, stage.config.short_line_length, given)
-    return stage.decide(pa.table({**_columns(batch), **made}), None)
+    return stage.decide(pa.table({**_columns(batch), **made}), None, StageContext())
 
 
 def _columns(batch: pa.Table) -> dict[str, pa.Array]:

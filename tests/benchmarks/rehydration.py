@@ -23,7 +23,7 @@ from gristmill.pipeline.document import keys_from_words
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
-from gristmill.pipeline.stage import SettledView
+from gristmill.pipeline.stage import SettledView, StageContext
 from gristmill.stages.rebalancing.mix import Mix, MixConfig
 from gristmill.stages.rebalancing.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
 
@@ -78,9 +78,9 @@ def corpus(rows: int, seed: int = 1) -> pa.Table:
 def measure(name: str, stage: Rebalance, table: pa.Table) -> None:
     """Prints rows/s of survey and decisions on one core, and the time to settle."""
     batches = [table.slice(start, BATCH).combine_chunks() for start in range(0, len(table), BATCH)]
-    stage.survey(batches[0])
+    stage.survey(batches[0], StageContext())
     start = time.perf_counter()
-    notes = pa.concat_tables([stage.survey(batch) for batch in batches]).combine_chunks()
+    notes = pa.concat_tables([stage.survey(batch, StageContext()) for batch in batches]).combine_chunks()
     surveyed = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "notes.arrow"
@@ -88,14 +88,16 @@ def measure(name: str, stage: Rebalance, table: pa.Table) -> None:
             writer.write_table(notes)
         start = time.perf_counter()
         exchange = FileExchange(InlineExecutor(), Path(folder) / "exchange")
-        view = SettledView(table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange).broadcast)
+        view = SettledView(
+            table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange, StageContext()).broadcast
+        )
         settled = time.perf_counter() - start
-    stage.decide(batches[0], view)
+    stage.decide(batches[0], view, StageContext())
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         for batch in batches:
-            stage.decide(batch, view)
+            stage.decide(batch, view, StageContext())
         seconds.append(time.perf_counter() - start)
     print(
         f"{name}: survey {len(table) / surveyed / 1e6:.2f}, decide {len(table) / min(seconds) / 1e6:.2f} million rows/s; "
@@ -107,9 +109,9 @@ def measure_mix(table: pa.Table) -> None:
     """Prints rows/s of a mix's survey and decisions, and the time to settle, which reads all notes twice."""
     stage = Mix(MixConfig.model_validate({"temperature": 3.0, "target": len(table) // 2}))
     batches = [table.slice(start, BATCH).combine_chunks() for start in range(0, len(table), BATCH)]
-    stage.survey(batches[0])
+    stage.survey(batches[0], StageContext())
     start = time.perf_counter()
-    notes = pa.concat_tables([stage.survey(batch) for batch in batches]).combine_chunks()
+    notes = pa.concat_tables([stage.survey(batch, StageContext()) for batch in batches]).combine_chunks()
     surveyed = time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "notes.arrow"
@@ -117,12 +119,14 @@ def measure_mix(table: pa.Table) -> None:
             writer.write_table(notes, max_chunksize=BATCH)
         exchange = FileExchange(InlineExecutor(), Path(folder) / "exchange")
         start = time.perf_counter()
-        view = SettledView(table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange).broadcast)
+        view = SettledView(
+            table=stage.settle(Rows((str(path),), notes.schema, len(notes)), exchange, StageContext()).broadcast
+        )
         settled = time.perf_counter() - start
-    stage.decide(batches[0], view)
+    stage.decide(batches[0], view, StageContext())
     start = time.perf_counter()
     for batch in batches:
-        stage.decide(batch, view)
+        stage.decide(batch, view, StageContext())
     decided = time.perf_counter() - start
     print(
         f"mix: survey {len(table) / surveyed / 1e6:.2f}, settle {len(table) / settled / 1e6:.2f}, decide "

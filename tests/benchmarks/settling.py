@@ -35,6 +35,7 @@ from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.planning.config import EXCHANGE_BYTES
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.deduplication.kernels.signatures import sketch_words
 from gristmill.stages.deduplication.minhash import MinHash, MinHashConfig
 from tests.benchmarks.exchange import ROOT, DiskWatch
@@ -189,7 +190,7 @@ def measure(folder: Path, files: list[str], documents: int, workers: int, disk: 
         watch.start()
         begin, cpu = time.perf_counter(), time.process_time()
         exchange = FileExchange(executor, folder, budget_bytes=budget, disk_bytes=disk)
-        settled = MinHash(CONFIG).settle(notes, exchange)
+        settled = MinHash(CONFIG).settle(notes, exchange, StageContext())
         if settled.keyed is None:
             raise SystemExit("the stage settled nothing")
         clustered = time.perf_counter()

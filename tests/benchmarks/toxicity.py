@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.toxicity.evaluation import figures
 from gristmill.stages.toxicity.model import EMBEDDED, model_at
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
@@ -33,18 +34,20 @@ FILLER = (
 def tier_counts(text: pa.Array, model: Path) -> np.ndarray:
     """int64[rows]: 0 none, 1 mild, 2 toxic, at the stage's defaults."""
     stage = Toxicity(ToxicityConfig(model=model))
-    return stage.decide(pa.table(dict(stage.measure(pa.table({"text": text})))), None).port.astype(np.int64)
+    return stage.decide(
+        pa.table(dict(stage.measure(pa.table({"text": text}), StageContext()))), None, StageContext()
+    ).port.astype(np.int64)
 
 
 def speed(text: pa.Array, model: Path) -> float:
     """MB/s of processor time of `measure`, the best of three; the first call compiles and is not counted."""
     stage = Toxicity(ToxicityConfig(model=model))
-    stage.measure(pa.table({"text": text.slice(0, 10)}))
+    stage.measure(pa.table({"text": text.slice(0, 10)}), StageContext())
     megabytes = text.nbytes / 1e6
     best = 0.0
     for _ in range(3):
         start = time.process_time()
-        stage.measure(pa.table({"text": text}))
+        stage.measure(pa.table({"text": text}), StageContext())
         best = max(best, megabytes / (time.process_time() - start))
     return best
 

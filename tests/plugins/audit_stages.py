@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     from_failures,
     resource,
     signal,
@@ -35,23 +36,19 @@ class Bounds(Stage):
     version = 1
     summary = "bounds"
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={"text"},
+            signals=pa.schema([("size", pa.int64()), ("share", pa.float64())]),
+            rules=("too_short", "too_long", "odd_size"),
+            models={} if self.config.words is None else {"words": Path(self.config.words)},
+        )
 
-    def signals(self) -> pa.Schema:
-        return pa.schema([("size", pa.int64()), ("share", pa.float64())])
-
-    def rules(self) -> tuple[str, ...]:
-        return ("too_short", "too_long", "odd_size")
-
-    def models(self) -> Mapping[str, Path]:
-        return {} if self.config.words is None else {"words": Path(self.config.words)}
-
-    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
         size = pc.utf8_length(batch["text"].combine_chunks()).cast(pa.int64())
         return {"size": size, "share": pc.divide(size.cast(pa.float64()), 7.0)}
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         size = np.asarray(batch["size"])
         return from_failures(
             {"too_short": size < self.config.least, "too_long": size > self.config.most, "odd_size": size % 5 == 4},
@@ -72,15 +69,11 @@ class Double(Stage):
     Config = DoubleConfig
     version = 1
     summary = "copies"
-    emits_copies = True
 
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(emits_copies=True, decide_reads={"text"}, rules=("doubled",))
 
-    def rules(self) -> tuple[str, ...]:
-        return ("doubled",)
-
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         even = np.asarray(pc.utf8_length(batch["text"].combine_chunks())) % 2 == 0
         return Decisions(
             port=np.zeros(len(even), np.int16),
@@ -100,18 +93,16 @@ class Upper(Stage):
     Config = UpperConfig
     version = 1
     summary = "edits"
-    changes_text = True
 
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            changes_text=True,
+            decide_reads={"text"},
+            findings=pa.schema([("text", pa.large_string())]),
+            rules=("upper",),
+        )
 
-    def findings(self) -> pa.Schema:
-        return pa.schema([("text", pa.large_string())])
-
-    def rules(self) -> tuple[str, ...]:
-        return ("upper",)
-
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         text = batch["text"].combine_chunks()
         hit = pc.starts_with(text, self.config.letter)
         made = pc.if_else(hit, pc.utf8_upper(text), pa.scalar(None, pa.large_string()))

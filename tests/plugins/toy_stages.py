@@ -21,7 +21,10 @@ from gristmill.pipeline.stage import (
     SettledView,
     Stage,
     StageConfig,
+    StageContext,
+    StageSpec,
     from_failures,
+    keep_all,
     signal,
     threshold,
 )
@@ -41,26 +44,22 @@ class Length(Stage):
     version = 1
     summary = "drops short texts"
 
-    def measure_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={"text"},
+            signals=pa.schema([("length", pa.int64())]),
+            findings=pa.schema([("length_failed", pa.list_(pa.string()))]) if self.config.mark else pa.schema([]),
+            rules=("too_short",),
+        )
 
-    def signals(self) -> pa.Schema:
-        return pa.schema([("length", pa.int64())])
-
-    def findings(self) -> pa.Schema:
-        return pa.schema([("length_failed", pa.list_(pa.string()))]) if self.config.mark else pa.schema([])
-
-    def rules(self) -> tuple[str, ...]:
-        return ("too_short",)
-
-    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
         if self.config.count_calls_in is not None:
             with Path(self.config.count_calls_in).open("a") as stream:
                 stream.write(f"{batch.num_rows}\n")
         text = batch["text"].combine_chunks()
         return {"length": pc.utf8_length(text).cast(pa.int64())}
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         length = np.asarray(batch["length"])
         short = length < self.config.least
         columns = {}
@@ -115,19 +114,13 @@ class Same(Stage):
     version = 1
     summary = "keeps the lowest doc_key of equal texts"
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(survey_reads={"text"}, findings=pa.schema([("leader", pa.binary(16))]), rules=("same_text",))
 
-    def findings(self) -> pa.Schema:
-        return pa.schema([("leader", pa.binary(16))])
-
-    def rules(self) -> tuple[str, ...]:
-        return ("same_text",)
-
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         return batch.select(["doc_key", "text"])
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         marker = self.config.die_in_fold
         if marker is None:
             keyed = exchange.group(notes, ["text"], first_of_text)
@@ -135,7 +128,7 @@ class Same(Stage):
             keyed = exchange.group(notes, ["text"], first_of_text_and_die, {"marker": marker})
         return Settled(keyed=keyed, report={"documents": keyed.count})
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         assert settled is not None and settled.columns is not None
         leader = settled.columns["leader"].combine_chunks()
         same = np.asarray(pc.equal(leader, batch["doc_key"].combine_chunks()))
@@ -161,10 +154,10 @@ class Split(Stage):
     summary = "two ports"
     ports = ("low", "high")
 
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({"text"})
+    def declare(self) -> StageSpec:
+        return StageSpec(decide_reads={"text"})
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         length = np.asarray(pc.utf8_length(batch["text"].combine_chunks()))
         return Decisions(port=(length >= self.config.at).astype(np.int16))
 
@@ -186,28 +179,24 @@ class Repeat(Stage):
     Config = RepeatConfig
     version = 1
     summary = "emits copies"
-    emits_copies = True
 
-    def observes(self) -> str | None:
-        return self.config.observe
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            emits_copies=True,
+            observes=self.config.observe,
+            survey_reads={"length"},
+            decide_reads={"length"},
+            rules=("repeated",),
+        )
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({"length"})
-
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({"length"})
-
-    def rules(self) -> tuple[str, ...]:
-        return ("repeated",)
-
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         values, counts = np.unique(np.asarray(batch["length"]), return_counts=True)
         return pa.table({"length": pa.array(values, pa.int64()), "count": pa.array(counts, pa.int64())})
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         return Settled(broadcast=exchange.reduce(notes, add_counts))
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         assert settled is not None and settled.table is not None
         known = dict(zip(settled.table["length"].to_pylist(), settled.table["count"].to_pylist(), strict=True))
         count = np.array([known[length] for length in batch["length"].to_pylist()], np.int64)
@@ -232,14 +221,14 @@ class Liar(Stage):
     version = 1
     summary = "lies"
 
-    def signals(self) -> pa.Schema:
-        return pa.schema([("lied", pa.int64())])
+    def declare(self) -> StageSpec:
+        return StageSpec(signals=pa.schema([("lied", pa.int64())]))
 
-    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
         rows = batch.num_rows - (self.config.lie == "lose_signals")
         return {"lied": pa.array(np.zeros(rows), pa.int64())}
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         rows = batch.num_rows
         port = np.zeros(rows, np.int16)
         if self.config.lie == "lose":
@@ -267,15 +256,11 @@ class Eraser(Stage):
     Config = EraserConfig
     version = 1
     summary = "erases"
-    changes_text = True
 
-    def findings(self) -> pa.Schema:
-        return pa.schema([("text", pa.large_string())])
+    def declare(self) -> StageSpec:
+        return StageSpec(changes_text=True, findings=pa.schema([("text", pa.large_string())]), rules=("erased",))
 
-    def rules(self) -> tuple[str, ...]:
-        return ("erased",)
-
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         text = pa.array([self.config.leave] * batch.num_rows, pa.large_string())
         erased = np.full(batch.num_rows, self.config.rule)
         return from_failures({"erased": erased}, rows=batch.num_rows, mark=True, columns={"text": text})
@@ -294,7 +279,10 @@ class Crash(Stage):
     version = 1
     summary = "dies once"
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def declare(self) -> StageSpec:
+        return StageSpec()
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         marker = Path(self.config.marker)
         if self.config.how == "kill":
             try:
@@ -310,3 +298,58 @@ class Crash(Stage):
         if self.config.how == "raise":
             raise RuntimeError("a defect in a stage")
         return Decisions(port=np.zeros(batch.num_rows, np.int16))
+
+
+def run_folder(context: StageContext) -> str:
+    return "nothing" if context.work is None else "shared"
+
+
+class Told(Stage):
+    """Writes down what each of its functions is told about the run."""
+
+    Config = LiarConfig
+    version = 1
+    summary = "writes down its context"
+
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            signals=pa.schema([("told_early", pa.string())]), findings=pa.schema([("told", pa.string())]), seeded=True
+        )
+
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
+        return {"told_early": pa.array([f"{context.source} {run_folder(context)}"] * batch.num_rows, pa.string())}
+
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
+        return pa.table({"rows": [batch.num_rows]})
+
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
+        return Settled(broadcast=pa.table({"told": [f"{context.seed} {context.source} {run_folder(context)}"]}))
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
+        assert settled is not None and settled.table is not None
+        told = f"{context.seed} {context.source} {run_folder(context)}, settled {settled.table['told'][0]}"
+        return keep_all(batch.num_rows, told=pa.array([told] * batch.num_rows, pa.string()))
+
+
+class ReaderConfig(StageConfig):
+    column: str = signal("html")
+    makes_text: bool = signal(False)
+
+
+class Reader(Stage):
+    """Reads a payload, and may say that it makes the text from it."""
+
+    Config = ReaderConfig
+    version = 1
+    summary = "reads a payload"
+
+    def declare(self) -> StageSpec:
+        makes = self.config.makes_text
+        made = [("text", pa.large_string())] if makes else [("read", pa.large_string())]
+        return StageSpec(payload={self.config.column}, signals=pa.schema(made), makes_text=makes)
+
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
+        return {"read": batch[self.config.column].cast(pa.large_string())}
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
+        return keep_all(batch.num_rows)

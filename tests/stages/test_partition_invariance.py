@@ -12,7 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gristmill.pipeline.exchange import Exchange, Rows
-from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageConfig, keep_all
+from gristmill.pipeline.stage import (
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    keep_all,
+)
 from tests.partition_invariance import (
     InvarianceCase,
     Result,
@@ -92,16 +101,16 @@ class FloatSum(Stage):
 
     Config, version, summary = Nothing, 1, "sums floats"
 
-    def survey_reads(self) -> frozenset[str]:
-        return frozenset({"number"})
+    def declare(self) -> StageSpec:
+        return StageSpec(survey_reads={"number"})
 
-    def survey(self, batch: pa.Table) -> pa.Table:
+    def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
         return pa.table({"total": [pc.sum(batch["number"]).as_py()]})
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         return Settled(broadcast=exchange.reduce(notes, add_floats))
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         return keep_all(batch.num_rows)
 
 
@@ -110,7 +119,7 @@ class FirstWins(FloatSum):
 
     Config, version, summary = Nothing, 1, "keeps the first note"
 
-    def settle(self, notes: Rows, exchange: Exchange) -> Settled:
+    def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         return Settled(broadcast=exchange.reduce(notes, keep_first))
 
 
@@ -119,13 +128,10 @@ class BatchMean(Stage):
 
     Config, version, summary = Nothing, 1, "looks at its batch"
 
-    def rules(self) -> tuple[str, ...]:
-        return ("small",)
+    def declare(self) -> StageSpec:
+        return StageSpec(rules=("small",), decide_reads={"number"})
 
-    def decide_reads(self) -> frozenset[str]:
-        return frozenset({"number"})
-
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         number = batch["number"].to_numpy()
         small = number < number.mean()
         return Decisions(port=np.where(small, -1, 0).astype(np.int16), rules=("small",), rule=np.where(small, 0, -1))
@@ -136,13 +142,13 @@ class BatchRank(Stage):
 
     Config, version, summary = Nothing, 1, "counts rows"
 
-    def signals(self) -> pa.Schema:
-        return pa.schema([("rank", pa.int64())])
+    def declare(self) -> StageSpec:
+        return StageSpec(signals=pa.schema([("rank", pa.int64())]))
 
-    def measure(self, batch: pa.Table) -> dict[str, pa.Array]:
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
         return {"rank": pa.array(np.arange(batch.num_rows))}
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         return keep_all(batch.num_rows)
 
 
@@ -151,7 +157,10 @@ class Peeks(Stage):
 
     Config, version, summary = Nothing, 1, "peeks"
 
-    def decide(self, batch: pa.Table, settled: SettledView | None) -> Decisions:
+    def declare(self) -> StageSpec:
+        return StageSpec()
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         return keep_all(len(batch["number"]))
 
 

@@ -10,7 +10,7 @@ from gristmill.pipeline.errors import ConfigError, ContractError
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import build
 from gristmill.pipeline.planning.plan import make_plan
-from gristmill.pipeline.stage import Decisions, Stage, StageConfig, signal, threshold
+from gristmill.pipeline.stage import Decisions, Stage, StageConfig, StageSpec, signal, threshold
 from tests.pipeline.toy_runs import plan_of, write_corpus
 
 GOOD = """
@@ -182,11 +182,11 @@ def test_fingerprints_tell_signals_from_thresholds(tmp_path: Path) -> None:
         ({"version": None}, "`version` is missing"),
         ({"summary": None}, "`summary` is missing"),
         ({"Config": dict}, "`Config` does not derive"),
-        ({"ports": ()}, "`ports` must be distinct names"),
-        ({"ports": ("a", "a")}, "`ports` must be distinct names"),
+        ({"ports": ()}, "`ports` must be a tuple of distinct names"),
+        ({"ports": ("a", "a")}, "`ports` must be a tuple of distinct names"),
         ({"ports": ("kept", "dropped")}, "reserved name 'dropped'"),
         ({"decide": Stage.decide}, "`decide` is not implemented"),
-        ({"survey": lambda self, batch: batch}, "`survey` and `settle` go together"),
+        ({"survey": lambda self, batch, context: batch}, "`survey` and `settle` go together"),
     ],
 )
 def test_a_stage_class_that_breaks_the_contract_is_refused_when_it_is_defined(
@@ -196,7 +196,8 @@ def test_a_stage_class_that_breaks_the_contract_is_refused_when_it_is_defined(
         "Config": _Config,
         "version": 1,
         "summary": "x",
-        "decide": lambda self, batch, settled: Decisions(port=batch),
+        "declare": lambda self: StageSpec(),
+        "decide": lambda self, batch, settled, context: Decisions(port=batch),
     }
     type("Good", (Stage,), dict(good))
     with pytest.raises(ContractError, match=complaint):
@@ -208,4 +209,4 @@ def test_a_config_field_must_say_what_it_changes() -> None:
         size: int = 3
 
     with pytest.raises(ContractError, match="config field `size` does not say whether"):
-        type("Bad", (Stage,), {"Config": Unclear, "version": 1, "summary": "x", "decide": lambda s, b, t: None})
+        type("Bad", (Stage,), {"Config": Unclear, "version": 1, "summary": "x", "decide": lambda s, b, t, c: None})

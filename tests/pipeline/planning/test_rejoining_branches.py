@@ -73,7 +73,7 @@ def sent(plan: Plan) -> SliceRows:
 def lineage(plan: Plan, name: str) -> str:
     """What a node's signals depend on, followed up from the node over every way."""
     stage = plan.graph.by_name[name].stage
-    reads = sorted(stage.measure_reads() | stage.optional_reads() | {"text"})
+    reads = sorted(stage.spec.measure_reads | stage.spec.optional_reads | {"text"})
     made = [[column, [maker(plan, edge.node, column) for edge in plan.graph.by_name[name].inputs]] for column in reads]
     return digest("gristmill.lineage", [name, plan.fingerprints[name].signal, made])
 
@@ -82,9 +82,9 @@ def maker(plan: Plan, place: str, column: str) -> str:
     if place in plan.graph.sources:
         return f"source:{place}"
     node = plan.graph.by_name[place]
-    if column in node.stage.findings().names:
+    if column in node.spec.findings.names:
         return decided(plan, place)
-    if column in node.stage.signals().names:
+    if column in node.spec.signals.names:
         return lineage(plan, place)
     return digest("gristmill.maker", [maker(plan, edge.node, column) for edge in node.inputs])
 

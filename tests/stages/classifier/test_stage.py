@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from gristmill.launch.cli import run_command
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.classifier.stage import Classifier, ClassifierConfig
 from tests.partition_invariance import doc_key_column, run_stage, whole
 from tests.pipeline.toy_runs import rows_of, run
@@ -72,16 +73,16 @@ def test_scores_are_the_librarys(
     chosen: dict[str, Any] = {"label": "hq"} if values is None else {"values": values}
     stage = make(model=str(path), threshold=0.5, **chosen)
     found = texts()
-    score = stage.measure(table(found))["classifier_score"].to_pylist()
+    score = stage.measure(table(found), StageContext())["classifier_score"].to_pylist()
     assert score == pytest.approx(library_scores(path, found, values, "hq"), abs=1e-5)
 
 
 def test_many_labels_and_documents_are_scored_in_parts_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = TinyModel(labels=LABELS).write(tmp_path / "m.bin")
     stage = make(model=str(path), threshold=0.5, label="mid")
-    at_once = stage.measure(table(texts()))["classifier_score"]
+    at_once = stage.measure(table(texts()), StageContext())["classifier_score"]
     monkeypatch.setattr("gristmill.stages.classifier.stage.MAX_ANSWERS", 7)
-    assert stage.measure(table(texts()))["classifier_score"] == at_once
+    assert stage.measure(table(texts()), StageContext())["classifier_score"] == at_once
 
 
 @pytest.mark.parametrize("within", [None, "language"])
@@ -95,7 +96,7 @@ def test_the_best_fraction_is_kept_exactly_and_ties_go_to_the_lowest_doc_key(
     config: dict[str, Any] = {"model": str(path), "label": "hq", "keep_fraction": 0.1, "on_fail": "mark"}
     made = run_stage(make(**config, **({"within": within} if within else {})), batch, whole(len(batch)))
     kept = {key for key, decision in made.decisions.items() if not decision["failed"]}
-    score = make(**config).measure(batch)["classifier_score"].to_pylist()
+    score = make(**config).measure(batch, StageContext())["classifier_score"].to_pylist()
     groups: dict[str, list[tuple[float, bytes]]] = {}
     for key, value, name in zip(batch["doc_key"].to_pylist(), score, language, strict=True):
         groups.setdefault(name if within else "", []).append((-value, key))

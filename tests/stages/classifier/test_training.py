@@ -17,6 +17,7 @@ import pytest
 
 from gristmill.launch.cli import run_command
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.classifier.stage import Classifier, ClassifierConfig
 from gristmill.stages.classifier.training import Settings, held_out_figures, line_of, model_card, train
 from gristmill.stages.fasttext.floret_file import write_as_fasttext
@@ -75,7 +76,7 @@ def test_the_stage_and_fasttext_and_floret_give_the_models_scores_alike(
     )
     texts = ["therefore the proof\nis cheap", "buy now", "light and water", "nothing of this is known"]
     table = pa.table({"doc_key": doc_key_column(len(texts)), "text": pa.array(texts, pa.large_string())})
-    ours = Classifier(config).measure(table)["classifier_score"].to_pylist()
+    ours = Classifier(config).measure(table, StageContext())["classifier_score"].to_pylist()
     library = fasttext.load_model(str(tmp_path / "q.bin"))
     for text, score in zip(texts, ours, strict=True):
         answers = {name: value for value, name in library.f.predict(text.replace("\n", " ") + "\n", 2, 0.0, "strict")}

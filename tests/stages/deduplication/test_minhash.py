@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gristmill.pipeline.document import key_words
 from gristmill.pipeline.errors import ContractError, DataError
 from gristmill.pipeline.exchange.file_exchange import FileExchange
-from gristmill.pipeline.stage import DROPPED
+from gristmill.pipeline.stage import DROPPED, StageContext
 from gristmill.stages.deduplication.clusters import cluster_ids
 from gristmill.stages.deduplication.kernels.signatures import required_equal
 from gristmill.stages.deduplication.minhash import MinHash, MinHashConfig, bands_and_rows
@@ -234,7 +234,7 @@ def test_findings_say_cluster_and_size_for_every_member() -> None:
         assert result.decisions[keys[row]]["column minhash_cluster_size"] == 5
     assert result.decisions[keys[5]]["column minhash_cluster_id"] == -1
     assert result.decisions[keys[5]]["column minhash_cluster_size"] == 1
-    assert stage.findings().names == ["minhash_cluster_id", "minhash_cluster_size"]
+    assert stage.spec.findings.names == ["minhash_cluster_id", "minhash_cluster_size"]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_beyond_the_leaders_a_bucket_is_reported_and_nothing_is_joined_wrongly()
 def test_a_run_without_documents_settles_to_nothing() -> None:
     stage = make_stage(MinHash, {})
     batch = documents(["?"])
-    notes = stage.survey(batch)
+    notes = stage.survey(batch, StageContext())
     assert notes.num_rows == 0
     assert notes.schema.names == ["doc_key", "buckets", "sketch"]
 
@@ -400,7 +400,7 @@ def test_a_run_without_documents_settles_to_nothing() -> None:
 def test_a_threshold_chooses_bands_and_rows_as_datasketch_does() -> None:
     config = MinHashConfig(threshold=0.8, permutations=128)
     assert (config.bands, config.rows) == bands_and_rows(0.8, 128) == (9, 13)
-    assert "9 bands of 13 rows" in next(iter(MinHash(config).notice()))
+    assert "9 bands of 13 rows" in next(iter(MinHash(config).spec.notices))
 
 
 @pytest.mark.parametrize(
@@ -423,8 +423,8 @@ def test_a_wrong_setting_is_refused_with_what_is_allowed(config: dict[str, Any],
 @given(st.integers(1, 2**63 - 1))
 def test_another_seed_gives_other_buckets(seed: int) -> None:
     batch = documents(["one page of text that is long enough"])
-    one = make_stage(MinHash, {"seed": 0}).survey(batch)["buckets"][0]
-    assert one != make_stage(MinHash, {"seed": seed}).survey(batch)["buckets"][0]
+    one = make_stage(MinHash, {"seed": 0}).survey(batch, StageContext())["buckets"][0]
+    assert one != make_stage(MinHash, {"seed": seed}).survey(batch, StageContext())["buckets"][0]
 
 
 @pytest.mark.parametrize(("bands_at_once", "waves"), [(1, 14), (3, 5), (14, 1)])

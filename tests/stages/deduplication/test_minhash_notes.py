@@ -17,7 +17,7 @@ from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
-from gristmill.pipeline.stage import Settled
+from gristmill.pipeline.stage import Settled, StageContext
 from gristmill.stages.deduplication.minhash import MinHash
 from tests.partition_invariance import make_stage
 
@@ -55,7 +55,9 @@ def _fixed(words: np.ndarray) -> pa.Array:
 
 def settled(folder: Path, notes: Rows, config: dict[str, Any], exchange: FileExchange | None = None) -> Settled:
     stage = make_stage(MinHash, config)
-    return stage.settle(notes, exchange or FileExchange(InlineExecutor(), folder / "exchange", budget_bytes=BUDGET))
+    return stage.settle(
+        notes, exchange or FileExchange(InlineExecutor(), folder / "exchange", budget_bytes=BUDGET), StageContext()
+    )
 
 
 def members(answer: Settled) -> Iterator[pa.RecordBatch]:

@@ -18,7 +18,7 @@ from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import make_plan
 from gristmill.pipeline.running.engine import Engine
-from gristmill.pipeline.stage import DROPPED, SettledView
+from gristmill.pipeline.stage import DROPPED, SettledView, StageContext
 from gristmill.stages.deduplication.paragraphs import Paragraphs, ParagraphsConfig
 from tests.invariance_cases.paragraphs import pages
 from tests.partition_invariance import Result, doc_key_column, make_stage, run_stage, splits, whole
@@ -159,7 +159,7 @@ def test_numbers_that_the_text_does_not_have_stop_the_run() -> None:
         {"key": pa.array([b"k" * 16], pa.binary(16)), "numbers": pa.array([b"\x07\0\0\0"], pa.large_binary())}
     )
     with pytest.raises(ConservationError, match="fewer passages"):
-        stage.decide(documents(["one\n\ntwo"]), SettledView(columns=answer))
+        stage.decide(documents(["one\n\ntwo"]), SettledView(columns=answer), StageContext())
 
 
 def test_a_wrong_setting_is_refused_with_what_is_allowed() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.pipeline.document import text_buffers
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.language import close_languages
 from gristmill.stages.language.close_languages import groups, letter_table
 from gristmill.stages.language.kernels.close_languages import count_votes
@@ -26,7 +27,9 @@ MALAY = "Dia berkata bahawa bandar itu berbeza kerana kualiti udara di sana lebi
 
 def label(text: str, **config: object) -> str:
     stage = Language(LanguageConfig.model_validate(config))
-    row = pa.table(dict(stage.measure(pa.table({"text": pa.array([text], pa.large_string())})))).to_pylist()[0]
+    row = pa.table(
+        dict(stage.measure(pa.table({"text": pa.array([text], pa.large_string())}), StageContext()))
+    ).to_pylist()[0]
     return f"{row['language']}_{row['language_script']}"
 
 
@@ -52,7 +55,9 @@ def test_without_separation_the_models_answer_stands() -> None:
 def test_the_winner_takes_the_score_and_the_place_of_the_first_answer() -> None:
     batch = pa.table({"text": pa.array([BOSNIAN], pa.large_string())})
     own, separated = (
-        pa.table(dict(Language(LanguageConfig(backend="fasttext", separate=separate)).measure(batch))).to_pylist()[0]
+        pa.table(
+            dict(Language(LanguageConfig(backend="fasttext", separate=separate)).measure(batch, StageContext()))
+        ).to_pylist()[0]
         for separate in (False, True)
     )
     assert separated["language_score"] == own["language_score"] > 0.4

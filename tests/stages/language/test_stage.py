@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ConfigError
-from gristmill.pipeline.stage import DROPPED
+from gristmill.pipeline.stage import DROPPED, StageContext
 from gristmill.stages.language import stage as language
 from gristmill.stages.language.stage import Language, LanguageConfig, default_model
 from tests.stages.fasttext.fasttext_files import TinyModel
@@ -25,8 +25,8 @@ from tests.stages.language import langid_files
 def measure(texts: list[str | None], **config: object) -> list[dict[str, object]]:
     stage = Language(LanguageConfig.model_validate(config))
     batch = pa.table({"text": pa.array(texts, pa.large_string())})
-    signals = pa.table(dict(stage.measure(batch)))
-    assert signals.schema == stage.signals()
+    signals = pa.table(dict(stage.measure(batch, StageContext())))
+    assert signals.schema == stage.spec.signals
     return signals.to_pylist()  # type: ignore[no-any-return]
 
 
@@ -201,7 +201,7 @@ def test_bytes_that_are_no_utf_8_do_not_crash() -> None:
     array = pa.LargeStringArray.from_buffers(
         1, pa.py_buffer(np.array([0, len(data)], np.int64).tobytes()), pa.py_buffer(data)
     )
-    signals = Language(LanguageConfig()).measure(pa.table({"text": array}))
+    signals = Language(LanguageConfig()).measure(pa.table({"text": array}), StageContext())
     assert signals["language"].to_pylist() == ["eng"]
 
 
@@ -214,10 +214,10 @@ def decide(config: dict[str, object], rows: list[tuple[str, str, float]]) -> lis
             "language_score": pa.array([row[2] for row in rows], pa.float64()),
         }
     )
-    decisions = stage.decide(batch, None)
-    assert decisions.rules == stage.rules() and decisions.rule is not None
+    decisions = stage.decide(batch, None, StageContext())
+    assert decisions.rules == stage.spec.rules and decisions.rule is not None
     return [
-        (bool(port != DROPPED), stage.rules()[rule] if rule >= 0 else None)
+        (bool(port != DROPPED), stage.spec.rules[rule] if rule >= 0 else None)
         for port, rule in zip(decisions.port, decisions.rule, strict=True)
     ]
 
@@ -245,7 +245,7 @@ def test_scores_are_compared_with_the_labels_own_threshold_else_the_common_one()
 def test_a_decision_carries_score_threshold_and_all_failing_rules() -> None:
     stage = Language(LanguageConfig(keep=("eng_Latn",), min_score=0.5))
     batch = pa.table({"language": ["por", "eng"], "language_script": ["Latn", "Latn"], "language_score": [0.3, 0.4]})
-    decisions = stage.decide(batch, None)
+    decisions = stage.decide(batch, None, StageContext())
     assert decisions.failed is not None and decisions.failed.tolist() == [0b11, 0b10]
     assert decisions.value is not None and decisions.value.tolist() == [0.3, 0.4]
     assert decisions.threshold is not None and np.isnan(decisions.threshold[0]) and decisions.threshold[1] == 0.5
@@ -295,7 +295,7 @@ def test_a_label_that_the_given_model_does_not_have_is_refused_but_canonical_one
 
 def test_the_model_is_named_for_the_fingerprint_and_its_path_is_not_a_threshold() -> None:
     for backend, name in (("langid", "model.npz.xz"), ("fasttext", "lid.176.ftz")):
-        models = Language(LanguageConfig(backend=backend)).models()  # type: ignore[arg-type]
+        models = Language(LanguageConfig(backend=backend)).spec.models  # type: ignore[arg-type]
         assert list(models) == ["model"] and models["model"].name == name and models["model"].is_file()
     assert LanguageConfig.field_kind("model") == "signal" and LanguageConfig.is_resource("model")
     kinds = {name: LanguageConfig.field_kind(name) for name in LanguageConfig.model_fields}
@@ -330,5 +330,5 @@ def test_text_that_the_model_takes_for_no_language_is_undetermined(tmp_path: Pat
 
 
 def test_a_language_that_the_embedded_model_never_names_is_noticed() -> None:
-    notices = list(Language(LanguageConfig(keep=("por_Latn", "abn_Latn"))).notice())
+    notices = list(Language(LanguageConfig(keep=("por_Latn", "abn_Latn"))).spec.notices)
     assert len(notices) == 1 and "never answers abn_Latn" in notices[0]

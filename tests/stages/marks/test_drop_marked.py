@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ContractError
-from gristmill.pipeline.stage import DROPPED, Decisions
+from gristmill.pipeline.stage import DROPPED, Decisions, StageContext
 from gristmill.stages.marks.drop_marked import DropMarked, DropMarkedConfig
 from tests.partition_invariance import doc_key_column
 
@@ -15,7 +15,7 @@ from tests.partition_invariance import doc_key_column
 def decide(by: list[str], **columns: pa.Array) -> Decisions:
     rows = len(next(iter(columns.values())))
     batch = pa.table({"doc_key": doc_key_column(rows), **columns})
-    return DropMarked(DropMarkedConfig(by=tuple(by))).decide(batch, None)
+    return DropMarked(DropMarkedConfig(by=tuple(by))).decide(batch, None, StageContext())
 
 
 def rules(decisions: Decisions) -> list[str | None]:
@@ -88,8 +88,8 @@ def test_a_column_of_numbers_is_no_mark() -> None:
 
 def test_the_columns_read_are_those_of_the_nodes_named() -> None:
     stage = DropMarked(DropMarkedConfig(by=("quality", "spam_failed")))
-    assert stage.decide_reads() == {"quality_failed", "spam_failed"}
-    assert stage.rules() == ("marked_by_quality", "marked_by_spam")
+    assert stage.spec.decide_reads == {"quality_failed", "spam_failed"}
+    assert stage.spec.rules == ("marked_by_quality", "marked_by_spam")
 
 
 @pytest.mark.parametrize("by", [(), ("",), ("quality", "quality"), ("quality", "quality_failed")])

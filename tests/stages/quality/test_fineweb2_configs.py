@@ -149,10 +149,10 @@ def test_they_are_fetched_once_and_kept(server: Server, pin: Pin) -> None:
 
 def test_the_stage_judges_by_them_and_names_their_digest(server: Server, pin: Pin) -> None:
     stage = Quality(QualityConfig(language_configs="fineweb2"))
-    said = list(stage.notice())
+    said = list(stage.spec.notices)
     assert any(pin.commit[:12] in line and str(cache_folder(pin)) in line for line in said) and server.paths == []
     stage.check_files()
-    assert tree_digest(stage.models()["language_configs"]) == pin.digest
+    assert tree_digest(stage.spec.models["language_configs"]) == pin.digest
     found, _, _ = run([PROSE], ["deu_Latn"], language_configs="fineweb2")
     expected, _, _ = run([PROSE], ["deu_Latn"], language_configs=CONFIGS)
     assert found.equals(expected)
@@ -166,9 +166,9 @@ def test_a_worker_never_fetches(server: Server, pin: Pin) -> None:
 
 
 def test_a_language_that_fineweb2_lacks_is_said_before_anything_is_fetched(server: Server, pin: Pin) -> None:
-    said = list(Quality(QualityConfig(language_configs="fineweb2", language="tlh_Latn")).notice())
+    said = list(Quality(QualityConfig(language_configs="fineweb2", language="tlh_Latn")).spec.notices)
     assert any("no config for tlh_Latn" in line for line in said)
-    said = list(Quality(QualityConfig(language_configs="fineweb2", language="deu_Latn")).notice())
+    said = list(Quality(QualityConfig(language_configs="fineweb2", language="deu_Latn")).spec.notices)
     assert not any("no config" in line for line in said)
     assert server.paths == []
 

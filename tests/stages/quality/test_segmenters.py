@@ -16,6 +16,7 @@ from datatrove.utils.word_tokenizers import LaoTokenizer, ThaiTokenizer, load_wo
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import fingerprint
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.quality import segmenters
 from gristmill.stages.quality.adaptation import KEYS
 from gristmill.stages.quality.adaptation import measure as measure_reference
@@ -146,20 +147,24 @@ def test_the_stage_counts_the_segmenters_words_and_says_where_it_had_none(monkey
     batch = table((THAI, "tha_Thai"), (THAI, "mya_Mymr"), ("Some words.", "eng_Latn"))
     stage = quality()
     monkeypatch.setitem(segmenters._OF_LABEL, "mya_Mymr", replace(fake(), modules=("no_such_module",)))
-    made = stage.measure(batch)
+    made = stage.measure(batch, StageContext())
     words = [word for word in cut("tha_Thai", THAI) if any(letter.isalnum() for letter in word)]
     assert made["quality_words"][0].as_py() == len(words)
     assert made["quality_words_fallback"].to_pylist() == [False, True, False]
     for name, column in made.items():
         batch = batch.append_column(name, column)
-    assert stage.decide(batch, None).tallies["words_fallback:mya_Mymr"] == 1
-    assert quality(segmenters="none").measure(batch)["quality_words_fallback"].to_pylist() == [True, True, False]
+    assert stage.decide(batch, None, StageContext()).tallies["words_fallback:mya_Mymr"] == 1
+    assert quality(segmenters="none").measure(batch, StageContext())["quality_words_fallback"].to_pylist() == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_installed_segmenters_are_part_of_the_nodes_identity() -> None:
     assert {"rjieba", "pythainlp", "laonlp"} <= set(installed_versions(None))
     fields = {
-        name: fingerprint(Node("q", "quality", quality(**config), ())).fields["signal"]
+        name: fingerprint(Node("q", "quality", quality(**config), ()), 0).fields["signal"]
         for name, config in {
             "all": {},
             "none": {"segmenters": "none"},
@@ -176,19 +181,19 @@ def test_installed_segmenters_are_part_of_the_nodes_identity() -> None:
 def test_a_worker_with_other_packages_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = pickle.dumps(quality())
     arrived = pickle.loads(sent)
-    assert arrived.measure(table((THAI, "tha_Thai")))["quality_words_fallback"].to_pylist() == [False]
+    assert arrived.measure(table((THAI, "tha_Thai")), StageContext())["quality_words_fallback"].to_pylist() == [False]
     arrived = pickle.loads(sent)
     monkeypatch.setattr("gristmill.stages.quality.stage.installed_versions", lambda label: {"pythainlp": "0"})
     with pytest.raises(ConfigError, match=r"this process has the segmenters pythainlp 0, .* Install the same packages"):
-        arrived.measure(table((THAI, "tha_Thai")))
+        arrived.measure(table((THAI, "tha_Thai")), StageContext())
 
 
 def test_a_missing_segmenter_is_named_in_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = replace(fake(), name="pythainlp", modules=("no_such_module",))
     monkeypatch.setitem(segmenters._OF_LABEL, "tha_Thai", missing)
-    said = [line for line in quality(language="tha_Thai").notice() if "segmenter" in line]
+    said = [line for line in quality(language="tha_Thai").spec.notices if "segmenter" in line]
     assert len(said) == 1 and "tha_Thai (pythainlp)" in said[0] and "words_fallback" in said[0]
-    assert not [line for line in quality(language="lao_Laoo").notice() if "no segmenter" in line]
+    assert not [line for line in quality(language="lao_Laoo").spec.notices if "no segmenter" in line]
 
 
 def test_data_that_a_segmenter_would_fetch_must_be_there_and_counts_as_a_version(tmp_path: Path) -> None:
@@ -204,7 +209,7 @@ def test_data_that_a_segmenter_would_fetch_must_be_there_and_counts_as_a_version
 def test_thresholds_are_adapted_with_the_same_words() -> None:
     reference = measure_reference(pa.array([THAI, THAI * 3], pa.large_string()), "tha_Thai")
     batch = table((THAI, "tha_Thai"), (THAI * 3, "tha_Thai"))
-    expected = quality().measure(batch)["quality_mean_word_length"].to_pylist()
+    expected = quality().measure(batch, StageContext())["quality_mean_word_length"].to_pylist()
     (key,) = [key for key in KEYS if key.signal == "quality_mean_word_length" and key.at_least]
     assert reference.values[key.name].tolist() == expected
     assert reference.words["แม่น้ำ"] == 4 and "12" not in reference.words

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from gristmill.launch.quickstart.small_web.pages import load_pages
 from gristmill.pipeline.errors import ConfigError
-from gristmill.pipeline.stage import DROPPED, Decisions
+from gristmill.pipeline.stage import DROPPED, Decisions, StageContext
 from gristmill.stages.labels.labels import canonical_labels
 from gristmill.stages.quality.language_configs import RULE_OF_KEY, TABLE, read_config, read_table
 from gristmill.stages.quality.rules import ENGLISH, RULE_NAMES, RULES, UNIVERSAL
@@ -43,10 +43,10 @@ def run(
         columns["language"] = pa.array([label and label[:3] for label in labels], pa.string())
         columns["language_script"] = pa.array([label and label[4:] for label in labels], pa.string())
     batch = pa.table(columns)
-    made = stage.measure(batch)
-    assert pa.schema([(name, made[name].type) for name in stage.signals().names]) == stage.signals()
+    made = stage.measure(batch, StageContext())
+    assert pa.schema([(name, made[name].type) for name in stage.spec.signals.names]) == stage.spec.signals
     full = pa.table(columns | dict(made))
-    return full, stage.decide(full, None), stage
+    return full, stage.decide(full, None, StageContext()), stage
 
 
 def failed(decisions: Decisions) -> list[list[str]]:
@@ -113,7 +113,7 @@ def test_each_filter_decides_as_datatroves_and_its_first_rule_is_theirs(position
     name = ("gopher_repetition", "gopher_quality", "fineweb")[position]
     texts = pages(7, 250)
     _, decisions, stage = run(texts, language="eng_Latn", filters=(name,))
-    ours = [None if rule < 0 else stage.rules()[rule] for rule in decisions.rule.tolist()]
+    ours = [None if rule < 0 else stage.spec.rules[rule] for rule in decisions.rule.tolist()]
     reasons = [theirs(text)[position] for text in texts]
     assert ours == [None if reason is None else REASONS.get(reason, reason) for reason in reasons]
     # The pages are no test of a filter that keeps them all or drops them all.
@@ -170,11 +170,11 @@ def test_lone_surrogates_and_other_bytes_that_are_no_utf8_are_judged_like_any_te
     names = pa.array(["eng"] * len(bodies)), pa.array(["Latn"] * len(bodies))
     columns = {"text": column, "language": names[0], "language_script": names[1]}
     stage = Quality(QualityConfig(c4=True))
-    made = stage.measure(pa.table(columns))
-    decisions = stage.decide(pa.table(columns | dict(made)), None)
+    made = stage.measure(pa.table(columns), StageContext())
+    decisions = stage.decide(pa.table(columns | dict(made)), None, StageContext())
     assert [rules == [] for rules in failed(decisions)][:3] == [False] * 3
     alone, _, _ = run([PROSE], ["eng_Latn"], c4=True)
-    for name in stage.signals().names:
+    for name in stage.spec.signals.names:
         assert made[name][3] == alone[name][0], name
         if pa.types.is_floating(made[name].type):
             assert np.isfinite(made[name].to_numpy()).all(), name
@@ -291,16 +291,16 @@ def test_marking_keeps_every_document_and_records_the_same_rules() -> None:
 
 def test_the_first_failing_rule_states_value_and_threshold() -> None:
     _, decisions, stage = run(["Just five words stand here."], language="eng_Latn", filters=("gopher_quality",))
-    assert stage.rules()[decisions.rule[0]] == "too_few_words"
+    assert stage.spec.rules[decisions.rule[0]] == "too_few_words"
     assert (decisions.value[0], decisions.threshold[0]) == (5, 50)
 
 
 def test_filters_are_tried_in_the_order_in_which_they_are_named() -> None:
     text = ["Read more...\n" * 30]
     _, first, stage = run(text, language="eng_Latn", filters=("fineweb", "gopher_repetition"))
-    assert stage.rules()[first.rule[0]] == "too_many_short_lines"
+    assert stage.spec.rules[first.rule[0]] == "too_many_short_lines"
     _, second, stage = run(text, language="eng_Latn", filters=("gopher_repetition", "fineweb"))
-    assert stage.rules()[second.rule[0]] == "dup_line_frac"
+    assert stage.spec.rules[second.rule[0]] == "dup_line_frac"
     assert set(failed(first)[0]) == set(failed(second)[0])
 
 
@@ -343,7 +343,7 @@ def test_c4_judges_what_its_line_rules_would_leave_and_changes_no_text() -> None
     }
     batch, decisions, stage = run(list(cases), language="eng_Latn", filters=(), c4=True)
     assert failed(decisions) == list(cases.values())
-    assert stage.rules() == ("no_words", "too_few_sentences", "lorem_ipsum", "curly_bracket", "too_few_chars_left")
+    assert stage.spec.rules == ("no_words", "too_few_sentences", "lorem_ipsum", "curly_bracket", "too_few_chars_left")
     assert batch["text"].to_pylist() == list(cases)
     left = len(page) - 5
     assert batch["quality_c4_left_char_ratio"].to_pylist()[1] == left / len(list(cases)[1])
@@ -357,7 +357,7 @@ def test_c4_judges_what_its_line_rules_would_leave_and_changes_no_text() -> None
 
 def test_c4_is_off_unless_asked_for_and_counts_sentences_in_english_alone() -> None:
     batch, _, stage = run([PROSE], language="eng_Latn")
-    assert not [name for name in [*batch.column_names, *stage.rules()] if "c4" in name or "lorem" in name]
+    assert not [name for name in [*batch.column_names, *stage.spec.rules] if "c4" in name or "lorem" in name]
     texts = ["Lyhyt teksti.", "Lyhyt teksti on tässä {näin}.", "Lorem ipsum on lyhyt teksti."]
     _, decisions, _ = run(texts, ["fin_Latn"] * 3, filters=(), c4=True, language_configs=CONFIGS)
     assert failed(decisions) == [[], ["curly_bracket"], ["lorem_ipsum"]]
@@ -371,16 +371,16 @@ def test_signals_do_not_depend_on_thresholds_or_marking() -> None:
 
 
 def test_what_the_config_will_not_do_is_said_beforehand() -> None:
-    (notice,) = Quality(QualityConfig(language="tlh_Latn")).notice()
+    (notice,) = Quality(QualityConfig(language="tlh_Latn")).spec.notices
     assert notice.startswith("tlh_Latn is not among the") and "gristmill adapt tlh_Latn" in notice
     for label in (None, "eng_Latn", "deu_Latn"):
-        assert list(Quality(QualityConfig(language=label)).notice()) == []
+        assert list(Quality(QualityConfig(language=label)).spec.notices) == []
     missing = Quality(QualityConfig(language="fin_Latn", language_configs=CONFIGS))
-    assert "no config for fin_Latn" in list(missing.notice())[-1]
+    assert "no config for fin_Latn" in list(missing.spec.notices)[-1]
 
 
 def test_language_scores_of_fineweb2_are_not_applied_and_a_notice_says_so() -> None:
-    (notice,) = Quality(QualityConfig(language_configs=CONFIGS)).notice()
+    (notice,) = Quality(QualityConfig(language_configs=CONFIGS)).spec.notices
     assert "`language_score` thresholds in" in notice and "not applied" in notice and "GlotLID" in notice
 
 

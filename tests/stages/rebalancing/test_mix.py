@@ -21,7 +21,7 @@ from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
-from gristmill.pipeline.stage import DROPPED, QUARANTINED, Decisions, Settled, SettledView
+from gristmill.pipeline.stage import DROPPED, QUARANTINED, Decisions, Settled, SettledView, StageContext
 from gristmill.stages.rebalancing.kernels.steps import copies_below, position
 from gristmill.stages.rebalancing.mix import Mix, MixConfig
 from gristmill.stages.rebalancing.tokens import bytes_per_token, estimate_tokens
@@ -46,18 +46,22 @@ def corpus(sizes: Mapping[str, int], seed: int = 1, **more: Any) -> pa.Table:
 
 
 def settle(stage: Mix, batch: pa.Table, folder: Path) -> Settled:
-    notes = stage.survey(batch).append_column("task", pa.array([0] * len(stage.survey(batch)), pa.int32()))
+    notes = stage.survey(batch, StageContext()).append_column(
+        "task", pa.array([0] * len(stage.survey(batch, StageContext())), pa.int32())
+    )
     path = folder / "notes.arrow"
     with pa.ipc.new_file(str(path), notes.schema) as writer:
         writer.write_table(notes)
     return stage.settle(
-        Rows((str(path),), notes.schema, len(notes)), FileExchange(InlineExecutor(), folder / "exchange")
+        Rows((str(path),), notes.schema, len(notes)),
+        FileExchange(InlineExecutor(), folder / "exchange"),
+        StageContext(),
     )
 
 
 def mixed(stage: Mix, batch: pa.Table, folder: Path) -> tuple[Settled, Decisions]:
     settled = settle(stage, batch, folder)
-    return settled, stage.decide(batch, SettledView(table=settled.broadcast))
+    return settled, stage.decide(batch, SettledView(table=settled.broadcast), StageContext())
 
 
 def emitted(decisions: Decisions, batch: pa.Table, amounts: np.ndarray | None = None) -> dict[str, int]:
@@ -180,9 +184,9 @@ def test_columns_hold_whole_copies_and_their_expectation(tmp_path: Path) -> None
     batch = corpus({"web": 300, "books": 20})
     config = {"by": ["source"], "fixed": {"books": 0.3}, "target": 100}
     rows, columns = make(**config), make(**config, form="columns")
-    assert rows.emits_copies and not columns.emits_copies
+    assert rows.spec.emits_copies and not columns.spec.emits_copies
     settled, one = mixed(rows, batch, tmp_path)
-    found = columns.decide(batch, SettledView(table=settled.broadcast))
+    found = columns.decide(batch, SettledView(table=settled.broadcast), StageContext())
     assert found.port.tolist() == one.port.tolist() and found.copies is not None and set(found.copies.tolist()) == {1}
     assert one.copies is not None
     repeats = found.columns["repeats"].to_pylist()
@@ -253,10 +257,10 @@ def test_tokens_are_estimated_by_language_then_script(tmp_path: Path) -> None:
 
 def test_an_estimate_is_never_called_a_count() -> None:
     estimated = make(unit="tokens")
-    assert estimated.signals().names == ["token_count_estimate"]
-    assert any("estimated from bytes" in line for line in estimated.notice())
+    assert estimated.spec.signals.names == ["token_count_estimate"]
+    assert any("estimated from bytes" in line for line in estimated.spec.notices)
     counted = make(unit="tokens", tokenizer="tokenizer.json")
-    assert counted.signals().names == ["token_count"] and list(counted.notice()) == []
+    assert counted.spec.signals.names == ["token_count"] and list(counted.spec.notices) == []
 
 
 def test_a_tokenizer_file_counts_tokens(tmp_path: Path) -> None:
@@ -269,9 +273,9 @@ def test_a_tokenizer_file_counts_tokens(tmp_path: Path) -> None:
     made.save(str(path))
     stage = make(unit="tokens", tokenizer=str(path))
     stage.check_files()
-    assert stage.models() == {"tokenizer": path}
+    assert stage.spec.models == {"tokenizer": path}
     batch = pa.table({"text": pa.array(["the cat the dog", "", None], pa.large_string())})
-    assert stage.measure(batch)["token_count"].to_pylist() == [4, 0, 0]
+    assert stage.measure(batch, StageContext())["token_count"].to_pylist() == [4, 0, 0]
 
 
 def test_a_broken_tokenizer_file_is_refused(tmp_path: Path) -> None:

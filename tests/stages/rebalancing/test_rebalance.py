@@ -15,7 +15,7 @@ from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
-from gristmill.pipeline.stage import QUARANTINED, Decisions, Settled, SettledView
+from gristmill.pipeline.stage import QUARANTINED, Decisions, Settled, SettledView, StageContext
 from gristmill.stages.rebalancing.rebalance import Rebalance, RebalanceConfig
 from tests.partition_invariance import doc_key_column
 
@@ -48,7 +48,7 @@ def corpus(
 def settle(stage: Rebalance, *batches: pa.Table, folder: Path) -> Settled:
     files, schema, count = [], None, 0
     for task, batch in enumerate(batches):
-        notes = stage.survey(batch)
+        notes = stage.survey(batch, StageContext())
         notes = notes.append_column("task", pa.array([task] * len(notes), pa.int32()))
         path = folder / f"notes-{task}.arrow"
         with pa.ipc.new_file(str(path), notes.schema) as writer:
@@ -57,11 +57,11 @@ def settle(stage: Rebalance, *batches: pa.Table, folder: Path) -> Settled:
         schema, count = notes.schema, count + len(notes)
     assert schema is not None
     exchange = FileExchange(InlineExecutor(), folder / "exchange")
-    return stage.settle(Rows(tuple(files), schema, count), exchange)
+    return stage.settle(Rows(tuple(files), schema, count), exchange, StageContext())
 
 
 def decide(stage: Rebalance, batch: pa.Table, settled: Settled) -> Decisions:
-    return stage.decide(batch, SettledView(table=settled.broadcast))
+    return stage.decide(batch, SettledView(table=settled.broadcast), StageContext())
 
 
 def copies(decisions: Decisions) -> list[int]:
@@ -114,7 +114,7 @@ def test_dropped_members_count_like_kept_ones(tmp_path: Path) -> None:
 
 def test_behind_the_deduplication_the_share_of_representatives_dropped_counts(tmp_path: Path) -> None:
     stage = make(rates={"observe": "quality"}, exact=True)
-    assert stage.survey_reads() == {"minhash_cluster_size", "dropped"}
+    assert stage.spec.survey_reads == {"minhash_cluster_size", "dropped"}
     batch = corpus([1, 1, 1, 1, 5, 5], dropped=[True, True, True, False, True, False])
     report = settle(stage, batch, folder=tmp_path).report
     assert [bin["removal_rate"] for bin in report["bins"]["por_Latn"]] == [0.75, 0.5]
@@ -127,7 +127,7 @@ def test_rows_that_stand_for_exact_copies_weigh_as_many_members(tmp_path: Path) 
     sizes, marked = [4] * 8 + [2] * 2, [True, True, True, False, False, False, False, False, True, True]
     every = settle(make(exact=True, rates=rates), corpus(sizes, marked), folder=tmp_path)
     stage = make(exact=True, rates={**rates, "copies": "exact_cluster_size"})
-    assert "exact_cluster_size" in stage.survey_reads()
+    assert "exact_cluster_size" in stage.spec.survey_reads
     left = corpus([4, 4, 4, 2], [True, False, False, True], exact_cluster_size=pa.array([3, None, 4, 2], pa.int64()))
     assert settle(stage, left, folder=tmp_path).report == every.report
     assert every.report["groups"]["por_Latn"] == {
@@ -139,7 +139,7 @@ def test_rows_that_stand_for_exact_copies_weigh_as_many_members(tmp_path: Path) 
 
 def test_marks_of_several_nodes_count_once(tmp_path: Path) -> None:
     stage = make(rates={"observe": "minhash", "marked_by": ["quality", "spam"]}, exact=True)
-    assert stage.survey_reads() == {"minhash_cluster_size", "quality_failed", "spam_failed"}
+    assert stage.spec.survey_reads == {"minhash_cluster_size", "quality_failed", "spam_failed"}
     batch = corpus([1, 1, 1, 1], [True, True, False, False], spam_failed=pa.array([True, False, True, None]))
     assert settle(stage, batch, folder=tmp_path).report["groups"]["por_Latn"]["removal_rate"] == 0.75
 
@@ -237,7 +237,7 @@ def test_without_language_columns_there_is_one_curve(tmp_path: Path) -> None:
 
 def test_any_columns_can_be_the_group(tmp_path: Path) -> None:
     stage = make(exact=True, group=["source"])
-    assert "source" in stage.survey_reads() and "source" in stage.decide_reads()
+    assert "source" in stage.spec.survey_reads and "source" in stage.spec.decide_reads
     batch = corpus([1, 1, 2, 2], [True, True, False, False], source=pa.array(["a", "a", "a", "a"]))
     assert list(settle(stage, batch, folder=tmp_path).report["groups"]) == ["a"]
     whole = make(exact=True, group=[])
@@ -305,7 +305,7 @@ def test_fractional_repeats_are_drawn_by_doc_key_whatever_the_order(tmp_path: Pa
 
 def test_fineweb2s_first_weights_serve_every_language(tmp_path: Path) -> None:
     stage = make(rates={"table": "fineweb2"})
-    assert stage.observes() is None and stage.models() == {}
+    assert stage.spec.observes is None and stage.spec.models == {}
     batch = corpus([1, 2, 3, 4, 5, 99, 100, 999, 1000, 5000])
     settled = settle(stage, batch, folder=tmp_path)
     assert copies(decide(stage, batch, settled)) == [1, 2, 3, 3, 5, 5, 8, 8, 1, 1]
@@ -320,7 +320,7 @@ def weights_file(folder: Path, **tables: dict[str, int]) -> str:
 def test_a_weights_file_gives_each_language_its_own(tmp_path: Path) -> None:
     path = weights_file(tmp_path, por_Latn={"1": 1, "3": 7}, rus_Cyrl={"2": 2})
     stage = make(rates={"table": path})
-    assert stage.models() == {"weights": Path(path)}
+    assert stage.spec.models == {"weights": Path(path)}
     stage.check_files()
     batch = corpus(
         [2, 3, 1, 2, 9], language=["por", "por", "rus", "rus", "deu"], script=["Latn"] * 2 + ["Cyrl"] * 2 + ["Latn"]
@@ -365,7 +365,7 @@ def test_a_cluster_size_below_one_is_set_aside_with_its_reason(tmp_path: Path) -
 
 def test_documents_that_no_survey_saw_are_emitted_once() -> None:
     stage = make()
-    assert copies(stage.decide(corpus([1, 9]), SettledView())) == [1, 1]
+    assert copies(stage.decide(corpus([1, 9]), SettledView(), StageContext())) == [1, 1]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ConfigError
-from gristmill.pipeline.stage import Decisions
+from gristmill.pipeline.stage import Decisions, StageContext
 from gristmill.stages.labels.labels import canonical_labels
 from gristmill.stages.rewriting.content_warning import (
     ContentWarning,
@@ -41,7 +41,7 @@ def decided(texts: list[str], languages: list[str | None] | None = None, **confi
         pairs = [(None, None) if one is None else one.split("_") for one in languages]
         batch = batch.append_column("language", pa.array([pair[0] for pair in pairs], pa.string()))
         batch = batch.append_column("language_script", pa.array([pair[1] for pair in pairs], pa.string()))
-    return ContentWarning(ContentWarningConfig(**config)).decide(batch, None)
+    return ContentWarning(ContentWarningConfig(**config)).decide(batch, None, StageContext())
 
 
 def test_each_document_gets_the_template_of_its_language_before_its_own_text() -> None:
@@ -112,7 +112,7 @@ def test_a_model_sees_only_the_beginning_of_a_long_text() -> None:
         stage = ContentWarning(
             ContentWarningConfig(by="endpoint", base_url=server.url, model="m", key_variable=None, sent_bytes=64)
         )
-        made = stage.measure(pa.table({"text": pa.array(["ä" * 1000], pa.large_string())}))
+        made = stage.measure(pa.table({"text": pa.array(["ä" * 1000], pa.large_string())}), StageContext())
         assert server.texts() == ["ä" * 32] and made["content_warning_model"].to_pylist() == ["m-2026"]
     assert beginning("aä", 2) == "a"
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError
-from gristmill.pipeline.stage import DROPPED, QUARANTINED
+from gristmill.pipeline.stage import DROPPED, QUARANTINED, StageContext
 from gristmill.stages.rewriting.rewrite import FORM, PROMPT, Reply, Rewrite, RewriteConfig, understood
 from tests.endpoint_server import EndpointServer, Scripted
 from tests.pipeline.audit.tampering import Output, SameProcess
@@ -276,6 +276,6 @@ def test_decisions_follow_from_the_answers_alone() -> None:
             "rewrite_model": nothing, "rewrite_failure": nothing, "rewrite_detail": nothing,
         }
     )  # fmt: skip
-    decisions = stage.decide(batch, None)
+    decisions = stage.decide(batch, None, StageContext())
     assert decisions.port.tolist() == [0, QUARANTINED, DROPPED]
     assert decisions.columns["text"].to_pylist() == ["b", None, None]

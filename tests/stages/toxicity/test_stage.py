@@ -17,7 +17,7 @@ from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.hashing import file_digest
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import build
-from gristmill.pipeline.stage import DROPPED, Decisions
+from gristmill.pipeline.stage import DROPPED, Decisions, StageContext
 from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, load_model, model_at
 from gristmill.stages.toxicity.stage import (
     TIERS,
@@ -72,13 +72,13 @@ def stage(**config: Any) -> Toxicity:
 
 def measured(texts: list[str | None], one: Toxicity | None = None, **more: pa.Array) -> pa.Table:
     table = pa.table({"text": pa.array(texts, pa.large_string())})
-    columns = (one or stage()).measure(table)
+    columns = (one or stage()).measure(table, StageContext())
     return pa.table({**columns, **more})
 
 
 def decided(texts: list[str | None], **config: Any) -> Decisions:
     one = stage(**config)
-    return one.decide(measured(texts, one), None)
+    return one.decide(measured(texts, one), None, StageContext())
 
 
 def batch_of(documents: list[tuple[int, list[dict[str, float]]]]) -> pa.Table:
@@ -117,10 +117,10 @@ def test_scores_of_the_shipped_model_are_equal_on_every_machine() -> None:
 
 def test_measured_columns_are_those_declared() -> None:
     one = stage()
-    columns = one.measure(pa.table({"text": pa.array(["Some text.", None], pa.large_string())}))
-    assert pa.schema([(name, column.type) for name, column in columns.items()]) == one.signals()
-    decisions = one.decide(pa.table(dict(columns)), None)
-    assert pa.schema([(name, column.type) for name, column in decisions.columns.items()]) == one.findings()
+    columns = one.measure(pa.table({"text": pa.array(["Some text.", None], pa.large_string())}), StageContext())
+    assert pa.schema([(name, column.type) for name, column in columns.items()]) == one.spec.signals
+    decisions = one.decide(pa.table(dict(columns)), None, StageContext())
+    assert pa.schema([(name, column.type) for name, column in decisions.columns.items()]) == one.spec.findings
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_sentence_itself_is_a_witness_only_where_asked_for() -> None:
     place = decided([text]).witness[0].as_py()
     one = stage(witness_text=True)
     batch = measured([text, CLEAN], one).append_column("text", pa.array([text, CLEAN], pa.large_string()))
-    shown = one.decide(batch, None).witness
+    shown = one.decide(batch, None, StageContext()).witness
     assert shown.to_pylist() == [f"{place}:{HATEFUL}", None]
     assert HATEFUL not in place
 
@@ -247,7 +247,7 @@ def test_a_flagged_document_carries_rule_value_threshold_and_witness() -> None:
 )
 def test_each_policy_sends_documents_where_it_says(policy: str, ports: list[int]) -> None:
     batch = batch_of([(1, [{"religion": 0.95}]), (1, [{"religion": 0.75}]), (1, [{"religion": 0.55}])])
-    decisions = stage(policy=policy, cuts=CUTS).decide(batch, None)
+    decisions = stage(policy=policy, cuts=CUTS).decide(batch, None, StageContext())
     assert decisions.port.tolist() == ports
     assert [decisions.rules[rule] if rule >= 0 else None for rule in decisions.rule] == [
         "toxicity_toxic", "toxicity_mild", None,
@@ -258,8 +258,8 @@ def test_each_policy_sends_documents_where_it_says(policy: str, ports: list[int]
 def test_own_cuts_change_levels_without_measuring_again() -> None:
     table = measured([HATEFUL])
     strict = stage(cuts={name: (0.9999999, 0.9999999, 0.9999999) for name in DIMENSIONS})
-    assert stage().decide(table, None).columns["toxicity_tier"].to_pylist() != ["none"]
-    assert strict.decide(table, None).columns["toxicity_tier"].to_pylist() == ["none"]
+    assert stage().decide(table, None, StageContext()).columns["toxicity_tier"].to_pylist() != ["none"]
+    assert strict.decide(table, None, StageContext()).columns["toxicity_tier"].to_pylist() == ["none"]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", None, "\u200d\ufe0f"])
@@ -267,7 +267,7 @@ def test_text_without_words_scores_nothing(text: str | None) -> None:
     table = measured([text])
     assert [table[f"toxicity_{name}_score"][0].as_py() for name in DIMENSIONS] == [0.0] * 5
     assert table["toxicity_sentences"].to_pylist() == [0]
-    assert stage().decide(table, None).port.tolist() == [0]
+    assert stage().decide(table, None, StageContext()).port.tolist() == [0]
 
 
 def test_one_sentence_of_ten_megabytes_is_scored_in_windows() -> None:
@@ -300,7 +300,7 @@ def test_any_script_direction_or_emoji_gets_finite_scores(text: str) -> None:
 def test_a_slice_of_a_column_gives_the_scores_and_offsets_of_its_rows() -> None:
     texts = [CLEAN, HATEFUL, CLEAN + HATEFUL]
     whole = pa.table({"text": pa.array(["x", *texts, "y"], pa.large_string())})
-    assert pa.table(dict(stage().measure(whole.slice(1, 3)))) == measured(texts)
+    assert pa.table(dict(stage().measure(whole.slice(1, 3), StageContext()))) == measured(texts)
 
 
 def test_documents_in_languages_that_the_model_does_not_cover_are_counted() -> None:
@@ -309,8 +309,8 @@ def test_documents_in_languages_that_the_model_does_not_cover_are_counted() -> N
         language=pa.array(["eng", "deu", "deu", "und", None]),
         language_script=pa.array(["Latn", "Latn", "Latn", "Zyyy", None]),
     )
-    assert stage().decide(batch, None).tallies == {"uncovered:deu_Latn": 2, "uncovered:und": 2}
-    assert stage().decide(measured(["a b"]), None).tallies == {}
+    assert stage().decide(batch, None, StageContext()).tallies == {"uncovered:deu_Latn": 2, "uncovered:und": 2}
+    assert stage().decide(measured(["a b"]), None, StageContext()).tallies == {}
 
 
 def test_a_missing_or_foreign_model_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -363,9 +363,9 @@ def test_a_wrong_config_is_refused_with_what_is_allowed(config: dict[str, Any], 
 
 
 def test_the_tiers_of_the_commons_come_with_a_warning() -> None:
-    assert "Celadon's scale" in next(iter(stage(tiers="commons").notice()))
-    assert "Celadon's scale" in next(iter(stage(tiers_by_source={"books": "commons"}).notice()))
-    assert not list(stage().notice())
+    assert "Celadon's scale" in next(iter(stage(tiers="commons").spec.notices))
+    assert "Celadon's scale" in next(iter(stage(tiers_by_source={"books": "commons"}).spec.notices))
+    assert not list(stage().spec.notices)
 
 
 RUN = """

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.toxicity import transformer as celadon
 from gristmill.stages.toxicity.model import DIMENSIONS
 from gristmill.stages.toxicity.stage import WINDOWS, Toxicity, ToxicityConfig
@@ -146,7 +147,7 @@ def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None
 
     one = celadon_stage(tiny)
     one.check_files()
-    columns = one.measure(pa.table({"text": pa.array(TEXTS[:2], pa.large_string())}))
+    columns = one.measure(pa.table({"text": pa.array(TEXTS[:2], pa.large_string())}), StageContext())
     tensors = torch.load(tiny / "pytorch_model.bin", weights_only=True)
     encoder = transformers.DebertaV2Model(transformers.DebertaV2Config.from_pretrained(str(tiny))).eval()
     encoder.load_state_dict({key[8:]: value for key, value in tensors.items() if key.startswith("deberta.")})
@@ -163,8 +164,8 @@ def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None
 @pytest.mark.torch
 def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) -> None:
     table = pa.table({"text": pa.array(TEXTS, pa.large_string())})
-    wide = celadon_stage(tiny, batch_size=64).measure(table)
-    narrow = celadon_stage(tiny, batch_size=1).measure(table)
+    wide = celadon_stage(tiny, batch_size=64).measure(table, StageContext())
+    narrow = celadon_stage(tiny, batch_size=1).measure(table, StageContext())
     # A sentence is cut at 256 words: 256 tokens are 19 windows of at most 14, and the 45 and 2 after them 4 more.
     assert wide["toxicity_sentences"].to_pylist() == [1, 1, 0, 23, 1]
     assert wide["toxicity_race_origin_score"][2].as_py() == 0.0
@@ -173,7 +174,7 @@ def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) 
         assert wide[column].to_pylist() == pytest.approx(narrow[column].to_pylist(), abs=1e-5)
     last = wide[WINDOWS][3].as_py()[-1]
     assert last["offset"] + last["length"] == len(TEXTS[3])
-    decisions = celadon_stage(tiny, tiers="commons").decide(pa.table(dict(wide)), None)
+    decisions = celadon_stage(tiny, tiers="commons").decide(pa.table(dict(wide)), None, StageContext())
     assert set(decisions.columns["toxicity_tier"].to_pylist()) <= {"none", "mild", "toxic"}
     assert decisions.tallies == {}
 
@@ -188,12 +189,12 @@ def test_a_checkpoint_with_other_heads_or_another_encoder_is_refused(tiny: Path)
     torch.save(tensors, tiny / "pytorch_model.bin")
     celadon.checkpoint.cache_clear()
     with pytest.raises(ConfigError, match=r"head of violence must be heads.4.weight of shape \(4, 16\)"):
-        celadon_stage(tiny).measure(table)
+        celadon_stage(tiny).measure(table, StageContext())
     config = json.loads((tiny / "config.json").read_text())
     (tiny / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
     celadon.checkpoint.cache_clear()
     with pytest.raises(ConfigError, match="found 'bert'"):
-        celadon_stage(tiny).measure(table)
+        celadon_stage(tiny).measure(table, StageContext())
 
 
 @pytest.mark.torch
@@ -211,7 +212,7 @@ def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for
     model.save_pretrained(str(tmp_path))
     labels = {"faith_hate": "religion", "threat": "violence"}
     one = Toxicity(ToxicityConfig(backend="hf", model=tmp_path, labels=labels, listed_from=0.01))
-    columns = one.measure(pa.table({"text": pa.array(["bad worse"], pa.large_string())}))
+    columns = one.measure(pa.table({"text": pa.array(["bad worse"], pa.large_string())}), StageContext())
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
     inputs = tokenizer("bad worse", return_tensors="pt", return_token_type_ids=False)
     with torch.no_grad():
@@ -221,4 +222,4 @@ def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for
     assert columns["toxicity_ability_score"][0].as_py() == 0.0
     wrong = Toxicity(ToxicityConfig(backend="hf", model=tmp_path, labels={"hate": "religion"}))
     with pytest.raises(ConfigError, match="it has faith_hate, fine, threat, and 'hate' is not among them"):
-        wrong.measure(pa.table({"text": pa.array(["bad"], pa.large_string())}))
+        wrong.measure(pa.table({"text": pa.array(["bad"], pa.large_string())}), StageContext())

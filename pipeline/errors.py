@@ -9,6 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+GUIDE = "docs/writing-a-stage.md"
+"""Where the author of a stage or a source reads how it is done."""
+
 
 class GristmillError(Exception):
     """Base of the errors that are shown to a user as a message, never as a traceback.

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any
 
-from gristmill.pipeline.errors import ConfigError, ContractError, GristmillError, nearest
+from gristmill.pipeline.errors import GUIDE, ConfigError, ContractError, GristmillError, nearest
 from gristmill.pipeline.kernel_cache import use_cache
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage
 
 STAGES = "gristmill.stages"
 SOURCES = "gristmill.sources"
+OLD_PACKAGES = frozenset({"pipeline", "stages", "launch", "configs"})
+"""Packages that were installed at the top once; they are parts of `gristmill` now."""
 
 
 @cache
@@ -41,19 +44,7 @@ class Registry:
     def _add(self, plugin: str) -> None:
         if not all(part.isidentifier() for part in plugin.split(".")):
             raise ConfigError(f"--plugin {plugin}: this is no name of a module. Expected a name such as `my_stages`.")
-        try:
-            module = importlib.import_module(plugin)
-        except ImportError as error:
-            raise ConfigError(
-                f"--plugin {plugin}: the module cannot be imported ({error}). Install it, or put its folder on "
-                "PYTHONPATH on every node."
-            ) from error
-        except GristmillError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                f"--plugin {plugin}: importing the module raises {type(error).__name__}: {error}. Mend the module."
-            ) from error
+        module = _imported(f"--plugin {plugin}", lambda: importlib.import_module(plugin))
         found = 0
         for name, item in vars(module).items():
             if not inspect.isclass(item) or item.__module__ != module.__name__ or name.startswith("_"):
@@ -63,7 +54,15 @@ class Registry:
                     self._extra[group][snake_case(name)] = item
                     found += 1
         if not found:
+            self._refuse_old_bases(plugin, vars(module).values())
             raise ConfigError(f"--plugin {plugin}: the module defines no Stage and no Source. Name another module.")
+
+    def _refuse_old_bases(self, plugin: str, items: Iterable[Any]) -> None:
+        """In a checkout's root the old names can be imported, as other modules than ours."""
+        for item in items:
+            for base in inspect.getmro(item) if inspect.isclass(item) else ():
+                if base.__module__ in ("pipeline.stage", "pipeline.source"):
+                    raise ConfigError(_renamed(f"--plugin {plugin}", base.__module__))
 
     def names(self, group: str) -> list[str]:
         """Names that a config may use."""
@@ -86,10 +85,49 @@ class Registry:
         if name not in points:
             raise ConfigError(f"{where}: there is no {what} named `{name}`; {nearest(name, self.names(group))}")
         use_cache()  # its module may define kernels
-        loaded = points[name].load()
+        loaded = _imported(f"{where}: entry point {group}:{name}, {points[name].value}", points[name].load)
         if not (inspect.isclass(loaded) and issubclass(loaded, base)):
             raise ContractError(f"entry point {group}:{name} is {loaded!r}, not a subclass of {base.__name__}.")
         return loaded
+
+
+def _imported(what: str, load: Callable[[], Any]) -> Any:
+    """What `load` imports. Raises ConfigError that says `what` could not be imported and why."""
+    try:
+        return load()
+    except ImportError as error:
+        old = _old_name(error)
+        if old is not None:
+            raise ConfigError(_renamed(what, old)) from error
+        raise ConfigError(
+            f"{what}: the module cannot be imported ({error}). Install it, or put its folder on PYTHONPATH on every node."
+        ) from error
+    except GristmillError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{what}: importing the module raises {type(error).__name__}: {error}. Mend the module."
+        ) from error
+
+
+def _renamed(what: str, old: str) -> str:
+    return (
+        f"{what}: it imports `{old}`, but Gristmill's packages are now parts of one, `gristmill`. Write `gristmill.{old}` "
+        f"wherever it says `{old}`; {GUIDE} shows how a stage and a source are written today."
+    )
+
+
+def _old_name(error: ImportError) -> str | None:
+    """The old import name that a module asked for in vain; None where it asked for something else."""
+    name = error.name or ""
+    top = name.partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or top not in OLD_PACKAGES:
+        return None
+    # Another package of that name may be installed, which lacks what it is asked for; then our module decides.
+    try:
+        return name if name == top or find_spec(f"gristmill.{name}") is not None else None
+    except ModuleNotFoundError:
+        return None
 
 
 def snake_case(name: str) -> str:

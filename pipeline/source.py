@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.pipeline.document import KEY_TYPE
-from gristmill.pipeline.errors import ContractError
+from gristmill.pipeline.errors import GUIDE, ContractError
 
 REJECTS = pa.schema(
     [
@@ -122,12 +122,21 @@ class Source:
         super().__init_subclass__(**options)
         if inspect.isabstract(cls):
             return
+        what = f"source class {cls.__module__}.{cls.__qualname__}"
         for name, kind in (("version", int), ("summary", str)):
             if not isinstance(getattr(cls, name, None), kind):
                 raise ContractError(
-                    f"source class {cls.__module__}.{cls.__qualname__}: the class attribute `{name}` is missing or no "
-                    f"{kind.__name__}. Set it."
+                    f"{what}: the class attribute `{name}` is missing or no {kind.__name__}. Set it. See {GUIDE}."
                 )
+        config: Any = cls.Config
+        if not (inspect.isclass(config) and issubclass(config, SourceConfig)):
+            raise ContractError(
+                f"{what}: `Config` does not derive from gristmill.pipeline.source.SourceConfig. Derive it."
+            )
+        for name in ("slices", "schema", "read", *(["offsets"] if cls.by_offset else [])):
+            if getattr(cls, name) is getattr(Source, name):
+                why = " (it sets `by_offset`)" if name == "offsets" else ""
+                raise ContractError(f"{what}: `{name}` is not implemented{why}. See {GUIDE}.")
 
     def __init__(self, name: str, config: Any) -> None:
         self.name = name

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from gristmill.pipeline.errors import ContractError
+from gristmill.pipeline.errors import GUIDE, ContractError
 from gristmill.pipeline.stage_spec import MAX_RULES, Resources, StageContext, StageSpec
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ DROPPED = -1
 """`Decisions.port` of a row that is removed."""
 QUARANTINED = -2
 """`Decisions.port` of a row that could not be judged and is set aside with its reason."""
-GUIDE = "docs/writing-a-stage.md"
 OLD_HOOKS = frozenset(
     {
         "measure_reads",

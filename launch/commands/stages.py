@@ -212,7 +212,7 @@ def _summary(load: Callable[[str, str], type[Any]], name: str) -> str:
     """One broken plugin must not hide the others."""
     try:
         return str(load(name, name).summary)
-    except ImportError as error:
+    except ConfigError as error:
         return f"(cannot be loaded: {error})"
 
 

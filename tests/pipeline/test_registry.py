@@ -1,0 +1,127 @@
+"""Plug-ins that cannot be loaded: what their author is told."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from gristmill.launch.cli import run_command
+from gristmill.pipeline import registry
+from gristmill.pipeline.errors import ConfigError, ContractError
+from gristmill.pipeline.registry import STAGES, Registry
+from gristmill.pipeline.source import Source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for modules, on the path, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    # The repository's root, where the folders have the old names, is no place where modules are found.
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *elsewhere])
+    importlib.invalidate_caches()
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if not name.startswith("gristmill"):
+            del sys.modules[name]
+
+
+def refused(folder: Path, text: str) -> str:
+    (folder / "mine.py").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        Registry(("mine",))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "old"),
+    [
+        ("import pipeline", "pipeline"),
+        ("from pipeline.stage import Stage", "pipeline"),
+        ("from stages.mark_columns import mark_column", "stages"),
+        ("import launch.cli", "launch"),
+    ],
+)
+def test_a_plug_in_that_imports_the_old_packages_is_told_their_new_names(folder: Path, line: str, old: str) -> None:
+    assert refused(folder, line) == (
+        f"--plugin mine: it imports `{old}`, but Gristmill's packages are now parts of one, `gristmill`. Write "
+        f"`gristmill.{old}` wherever it says `{old}`; docs/writing-a-stage.md shows how a stage and a source are written "
+        "today."
+    )
+
+
+def test_another_package_of_an_old_name_does_not_hide_that_ours_was_meant(folder: Path) -> None:
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline/__init__.py").write_text("")
+    assert "it imports `pipeline.stage`, but" in refused(folder, "from pipeline.stage import Stage")
+
+
+def test_in_a_checkout_the_old_names_are_other_modules_and_still_refused(folder: Path) -> None:
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline/__init__.py").write_text("")
+    (folder / "pipeline/stage.py").write_text("class Stage: pass")
+    said = refused(folder, "from pipeline.stage import Stage\nclass Mine(Stage): pass")
+    assert "it imports `pipeline.stage`, but" in said
+
+
+def test_a_missing_module_of_somebody_elses_pipeline_is_just_missing(folder: Path) -> None:
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline/__init__.py").write_text("")
+    said = refused(folder, "from pipeline.no_such_thing import Stage")
+    assert "--plugin mine: the module cannot be imported (No module named 'pipeline.no_such_thing')" in said
+
+
+def test_a_plug_in_of_the_old_base_class_is_told_what_changed(folder: Path) -> None:
+    said = refused(
+        folder,
+        """
+from gristmill.pipeline.stage import Stage, StageConfig, keep_all
+class Mine(Stage):
+    Config, version, summary = StageConfig, 1, "mine"
+    def measure_reads(self): return frozenset({"text"})
+    def decide(self, batch, settled): return keep_all(batch.num_rows)
+""",
+    )
+    assert said.startswith(
+        "stage class mine.Mine: `measure_reads` is of the old base class, and nobody reads it any more."
+    )
+
+
+def test_an_installed_stage_that_cannot_be_imported_says_so_and_hides_no_other(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "theirs.py").write_text("import pipeline")
+    point = EntryPoint("theirs", "theirs:Stage", STAGES)
+    known = registry._announced(STAGES)
+    monkeypatch.setattr(registry, "_announced", lambda group: {**known, "theirs": point} if group == STAGES else {})
+    with pytest.raises(ConfigError, match="gristmill.stages:theirs, theirs:Stage: it imports `pipeline`, but"):
+        Registry().stage("theirs", "test.yaml:3")
+    assert run_command(["stages"]) == 0
+    shown = capsys.readouterr().out
+    assert "(cannot be loaded: theirs: entry point" in shown and "minhash" in shown
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ({"version": None}, "the class attribute `version` is missing or no int"),
+        ({"Config": dict}, "`Config` does not derive from gristmill.pipeline.source.SourceConfig"),
+        ({"read": Source.read}, "`read` is not implemented. See docs/writing-a-stage.md."),
+        ({"by_offset": True}, r"`offsets` is not implemented \(it sets `by_offset`\)"),
+    ],
+)
+def test_a_source_that_leaves_something_out_is_refused_when_it_is_defined(
+    body: dict[str, object], complaint: str
+) -> None:
+    whole = {"version": 1, "summary": "x", "slices": lambda self: [], "schema": None, "read": lambda self, one: None}
+    type("Good", (Source,), dict(whole))
+    with pytest.raises(ContractError, match=complaint):
+        type("Bad", (Source,), {**whole, **body})

@@ -3,7 +3,8 @@
 The repository keeps `pipeline/`, `stages/`, `launch/` and `configs/` at its top; what is installed is `gristmill` alone.
 So `src/gristmill/` holds a link to each of them, and setuptools finds one package below `src/`, follows the links into a
 wheel, and makes an editable install of a plain path that editors and mypy follow. The links are made here, whoever builds:
-make, pip from a checkout, or pip from a Git address. A source distribution holds the files themselves and needs no links.
+make, pip from a checkout, or pip from a Git address. A source distribution holds the files themselves and needs no links,
+but it needs this file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from setuptools.build_meta import *  # noqa: F403
 from setuptools.build_meta import __all__ as __all__
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("pipeline", "stages", "launch", "configs")
@@ -31,6 +33,14 @@ def link_package(root: Path = ROOT) -> None:
     init = package / "__init__.py"
     if not init.is_file() or init.read_text(encoding="utf-8") != INIT:
         init.write_text(INIT, encoding="utf-8")
+
+
+class SourceDistribution(sdist):
+    """`sdist`, with the build backend, and without the one test that setuptools would take along."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        kept = [file for file in files if not file.startswith("tests")]
+        super().make_release_tree(base_dir, [*kept, f".ci/{Path(__file__).name}"])
 
 
 link_package()

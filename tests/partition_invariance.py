@@ -1,9 +1,10 @@
 """Partition invariance, which every stage must have: any split of the rows into tasks and batches, any order of the tasks
 and any merge tree give equal signals, equal settled answers and equal decisions.
 
-`check_invariance` drives a stage's four functions the way the engine does: each sees only the columns that it declares, notes
-go through files and the exchange, settled rows come back to the task that owns the document. A stage's cases lie in
-`tests/invariance_cases/NAME.py`, NAME being its entry point; that file holds `CASES`, a list of InvarianceCase.
+`check_invariance` has the engine itself send the rows through a graph of one node (`pipeline.slices.traversal`): each function
+of a stage sees only the columns that it declares, settled rows find their documents as in a run. Notes go through files
+and the exchange. A stage's cases lie in `tests/invariance_cases/NAME.py`, NAME being its entry point; that file holds
+`CASES`, a list of InvarianceCase.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import json
 import math
 import tempfile
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,33 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, keys_from_words, one_chunk
+from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, keys_from_words
 from gristmill.pipeline.exchange import Combine, Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
-from gristmill.pipeline.planning.graph import Node
-from gristmill.pipeline.slices.outcome import check_decisions
-from gristmill.pipeline.stage import Settled, SettledView, Stage, StageContext
+from gristmill.pipeline.planning.config import RunConfig
+from gristmill.pipeline.planning.graph import SOURCE_PORT, Edge, Graph, Node
+from gristmill.pipeline.slices.outcome import Outcome
+from gristmill.pipeline.slices.routing import SliceRows
+from gristmill.pipeline.slices.settled import aligned_answer
+from gristmill.pipeline.slices.traversal import Answers, as_decided, traverse
+from gristmill.pipeline.stage import (
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageConfig,
+    StageContext,
+    StageSpec,
+    from_failures,
+)
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "corpus"
 """The source that the rows are said to come from."""
+NODE = "node"
+"""The node that the stage under test is."""
 
 
 @dataclass(frozen=True)
@@ -137,144 +153,176 @@ class Result:
     tallies: dict[str, int] = field(default_factory=dict)
 
 
+class _NoSettings(StageConfig):
+    """No settings."""
+
+
+class _Observed(Stage):
+    """Stands for the node that a stage observes: drops what the case's rows say that it dropped."""
+
+    Config, version, summary = _NoSettings, 1, "the node that is observed"
+
+    def declare(self) -> StageSpec:
+        return StageSpec(optional_reads={"dropped"}, rules=("dropped",))
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
+        gone = np.zeros(batch.num_rows, bool)
+        if "dropped" in batch.column_names:
+            gone = batch["dropped"].to_numpy()
+        return from_failures({"dropped": gone}, rows=batch.num_rows)
+
+
+class _SplitRows(SliceRows):
+    """The rows of one task, in the order and the batches of a split."""
+
+    def __init__(self, graph: Graph, rows: pa.Table, task: Sequence[Sequence[int]]) -> None:
+        order = [row for batch in task for row in batch]
+        super().__init__(graph, SOURCE, rows.take(pa.array(order, pa.int64())).combine_chunks())
+        self._batch = np.repeat(np.arange(len(task)), [len(batch) for batch in task])
+
+    def cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
+        borders = np.flatnonzero(np.diff(self._batch[rows])) + 1
+        for start, stop in pairwise([0, *borders.tolist(), len(rows)]):
+            if start < stop:
+                yield slice(start, stop)
+
+
+class _FirstPass(Answers):
+    """Measures and surveys; decides where nothing is settled."""
+
+    def __init__(self, stage: Stage) -> None:
+        observed = stage.spec.observes
+        self.surveys = [(NODE, NODE if observed is None else observed)] if stage.implements("survey") else []
+        self.notes: pa.Table | None = None
+
+    def read(self, slice_rows: SliceRows) -> Outcome:
+        # The case's rows are those that enter the node, blank texts among them.
+        return as_decided(np.zeros(slice_rows.count, np.int16), np.ones(slice_rows.count, np.int64), {})
+
+    def decides(self, node: Node) -> bool:
+        return not node.settles
+
+    def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
+        self.notes = notes
+
+
+class _SecondPass(_FirstPass):
+    """Decides with the settled answer, from the signals of the first pass."""
+
+    surveys = ()
+
+    def __init__(self, first: SliceRows, answer: Settled, keyed: pa.Table | None) -> None:
+        self.first = first
+        self.answer = answer
+        self.keyed = keyed
+
+    def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array]:
+        return self.first.states[node.name].signals
+
+    def decides(self, node: Node) -> bool:
+        return True
+
+    def settled(self, node: Node, slice_rows: SliceRows) -> SettledView | None:
+        if not node.settles:
+            return None
+        keys = slice_rows.keys[slice_rows.states[node.name].rows]
+        columns = None if self.keyed is None else aligned_answer(node.name, self.keyed, keys)
+        return SettledView(columns=columns, table=self.answer.broadcast)
+
+
 def run_stage(stage: Stage, rows: pa.Table, split: Split) -> Result:
-    """Measure, survey, settle and decide as the engine would, for one split."""
-    result = Result()
+    """A graph of one node (and the one that it observes), through which the engine sends the tasks of a split."""
+    graph, result = _graph_of(stage, rows.schema), Result()
+    tasks = [_SplitRows(graph, rows, task) for task in split.tasks]
     with tempfile.TemporaryDirectory() as folder:
-        return _run_stage(stage, rows, split, result, Path(folder))
-
-
-def _run_stage(stage: Stage, rows: pa.Table, split: Split, result: Result, folder: Path) -> Result:
-    measured: dict[tuple[int, int], pa.Table] = {}
-    files: list[str] = []
-    schema, count = None, 0
-    for number, task in enumerate(split.tasks):
         notes = []
-        for index, chosen in enumerate(task):
-            batch = rows.take(pa.array(chosen, pa.int64())).combine_chunks()
-            entered = _entered(stage, batch)
-            measured[number, index] = _measure(stage, entered, result)
-            if stage.implements("survey"):
-                seen = batch if stage.spec.observes is not None else measured[number, index]
-                if seen.num_rows:
-                    own = () if stage.spec.observes is not None else stage.spec.signals.names
-                    notes.append(
-                        stage.survey(_given(seen, stage.spec.survey_reads, stage, own), StageContext(source=SOURCE))
-                    )
-        if notes:
-            table = pa.concat_tables(notes).combine_chunks()
-            table = table.append_column("task", pa.array(np.full(table.num_rows, number), pa.int32()))
-            path = folder / f"notes-{number:05d}.arrow"
-            with pa.ipc.new_file(str(path), table.schema) as writer:
-                writer.write_table(table, max_chunksize=split.chunk)
-            files.append(str(path))
-            assert schema is None or schema.equals(table.schema), "notes have other columns from task to task"
-            schema, count = table.schema, count + table.num_rows
-    answer, views = None, {}
-    if schema is not None:
-        exchange = AnyTreeExchange(InlineExecutor(split.order), folder / "exchange", split)
-        answer = stage.settle(Rows(tuple(files), schema, count), exchange, StageContext(given_seed=_seed(stage)))
-        views = _delivered(exchange, answer, len(split.tasks), result)
-        result.broadcast = None if answer.broadcast is None else _plain(answer.broadcast.to_pylist())
-        result.report = _plain(json.loads(json.dumps(dict(answer.report), allow_nan=False)))
-    for (number, _), batch in measured.items():
-        if batch.num_rows:
-            _decide(stage, batch, _view(answer, views.get(number, {}), batch), result)
+        for task in tasks:
+            answers = _FirstPass(stage)
+            traverse(graph, task, answers)
+            notes.append(answers.notes)
+        if stage.implements("settle"):
+            answer, keyed = _settled(graph, notes, split, result, Path(folder))
+            for number, first in enumerate(tasks):
+                tasks[number] = _SplitRows(graph, rows, split.tasks[number])
+                traverse(graph, tasks[number], _SecondPass(first, answer, keyed[number]))
+        for task in tasks:
+            _tell(task, result)
     missing = len(rows) - len(result.decisions)
     assert missing == 0 or stage.spec.observes is not None, f"{missing} rows have no decision"
     return result
 
 
-def _entered(stage: Stage, batch: pa.Table) -> pa.Table:
-    if stage.spec.observes is None or "dropped" not in batch.column_names:
-        return batch
-    kept = np.flatnonzero(~np.asarray(batch["dropped"].to_numpy(zero_copy_only=False), bool))
-    return batch.take(pa.array(kept, pa.int64())).combine_chunks().drop_columns(["dropped"])
+def _graph_of(stage: Stage, schema: pa.Schema) -> Graph:
+    edge, nodes = Edge(SOURCE, SOURCE_PORT), []
+    observed = stage.spec.observes
+    if observed is not None:
+        nodes.append(Node(observed, "observed", _Observed(_NoSettings()), (edge,)))
+        edge = Edge(observed, "kept")
+    nodes.append(Node(NODE, NODE, stage, (edge,)))
+    config = RunConfig("invariance", 0, (), (), {}, (), {}, None, 0.0, None)
+    # The rows are there: nobody asks the source for them.
+    return Graph(config, {SOURCE: None}, tuple(nodes), (), (), {SOURCE: schema})
 
 
-def _seed(stage: Stage) -> int | None:
-    return 0 if stage.spec.seeded else None
-
-
-def _given(batch: pa.Table, reads: AbstractSet[str], stage: Stage, own: Sequence[str]) -> pa.Table:
-    """The columns that a function gets: those it declares, those that happen to be there, the stage's own signals."""
-    wanted = sorted(reads | (stage.spec.optional_reads & set(batch.column_names)) | set(own))
-    return pa.table({name: one_chunk(batch[name]) for name in [DOC_KEY, *wanted]})
-
-
-def _measure(stage: Stage, batch: pa.Table, result: Result) -> pa.Table:
-    if not stage.implements("measure") or not batch.num_rows:
-        return batch
-    made = stage.measure(_given(batch, stage.spec.measure_reads, stage, ()), StageContext(source=SOURCE))
-    declared = stage.spec.signals
-    assert set(made) == set(declared.names), f"measure made {sorted(made)}, declared are {sorted(declared.names)}"
-    for item in declared:
-        array = one_chunk(made[item.name])
-        assert array.type == item.type and len(array) == batch.num_rows, f"signal {item.name}: {array.type}"
-        batch = batch.append_column(item, array)
-    for row in batch.select([DOC_KEY, *declared.names]).to_pylist():
-        result.signals[row.pop(DOC_KEY)] = _plain(row)
-    return batch
-
-
-def _delivered(
-    exchange: FileExchange, answer: Settled, tasks: int, result: Result
-) -> dict[int, dict[bytes, dict[str, Any]]]:
-    views: dict[int, dict[bytes, dict[str, Any]]] = {}
+def _settled(
+    graph: Graph, notes: Sequence[pa.Table | None], split: Split, result: Result, folder: Path
+) -> tuple[Settled, list[pa.Table | None]]:
+    """The settled answer, and the keyed rows that each task gets of it."""
+    node, files = graph.by_name[NODE], []
+    schema, count = None, 0
+    for number, table in enumerate(notes):
+        if table is None:
+            continue
+        table = table.append_column("task", pa.array(np.full(table.num_rows, number), pa.int32()))
+        path = folder / f"notes-{number:05d}.arrow"
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=split.chunk)
+        files.append(str(path))
+        assert schema is None or schema.equals(table.schema), "notes have other columns from task to task"
+        schema, count = table.schema, count + table.num_rows
+    if schema is None:
+        return Settled(), [None] * len(notes)
+    exchange = AnyTreeExchange(InlineExecutor(split.order), folder / "exchange", split)
+    answer = node.stage.settle(Rows(tuple(files), schema, count), exchange, graph.context(node, decides=True))
+    result.broadcast = None if answer.broadcast is None else _plain(answer.broadcast.to_pylist())
+    result.report = _plain(json.loads(json.dumps(dict(answer.report), allow_nan=False)))
     if answer.keyed is None:
-        return views
-    for task, path in exchange.deliver(answer.keyed, tasks).items():
-        for batch in read_batches(path, answer.keyed.schema):
-            for row in batch.to_pylist():
-                key = row.pop(DOC_KEY)
-                assert row.pop("task") == task and key not in result.keyed, "a document has two answers"
-                views.setdefault(task, {})[key] = row
-                result.keyed[key] = _plain(row)
-    return views
+        return answer, [None] * len(notes)
+    keyed = [answer.keyed.schema.empty_table()] * len(notes)
+    for number, path in exchange.deliver(answer.keyed, len(notes)).items():
+        keyed[number] = pa.Table.from_batches(read_batches(path, answer.keyed.schema), answer.keyed.schema)
+        for row in keyed[number].to_pylist():
+            key = row.pop(DOC_KEY)
+            assert row.pop("task") == number and key not in result.keyed, "a document has two answers"
+            result.keyed[key] = _plain(row)
+    return answer, keyed
 
 
-def _view(answer: Settled | None, mine: dict[bytes, dict[str, Any]], batch: pa.Table) -> SettledView | None:
-    if answer is None:
-        return SettledView(columns=None, table=None)
-    columns = None
-    if answer.keyed is not None:
-        schema = pa.schema([item for item in answer.keyed.schema if item.name not in (DOC_KEY, "task")])
-        keys = batch[DOC_KEY].to_pylist()
-        columns = pa.Table.from_pylist([mine.get(key) or dict.fromkeys(schema.names) for key in keys], schema)
-        columns = columns.combine_chunks()
-    return SettledView(columns=columns, table=answer.broadcast)
-
-
-def _decide(stage: Stage, batch: pa.Table, view: SettledView | None, result: Result) -> None:
-    made = stage.decide(
-        _given(batch, stage.spec.decide_reads, stage, stage.spec.signals.names),
-        view if stage.implements("settle") else None,
-        StageContext(given_seed=_seed(stage), source=SOURCE),
-    )
-    check_decisions(Node("checked", "checked", stage, ()), made, batch)
-    assert set(made.rules) <= set(stage.spec.rules), (
-        f"rules that are not declared: {set(made.rules) - set(stage.spec.rules)}"
-    )
-    columns = {name: one_chunk(array).to_pylist() for name, array in made.columns.items()}
-    for row, key in enumerate(batch[DOC_KEY].to_pylist()):
+def _tell(task: SliceRows, result: Result) -> None:
+    """Writes down what a task found, by document."""
+    state = task.states[NODE]
+    outcome = state.outcome
+    signals = {name: array.to_pylist() for name, array in state.signals.items()}
+    columns = {name: array.to_pylist() for name, array in outcome.columns.items()}
+    for row, key in enumerate(task.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()):
         assert key not in result.decisions, "a document is decided twice"
-        rule = -1 if made.rule is None else int(made.rule[row])
-        failed = (0 if rule < 0 else 1 << rule) if made.failed is None else int(made.failed[row])
-        port = int(made.port[row])
+        if signals:
+            result.signals[key] = _plain({name: values[row] for name, values in signals.items()})
+        rule, failed = int(outcome.rule[row]), int(outcome.failed[row])
         result.decisions[key] = _plain(
             {
-                "port": port,
-                "copies": 1 if made.copies is None or port < 0 else int(made.copies[row]),
-                "rule": None if rule < 0 else made.rules[rule],
-                "failed": sorted(name for i, name in enumerate(made.rules) if failed >> i & 1),
-                "value": math.nan if made.value is None else float(made.value[row]),
-                "threshold": math.nan if made.threshold is None else float(made.threshold[row]),
-                "witness": None if made.witness is None else made.witness[row].as_py(),
+                "port": int(outcome.port[row]),
+                "copies": int(outcome.copies[row]),
+                "rule": None if rule < 0 else outcome.rules[rule],
+                "failed": sorted(name for i, name in enumerate(outcome.rules) if failed >> i & 1),
+                "value": float(outcome.value[row]),
+                "threshold": float(outcome.threshold[row]),
+                "witness": outcome.witness[row].as_py(),
                 **{f"column {name}": values[row] for name, values in columns.items()},
             }
         )
-    for name, number in made.tallies.items():
-        result.tallies[name] = result.tallies.get(name, 0) + int(number)
+    for name, number in outcome.tallies.items():
+        result.tallies[name] = result.tallies.get(name, 0) + number
 
 
 def _plain(value: Any) -> Any:

@@ -468,4 +468,4 @@ def _as_told(node: Node, slice_rows: SliceRows, told: Mapping[tuple[str, bytes],
             name = item["port"]
             port[position] = codes.get(item["decision"], 0 if name is None else node.spec.ports.index(name))
             copies[position] = max(1, item["copies"])
-    return as_decided(node, port, copies, null_findings(node, count))
+    return as_decided(port, copies, null_findings(node, count))

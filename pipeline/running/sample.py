@@ -87,7 +87,7 @@ class _SampleAnswers(Answers):
     def undecided(self, node: Node, slice_rows: SliceRows) -> Outcome:
         rows = len(slice_rows.states[node.name].rows)
         columns = {name: array for name, array in null_findings(node, rows).items() if name != TEXT}
-        return as_decided(node, np.zeros(rows, np.int16), np.ones(rows, np.int64), columns)
+        return as_decided(np.zeros(rows, np.int16), np.ones(rows, np.int64), columns)
 
 
 def unjudged_nodes(graph: Graph) -> tuple[str, ...]:

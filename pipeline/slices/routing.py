@@ -96,7 +96,7 @@ class SliceRows:
         signals and findings too) and doc_key. Yields (positions within the node's rows, batch)."""
         state = self.states[node.name]
         rows = state.rows
-        for part in self._cuts(rows, TEXT in columns):
+        for part in self.cuts(rows, TEXT in columns):
             chosen = rows[part]
             data: dict[str, pa.Array] = {DOC_KEY: taken(one_chunk(self.table[DOC_KEY]), chosen, self.count)}
             for name in columns:
@@ -109,7 +109,8 @@ class SliceRows:
                     data[name] = self.incoming(list(state.arrivals.items()), name, chosen)
             yield part, pa.table(data)
 
-    def _cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
+    def cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
+        """How rows are cut into batches; `text`: whether the batches carry it."""
         if not text:
             for start in range(0, len(rows), BATCH_ROWS):
                 yield slice(start, min(start + BATCH_ROWS, len(rows)))

@@ -140,7 +140,7 @@ def _signals(node: Node, slice_rows: SliceRows, answers: Answers, unknown: _Unkn
     return {item.name: pa.nulls(rows, item.type) for item in node.spec.signals}
 
 
-def as_decided(node: Node, port: np.ndarray, copies: np.ndarray, columns: dict[str, pa.Array]) -> Outcome:
+def as_decided(port: np.ndarray, copies: np.ndarray, columns: dict[str, pa.Array]) -> Outcome:
     """An outcome of which nothing is known but ports and copies (int16 and int64, one per row), without rules."""
     count = len(port)
     nothing = np.full(count, np.nan)

@@ -9,6 +9,7 @@ from gristmill.launch.terminal.console import columns, out, say, say_json
 from gristmill.launch.terminal.numbers import number
 from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_beside_chance
 from gristmill.pipeline.errors import ConfigError, StorageError
+from gristmill.pipeline.provenance.values import parse
 
 SIGNALS_SHOWN = 8
 """Signals in the table of a filter; --json has all."""
@@ -47,7 +48,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             raise ConfigError(f"--svg: no node of the run of {folder} repeats documents, so there is nothing to draw.")
         _write(svg, picture(reports, tallies))
     order = [*manifest["sources"], *(node["name"] for node in manifest["nodes"])]
-    accounts = Accounts.from_json(manifest["accounts"])
+    accounts = parse(Accounts, manifest["accounts"])
     if as_json:
         rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
         filters = beside_chance(manifest["reports"])

@@ -7,13 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.schema import Statement
-from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.provenance.statement import Statement, manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.provenance.values import problems
 from gristmill.pipeline.storage import exists, is_remote, join, local, open_read, reason
 
 MANIFEST = "manifest.json"
@@ -53,15 +51,6 @@ def parse_strictly(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=pairs)
 
 
-def problems_of_form(model: type[BaseModel], value: Any) -> list[str]:
-    """Where a value does not have the form of a model: key paths with what is wrong."""
-    try:
-        model.model_validate(value)
-    except ValidationError as error:
-        return [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:20]]
-    return []
-
-
 def no_output(folder: str) -> str | None:
     """What to give instead of a folder without a manifest, for the person who gave it; None where there is one."""
     try:
@@ -88,9 +77,9 @@ def no_output(folder: str) -> str | None:
     )
 
 
-def sound_log(model: type[BaseModel], log: dict[str, Any] | None) -> dict[str, Any] | None:
+def sound_log(kind: type[Any], log: dict[str, Any] | None) -> dict[str, Any] | None:
     """A log that has its form, else None: the check of footers reports what is wrong with it."""
-    return None if log is None or problems_of_form(model, log) else log
+    return None if log is None or problems(kind, log) else log
 
 
 def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
@@ -109,10 +98,10 @@ def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, 
         report.fail("manifest", f"cannot be parsed: {error}", file=MANIFEST)
         return None, data
     report.saw("schema")
-    problems = problems_of_form(Statement, statement)
-    for problem in problems:
+    wrong = problems(Statement, statement)
+    for problem in wrong:
         report.fail("schema", problem, file=MANIFEST)
-    if problems:
+    if wrong:
         return None, data
     if manifest_bytes(statement) != data:
         report.fail(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, problems_of_form
+from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly
 from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
@@ -17,14 +17,15 @@ from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.provenance.schema import LedgerLog, LinkForm, ShardLog, ShuffledLog
+from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog
+from gristmill.pipeline.provenance.values import adapter, parse, problems
 from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.shuffle import NO_TASK
 
 _BATCH = 64
 _OWN = ("output", "shard", "rows", "content_digest", "keys")
 """Keys of a log that are about its file; the rest is about the task."""
-_LINK = [info.alias or name for name, info in LinkForm.model_fields.items()]
+_NODE = list(adapter(NodeLog).json_schema()["properties"])
 
 
 @dataclass
@@ -61,7 +62,7 @@ class LogAudit:
     def __post_init__(self) -> None:
         self.output = str(self.predicate["output"])
         self.shuffle: Mapping[str, Any] | None = self.predicate["identity"]["outputs"][self.output].get("shuffle")
-        self.links = [{name: node[name] for name in _LINK} for node in self.predicate["nodes"]]
+        self.links = [{name: node[name] for name in _NODE} for node in self.predicate["nodes"]]
         self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER]
         self.columns = dict(self.predicate["data"]["columns"])
 
@@ -113,12 +114,12 @@ class LogAudit:
             self.report.fail("schema", f"its log cannot be parsed: {error}", file=entry.path)
             return None
         shard = ShardLog if self.shuffle is None else ShuffledLog
-        problems = problems_of_form(shard if entry.role == "data" else LedgerLog, log)
-        for problem in problems:
+        wrong = problems(shard if entry.role == "data" else LedgerLog, log)
+        for problem in wrong:
             self.report.fail("schema", f"its log: {problem}", file=entry.path)
-        if not problems and not stored:
+        if not wrong and not stored:
             self.report.fail("schema", "its log is not in the canonical encoding", file=entry.path)
-        return None if problems else dict(log)
+        return None if wrong else dict(log)
 
     def _agrees(self, entry: Entry, log: Mapping[str, Any]) -> None:
         """The log is that of this file, this task and this run."""
@@ -194,7 +195,7 @@ class LogAudit:
             task.stories.append((entry.path, story))
             return
         task.ledger, task.story, task.slice = entry.path, story, log["slices"][0]
-        accounts = Accounts.from_json(log["accounts"])
+        accounts = parse(Accounts, log["accounts"])
         self._task_accounts(entry, log, accounts)
         self.total.add(accounts)
         for tally in accounts.outputs.get(self.output, {}).values():
@@ -301,21 +302,21 @@ class LogAudit:
     def check_accounts(self) -> None:
         """The run's accounts balance and are the sum of the tasks'."""
         self.report.saw("accounts")
-        stated = Accounts.from_json(self.predicate["accounts"])
+        stated = parse(Accounts, self.predicate["accounts"])
         for problem in [*stated.problems(), *wiring_problems(self.graph, stated)]:
             self.report.fail("accounts", problem, file=MANIFEST)
         if not self.complete:
             self.report.unread("accounts", "not added up, since not every task's log could be read")
-        elif canonical(self.total.to_json()) != canonical(stated.to_json()):
+        elif self.total != stated:
             for name in sorted(set(self.total.nodes) | set(stated.nodes)):
                 told, booked = (a.nodes.get(name, NodeAccount()) for a in (self.total, stated))
-                if canonical(told.to_json()) != canonical(booked.to_json()):
-                    what = [k for k, v in told.to_json().items() if v != booked.to_json()[k]]
+                what = [item.name for item in fields(told) if getattr(told, item.name) != getattr(booked, item.name)]
+                if what:
                     self.report.fail(
                         "accounts", f"the tasks' accounts do not add up to the run's: {', '.join(what)}", node=name
                     )
             for kind in ("outputs", "discarded"):
-                if canonical(self.total.to_json()[kind]) != canonical(stated.to_json()[kind]):
+                if getattr(self.total, kind) != getattr(stated, kind):
                     self.report.fail("accounts", f"the tasks' {kind} do not add up to the run's", file=MANIFEST)
 
     def check_keys(self, entries: Sequence[Entry]) -> None:
@@ -334,7 +335,7 @@ class LogAudit:
                 held.setdefault(entry.task, Tally()).add(one)
             total.add(one)
         stated = Tally()
-        for tally in Accounts.from_json(self.predicate["accounts"]).outputs.get(self.output, {}).values():
+        for tally in parse(Accounts, self.predicate["accounts"]).outputs.get(self.output, {}).values():
             stated.add(tally)
         self._sums(total, stated, "all shards", MANIFEST)
         for number, task in sorted(self.tasks.items()):

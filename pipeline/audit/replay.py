@@ -33,7 +33,7 @@ from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.schema import LedgerLog
+from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows

@@ -21,7 +21,7 @@ from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.exchange.hash_kernels import hash_rows
-from gristmill.pipeline.provenance.schema import ShuffledLog
+from gristmill.pipeline.provenance.logs import ShuffledLog
 from gristmill.pipeline.writing.shuffle import range_of, shuffle_hash, shuffle_order
 
 HELD_ROWS = 8_000_000

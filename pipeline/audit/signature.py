@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, problems_of_form, read_bytes
+from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, read_bytes
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.schema import Statement
 from gristmill.pipeline.provenance.signing import (
     ENVELOPE,
     SignatureError,
@@ -18,7 +17,8 @@ from gristmill.pipeline.provenance.signing import (
     payload_of,
     verify_envelope,
 )
-from gristmill.pipeline.provenance.statement import statement_digest
+from gristmill.pipeline.provenance.statement import Statement, statement_digest
+from gristmill.pipeline.provenance.values import parse, problems
 from gristmill.pipeline.storage import exists, join, open_read
 
 DRIFT = 0.05
@@ -81,7 +81,7 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
         report.unread("sequence", f"the earlier manifest in {previous} cannot be read: {error}")
         report.unread("drift", "needs the earlier manifest")
         return
-    if problems_of_form(Statement, earlier) or earlier["predicate"]["varies"]["statement"] != statement_digest(earlier):
+    if problems(Statement, earlier) or earlier["predicate"]["varies"]["statement"] != statement_digest(earlier):
         report.unread(
             "sequence",
             f"the earlier manifest in {previous} is not what a run wrote, so nothing can be compared with it",
@@ -107,7 +107,7 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
 
 
 def _drift(predicate: Mapping[str, Any], earlier: Mapping[str, Any], report: Report) -> None:
-    now, before = (Accounts.from_json(one["accounts"]) for one in (predicate, earlier))
+    now, before = (parse(Accounts, one["accounts"]) for one in (predicate, earlier))
     report.saw("drift")
     for name, account in now.nodes.items():
         old = before.nodes.get(name)

@@ -20,7 +20,8 @@ from gristmill.pipeline.audit.shuffle import rows_of_task
 from gristmill.pipeline.document import COPY, DOC_KEY
 from gristmill.pipeline.planning.earlier_runs import EMITTED
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.schema import LedgerLog
+from gristmill.pipeline.provenance.logs import LedgerLog
+from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.writing.ledger import LEDGER
 
 
@@ -46,7 +47,7 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
         return answer.to_json()
     graph = AuditGraph(job.sources, job.nodes, job.outputs)
     source = log["slices"][0]["source"]
-    accounts = Accounts.from_json(log["accounts"])
+    accounts = parse(Accounts, log["accounts"])
     sound = vocabulary(graph, source, job.source_rules, ledger, ledger_entry.path, answer)
     keys, decided = read_decisions(graph, source, ledger, ledger_entry.path, answer) if sound else (None, None)
     if keys is None or decided is None:

@@ -7,25 +7,25 @@ as Σ n·doc_key mod 2^128, which a lost row beside a doubled one cannot satisfy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from gristmill.pipeline.document import key_sum
 from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.provenance.values import STORED, Complete, Count, KeySum, Pair, Whole
 
 MODULUS = 1 << 128
 
 
 @dataclass
-class Tally:
-    """A number of rows: how many, their UTF-8 bytes of text, and the sum of their doc_keys mod 2^128."""
+class Tally(Complete):
+    """A number of rows with their UTF-8 bytes of text and the sum of their doc_keys, copies counted."""
 
-    rows: int = 0
-    bytes: int = 0
-    keys: int = 0
+    __pydantic_config__ = STORED
+    rows: Count = 0
+    bytes: Count = 0
+    keys: KeySum = 0
 
     @classmethod
     def of(cls, keys: np.ndarray, sizes: np.ndarray, copies: np.ndarray | None = None) -> Tally:
@@ -39,21 +39,15 @@ class Tally:
         self.bytes += other.bytes
         self.keys = (self.keys + other.keys) % MODULUS
 
-    def to_json(self) -> dict[str, Any]:
-        return {"rows": self.rows, "bytes": self.bytes, "keys": f"{self.keys:032x}"}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Tally:
-        return cls(value["rows"], value["bytes"], int(value["keys"], 16))
-
 
 @dataclass
-class Hits:
-    """How often a rule failed: as the first, at all, and as the only one; in rows and in UTF-8 bytes."""
+class Hits(Complete):
+    """How often a rule failed: as the first, at all, as the only one."""
 
-    first: list[int] = field(default_factory=lambda: [0, 0])
-    any: list[int] = field(default_factory=lambda: [0, 0])
-    sole: list[int] = field(default_factory=lambda: [0, 0])
+    __pydantic_config__ = STORED
+    first: Pair = field(default_factory=lambda: [0, 0])
+    any: Pair = field(default_factory=lambda: [0, 0])
+    sole: Pair = field(default_factory=lambda: [0, 0])
 
     def add(self, other: Hits) -> None:
         for mine, theirs in ((self.first, other.first), (self.any, other.any), (self.sole, other.sole)):
@@ -62,12 +56,11 @@ class Hits:
 
 
 @dataclass
-class NodeAccount:
-    """What entered a node and where it went: entered = dropped + quarantined + kept.
+class NodeAccount(Complete):
+    """What entered a node and where it went: entered = dropped + quarantined + kept."""
 
-    `kept` counts each emitted row as it came in, `ports` as it went out: a node that multiplies emits n copies of it.
-    """
-
+    # `kept` counts each emitted row as it came in, `ports` as it went out: a node that multiplies emits n copies of it.
+    __pydantic_config__ = STORED
     entered: Tally = field(default_factory=Tally)
     edges: dict[str, Tally] = field(default_factory=dict)
     dropped: Tally = field(default_factory=Tally)
@@ -75,7 +68,7 @@ class NodeAccount:
     kept: Tally = field(default_factory=Tally)
     ports: dict[str, Tally] = field(default_factory=dict)
     rules: dict[str, Hits] = field(default_factory=dict)
-    tallies: dict[str, int] = field(default_factory=dict)
+    tallies: dict[str, Whole] = field(default_factory=dict)
 
     def add(self, other: NodeAccount) -> None:
         self.entered.add(other.entered)
@@ -90,45 +83,15 @@ class NodeAccount:
         for name, count in other.tallies.items():
             self.tallies[name] = self.tallies.get(name, 0) + count
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "entered": self.entered.to_json(),
-            "edges": {name: tally.to_json() for name, tally in sorted(self.edges.items())},
-            "dropped": self.dropped.to_json(),
-            "quarantined": self.quarantined.to_json(),
-            "kept": self.kept.to_json(),
-            "ports": {name: tally.to_json() for name, tally in sorted(self.ports.items())},
-            "rules": {
-                name: {"first": hits.first, "any": hits.any, "sole": hits.sole}
-                for name, hits in sorted(self.rules.items())
-            },
-            "tallies": dict(sorted(self.tallies.items())),
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> NodeAccount:
-        return cls(
-            entered=Tally.from_json(value["entered"]),
-            edges={name: Tally.from_json(item) for name, item in value["edges"].items()},
-            dropped=Tally.from_json(value["dropped"]),
-            quarantined=Tally.from_json(value["quarantined"]),
-            kept=Tally.from_json(value["kept"]),
-            ports={name: Tally.from_json(item) for name, item in value["ports"].items()},
-            rules={
-                name: Hits(list(item["first"]), list(item["any"]), list(item["sole"]))
-                for name, item in value["rules"].items()
-            },
-            tallies=dict(value["tallies"]),
-        )
+@dataclass
+class Accounts(Complete):
+    """The accounts of sources and nodes, of the edges into outputs, and of discarded ports."""
 
-
-class Accounts:
-    """The accounts of all nodes, outputs (as edges into `output:NAME`) and discarded ports."""
-
-    def __init__(self) -> None:
-        self.nodes: dict[str, NodeAccount] = {}
-        self.outputs: dict[str, dict[str, Tally]] = {}
-        self.discarded: dict[str, Tally] = {}
+    __pydantic_config__ = STORED
+    nodes: dict[str, NodeAccount] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Tally]] = field(default_factory=dict)
+    discarded: dict[str, Tally] = field(default_factory=dict)
 
     def node(self, name: str) -> NodeAccount:
         return self.nodes.setdefault(name, NodeAccount())
@@ -141,27 +104,6 @@ class Accounts:
                 self.outputs.setdefault(name, {}).setdefault(edge, Tally()).add(tally)
         for edge, tally in other.discarded.items():
             self.discarded.setdefault(edge, Tally()).add(tally)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "nodes": {name: account.to_json() for name, account in self.nodes.items()},
-            "outputs": {
-                name: {edge: tally.to_json() for edge, tally in sorted(edges.items())}
-                for name, edges in self.outputs.items()
-            },
-            "discarded": {edge: tally.to_json() for edge, tally in sorted(self.discarded.items())},
-        }
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Accounts:
-        made = cls()
-        made.nodes = {name: NodeAccount.from_json(item) for name, item in value["nodes"].items()}
-        made.outputs = {
-            name: {edge: Tally.from_json(item) for edge, item in edges.items()}
-            for name, edges in value["outputs"].items()
-        }
-        made.discarded = {edge: Tally.from_json(item) for edge, item in value["discarded"].items()}
-        return made
 
     def check(self, where: str) -> None:
         """Raises ConservationError at the first equation that does not hold, with both sides of it."""

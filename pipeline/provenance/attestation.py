@@ -16,27 +16,10 @@ from gristmill.pipeline.provenance.signing import (
     sign_payload,
     verify_envelope,
 )
-from gristmill.pipeline.provenance.statement import manifest_bytes, read_statement_bytes, statement_digest
+from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes, read_statement_bytes, statement_digest
 from gristmill.pipeline.storage import exists, join, open_read, write_checked
 
-
-@dataclass(frozen=True)
-class Link:
-    """A manifest's place in its dataset's chain of runs.
-
-    Attributes:
-        sequence: 1 for the first run, one more for each later one.
-        previous: digest of the earlier manifest (its `predicate.varies.statement`); None for the first.
-    """
-
-    sequence: int = 1
-    previous: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {"sequence": self.sequence, "previous": self.previous}
-
-
-FIRST = Link()
+FIRST = Lineage()
 
 
 @dataclass(frozen=True)
@@ -52,7 +35,7 @@ class Attestation:
     key: SigningKey | None = None
     previous: str | None = None
 
-    def links(self, outputs: Sequence[str]) -> dict[str, Link]:
+    def links(self, outputs: Sequence[str]) -> dict[str, Lineage]:
         """The place of each output's manifest, by the output's name. Raises ConfigError when the earlier run cannot be
         followed."""
         if self.previous is None:
@@ -61,7 +44,7 @@ class Attestation:
         return {name: link_after(self.previous if single else join(self.previous, name)) for name in outputs}
 
 
-def link_after(folder: str) -> Link:
+def link_after(folder: str) -> Lineage:
     """The place after an output. Raises ConfigError when it has no manifest, or one whose digest does not hold."""
     try:
         found = read_statement_bytes(folder)
@@ -73,7 +56,7 @@ def link_after(folder: str) -> Link:
     digest = statement_digest(found[0])
     if varies.get("statement") != digest:
         raise ConfigError(f"{folder}: its manifest was changed since it was written. Audit it first.")
-    return Link(int(varies["chain"]["sequence"]) + 1, digest)
+    return Lineage(sequence=int(varies["chain"]["sequence"]) + 1, previous=digest)
 
 
 def write_envelope(folder: str, manifest: Mapping[str, Any], key: SigningKey) -> str:

@@ -1,19 +1,200 @@
-"""A run's statement, `manifest.json`: its format, its digests, and reading it back from an output."""
+"""A run's statement, `manifest.json`: what it says, its digests, and reading it back from an output.
+
+It is an in-toto Statement whose size grows with nodes and not with shards.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.logs import NodeLog, StatedLicense
+from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole
 from gristmill.pipeline.storage import exists, join, open_read
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Final = 1
 """Version of everything that a run writes; enters task keys, logs and manifests."""
-STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "https://gristmill.dev/provenance/run/v1"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
+PREDICATE: Final = "https://gristmill.dev/provenance/run/v1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fields:
+    """Config fields by kind; a field that holds a path has its file's or folder's digest here."""
+
+    __pydantic_config__ = STORED
+    signal: dict[str, Any]
+    threshold: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestNode(NodeLog):
+    """A node as the manifest states it: with ports (the default one first), rules, the columns that it adds (name →
+    logical type), and the fields that fingerprints follow from."""
+
+    ports: Annotated[list[str], Field(min_length=1)]
+    rules: list[str]
+    columns: dict[str, str]
+    fields: Fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleSetting:
+    """The shuffle that the config asks for; without a seed the run's is taken."""
+
+    __pydantic_config__ = STORED
+    seed: Seed | None
+
+
+class OutputIdentity(BaseModel):
+    """What enters an output, and how it is written: the config's fields, but for the path."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    from_: Annotated[list[str], Field(alias="from")]
+    shuffle: ShuffleSetting | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `shuffle` where the run's identity has none: it is part of what is hashed."""
+        made: dict[str, Any] = handler(self)
+        return {name: value for name, value in made.items() if name != "shuffle" or name in self.model_fields_set}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What may change a result, apart from the input's content."""
+
+    __pydantic_config__ = STORED
+    format: Literal[1]
+    seed: Seed
+    sources: dict[str, dict[str, Any]]
+    nodes: list[list[Any]]
+    outputs: dict[str, OutputIdentity]
+    discard: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceTotals:
+    """A source and what was read of it."""
+
+    __pydantic_config__ = STORED
+    format: str
+    snapshot: str | None
+    license: StatedLicense | None
+    slices: Count
+    files: Count
+    rows: Count
+    text_bytes: Count
+    rejects: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """The shards together: `root` is the Merkle root of their content digests."""
+
+    __pydantic_config__ = STORED
+    files: Count
+    rows: Count
+    bytes: Count
+    root: Digest
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """All files together: Merkle roots of their SHA-256 and of their content digests, in files.parquet's order."""
+
+    __pydantic_config__ = STORED
+    count: Count
+    root: Digest
+    content_root: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lineage(Complete):
+    """The manifest's place among its dataset's runs: a number from 1, and the earlier manifest's statement digest."""
+
+    __pydantic_config__ = STORED
+    sequence: Annotated[Whole, Field(ge=1)] = 1
+    previous: Digest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Varies:
+    """What may differ between two runs of the same thing (the config as written names paths), and the digest of the whole
+    statement."""
+
+    __pydantic_config__ = STORED
+    command: list[str]
+    config: Annotated[str, Field(description="the config with overrides, as YAML")]
+    stamps: Annotated[Digest, Field(description="digest of the input files' modification times or ETags")]
+    written: str
+    python: str
+    platform: str
+    machine: str
+    packages: dict[str, str]
+    executable: str
+    chain: Lineage
+    statement: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicate:
+    """What made a run."""
+
+    __pydantic_config__ = STORED
+    format: Literal[1]
+    name: str
+    output: str
+    run: Digest
+    identity: Identity
+    nodes: list[ManifestNode]
+    sources: dict[str, SourceTotals]
+    accounts: Accounts
+    settled: dict[str, Digest]
+    reports: dict[str, dict[str, Any]]
+    notices: list[str]
+    data: Shards
+    files: Files
+    slices_root: Digest
+    tasks: Count
+    digest: Digest
+    varies: Varies
+
+    @model_validator(mode="after")
+    def _names_its_output(self) -> Predicate:
+        if self.output not in self.identity.outputs:
+            raise ValueError(
+                f"output: {self.output!r} is not an output of the run ({', '.join(self.identity.outputs)})"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Something that the statement is about."""
+
+    __pydantic_config__ = STORED
+    name: str
+    digest: dict[str, Digest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A manifest: an in-toto Statement v1."""
+
+    __pydantic_config__ = STORED
+    type_: Annotated[Literal["https://in-toto.io/Statement/v1"], Field(alias="_type")]
+    subject: list[Subject]
+    predicateType: Literal["https://gristmill.dev/provenance/run/v1"]
+    predicate: Predicate
 
 
 def statement_digest(manifest: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import run_task
 from gristmill.pipeline.running.task_input import TaskInput
@@ -162,7 +163,7 @@ class Engine:
                     "or remove that one first."
                 )
             found[output.name] = manifest
-        accounts = Accounts.from_json(next(iter(found.values()))["accounts"])
+        accounts = parse(Accounts, next(iter(found.values()))["accounts"])
         paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
         reports = next(iter(found.values()))["reports"]
         # What decides nothing about the result may differ from the config that made it: it is held to this one.
@@ -249,7 +250,7 @@ class Engine:
             self._told(record)
         accounts = Accounts()
         for done in records:
-            accounts.add(Accounts.from_json(done[-1]["accounts"]))
+            accounts.add(parse(Accounts, done[-1]["accounts"]))
         accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
         return accounts
 
@@ -267,7 +268,7 @@ class Engine:
         self.progress.tasks_done += 1
         self.progress.documents += record["slice"]["rows"]
         self.progress.text_bytes += record["slice"]["text_bytes"]
-        self.progress.accounts.add(Accounts.from_json(record["accounts"]))
+        self.progress.accounts.add(parse(Accounts, record["accounts"]))
         if record["pass"] == 0:
             self._check_quarantine(self.progress.accounts, final=False)
         self._say(self.progress.stage)

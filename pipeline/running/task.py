@@ -21,6 +21,7 @@ from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.plan import Pass, Plan
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
@@ -111,7 +112,7 @@ class _Task:
             "outputs": published,
             "notes": answers.notes,
             "signals": {name: keys[name] for name in self.one.measures},
-            "accounts": accounts.to_json(),
+            "accounts": to_json(accounts),
             "varies": {
                 "host": socket.gethostname(),
                 "process": os.getpid(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.statement import Statement
 from gristmill.pipeline.writing.task_files import data_columns
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ MAX_LABELS = 10
 """Languages that the card's tables list."""
 
 
-def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accounts: Accounts) -> str:
+def dataset_card(plan: Plan, output: Output, manifest: Statement, accounts: Accounts) -> str:
     """The dataset card: front matter that names the shards, what went in, and what happened at each node."""
-    predicate = manifest["predicate"]
+    predicate = manifest.predicate
     spdx = {spec.config.license.spdx for spec in plan.config.sources if spec.config.license is not None}
     licence = next(iter(spdx)).lower() if len(spdx) == 1 else "other"
     lines = [
@@ -42,8 +43,8 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
         "",
         f"# {plan.config.name}: {output.name}",
         "",
-        f"{predicate['data']['rows']:,} rows in {predicate['data']['files']} shards, made by Gristmill from "
-        f"{sum(s['rows'] for s in predicate['sources'].values()):,} documents. Every shard carries its provenance log in "
+        f"{predicate.data.rows:,} rows in {predicate.data.files} shards, made by Gristmill from "
+        f"{sum(s.rows for s in predicate.sources.values()):,} documents. Every shard carries its provenance log in "
         "the Parquet footer (key `gristmill.log`); `gristmill audit` verifies the folder, `gristmill explain` shows what "
         "happened to a document.",
         "",
@@ -53,11 +54,11 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
         "|---|---|---|---|---:|---:|",
     ]
     for spec in plan.config.sources:
-        totals = predicate["sources"][spec.name]
+        totals = predicate.sources[spec.name]
         known = spec.config.license
         lines.append(
             f"| {spec.name} | {spec.config.snapshot or '–'} | {known.spdx if known else 'unknown'} | "
-            f"{known.stated_by if known else '–'} | {totals['rows']:,} | {totals['text_bytes'] / 1e6:,.1f} MB |"
+            f"{known.stated_by if known else '–'} | {totals.rows:,} | {totals.text_bytes / 1e6:,.1f} MB |"
         )
     lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
     # In the graph's order: that of the accounts is lost when a run goes on from its records.
@@ -67,7 +68,7 @@ def dataset_card(plan: Plan, output: Output, manifest: Mapping[str, Any], accoun
             f"| {name} | {account.entered.rows:,} | {account.dropped.rows:,} | {account.quarantined.rows:,} | "
             f"{account.kept.rows:,} |"
         )
-    lines += _beside_chance(predicate["reports"])
+    lines += _beside_chance(predicate.reports)
     lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
     lines += [f"| `{name}` | {logical_type(kind)} |" for name, kind in data_columns(plan, output)]
     return "\n".join(lines) + "\n"
@@ -118,9 +119,9 @@ def _share(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def croissant(plan: Plan, output: Output, manifest: Mapping[str, Any]) -> str:
+def croissant(plan: Plan, output: Output, manifest: Statement) -> str:
     """Croissant 1.0 metadata: the shards as one file set, the columns as one record set."""
-    predicate = manifest["predicate"]
+    predicate = manifest.predicate
     fields = []
     for name, kind in data_columns(plan, output):
         plain = logical_type(kind)
@@ -155,10 +156,10 @@ def croissant(plan: Plan, output: Output, manifest: Mapping[str, Any]) -> str:
         },
         "@type": "sc:Dataset",
         "name": f"{plan.config.name}-{output.name}",
-        "description": f"Output `{output.name}` of the Gristmill run `{plan.config.name}`: {predicate['data']['rows']} rows.",
+        "description": f"Output `{output.name}` of the Gristmill run `{plan.config.name}`: {predicate.data.rows} rows.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "version": predicate["run"][:16],
-        "license": sorted({s["license"]["spdx"] for s in predicate["sources"].values() if s["license"]}) or ["unknown"],
+        "version": predicate.run[:16],
+        "license": sorted({s.license.spdx for s in predicate.sources.values() if s.license}) or ["unknown"],
         "distribution": [
             {
                 "@type": "cr:FileSet",

@@ -6,20 +6,40 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gristmill.pipeline import __version__
-from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.statement import FORMAT_VERSION, PREDICATE, STATEMENT, statement_digest
-from gristmill.pipeline.writing.task_files import chain_link, data_columns
+from gristmill.pipeline.provenance.statement import (
+    FORMAT_VERSION,
+    PREDICATE,
+    STATEMENT,
+    Fields,
+    Files,
+    Identity,
+    Lineage,
+    ManifestNode,
+    Predicate,
+    Shards,
+    SourceTotals,
+    Statement,
+    Subject,
+    Varies,
+    manifest_digest,
+    statement_digest,
+)
+from gristmill.pipeline.provenance.values import extend, parse, to_json
+from gristmill.pipeline.writing.task_files import data_columns, node_log
 
 if TYPE_CHECKING:
-    from gristmill.pipeline.planning.graph import Output
+    from gristmill.pipeline.planning.config import SourceSpec
+    from gristmill.pipeline.planning.graph import Node, Output
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.provenance.accounts import Accounts
     from gristmill.pipeline.writing.parquet import Shard
@@ -38,101 +58,102 @@ def make_manifest(
     settled: Mapping[str, str],
     reports: Mapping[str, Mapping[str, Any]],
     command: Sequence[str],
-) -> dict[str, Any]:
-    """The manifest of one output. `varies` holds all that may differ between two runs of the same thing."""
+    chain: Lineage,
+) -> Statement:
+    """The manifest of one output, but for what `seal` adds. `varies` holds all that may differ between two runs of the
+    same thing; `chain` is its place after the dataset's earlier run."""
     data = [item for item in files if item["role"] == "data"]
-    predicate: dict[str, Any] = {
-        "format": FORMAT_VERSION,
-        "name": plan.config.name,
-        "output": output.name,
-        "run": plan.key,
-        "identity": plan.identity(),
-        "nodes": [
-            {
-                **chain_link(plan, node),
-                "ports": list(node.spec.ports),
-                "rules": list(node.spec.rules),
-                "columns": {i.name: logical_type(i.type) for i in plan.graph.own_columns(node.name)},
-                "fields": {kind: dict(values) for kind, values in plan.fingerprints[node.name].fields.items()},
-            }
-            for node in plan.graph.nodes
+    root = merkle_root([item["content_digest"] for item in data])
+    predicate = Predicate(
+        format=FORMAT_VERSION,
+        name=plan.config.name,
+        output=output.name,
+        run=plan.key,
+        identity=parse(Identity, plan.identity()),
+        nodes=[_manifest_node(plan, node) for node in plan.graph.nodes],
+        sources={spec.name: _source_totals(spec, records) for spec in plan.config.sources},
+        accounts=accounts,
+        settled=dict(settled),
+        reports={name: dict(report) for name, report in reports.items()},
+        notices=list(plan.graph.notices),
+        data=Shards(
+            files=len(data),
+            rows=sum(item["rows"] for item in data),
+            bytes=sum(item["size"] for item in data),
+            root=root,
+            columns={name: logical_type(kind) for name, kind in data_columns(plan, output)},
+        ),
+        files=Files(
+            count=len(files),
+            root=merkle_root([item["sha256"] for item in files]),
+            content_root=merkle_root([item["content_digest"] for item in files]),
+        ),
+        slices_root=merkle_root([record["slice"]["digest"] for record in records]),
+        tasks=len(records),
+        digest="",
+        varies=Varies(
+            command=list(command),
+            # As text, since the order of its keys matters and a manifest's are sorted.
+            config=yaml.safe_dump(plan.config.document.value, sort_keys=False, allow_unicode=True),
+            stamps=plan.stamps(),
+            written=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            python=platform.python_version(),
+            platform=platform.platform(),
+            machine=platform.machine(),
+            packages={name: _version(name) for name in PACKAGES},
+            executable=sys.implementation.name,
+            chain=chain,
+            statement="",
+        ),
+    )
+    return Statement(
+        type_=STATEMENT,
+        subject=[
+            Subject(name="data", digest={"gristmillContentRoot": root}),
+            Subject(name=FILES_TABLE, digest={"sha256": table.file.sha256}),
         ],
-        "sources": {
-            spec.name: {
-                "format": spec.config.format,
-                "snapshot": spec.config.snapshot,
-                "license": None if spec.config.license is None else spec.config.license.model_dump(mode="json"),
-                **_source_totals(spec.name, records),
-            }
-            for spec in plan.config.sources
-        },
-        "accounts": accounts.to_json(),
-        "settled": dict(settled),
-        "reports": {name: dict(report) for name, report in reports.items()},
-        "notices": list(plan.graph.notices),
-        "data": {
-            "files": len(data),
-            "rows": sum(item["rows"] for item in data),
-            "bytes": sum(item["size"] for item in data),
-            "root": merkle_root([item["content_digest"] for item in data]),
-            "columns": {name: logical_type(kind) for name, kind in data_columns(plan, output)},
-        },
-        "files": {
-            "count": len(files),
-            "root": merkle_root([item["sha256"] for item in files]),
-            "content_root": merkle_root([item["content_digest"] for item in files]),
-        },
-        "slices_root": merkle_root([record["slice"]["digest"] for record in records]),
-        "tasks": len(records),
-    }
-    predicate["digest"] = digest("gristmill.manifest", predicate)
-    predicate["varies"] = {
-        "command": list(command),
-        # As text, since the order of its keys matters and a manifest's are sorted.
-        "config": yaml.safe_dump(plan.config.document.value, sort_keys=False, allow_unicode=True),
-        "stamps": plan.stamps(),
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "executable": sys.implementation.name,
-    }
-    return {
-        "_type": STATEMENT,
-        "subject": [
-            {"name": "data", "digest": {"gristmillContentRoot": predicate["data"]["root"]}},
-            {"name": FILES_TABLE, "digest": {"sha256": table.file.sha256}},
-        ],
-        "predicateType": PREDICATE,
-        "predicate": predicate,
-    }
+        predicateType=PREDICATE,
+        predicate=replace(predicate, digest=manifest_digest(to_json(predicate))),
+    )
 
 
-def seal(manifest: Mapping[str, Any], documents: Mapping[str, str], chain: Mapping[str, Any]) -> dict[str, Any]:
+def seal(manifest: Statement, documents: Mapping[str, str]) -> Statement:
     """A manifest with the last of its content: the SHA-256 of the documents beside it, and the digest of all of it.
 
     Args:
         manifest: as `make_manifest` gives it.
         documents: file name → SHA-256 of the card and the metadata, which are made from the manifest.
-        chain: its place after the earlier run (pipeline.provenance.attestation.Link), as JSON.
     """
-    subject = [*manifest["subject"], *({"name": n, "digest": {"sha256": d}} for n, d in sorted(documents.items()))]
-    whole = {**manifest, "subject": subject, "predicate": {**manifest["predicate"]}}
-    whole["predicate"]["varies"] = {**manifest["predicate"]["varies"], "chain": dict(chain)}
-    whole["predicate"]["varies"]["statement"] = statement_digest(whole)
-    return whole
+    beside = [Subject(name=name, digest={"sha256": sha256}) for name, sha256 in sorted(documents.items())]
+    whole = replace(manifest, subject=[*manifest.subject, *beside])
+    varies = replace(whole.predicate.varies, statement=statement_digest(to_json(whole)))
+    return replace(whole, predicate=replace(whole.predicate, varies=varies))
 
 
-def _source_totals(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    mine = [record["slice"] for record in records if record["slice"]["source"] == name]
-    return {
-        "slices": len(mine),
-        "files": len({one["path"] for one in mine}),
-        "rows": sum(one["rows"] for one in mine),
-        "text_bytes": sum(one["text_bytes"] for one in mine),
-        "rejects": sum(one["rejects"] for one in mine),
-    }
+def _manifest_node(plan: Plan, node: Node) -> ManifestNode:
+    fields = plan.fingerprints[node.name].fields
+    return extend(
+        ManifestNode,
+        node_log(plan, node),
+        ports=list(node.spec.ports),
+        rules=list(node.spec.rules),
+        columns={i.name: logical_type(i.type) for i in plan.graph.own_columns(node.name)},
+        fields=Fields(signal=dict(fields["signal"]), threshold=dict(fields["threshold"])),
+    )
+
+
+def _source_totals(spec: SourceSpec, records: Sequence[Mapping[str, Any]]) -> SourceTotals:
+    mine = [record["slice"] for record in records if record["slice"]["source"] == spec.name]
+    return SourceTotals(
+        format=spec.config.format,
+        snapshot=spec.config.snapshot,
+        license=spec.config.license,
+        slices=len(mine),
+        files=len({one["path"] for one in mine}),
+        rows=sum(one["rows"] for one in mine),
+        text_bytes=sum(one["text_bytes"] for one in mine),
+        rejects=sum(one["rejects"] for one in mine),
+    )
 
 
 def _version(name: str) -> str:

@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
+from gristmill.pipeline.provenance.logs import LedgerLog, ShuffledLog
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import WrittenFile, write_checked
 
 LOG_KEY = "gristmill.log"
@@ -64,7 +66,7 @@ def write_parquet(
     location: str,
     schema: pa.Schema,
     pieces: Iterator[pa.Table],
-    log: Callable[[int, str], Mapping[str, Any]] | None = None,
+    log: Callable[[int, str], LedgerLog | ShuffledLog] | None = None,
     *,
     level: int = 3,
     attempt: str = "0",
@@ -115,7 +117,7 @@ def _encode(
     pieces: Iterator[pa.Table],
     digest: ContentDigest,
     level: int,
-    log: Callable[[int, str], Mapping[str, Any]] | None,
+    log: Callable[[int, str], LedgerLog | ShuffledLog] | None,
 ) -> None:
     writer = pq.ParquetWriter(
         stream, schema, compression="zstd", compression_level=level, write_page_checksum=True, version="2.6"
@@ -125,12 +127,7 @@ def _encode(
             digest.update(piece)
             writer.write_table(piece, row_group_size=_rows_per_group(piece))
         if log is not None:
-            writer.add_key_value_metadata({LOG_KEY: canonical_json(log(digest.rows, digest.hexdigest()))})
-
-
-def canonical_json(value: Any) -> str:
-    """Canonical JSON text of a log: sorted keys, no white space (see pipeline.hashing.canonical)."""
-    return canonical(value).decode("utf-8")
+            writer.add_key_value_metadata({LOG_KEY: canonical(to_json(log(digest.rows, digest.hexdigest()))).decode()})
 
 
 def read_log(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any] | None:

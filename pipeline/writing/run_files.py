@@ -14,18 +14,19 @@ from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.planning.graph import Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.attestation import FIRST, Link, write_envelope
+from gristmill.pipeline.provenance.attestation import FIRST, write_envelope
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, file_rows
 from gristmill.pipeline.provenance.signing import SigningKey
-from gristmill.pipeline.provenance.statement import manifest_bytes
+from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import join, list_files, remove, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.card import croissant, dataset_card
 from gristmill.pipeline.writing.dropped_texts import Thinning, rank_limits, thin
 from gristmill.pipeline.writing.manifest import make_manifest, seal
 from gristmill.pipeline.writing.parquet import write_parquet
-from gristmill.pipeline.writing.shuffle import STAGED, common_log, publish_shuffled
-from gristmill.pipeline.writing.task_files import chain_link, data_columns
+from gristmill.pipeline.writing.shuffle import STAGED, publish_shuffled
+from gristmill.pipeline.writing.task_files import data_columns, node_log
 
 
 def finish_outputs(
@@ -37,7 +38,7 @@ def finish_outputs(
     reports: Mapping[str, Mapping[str, Any]],
     command: Sequence[str],
     executor: Executor,
-    links: Mapping[str, Link] | None = None,
+    links: Mapping[str, Lineage] | None = None,
     key: SigningKey | None = None,
 ) -> dict[str, str]:
     """Publishes every output and returns the paths of the manifests.
@@ -52,26 +53,25 @@ def finish_outputs(
         folder = output.config.path
         files = list(_files(output, records, thinned[output.name]))
         if output.config.shuffle is not None:
-            nodes = [chain_link(plan, node) for node in plan.graph.nodes]
+            nodes = [node_log(plan, node) for node in plan.graph.nodes]
             schema = pa.schema(data_columns(plan, output))
-            log = common_log(plan, output, nodes, records, settled)
-            files += publish_shuffled(plan, work, output, schema, records, log, executor)
+            files += publish_shuffled(plan, work, output, schema, records, nodes, settled, executor)
         _remove_strays(folder, [*(item["path"] for item in files), "manifest.json"])
         table_location = join(folder, FILES_TABLE)
         shard = write_parquet(table_location, FILES, _tables(files, FILES))
-        manifest = make_manifest(plan, output, files, shard, records, accounts, settled, reports, command)
+        chain = FIRST if links is None else links[output.name]
+        manifest = make_manifest(plan, output, files, shard, records, accounts, settled, reports, command, chain)
         documents = {
             "README.md": _write_text(join(folder, "README.md"), dataset_card(plan, output, manifest, accounts)),
             "croissant.json": _write_text(join(folder, "croissant.json"), croissant(plan, output, manifest)),
         }
-        link = FIRST if links is None else links[output.name]
-        manifests[output.name] = (folder, seal(manifest, documents, link.to_json()))
+        manifests[output.name] = (folder, to_json(seal(manifest, documents)))
     # All outputs are complete before the first manifest says so.
-    for folder, manifest in manifests.values():
+    for folder, whole in manifests.values():
         if key is not None:
-            write_envelope(folder, manifest, key)
-    for folder, manifest in manifests.values():
-        body = manifest_bytes(manifest)
+            write_envelope(folder, whole, key)
+    for folder, whole in manifests.values():
+        body = manifest_bytes(whole)
         write_checked(join(folder, "manifest.json"), lambda stream, body=body: stream.write(body))  # type: ignore[misc]
     return {name: join(folder, "manifest.json") for name, (folder, _) in manifests.items()}
 

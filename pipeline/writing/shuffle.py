@@ -23,7 +23,9 @@ from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum,
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.provenance.logs import NodeLog, Shuffle, ShuffledLog, ShuffleLog
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.values import extend, to_json
 from gristmill.pipeline.storage import (
     WrittenFile,
     create_once,
@@ -178,7 +180,7 @@ class BucketJob:
     seed: int
     shard_bytes: int
     folder: str
-    log: Mapping[str, Any]
+    log: ShuffleLog
     key: str
     record: str
 
@@ -194,14 +196,15 @@ def publish_shuffled(
     output: Output,
     schema: pa.Schema,
     records: Sequence[Mapping[str, Any]],
-    log: Mapping[str, Any],
+    nodes: Sequence[NodeLog],
+    settled: Mapping[str, str],
     executor: Executor,
 ) -> list[dict[str, Any]]:
     """Writes the shards of a shuffled output from what the tasks staged; committed buckets are not written again.
 
     Args:
         records: of all tasks' last pass.
-        log: what the shards' footer logs have in common.
+        nodes, settled: the run's nodes and the digests of its settled answers, for the shards' footer logs.
 
     Returns the rows of files.parquet. Raises ConservationError when staged rows were changed or lost.
     """
@@ -216,8 +219,10 @@ def publish_shuffled(
     config = output.config
     buckets = bucket_count(sum(item["bytes"] for item in items), config.shard_bytes)
     seed = seed_of(plan, output)
-    log = {**log, "shuffle": {"seed": seed, "buckets": buckets}}
-    key = digest("gristmill.buckets", [log, config.path, config.shard_bytes, [item["sha256"] for item in items]])
+    log = _common_log(plan, output, nodes, records, settled, Shuffle(seed=seed, buckets=buckets))
+    key = digest(
+        "gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item["sha256"] for item in items]]
+    )
     folder = work.root / "shuffled" / output.name
     files = str(folder / f"staged-{key[:32]}.json")
     write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
@@ -263,9 +268,9 @@ def publish_bucket(job: BucketJob) -> dict[str, Any]:
         keys = key_sum(key_words(one_chunk(table[DOC_KEY]).take(pa.array(rows))))
         path = f"data/part-{job.bucket:05d}-{number:02d}.parquet"
 
-        def footer(n: int, content: str, number: int = number, keys: int = keys) -> dict[str, Any]:
-            own = {"bucket": job.bucket, "shard": number, "rows": n, "content_digest": content}
-            return {**job.log, **own, "keys": f"{keys:032x}"}
+        def footer(n: int, content: str, number: int = number, keys: int = keys) -> ShuffledLog:
+            own = {"bucket": job.bucket, "shard": number, "rows": n, "content_digest": content, "keys": keys}
+            return extend(ShuffledLog, job.log, **own)
 
         pieces = (take(table, piece) for piece in pieces_of(rows, sizes[start:stop]))
         attempt = f"{socket.gethostname()}-{job.key[:8]}"
@@ -331,26 +336,24 @@ def _conserved(name: str, items: Sequence[Mapping[str, Any]], files: Sequence[Ma
         )
 
 
-def common_log(
+def _common_log(
     plan: Plan,
     output: Output,
-    nodes: Sequence[Mapping[str, Any]],
+    nodes: Sequence[NodeLog],
     records: Sequence[Mapping[str, Any]],
     settled: Mapping[str, str],
-) -> dict[str, Any]:
-    """What the footer logs of a shuffled output's shards have in common: identity only, and all slices together."""
-    return {
-        "format": FORMAT_VERSION,
-        "run": plan.key,
-        "seed": plan.config.seed,
-        "output": output.name,
-        "tasks": len(records),
-        "slices_root": merkle_root([record["slice"]["digest"] for record in records]),
-        "nodes": list(nodes),
-        "settled": dict(settled),
-        "licenses": {
-            spec.name: None if spec.config.license is None else spec.config.license.model_dump(mode="json")
-            for spec in plan.config.sources
-        },
-        "snapshots": {spec.name: spec.config.snapshot for spec in plan.config.sources},
-    }
+    shuffle: Shuffle,
+) -> ShuffleLog:
+    return ShuffleLog(
+        format=FORMAT_VERSION,
+        run=plan.key,
+        seed=plan.config.seed,
+        output=output.name,
+        tasks=len(records),
+        slices_root=merkle_root([record["slice"]["digest"] for record in records]),
+        nodes=list(nodes),
+        settled=dict(settled),
+        licenses={spec.name: spec.config.license for spec in plan.config.sources},
+        snapshots={spec.name: spec.config.snapshot for spec in plan.config.sources},
+        shuffle=shuffle,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from gristmill.pipeline.planning.graph import Edge, Node, Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally
 from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, SliceRead, TaskLog
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.values import extend
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
 from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates
@@ -99,38 +102,37 @@ def publish_task(
 
 def task_log(
     plan: Plan, task: int, accounts: Accounts, slice_record: Mapping[str, Any], settled: Mapping[str, str]
-) -> dict[str, Any]:
+) -> TaskLog:
     """What made the shards of a task: identity only, the same on every run."""
-    slices = [{key: slice_record[key] for key in ("source", "path", "part", "file_bytes", "digest", "rows", "rejects")}]
-    spec = next(spec for spec in plan.config.sources if spec.name == slice_record["source"])
-    licence = spec.config.license
-    return {
-        "format": FORMAT_VERSION,
-        "run": plan.key,
-        "seed": plan.config.seed,
-        "task": task,
-        "slices": slices,
-        "slices_root": merkle_root([item["digest"] for item in slices]),
-        "nodes": [chain_link(plan, node) for node in plan.graph.nodes],
-        "settled": dict(settled),
-        "accounts": accounts.to_json(),
-        "licenses": {spec.name: None if licence is None else licence.model_dump(mode="json")},
-        "snapshot": spec.config.snapshot,
-    }
+    one = SliceRead(**{item.name: slice_record[item.name] for item in fields(SliceRead)})
+    spec = next(spec for spec in plan.config.sources if spec.name == one.source)
+    return TaskLog(
+        format=FORMAT_VERSION,
+        run=plan.key,
+        seed=plan.config.seed,
+        task=task,
+        slices=[one],
+        slices_root=merkle_root([one.digest]),
+        nodes=[node_log(plan, node) for node in plan.graph.nodes],
+        settled=dict(settled),
+        accounts=accounts,
+        licenses={spec.name: spec.config.license},
+        snapshot=spec.config.snapshot,
+    )
 
 
-def chain_link(plan: Plan, node: Node) -> dict[str, Any]:
+def node_log(plan: Plan, node: Node) -> NodeLog:
     """What a node is and does, as the footer logs and the manifest record it."""
     fingerprint = plan.fingerprints[node.name]
-    return {
-        "name": node.name,
-        "use": node.use,
-        "version": type(node.stage).version,
-        "from": [str_edge(edge) for edge in node.inputs],
-        "signal_fingerprint": fingerprint.signal,
-        "fingerprint": fingerprint.full,
-        "models": dict(fingerprint.models),
-    }
+    return NodeLog(
+        name=node.name,
+        use=node.use,
+        version=type(node.stage).version,
+        from_=[str_edge(edge) for edge in node.inputs],
+        signal_fingerprint=fingerprint.signal,
+        fingerprint=fingerprint.full,
+        models=dict(fingerprint.models),
+    )
 
 
 def str_edge(edge: Edge) -> str:
@@ -232,18 +234,18 @@ class _OutputWriter:
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
         self.files.append(_entry(path, role, shard.file, shard.rows, shard.content_digest, keys))
 
-    def ledger(self, ledger: pa.Table, log: Mapping[str, Any]) -> None:
+    def ledger(self, ledger: pa.Table, log: TaskLog) -> None:
         """The task's ledger. It carries the log too, so that a task without a shard still accounts for its rows."""
         path = f"ledger/part-{self.task:05d}.parquet"
 
-        def footer(n: int, content: str) -> dict[str, Any]:
-            return {**log, "output": self.output.name, "rows": n, "content_digest": content}
+        def footer(n: int, content: str) -> LedgerLog:
+            return extend(LedgerLog, log, output=self.output.name, rows=n, content_digest=content)
 
         pieces = iter([ledger] if ledger.num_rows else [])
         shard = write_parquet(join(self.output.config.path, path), LEDGER, pieces, footer, attempt=self.attempt)
         self.keep(path, "ledger", shard)
 
-    def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: Mapping[str, Any]) -> None:
+    def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: TaskLog) -> None:
         columns = shard_columns(self.plan, self.output)
         copies = np.zeros(self.slice_rows.count, np.int64)
         for _, rows, n in routes:
@@ -261,9 +263,9 @@ class _OutputWriter:
             path = f"data/part-{self.task:05d}-{number:02d}.parquet"
             keys = Tally.of(self.slice_rows.keys[part], np.zeros(len(part), np.int64)).keys
 
-            def footer(n: int, content: str, number: int = number, keys: int = keys) -> dict[str, Any]:
-                own = {"output": self.output.name, "shard": number, "rows": n, "content_digest": content}
-                return {**log, **own, "keys": f"{keys:032x}"}
+            def footer(n: int, content: str, number: int = number, keys: int = keys) -> ShardLog:
+                own = {"output": self.output.name, "shard": number, "rows": n, "content_digest": content, "keys": keys}
+                return extend(ShardLog, log, **own)
 
             schema = pa.schema(data_columns(self.plan, self.output))
             pieces = self._pieces(schema, routes, part, copy[start:stop], repeated_sizes[start:stop])

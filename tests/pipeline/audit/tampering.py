@@ -21,10 +21,10 @@ from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.audit.shuffle import check_shard
 from gristmill.pipeline.audit.task_checks import check_task
 from gristmill.pipeline.document import DOC_KEY, key_sum, key_words
-from gristmill.pipeline.hashing import merkle_root
+from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.content import content_digest
 from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
-from gristmill.pipeline.writing.parquet import LOG_KEY, canonical_json, read_log
+from gristmill.pipeline.writing.parquet import LOG_KEY, read_log
 
 Change = Callable[[pa.Table], pa.Table]
 LogChange = Callable[[dict[str, Any]], Any]
@@ -136,7 +136,7 @@ class Output:
                     new = {**new, "rows": table.num_rows, "content_digest": content_digest(table)}
                     if "keys" in new:
                         new["keys"] = f"{key_sum(key_words(table[DOC_KEY])):032x}"
-                writer.add_key_value_metadata({LOG_KEY: new if isinstance(new, str) else canonical_json(new)})
+                writer.add_key_value_metadata({LOG_KEY: new if isinstance(new, str) else canonical(new).decode()})
 
     def set_entries(self, entries: list[dict[str, Any]]) -> None:
         schema = pq.read_schema(self.path("files.parquet")).remove_metadata()

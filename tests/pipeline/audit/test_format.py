@@ -22,7 +22,10 @@ from gristmill.pipeline.document import doc_keys, key_sum, key_words
 from gristmill.pipeline.hashing import canonical, digest, merkle_root
 from gristmill.pipeline.provenance.content import ContentDigest, content_digest
 from gristmill.pipeline.provenance.files import FILES
-from gristmill.pipeline.provenance.schema import SCHEMA_FILE, LedgerLog, PredicateForm, ShardLog, json_schema
+from gristmill.pipeline.provenance.logs import LedgerLog, ShardLog
+from gristmill.pipeline.provenance.schema import SCHEMA_FILE, json_schema
+from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.provenance.values import adapter
 from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.audit.tampering import Output
@@ -105,11 +108,7 @@ def test_the_page_lists_every_check_with_its_code() -> None:
 
 
 def test_the_page_names_every_key_and_column() -> None:
-    keys = {
-        info.alias or name
-        for model in (LedgerLog, ShardLog, PredicateForm)
-        for name, info in model.model_fields.items()
-    }
+    keys = {name for kind in (LedgerLog, ShardLog, Predicate) for name in adapter(kind).json_schema()["properties"]}
     names = keys | set(LEDGER.names) | set(FILES.names)
     assert {name for name in names if f"`{name}`" not in PAGE and f"`{name}" not in PAGE} == set()
 

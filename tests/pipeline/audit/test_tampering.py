@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.hashing import merkle_root
+from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.writing.parquet import canonical_json, read_log
+from gristmill.pipeline.provenance.values import parse, to_json
+from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.audit.tampering import Output, restore_times
 
 Copied = Callable[[Path], Output]
@@ -413,11 +414,11 @@ def test_an_input_slice_skipped(output: Output) -> None:
     entries = output.entries()
     last = max(entry["task"] for entry in entries)
     kept = [entry for entry in entries if entry["task"] != last]
-    gone = Accounts.from_json(output.log(f"ledger/part-{last:05d}.parquet")["accounts"])
+    gone = parse(Accounts, output.log(f"ledger/part-{last:05d}.parquet")["accounts"])
     total = Accounts()
     for entry in kept:
         if entry["role"] == "ledger":
-            total.add(Accounts.from_json(output.log(entry["path"])["accounts"]))
+            total.add(parse(Accounts, output.log(entry["path"])["accounts"]))
     for entry in entries:
         if entry["task"] == last:
             output.path(entry["path"]).unlink()
@@ -426,7 +427,7 @@ def test_an_input_slice_skipped(output: Output) -> None:
     def change(statement: dict[str, Any]) -> None:
         predicate = statement["predicate"]
         predicate["tasks"] -= 1
-        predicate["accounts"] = total.to_json()
+        predicate["accounts"] = to_json(total)
         predicate["slices_root"] = merkle_root([one["digest"] for one in slices])
         assert gone.nodes["b"].entered.rows
         predicate["sources"]["b"] |= {"slices": 0, "files": 0, "rows": 0, "rejects": 0}
@@ -525,7 +526,7 @@ def test_a_doubled_key_in_the_manifest(output: Output) -> None:
 
 def test_a_doubled_key_in_a_log(output: Output) -> None:
     name = output.named("data")[0]
-    output.rewrite(name, log=lambda log: canonical_json(log)[:-1] + ',"seed":7}')
+    output.rewrite(name, log=lambda log: canonical(log).decode()[:-1] + ',"seed":7}')
     output.seal()
     result = output.expect("schema")
     assert "'seed' is a duplicate key in one object" in result["schema"].findings[0].message

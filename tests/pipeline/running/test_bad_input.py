@@ -18,6 +18,7 @@ import gristmill.pipeline.storage.streams as streams
 from gristmill.pipeline.errors import DataError, StorageError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.values import parse
 from tests.pipeline.toy_runs import GRAPH, rows_of, run, shards, write_corpus
 
 SIMPLE = """
@@ -77,7 +78,7 @@ def test_ten_bad_lines_are_quarantined_with_their_reason(tmp_path: Path) -> None
     assert all(row["witness"].startswith("byte ") for row in ledger)
     manifest = read_manifest(str(tmp_path / "out"))
     assert manifest is not None
-    accounts = Accounts.from_json(manifest["accounts"])
+    accounts = parse(Accounts, manifest["accounts"])
     assert accounts.nodes["s"].quarantined.rows == 10 and accounts.nodes["s"].kept.rows == 100
     assert accounts.problems() == []
 

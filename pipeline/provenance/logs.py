@@ -1,0 +1,116 @@
+"""What the footers of shards and ledgers say: slices, nodes and licences that went in, accounts, digests of what came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, KeySum, Seed, Whole
+from gristmill.pipeline.source import License
+
+StatedLicense = Annotated[License, Complete]
+"""A source's licence; the config may leave parts of it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRead:
+    """What a task read: a file of a source, or a part of one."""
+
+    __pydantic_config__ = STORED
+    source: str
+    path: str
+    part: dict[str, Whole]
+    file_bytes: Count
+    digest: Digest
+    rows: Count
+    rejects: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeLog:
+    """A node of the chain, with the fingerprints of what it measures and of what it decides."""
+
+    __pydantic_config__ = STORED
+    name: str
+    use: str
+    version: Whole
+    from_: Annotated[list[str], Field(alias="from")]
+    signal_fingerprint: Digest
+    fingerprint: Digest
+    models: dict[str, Digest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLog:
+    """What the logs of a task's ledger and shards have in common: identity only, the same on every run."""
+
+    __pydantic_config__ = STORED
+    format: Literal[1]
+    run: Digest
+    seed: Whole
+    task: Count
+    slices: Annotated[list[SliceRead], Field(min_length=1, max_length=1)]
+    slices_root: Digest
+    nodes: list[NodeLog]
+    settled: dict[str, Digest]
+    accounts: Accounts
+    licenses: dict[str, StatedLicense | None]
+    snapshot: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLog(TaskLog):
+    """The log in the footer of a task's ledger."""
+
+    output: str
+    rows: Count
+    content_digest: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardLog(LedgerLog):
+    """The log in the footer of a data shard."""
+
+    shard: Count
+    keys: KeySum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shuffle:
+    """A shuffle: its seed, and into how many ranges of hashes it divides the rows (a power of two)."""
+
+    __pydantic_config__ = STORED
+    seed: Seed
+    buckets: Annotated[Count, Field(ge=1, le=1 << 24)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleLog:
+    """What the logs of a shuffled output's shards have in common: identity only, and all slices together."""
+
+    __pydantic_config__ = STORED
+    format: Literal[1]
+    run: Digest
+    seed: Whole
+    output: str
+    tasks: Count
+    slices_root: Digest
+    nodes: list[NodeLog]
+    settled: dict[str, Digest]
+    licenses: dict[str, StatedLicense | None]
+    snapshots: dict[str, str | None]
+    shuffle: Shuffle
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffledLog(ShuffleLog):
+    """The log in the footer of a shuffled output's shard: its rows come from all tasks."""
+
+    bucket: Count
+    shard: Count
+    rows: Count
+    content_digest: Digest
+    keys: KeySum

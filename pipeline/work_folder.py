@@ -1,9 +1,4 @@
-"""The work folder: lease, commit records and the files between passes. Shared storage, cleaned on success.
-
-A task of a pass counts when its record exists: one create-if-absent JSON file that names the task's files with their
-SHA-256. The record's name is its key: it follows from the slice, the plan up to that pass and the settled answers, so a
-changed threshold, a changed input and a changed task count are other keys.
-"""
+"""The work folder: lease, claims and the paths of what lies between passes. Shared storage, cleaned on success."""
 
 from __future__ import annotations
 
@@ -40,7 +35,7 @@ def task_name(task: int) -> str:
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """Paths and records of one run's work folder."""
+    """Paths of one run's work folder."""
 
     root: Path
 
@@ -48,37 +43,6 @@ class WorkFolder:
         """Whether a path from a record leads to a file inside the folder, whatever it says and whatever links there are."""
         real = os.path.realpath(self.root)
         return os.path.realpath(os.path.join(real, path)).startswith(real + os.sep)
-
-    def records(self, task: int) -> Path:
-        return self.root / "commits" / task_name(task)
-
-    def record(self, task: int, index: int, key: str) -> dict[str, Any] | None:
-        """The committed record of a task's pass, or None. Files that it names must be there with their size."""
-        path = self.records(task) / f"pass-{index}-{key[:32]}.json"
-        if not path.is_file():
-            return None
-        value = json.loads(path.read_bytes())
-        if value.get("key") != key:
-            return None
-        for item in value["work_files"]:
-            file = self.root / item["path"]
-            if not file.is_file() or file.stat().st_size != item["size"]:
-                return None
-        return dict(value)
-
-    def commit(self, task: int, index: int, key: str, value: Mapping[str, Any]) -> bool:
-        """Commits a record; False when another attempt was first (its record then counts)."""
-        data = json.dumps(value, sort_keys=True).encode()
-        return create_once(self.records(task) / f"pass-{index}-{key[:32]}.json", data)
-
-    def uncommit(self, task: int, index: int, key: str) -> None:
-        """Takes a record back whose files are gone."""
-        (self.records(task) / f"pass-{index}-{key[:32]}.json").unlink(missing_ok=True)
-
-    def earlier_records(self, task: int) -> list[dict[str, Any]]:
-        """All records of a task, of this run's key or another's, by name."""
-        folder = self.records(task)
-        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("pass-*.json"))] if folder.is_dir() else []
 
     @property
     def kept(self) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+
+from gristmill.pipeline.provenance.logs import SliceRead
+from gristmill.pipeline.provenance.task_record import Attempt, OutputFile
 
 FILES_TABLE = "files.parquet"
 
@@ -38,18 +40,17 @@ def notes_role(node: str) -> str:
     return f"notes:{node}"
 
 
-VARIES = ("host", "started", "seconds")
-
-
-def file_rows(item: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `files.parquet` from a file entry and its task's record."""
-    one = record["slice"]
+def file_row(file: OutputFile, task: int, one: SliceRead | None, attempt: Attempt) -> dict[str, Any]:
+    """A row of `files.parquet`: of a file that a task wrote about its slice, or about the rows of many."""
     return {
-        **{name: item[name] for name in ("path", "role", "size", "sha256", "content_digest", "rows", "keys")},
-        "task": record["task"],
-        "source": one["source"],
-        "slice_path": one["path"],
-        "slice_part": ",".join(f"{name}={value}" for name, value in sorted(one["part"].items())),
-        "slice_digest": one["digest"],
-        **{name: record["varies"][name] for name in VARIES},
+        **{name: getattr(file, name) for name in ("path", "role", "size", "sha256", "content_digest", "rows")},
+        "keys": f"{file.keys:032x}",
+        "task": task,
+        "source": "" if one is None else one.source,
+        "slice_path": "" if one is None else one.path,
+        "slice_part": "" if one is None else ",".join(f"{name}={part}" for name, part in sorted(one.part.items())),
+        "slice_digest": "" if one is None else one.digest,
+        "host": attempt.host,
+        "started": attempt.started,
+        "seconds": attempt.seconds,
     }

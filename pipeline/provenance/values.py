@@ -115,9 +115,14 @@ def extend(kind: type[T], value: Any, **rest: Any) -> T:
 
 
 def problems(kind: type[T], value: Any) -> list[str]:
-    """Where a value has not the form of a stored class: key paths with what is wrong, the first twenty."""
+    """Where a value has not the form of a stored class: see `described`."""
     try:
         parse(kind, value)
     except ValidationError as error:
-        return [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:20]]
+        return described(error)
     return []
+
+
+def described(error: ValidationError) -> list[str]:
+    """Key paths with what is wrong, the first twenty."""
+    return [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()[:20]]

@@ -18,6 +18,7 @@ from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
 from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import run_task
@@ -117,7 +118,7 @@ class Engine:
                 return done
             self._claim_outputs()
             plan_file, plan_digest = self._write_plan()
-            records: list[list[dict[str, Any]]] = [[] for _ in self.plan.slices]
+            records: list[list[TaskRecord]] = [[] for _ in self.plan.slices]
             accounts = Accounts()
             for one in self.plan.passes:
                 accounts = self._pass(one, plan_file, plan_digest, records)
@@ -220,18 +221,18 @@ class Engine:
 
     # Passes
 
-    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: list[list[dict[str, Any]]]) -> Accounts:
+    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: list[list[TaskRecord]]) -> Accounts:
         self.progress.pass_index, self.progress.tasks_done = one.index, 0
         self.progress.documents = self.progress.text_bytes = 0
         self.progress.accounts = Accounts()
         self._say(f"pass {one.index + 1} of {len(self.plan.passes)}")
         jobs: list[TaskInput] = []
         for task, piece in enumerate(self.plan.slices):
-            first = records[task][0]["slice"]["digest"] if records[task] else None
+            first = records[task][0].slice.digest if records[task] else None
             key = task_key(self.plan, one.index, piece, first, self.settled_digests)
-            record = None if (self.rehash and one.index == 0) else self.work.record(task, one.index, key)
+            record = None if (self.rehash and one.index == 0) else committed(self.work, task, one.index, key)
             if record is not None and one.final and not self._outputs_there(record):
-                self.work.uncommit(task, one.index, key)
+                uncommit(self.work, task, one.index, key)
                 record = None
             if record is not None:
                 records[task].append(record)
@@ -239,7 +240,7 @@ class Engine:
                 self._told(record)
                 continue
             if self.rehash and one.index == 0:
-                self.work.uncommit(task, one.index, key)
+                uncommit(self.work, task, one.index, key)
             earlier = tuple(records[task])
             settled = {name: files[task] for name, files in self.settled.items()}
             jobs.append(
@@ -250,26 +251,28 @@ class Engine:
             self._told(record)
         accounts = Accounts()
         for done in records:
-            accounts.add(parse(Accounts, done[-1]["accounts"]))
+            accounts.add(done[-1].accounts)
         accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
         return accounts
 
-    def _outputs_there(self, record: Mapping[str, Any]) -> bool:
+    def _outputs_there(self, record: TaskRecord) -> bool:
         paths = {output.name: output.config.path for output in self.plan.graph.outputs}
-        for name, files in record["outputs"].items():
+        for name, files in record.outputs.items():
             for item in files:
-                candidate = item.get("candidate")
-                location = join(paths[name], item["path"]) if candidate is None else str(self.work.root / candidate)
-                if not exists(location) or file_sha256_and_size(location) != (item["sha256"], item["size"]):
+                if isinstance(item, (StagedFile, CandidateFile)):
+                    location = str(self.work.root / item.candidate)
+                else:
+                    location = join(paths[name], item.path)
+                if not exists(location) or file_sha256_and_size(location) != (item.sha256, item.size):
                     return False
         return True
 
-    def _told(self, record: Mapping[str, Any]) -> None:
+    def _told(self, record: TaskRecord) -> None:
         self.progress.tasks_done += 1
-        self.progress.documents += record["slice"]["rows"]
-        self.progress.text_bytes += record["slice"]["text_bytes"]
-        self.progress.accounts.add(parse(Accounts, record["accounts"]))
-        if record["pass"] == 0:
+        self.progress.documents += record.slice.rows
+        self.progress.text_bytes += record.slice.text_bytes
+        self.progress.accounts.add(record.accounts)
+        if record.pass_ == 0:
             self._check_quarantine(self.progress.accounts, final=False)
         self._say(self.progress.stage)
 
@@ -324,7 +327,7 @@ class Engine:
                         f"found {share:.4f} ({count} of {total} rows). {rest}."
                     )
 
-    def _settle(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+    def _settle(self, name: str, records: Sequence[TaskRecord]) -> None:
         self._say(f"settling {name}")
         node = self.plan.graph.by_name[name]
         context = self.plan.graph.context(node, decides=True, work=self.work.kept)

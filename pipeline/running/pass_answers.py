@@ -13,6 +13,8 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Tally
+from gristmill.pipeline.provenance.files import notes_role
+from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, earlier_records
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
 from gristmill.pipeline.slices.outcome import Outcome, State
@@ -51,8 +53,8 @@ class PassAnswers(Answers):
         self.signal_keys = signal_keys
         self.attempt = attempt
         self.surveys = plan.passes[job.index].surveys
-        self.notes: dict[str, Any] = {}
-        self.files: list[dict[str, Any]] = []
+        self.notes: dict[str, Notes | NoNotes] = {}
+        self.files: list[WorkFile] = []
 
     def read(self, slice_rows: SliceRows) -> Outcome | None:
         if self.job.earlier:
@@ -70,15 +72,14 @@ class PassAnswers(Answers):
     def _measured_by_earlier_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         """Signals that a run with other thresholds left; rows that did not reach the node there are measured."""
         state, wanted = slice_rows.states[node.name], self.signal_keys[node.name]
-        for record in self.work.earlier_records(self.job.task):
-            if record.get("signals", {}).get(node.name) != wanted:
+        for record in earlier_records(self.work, self.job.task):
+            file = record.annotations
+            if record.signals.get(node.name) != wanted or file is None:
                 continue
-            file = next((f for f in record["work_files"] if f["role"] == "annotations"), None)
-            if file is None or not (self.work.root / file["path"]).is_file():
+            path = self.work.root / file.path
+            if not path.is_file() or sha256_of(str(path)) != file.sha256:
                 continue
-            if sha256_of(str(self.work.root / file["path"])) != file["sha256"]:
-                continue
-            found = measured_before(self.work.root / file["path"], node.name, slice_rows)
+            found = measured_before(path, node.name, slice_rows)
             if found is None:
                 continue
             old_rows, old = found
@@ -107,7 +108,7 @@ class PassAnswers(Answers):
 
     def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
         if notes is None:
-            self.notes[node.name] = {"path": None, "rows": 0}
+            self.notes[node.name] = NoNotes()
             return
         if "task" in notes.column_names:
             raise ConservationError(f"node `{node.name}`: its notes use the reserved column `task`.")
@@ -121,12 +122,7 @@ class PassAnswers(Answers):
                 writer.write_table(table, max_chunksize=max(1, min(1 << 20, rows)))
 
         written = write_checked(str(self.work.root / path), write, self.attempt)
-        self.files.append({"path": path, "role": f"notes:{node.name}", "sha256": written.sha256, "size": written.size})
+        self.files.append(WorkFile(path=path, role=notes_role(node.name), sha256=written.sha256, size=written.size))
         keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
         known = Tally.of(keys, np.zeros(len(keys), np.int64))
-        self.notes[node.name] = {
-            "path": path,
-            "rows": table.num_rows,
-            "sha256": written.sha256,
-            "keys": f"{known.keys:032x}",
-        }
+        self.notes[node.name] = Notes(path=path, rows=table.num_rows, sha256=written.sha256, keys=known.keys)

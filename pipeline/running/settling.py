@@ -21,6 +21,8 @@ from gristmill.pipeline.planning.config import EXCHANGE_BYTES
 from gristmill.pipeline.planning.earlier_runs import EarlierNotes, with_earlier
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.provenance.content import content_digest
+from gristmill.pipeline.provenance.task_record import Notes, TaskRecord
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled, StageContext
 from gristmill.pipeline.storage import create_once, file_sha256_and_size, sha256_of, write_checked
@@ -46,7 +48,7 @@ class Answer:
 def settle(
     node: Node,
     fingerprint: str,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TaskRecord],
     work: WorkFolder,
     executor: Executor,
     context: StageContext,
@@ -69,7 +71,7 @@ def settle(
     is too large for every task.
     """
     notes = _notes(node.name, records, work, executor)
-    key = digest("gristmill.settle", [node.name, fingerprint, [record["notes"][node.name] for record in records]])
+    key = digest("gristmill.settle", [node.name, fingerprint, [to_json(record.notes[node.name]) for record in records]])
     record = work.root / "settled" / node.name / f"answer-{key[:32]}.json"
     if record.is_file():
         found = _read_answer(record, work, executor)
@@ -171,17 +173,17 @@ def _read_answer(record: Path, work: WorkFolder, executor: Executor) -> Answer |
     return Answer(whole, report, answers)
 
 
-def _notes(name: str, records: Sequence[Mapping[str, Any]], work: WorkFolder, executor: Executor) -> Rows:
+def _notes(name: str, records: Sequence[TaskRecord], work: WorkFolder, executor: Executor) -> Rows:
     """Notes of all tasks; every one that was committed must be there as it was."""
     jobs: list[tuple[str, str]] = []
     count = 0
     for record in records:
-        note = record["notes"].get(name)
+        note = record.notes.get(name)
         if note is None:
-            raise ConservationError(f"node `{name}`: task {record['task']} left no notes. Run again.")
-        if note["path"] is not None:
-            jobs.append((str(work.root / note["path"]), note["sha256"]))
-            count += note["rows"]
+            raise ConservationError(f"node `{name}`: task {record.task} left no notes. Run again.")
+        if isinstance(note, Notes):
+            jobs.append((str(work.root / note.path), note.sha256))
+            count += note.rows
     for index, found in executor.run(note_digest, [path for path, _ in jobs]):
         path, expected = jobs[index]
         if found != expected:

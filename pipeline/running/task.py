@@ -7,10 +7,8 @@ import os
 import pickle
 import socket
 import time
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +19,17 @@ from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.plan import Pass, Plan
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
-from gristmill.pipeline.provenance.values import to_json
+from gristmill.pipeline.provenance.task_record import (
+    ANNOTATIONS,
+    Notes,
+    SliceRecord,
+    TaskAttempt,
+    TaskFile,
+    TaskRecord,
+    WorkFile,
+    commit,
+    committed,
+)
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
@@ -53,7 +61,7 @@ def load_plan(path: str, expected: str) -> Plan:
     return plan
 
 
-def run_task(job: TaskInput) -> dict[str, Any]:
+def run_task(job: TaskInput) -> TaskRecord:
     """Runs one task of one pass and commits it. Returns its record."""
     return _Task(job).run()
 
@@ -65,25 +73,25 @@ class _Task:
         self.one: Pass = self.plan.passes[job.index]
         self.work = WorkFolder(Path(job.work))
         self.started = time.time()
-        self.files: list[dict[str, Any]] = []
+        self.files: list[WorkFile] = []
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> TaskRecord:
         data, columns = self._read()
         slice_rows = self._slice_rows(data)
-        annotations = Annotations([self.work.root / self._annotation_path(r) for r in self.job.earlier])
+        annotations = Annotations([self._annotation_path(record) for record in self.job.earlier])
         if self.job.earlier:
             annotations.verify(slice_rows)
             if TEXT not in data.table.column_names:
                 slice_rows.set_sizes(annotations.sizes())
-        slice_digest = self._slice()["digest"] if self.job.earlier else digest_of_slice(data, columns)
+        slice_digest = self._slice().digest if self.job.earlier else digest_of_slice(data, columns)
         keys = signal_keys(self.plan, slice_digest)
         answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
         traverse(self.plan.graph, slice_rows, answers)
         self.files += answers.files
         accounts = slice_accounts(slice_rows, data.rejects)
         accounts.check(f"{self.job.slice.path}, pass {self.one.index}")
-        published: dict[str, Any] = {}
+        published: dict[str, list[TaskFile]] = {}
         slice_record = self._slice_record(data, columns, slice_digest)
         if self.one.final:
             published = publish_task(
@@ -101,30 +109,28 @@ class _Task:
         else:
             path = f"annotations/{task_name(self.job.task)}/pass-{self.one.index}-{self.job.key[:32]}.arrow"
             written = write_annotations(self.work.root / path, slice_rows, self.one, self.attempt)
-            self._keep(path, "annotations", written.sha256, written.size)
-        record = {
-            "format": FORMAT_VERSION,
-            "key": self.job.key,
-            "task": self.job.task,
-            "pass": self.one.index,
-            "slice": slice_record,
-            "work_files": self.files,
-            "outputs": published,
-            "notes": answers.notes,
-            "signals": {name: keys[name] for name in self.one.measures},
-            "accounts": to_json(accounts),
-            "varies": {
-                "host": socket.gethostname(),
-                "process": os.getpid(),
-                "started": self.started,
-                "seconds": time.time() - self.started,
-            },
-        }
-        if not self.work.commit(self.job.task, self.one.index, self.job.key, record):
-            earlier = self.work.record(self.job.task, self.one.index, self.job.key)
-            if earlier is not None:
-                return earlier
-        return record
+            self.files.append(WorkFile(path=path, role=ANNOTATIONS, sha256=written.sha256, size=written.size))
+        record = TaskRecord(
+            format=FORMAT_VERSION,
+            key=self.job.key,
+            task=self.job.task,
+            pass_=self.one.index,
+            slice=slice_record,
+            work_files=self.files,
+            outputs=published,
+            notes=answers.notes,
+            signals={name: keys[name] for name in self.one.measures},
+            accounts=accounts,
+            varies=TaskAttempt(
+                host=socket.gethostname(),
+                process=os.getpid(),
+                started=self.started,
+                seconds=time.time() - self.started,
+            ),
+        )
+        if commit(self.work, record):
+            return record
+        return committed(self.work, self.job.task, self.one.index, self.job.key) or record
 
     # Reading
 
@@ -150,7 +156,7 @@ class _Task:
         if not self.job.earlier:
             return data, ContentDigest(data.table.schema).update(data.table).columns()
         slice_record = self._slice()
-        expected = slice_record["checks"]
+        expected = slice_record.checks
         for name, value in quick_checks(data.table).items():
             if expected.get(name) != value:
                 raise DataError(
@@ -158,7 +164,7 @@ class _Task:
                     f"check {expected.get(name)} and now has {value}. Restore the file, or remove the work folder "
                     "and run again."
                 )
-        return data, dict(slice_record["columns"])
+        return data, dict(slice_record.columns)
 
     def _slice_rows(self, data: SliceData) -> SliceRows:
         keys = key_words(data.table[DOC_KEY])
@@ -177,21 +183,21 @@ class _Task:
     def _kept_notes(self, slice_rows: SliceRows) -> dict[str, pa.Table]:
         """By node, the notes that its outputs keep. A node without notes about this slice is left out."""
         found = {}
-        surveyed = {name: note for record in self.job.earlier for name, note in record["notes"].items()}
+        surveyed = {name: note for record in self.job.earlier for name, note in record.notes.items()}
         for node in self.plan.graph.nodes:
             note, state = surveyed.get(node.name), slice_rows.states.get(node.name)
-            if not node.spec.keeps_notes or note is None or note["path"] is None:
+            if not node.spec.keeps_notes or not isinstance(note, Notes):
                 continue
             if state is None or state.outcome is None:
                 raise ConservationError(
                     f"node `{node.name}`: it left notes about rows but made no decisions about them."
                 )
-            path = str(self.work.root / note["path"])
+            path = str(self.work.root / note.path)
             sha256 = sha256_of(path)
-            if sha256 != note["sha256"]:
+            if sha256 != note.sha256:
                 raise ConservationError(
                     f"node `{node.name}`: the notes {path} are not what was committed (expected SHA-256 "
-                    f"{note['sha256']}, found {sha256}). Remove the work folder and run again."
+                    f"{note.sha256}, found {sha256}). Remove the work folder and run again."
                 )
             with pa.memory_map(path) as stream:
                 notes = pa.ipc.open_file(stream).read_all()
@@ -199,41 +205,41 @@ class _Task:
             found[node.name] = kept_notes(notes, keys, state.outcome.port >= 0)
         return found
 
-    def _slice(self) -> Mapping[str, Any]:
-        return dict(self.job.earlier[0]["slice"])
+    def _slice(self) -> SliceRecord:
+        return self.job.earlier[0].slice
 
-    def _slice_record(self, data: SliceData, columns: dict[str, str], slice_digest: str) -> dict[str, Any]:
+    def _slice_record(self, data: SliceData, columns: dict[str, str], slice_digest: str) -> SliceRecord:
         if self.job.earlier:
-            return dict(self._slice())
+            return self._slice()
         one = self.job.slice
-        return {
-            "source": one.source,
-            "path": one.path,
-            "part": one.part,
-            "digest": slice_digest,
-            "columns": columns,
-            "checks": quick_checks(data.table),
-            "rows": data.table.num_rows,
-            "rejects": data.rejects.num_rows,
-            "reject_bytes": int(np.asarray(one_chunk(data.rejects["bytes"])).sum()) if data.rejects.num_rows else 0,
-            "bytes": data.bytes_read,
-            "text_bytes": int(text_bytes(data.table[TEXT]).sum()),
-            "file_bytes": one.file_bytes,
-            "stamp": one.stamp,
-        }
+        return SliceRecord(
+            source=one.source,
+            path=one.path,
+            part=one.part,
+            digest=slice_digest,
+            columns=columns,
+            checks=quick_checks(data.table),
+            rows=data.table.num_rows,
+            rejects=data.rejects.num_rows,
+            reject_bytes=int(np.asarray(one_chunk(data.rejects["bytes"])).sum()) if data.rejects.num_rows else 0,
+            bytes=data.bytes_read,
+            text_bytes=int(text_bytes(data.table[TEXT]).sum()),
+            file_bytes=one.file_bytes,
+            stamp=one.stamp,
+        )
 
     def _settled_digests(self) -> dict[str, str]:
         return {name: files.digest for name, files in sorted(self.job.settled.items())}
 
-    def _keep(self, path: str, role: str, sha256: str, size: int) -> None:
-        self.files.append({"path": path, "role": role, "sha256": sha256, "size": size})
-
-    def _annotation_path(self, record: Mapping[str, Any]) -> str:
-        file = next(f for f in record["work_files"] if f["role"] == "annotations")
-        found = sha256_of(str(self.work.root / file["path"]))
-        if found != file["sha256"]:
+    def _annotation_path(self, record: TaskRecord) -> Path:
+        file = record.annotations
+        if file is None:
+            raise ConservationError(f"{self.job.slice.path}, pass {record.pass_}: its record names no annotations.")
+        path = self.work.root / file.path
+        found = sha256_of(str(path))
+        if found != file.sha256:
             raise ConservationError(
-                f"{self.work.root / file['path']}: the annotations changed since they were committed (expected "
-                f"{file['sha256']}, found {found}). Remove the work folder and run again."
+                f"{path}: the annotations changed since they were committed (expected {file.sha256}, found {found}). Remove "
+                "the work folder and run again."
             )
-        return str(file["path"])
+        return path

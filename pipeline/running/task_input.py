@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from gristmill.pipeline.provenance.task_record import TaskRecord
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.source import Slice
 
@@ -26,6 +26,6 @@ class TaskInput:
     index: int
     slice: Slice
     key: str
-    earlier: tuple[Mapping[str, Any], ...] = ()
+    earlier: tuple[TaskRecord, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
     attempt: str = "0"

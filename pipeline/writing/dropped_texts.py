@@ -13,6 +13,7 @@ from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
 from gristmill.pipeline.storage import WrittenFile, sha256_of, write_checked
@@ -160,24 +161,24 @@ class Thinning:
     """A task of thinning: keep a file's candidates whose rank is not above their group's limit.
 
     Attributes:
-        source, sha256: the candidates, and what they must be.
+        source, file: where the candidates are, and as what their task recorded them.
         targets: where the kept ones are written, equal in every place.
         limits: (node, rule, language, rank).
     """
 
     source: str
-    sha256: str
+    file: CandidateFile
     targets: tuple[str, ...]
     limits: tuple[tuple[str, str, str | None, int], ...]
 
 
-def thin(job: Thinning) -> dict[str, Any] | None:
+def thin(job: Thinning) -> OutputFile | None:
     """Writes one task's dropped texts, thinned; None when none are left. Raises ConservationError for candidates that
     are not those of the task."""
     found = sha256_of(job.source)
-    if found != job.sha256:
+    if found != job.file.sha256:
         raise ConservationError(
-            f"{job.source}: the dropped texts changed since they were committed (expected {job.sha256}, found {found}). "
+            f"{job.source}: the dropped texts changed since they were committed (expected {job.file.sha256}, found {found}). "
             "Remove the work folder and run again."
         )
     with pa.memory_map(job.source) as stream:
@@ -189,9 +190,12 @@ def thin(job: Thinning) -> dict[str, Any] | None:
             return None
         encoded = encode_parquet(DROPPED_TEXTS, iter([table.filter(pa.array(keep)).combine_chunks()]), level=1)
     file = next(iter([encoded.write(target) for target in job.targets]))
-    return {
-        "size": file.size,
-        "sha256": file.sha256,
-        "content_digest": encoded.content_digest,
-        "rows": encoded.rows,
-    }
+    return OutputFile(
+        path=job.file.path,
+        role=job.file.role,
+        size=file.size,
+        sha256=file.sha256,
+        content_digest=encoded.content_digest,
+        rows=encoded.rows,
+        keys=0,
+    )

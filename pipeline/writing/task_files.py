@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +16,14 @@ from gristmill.pipeline.provenance.accounts import Accounts, Tally
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, SliceRead, TaskLog
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile, SliceRecord, StagedFile, TaskFile
 from gristmill.pipeline.provenance.values import extend
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
 from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates
 from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
 from gristmill.pipeline.writing.parquet import Encoded, Shard, cuts, encode_parquet, pieces_of, row_bytes, write_parquet
-from gristmill.pipeline.writing.shuffle import STAGED, seed_of, shuffle_hash, shuffle_order, write_staged
+from gristmill.pipeline.writing.shuffle import seed_of, shuffle_hash, shuffle_order, write_staged
 
 OWN = (DOC_KEY, COPY, FROM_TASK)
 """Columns of shards that the engine makes."""
@@ -57,13 +57,13 @@ def publish_task(
     slice_rows: SliceRows,
     task: int,
     accounts: Accounts,
-    slice_record: Mapping[str, Any],
+    slice_record: SliceRecord,
     rejects: pa.Table,
     settled: Mapping[str, str],
     attempt: str,
     work: str,
     notes: Mapping[str, pa.Table],
-) -> dict[str, Any]:
+) -> dict[str, list[TaskFile]]:
     """Writes a task's files into every output and adds outputs and discarded ports to the accounts.
 
     Returns, by output, the files: path in the output, role, size, sha256, content digest, rows.
@@ -78,12 +78,12 @@ def publish_task(
             str_edge(edge): Tally.of(slice_rows.keys[rows], slice_rows.sizes()[rows], copies)
             for edge, rows, copies in routes[output.name]
         }
-    accounts.check(f"{slice_record['path']}, last pass")
+    accounts.check(f"{slice_record.path}, last pass")
     log = task_log(plan, task, accounts, slice_record, settled)
     order = [slice_rows.source, *(node.name for node in plan.graph.nodes)]
     ledger = ledger_of(slice_rows, order, rejects)
     alike = _AlikeFiles(plan, slice_rows, task, order, attempt, work)
-    published: dict[str, Any] = {}
+    published: dict[str, list[TaskFile]] = {}
     for output in plan.graph.outputs:
         writer = _OutputWriter(plan, slice_rows, task, output, attempt)
         if output.config.shuffle is None:
@@ -101,10 +101,10 @@ def publish_task(
 
 
 def task_log(
-    plan: Plan, task: int, accounts: Accounts, slice_record: Mapping[str, Any], settled: Mapping[str, str]
+    plan: Plan, task: int, accounts: Accounts, slice_record: SliceRecord, settled: Mapping[str, str]
 ) -> TaskLog:
     """What made the shards of a task: identity only, the same on every run."""
-    one = SliceRead(**{item.name: slice_record[item.name] for item in fields(SliceRead)})
+    one = SliceRead(**{item.name: getattr(slice_record, item.name) for item in fields(SliceRead)})
     spec = next(spec for spec in plan.config.sources if spec.name == one.source)
     return TaskLog(
         format=FORMAT_VERSION,
@@ -140,17 +140,17 @@ def str_edge(edge: Edge) -> str:
     return f"{edge.node}.{edge.port}"
 
 
-def _entry(path: str, role: str, file: WrittenFile, rows: int, content_digest: str, keys: int = 0) -> dict[str, Any]:
+def _entry(path: str, role: str, file: WrittenFile, rows: int, content_digest: str, keys: int = 0) -> OutputFile:
     """A file as the task's record lists it."""
-    return {
-        "path": path,
-        "role": role,
-        "size": file.size,
-        "sha256": file.sha256,
-        "content_digest": content_digest,
-        "rows": rows,
-        "keys": f"{keys:032x}",
-    }
+    return OutputFile(
+        path=path,
+        role=role,
+        size=file.size,
+        sha256=file.sha256,
+        content_digest=content_digest,
+        rows=rows,
+        keys=keys,
+    )
 
 
 class _AlikeFiles:
@@ -164,9 +164,9 @@ class _AlikeFiles:
         self._tables: dict[str, Encoded] | None = None
         self._notes: dict[str, Encoded] | None = None
         self._all: Encoded | None = None
-        self._candidates: dict[int, dict[str, Any] | None] = {}
+        self._candidates: dict[int, CandidateFile | None] = {}
 
-    def signals(self, output: Output) -> Iterator[dict[str, Any]]:
+    def signals(self, output: Output) -> Iterator[OutputFile]:
         """Writes what each node measured into an output."""
         if output.config.signals != "all":
             return
@@ -187,7 +187,7 @@ class _AlikeFiles:
             table = pa.table({DOC_KEY: keys, **{item.name: state.signals[item.name] for item in fields}})
             yield node.name, encode_parquet(table.schema, iter([table]))
 
-    def notes(self, output: Output, kept: Mapping[str, pa.Table]) -> Iterator[dict[str, Any]]:
+    def notes(self, output: Output, kept: Mapping[str, pa.Table]) -> Iterator[OutputFile]:
         """Writes the notes that nodes keep for later runs into an output."""
         if self._notes is None:
             self._notes = {name: encode_parquet(table.schema, iter([table])) for name, table in kept.items()}
@@ -196,7 +196,7 @@ class _AlikeFiles:
             file = encoded.write(join(output.config.path, path), self.attempt)
             yield _entry(path, notes_role(name), file, encoded.rows, encoded.content_digest)
 
-    def dropped(self, output: Output) -> Iterator[dict[str, Any]]:
+    def dropped(self, output: Output) -> Iterator[OutputFile]:
         """Writes the texts of dropped rows: all of them, or candidates for the sample (see pipeline.dropped).
 
         Candidates go to the work folder, since an output holds nothing provisional.
@@ -217,19 +217,19 @@ class _AlikeFiles:
             if found is not None:
                 yield found
 
-    def _candidate(self, path: str, most: int) -> dict[str, Any] | None:
+    def _candidate(self, path: str, most: int) -> CandidateFile | None:
         table = dropped_texts(self.plan, self.slice_rows, self.order, most)
         if not table.num_rows:
             return None
         candidate = join("dropped", str(most), f"part-{self.task:05d}.arrow")
         file = write_candidates(join(self.work, candidate), table, self.attempt)
-        return {**_entry(path, "dropped", file, table.num_rows, ""), "candidate": candidate}
+        return extend(CandidateFile, _entry(path, "dropped", file, table.num_rows, ""), candidate=candidate)
 
 
 class _OutputWriter:
     def __init__(self, plan: Plan, slice_rows: SliceRows, task: int, output: Output, attempt: str) -> None:
         self.plan, self.slice_rows, self.task, self.output, self.attempt = plan, slice_rows, task, output, attempt
-        self.files: list[dict[str, Any]] = []
+        self.files: list[TaskFile] = []
 
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
         self.files.append(_entry(path, role, shard.file, shard.rows, shard.content_digest, keys))
@@ -296,15 +296,15 @@ class _OutputWriter:
             join(work, candidate), schema, hashes, words, lengths, pieces, int(sizes.sum()), self.attempt
         )
         self.files.append(
-            {
-                "role": STAGED,
-                "candidate": candidate,
-                "size": file.size,
-                "sha256": file.sha256,
-                "rows": len(repeated),
-                "keys": f"{Tally.of(words, np.zeros(len(words), np.int64)).keys:032x}",
-                "bytes": int(sizes.sum()),
-            }
+            StagedFile(
+                role="staged",
+                candidate=candidate,
+                size=file.size,
+                sha256=file.sha256,
+                rows=len(repeated),
+                keys=Tally.of(words, np.zeros(len(words), np.int64)).keys,
+                bytes=int(sizes.sum()),
+            )
         )
 
     def _row_sizes(

@@ -1,0 +1,227 @@
+"""The record that commits a task's pass: what it read, every file that it wrote, and its accounts; one JSON file each.
+
+A pass of a task counts when its record exists. The record's name is its key: it follows from the slice, the plan up to that
+pass and the settled answers, so a changed threshold, a changed input and a changed task count are other keys.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.logs import SliceRead
+from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.provenance.values import (
+    STORED,
+    Complete,
+    Count,
+    Digest,
+    KeySum,
+    Whole,
+    described,
+    parse,
+    to_json,
+)
+from gristmill.pipeline.storage import create_once
+from gristmill.pipeline.work_folder import WorkFolder, task_name
+
+ANNOTATIONS = "annotations"
+"""Role of a work file with what a pass found out about every row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRecord(SliceRead):
+    """A slice as a task has read it: also digests and quick checks by column, bytes that were read, bytes of text."""
+
+    columns: dict[str, str]
+    checks: dict[str, str]
+    reject_bytes: Count
+    bytes: Count
+    text_bytes: Count
+    stamp: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkFile:
+    """A file between passes; the path is relative to the work folder."""
+
+    __pydantic_config__ = STORED
+    path: str
+    role: str
+    sha256: Digest
+    size: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFile:
+    """A file in an output, by its path there; `keys` are those of a shard's rows and 0 for any other file."""
+
+    __pydantic_config__ = STORED
+    path: str
+    role: str
+    size: Count
+    sha256: Digest
+    content_digest: str
+    rows: Count
+    keys: KeySum
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateFile(OutputFile):
+    """Candidates for a sample of dropped texts: they wait in the work folder, at `candidate`, to be thinned."""
+
+    candidate: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
+    """A task's rows for a shuffled output, in the work folder at `candidate`; `bytes` independently of their encoding."""
+
+    __pydantic_config__ = STORED
+    role: Literal["staged"]
+    candidate: str
+    size: Count
+    sha256: Digest
+    rows: Count
+    keys: KeySum
+    bytes: Count
+
+
+TaskFile = StagedFile | CandidateFile | OutputFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """A survey's notes about a slice: their file in the work folder, rows, and the sum of the doc_keys they are about."""
+
+    __pydantic_config__ = STORED
+    path: str
+    rows: Count
+    sha256: Digest
+    keys: KeySum
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoNotes(Complete):
+    """A survey that saw no row of a slice."""
+
+    __pydantic_config__ = STORED
+    path: None = None
+    rows: Literal[0] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What may differ when the same thing is made again: host, start (Unix seconds), duration (seconds)."""
+
+    __pydantic_config__ = STORED
+    host: str
+    started: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskAttempt(Attempt):
+    """An attempt at a task, with its process number."""
+
+    process: Whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """A committed pass of a task. `outputs` has the files of the last pass by output, `notes` those of surveys by node,
+    `signals` the keys of what nodes measured (see `running.task_keys`)."""
+
+    __pydantic_config__ = STORED
+    format: Literal[1]
+    key: Digest
+    task: Count
+    pass_: Annotated[Count, Field(alias="pass")]
+    slice: SliceRecord
+    work_files: list[WorkFile]
+    outputs: dict[str, list[TaskFile]]
+    notes: dict[str, Notes | NoNotes]
+    signals: dict[str, Digest]
+    accounts: Accounts
+    varies: TaskAttempt
+
+    @property
+    def annotations(self) -> WorkFile | None:
+        """The file with the annotations of a pass that is not the last."""
+        return next((file for file in self.work_files if file.role == ANNOTATIONS), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketRecord:
+    """A committed bucket of a shuffled output: its shards."""
+
+    __pydantic_config__ = STORED
+    bucket: Count
+    key: Digest
+    files: list[OutputFile]
+    varies: Attempt
+
+
+T = TypeVar("T")
+
+
+def write_record(path: Path, record: TaskRecord | BucketRecord) -> bool:
+    """Writes a record; False when another attempt was first (its record then counts)."""
+    return create_once(path, json.dumps(to_json(record), sort_keys=True).encode())
+
+
+def read_record(kind: type[T], path: Path) -> T:
+    """Raises StorageError for a file that is no such record."""
+    try:
+        return parse(kind, json.loads(path.read_bytes()))
+    except ValueError as error:
+        wrong = described(error)[0] if isinstance(error, ValidationError) else str(error)
+        raise StorageError(
+            f"{path}: this is not a {kind.__name__} of this version of Gristmill ({wrong}). Remove the work folder and run "
+            "again."
+        ) from error
+
+
+def committed(work: WorkFolder, task: int, index: int, key: str) -> TaskRecord | None:
+    """The committed record of a task's pass, or None. Files that it names must be there with their size."""
+    path = _place(work, task, index, key)
+    if not path.is_file():
+        return None
+    record = read_record(TaskRecord, path)
+    if record.key != key:
+        return None
+    for item in record.work_files:
+        file = work.root / item.path
+        if not file.is_file() or file.stat().st_size != item.size:
+            return None
+    return record
+
+
+def commit(work: WorkFolder, record: TaskRecord) -> bool:
+    """Commits a record; False when another attempt was first (its record then counts)."""
+    return write_record(_place(work, record.task, record.pass_, record.key), record)
+
+
+def uncommit(work: WorkFolder, task: int, index: int, key: str) -> None:
+    """Takes a record back whose files are gone."""
+    _place(work, task, index, key).unlink(missing_ok=True)
+
+
+def earlier_records(work: WorkFolder, task: int) -> list[TaskRecord]:
+    """All records of a task that this version of the format can read, of this run's key or another's, by name."""
+    values = [json.loads(path.read_bytes()) for path in sorted((_folder(work, task)).glob("pass-*.json"))]
+    return [parse(TaskRecord, value) for value in values if value.get("format") == FORMAT_VERSION]
+
+
+def _folder(work: WorkFolder, task: int) -> Path:
+    return work.root / "commits" / task_name(task)
+
+
+def _place(work: WorkFolder, task: int, index: int, key: str) -> Path:
+    return _folder(work, task) / f"pass-{index}-{key[:32]}.json"

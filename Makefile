@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv venv-dev test test-long lint bench lock clean clean-all check-python
+.PHONY: help quickstart venv venv-dev test test-long lint bench wheel lock clean clean-all check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint: venv-dev ## ruff, mypy (strict), and the layers of imports
 
 bench: venv-dev $(PEERS)/.locked ## MB/s per stage, and as a ratio against peers (GRISTMILL_DATA names a folder of real data)
 	$(BIN)/python -m tests.benchmarks --peers $(PEERS)/bin/python $(BENCH_ARGS)
+
+wheel: venv ## build dist/gristmill-….whl
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
 
 venv: $(VENV)/.installed ## the environment that runs Gristmill
 

@@ -253,7 +253,7 @@ def main() -> None:
                 budgets = (int(given.disk_gib * 2**30), given.exchange_mib << 20)
                 arguments = (step, int(documents), given.shape, given.workers, *budgets, work)
                 # Imported, not run as a script: folds travel by their module's name.
-                code = f"from tests.benchmarks.settling import child; child(*{arguments!r})"
+                code = f"from tests.benchmarks.settling import reader; reader(*{arguments!r})"
                 done = subprocess.run(
                     [sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
                 )

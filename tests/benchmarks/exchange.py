@@ -202,7 +202,9 @@ def run_one(documents: int, budget_mib: int, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder) as work:
         for step in ("make", "measure"):
             # Imported, not run as a script: folds travel by their module's name.
-            code = f"from tests.benchmarks.exchange import reader; reader({step!r}, {documents}, {budget_mib}, {work!r})"
+            code = (
+                f"from tests.benchmarks.exchange import reader; reader({step!r}, {documents}, {budget_mib}, {work!r})"
+            )
             done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found

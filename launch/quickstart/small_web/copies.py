@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from gristmill.launch.quickstart.small_web.draws import Draws
-from gristmill.launch.quickstart.small_web.frames import FRAMES
+from gristmill.launch.quickstart.small_web.pages import load_frames
 
 UNSPACED = frozenset({"cmn_Hani", "jpn_Jpan"})
 """Labels whose words are single characters."""
@@ -86,7 +86,7 @@ def truncated(text: str, label: str, draws: Draws) -> str:
 
 def framed(text: str, label: str, draws: Draws) -> str:
     """The text between one or two header lines and one to three footer lines of a site in its language."""
-    headers, footers = FRAMES[label]
+    headers, footers = load_frames()[label]
     above = draws.sample(headers, 1 + draws.below(2))
     below = draws.sample(footers, 1 + draws.below(3))
     return "\n".join([*above, text, *below])

@@ -1,4 +1,4 @@
-"""The pages as they were written: one YAML file per language, checked when they are read."""
+"""The pages as they were written, one YAML file per language, checked when they are read; and the frames around copies."""
 
 from __future__ import annotations
 
@@ -94,6 +94,14 @@ def load_pages() -> tuple[Page, ...]:
             seen[page.slug] = file.name
             pages.append(page)
     return tuple(pages)
+
+
+@cache
+def load_frames() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Header lines and footer lines of invented sites, by the label of a page's file."""
+    text = (resources.files(__package__) / "frames.yaml").read_text(encoding="utf-8")
+    read = yaml.load(text, Loader=yaml.CSafeLoader)
+    return {label: (tuple(frame["headers"]), tuple(frame["footers"])) for label, frame in read.items()}
 
 
 def _page(entry: object, label: str, where: str) -> Page:

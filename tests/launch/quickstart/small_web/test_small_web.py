@@ -17,7 +17,7 @@ from gristmill.launch.quickstart.small_web import DUMPS, KINDS, SCHEMA, VERDICTS
 from gristmill.launch.quickstart.small_web import pages as pages_module
 from gristmill.launch.quickstart.small_web.copies import edited, framed, jaccard, segments, shingles, truncated, words
 from gristmill.launch.quickstart.small_web.draws import Draws, splitmix64
-from gristmill.launch.quickstart.small_web.frames import FRAMES
+from gristmill.launch.quickstart.small_web.pages import load_frames
 from gristmill.pipeline.errors import ConfigError
 
 SCRIPT_NAMES = {
@@ -224,13 +224,13 @@ def test_copies_are_what_their_names_say(seed: int, page: pages_module.Page) -> 
     assert page.text.startswith(cut)
     assert max(1, total * 6 // 10) <= len(words(cut, page.home)) < max(2, total * 951 // 1000 + 1)
     frame = framed(page.text, page.home, Draws(seed, "test")).split(page.text)
-    headers, footers = FRAMES[page.home]
+    headers, footers = load_frames()[page.home]
     assert set(frame[0].strip("\n").split("\n")) <= set(headers)
     assert set(frame[-1].strip("\n").split("\n")) <= set(footers)
 
 
 def test_every_language_has_a_frame() -> None:
-    assert set(FRAMES) == {page.home for page in load_pages()}
+    assert set(load_frames()) == {page.home for page in load_pages()}
 
 
 # The documents

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +28,6 @@ TEXT_TYPE = pa.large_string()
 
 RESERVED = frozenset({DOC_KEY, COPY})
 """Columns that the engine makes; a stage's column of that name is refused, an input column goes on as `input_NAME`."""
-
-Batch = pa.Table
-"""Rows that a stage sees: a table whose columns are single-chunk arrays, `doc_key` always among them."""
 
 
 def doc_keys(source: str, snapshot: str | None, path: str, positions: np.ndarray) -> pa.FixedSizeBinaryArray:
@@ -156,8 +152,3 @@ def blank_rows(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
 def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """The given rows of a table, each column as one chunk."""
     return table.take(pa.array(rows, pa.int64())).combine_chunks()
-
-
-def empty_like(schema: pa.Schema) -> dict[str, Any]:
-    """A mapping of empty arrays for a schema."""
-    return {field.name: pa.array([], field.type) for field in schema}

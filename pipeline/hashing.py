@@ -15,9 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-DIGEST_CHARS = 64
-"""Length of a digest in lower-case hexadecimal characters."""
-
 
 def canonical(value: Any) -> bytes:
     """The canonical encoding of `value`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,8 +69,6 @@ CHECKS = (
     Check("replay", 40, True, "replaying the stages on sampled documents reproduces the ledger"),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
-
-BY_NAME: Mapping[str, Check] = {check.name: check for check in CHECKS}
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,6 @@ the UTF-8 bytes of the text as it was read."""
 URL = "url"
 """The input column by which people look a page up."""
 
-DECISIONS = ("dropped", "quarantined", "marked", "emitted")
-
 
 def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:
     """The ledger of a slice after its last pass: nodes in graph order, rows in slice order.

@@ -9,6 +9,7 @@ from numba import njit
 
 from gristmill.stages.fasttext.model_file import LABEL_PREFIX
 from gristmill.stages.fasttext.tables import FNV_BASIS, Tables, hash_step
+from gristmill.stages.kernels.bits import ones
 from gristmill.stages.kernels.row_sums import add_rows
 from gristmill.stages.kernels.scalars import Bool, Int
 
@@ -94,15 +95,6 @@ def _is_label(entry: Int, n_words: Int, data: np.ndarray, start: Int, end: Int) 
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _bit_count(bits: np.uint64) -> np.int64:
-    b = np.uint64(bits)
-    b = b - ((b >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    b = (b & np.uint64(0x3333333333333333)) + ((b >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    b = (b + (b >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64(np.uint64(b * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@njit(cache=True, nogil=True, inline="always")
 def _remainder(value: np.uint64, divisor: np.uint64, magic: np.uint64) -> np.uint64:
     """value % divisor for values and divisors below 2^32, all uint64, with magic = ceil(2^64 / divisor).
 
@@ -121,7 +113,7 @@ def _is_kept(bucket: np.uint64, kept_bits: np.ndarray) -> np.int64:
 @njit(cache=True, nogil=True, inline="always")
 def _kept_row(bucket: np.uint64, n_words: Int, kept_bits: np.ndarray, kept_before: np.ndarray) -> np.int32:
     below = kept_bits[bucket >> np.uint64(6)] & ((np.uint64(1) << (bucket & np.uint64(63))) - np.uint64(1))
-    return np.int32(n_words + np.int64(kept_before[bucket >> np.uint64(6)]) + _bit_count(below))
+    return np.int32(n_words + np.int64(kept_before[bucket >> np.uint64(6)]) + ones(below))
 
 
 @njit(cache=True, nogil=True, inline="always")

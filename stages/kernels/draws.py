@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gristmill.pipeline.exchange.hash_kernels import mix
+
 
 @njit(cache=True, nogil=True)
 def find_bins(
@@ -42,13 +44,5 @@ def draws(words: np.ndarray, seed: np.uint64, out: np.ndarray) -> None:
         out: float64, one per row, is filled with multiples of 2^-53.
     """
     for row in range(len(words)):
-        value = _mix(_mix(_mix(seed) ^ words[row, 0]) ^ words[row, 1])
+        value = mix(mix(mix(seed) ^ words[row, 0]) ^ words[row, 1])
         out[row] = np.float64(value >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _mix(value: np.uint64) -> np.uint64:
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

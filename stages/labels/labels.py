@@ -21,8 +21,6 @@ from gristmill.pipeline.errors import ConfigError
 
 UNDETERMINED = "und"
 """ISO 639-3 code of a text whose language was not determined."""
-NO_SCRIPT = "Zyyy"
-"""ISO 15924 code for text without letters of any one script (digits, punctuation, symbols, nothing)."""
 
 _PAIR = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 _LIST = Path(__file__).with_name("fineweb2_labels.txt")

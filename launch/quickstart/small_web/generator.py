@@ -20,10 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gristmill.launch.quickstart.small_web.copies import edited, framed, jaccard, shingles, truncated
 from gristmill.launch.quickstart.small_web.draws import Draws
@@ -125,32 +123,6 @@ def documents(seed: int = 17, count: int = 5000) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(records, schema=SCHEMA)
-
-
-def write(folder: str | Path, seed: int = 17, count: int = 5000, shards_per_dump: int = 5) -> list[Path]:
-    """Writes `documents` as `<dump>/part-00000.parquet` and so on (zstd) and returns the paths in order.
-
-    Rows of a dump are divided evenly; a dump with fewer rows than shards gets fewer shards. Existing files
-    of the same names are replaced.
-
-    Raises
-        ConfigError: `count` or `shards_per_dump` is not positive.
-    """
-    if shards_per_dump < 1:
-        raise ConfigError(f"The small web needs at least one shard per dump, found {shards_per_dump}.")
-    table = documents(seed, count)
-    column = table.column("dump").to_pylist()
-    paths = []
-    for dump in DUMPS:
-        start, rows = (column.index(dump), column.count(dump)) if dump in column else (0, 0)
-        shards = min(shards_per_dump, rows)
-        for shard in range(shards):
-            first, last = rows * shard // shards, rows * (shard + 1) // shards
-            path = Path(folder) / dump / f"part-{shard:05d}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table.slice(start + first, last - first), path, compression="zstd")
-            paths.append(path)
-    return paths
 
 
 def _originals(pages: tuple[Page, ...], seed: int, wanted: int) -> list[_Document]:

@@ -138,15 +138,3 @@ def trailing_zeros(typingctx: Any, x: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
     return types.int64(types.uint64), codegen
-
-
-@intrinsic
-def ones(typingctx: Any, x: Any) -> Any:
-    """int64: the number of one bits of a uint64. For kernels."""
-    if x != types.uint64:
-        raise TypingError(f"ones: x must be a uint64, found {x}")
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ctpop(arguments[0])
-
-    return types.int64(types.uint64), codegen

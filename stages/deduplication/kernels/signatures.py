@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import mix64, ones, splitmix64
+from gristmill.stages.deduplication.kernels.mixing import mix64, splitmix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, NormalForms, normalise
 from gristmill.stages.deduplication.kernels.permutations import (
     TURN,
@@ -30,6 +30,7 @@ from gristmill.stages.deduplication.kernels.permutations import (
     no_minima,
 )
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words
+from gristmill.stages.kernels.bits import ones
 from gristmill.stages.kernels.scalars import Int
 
 BASE = 0x452821E638D01377

@@ -25,6 +25,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
+from gristmill.stages.kernels.bits import ones
 from gristmill.stages.kernels.scalars import Bool, Int
 
 HEADS = 6
@@ -422,15 +423,6 @@ def window_features(data, offsets, table, cap, split, bits, known, capacity):  #
 
 
 @njit(inline="always")
-def _ones(word):  # type: ignore[no-untyped-def]
-    """Number of set bits."""
-    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
-
-
-@njit(inline="always")
 def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-def]
     """Sums of the packed weights of the kept ones among features[:count], as four words of two 32-bit lanes: heads
     (0, 4), (2, 6), (1, 5) and (3, 7). Each weight counts WEIGHT_BIAS more than it is; lane 7 is nothing but that."""
@@ -450,7 +442,7 @@ def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-d
             word = words[at]
             bit = np.uint64(1) << (feature & np.uint64(63))
             if word & bit:
-                weights = packed[np.int64(ranks[at]) + _ones(word & (bit - np.uint64(1)))]
+                weights = packed[np.int64(ranks[at]) + ones(word & (bit - np.uint64(1)))]
                 even += weights & _LANES16
                 odd += (weights >> np.uint64(8)) & _LANES16
         a += even & _LANES32

@@ -8,12 +8,11 @@ from collections import Counter, defaultdict
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.launch.quickstart.small_web import DUMPS, KINDS, SCHEMA, VERDICTS, documents, load_pages, write
+from gristmill.launch.quickstart.small_web import DUMPS, KINDS, SCHEMA, VERDICTS, documents, load_pages
 from gristmill.launch.quickstart.small_web import pages as pages_module
 from gristmill.launch.quickstart.small_web.copies import edited, framed, jaccard, segments, shingles, truncated, words
 from gristmill.launch.quickstart.small_web.draws import Draws, splitmix64
@@ -344,26 +343,6 @@ def test_small_webs_have_the_size_asked_for_and_close_clusters(count: int) -> No
     assert set(small["answer_cluster"].to_pylist()) <= set(small["id"].to_pylist())
 
 
-def test_written_shards_hold_the_documents_by_dump(tmp_path, table: pa.Table) -> None:
-    paths = write(tmp_path, count=300, shards_per_dump=3)
-    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        f"{dump}/part-{shard:05d}.parquet" for dump in DUMPS for shard in range(3)
-    ]
-    written = [pq.ParquetFile(path).read() for path in paths]
-    assert pa.concat_tables(written).equals(documents(count=300))
-    for path, part in zip(paths, written, strict=True):
-        assert set(part["dump"].to_pylist()) == {path.parent.name}
-        assert pq.ParquetFile(path).metadata.row_group(0).column(1).compression == "ZSTD"
-
-
-def test_a_dump_with_fewer_rows_than_shards_has_no_empty_shard(tmp_path) -> None:
-    paths = write(tmp_path, count=6, shards_per_dump=5)
-    assert sum(pq.ParquetFile(path).metadata.num_rows for path in paths) == 6
-    assert all(pq.ParquetFile(path).metadata.num_rows > 0 for path in paths)
-
-
-def test_impossible_sizes_are_refused(tmp_path) -> None:
+def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="positive number of documents, found 0"):
         documents(count=0)
-    with pytest.raises(ConfigError, match="at least one shard per dump, found 0"):
-        write(tmp_path, shards_per_dump=0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from gristmill.stages.deduplication.kernels import signatures as minhash
-from gristmill.stages.deduplication.kernels.mixing import mix64, ones, splitmix64, trailing_zeros
+from gristmill.stages.deduplication.kernels.mixing import mix64, splitmix64, trailing_zeros
 from gristmill.stages.deduplication.kernels.normalise import normal_forms
 from gristmill.stages.deduplication.kernels.permutations import TURN, WIDTH, lane_multipliers, lower_minima, no_minima
 from gristmill.stages.deduplication.kernels.signatures import (
@@ -22,6 +22,7 @@ from gristmill.stages.deduplication.kernels.signatures import (
     sketch_words,
     sketches,
 )
+from gristmill.stages.kernels.bits import ones
 from tests.stages.deduplication.kernels import minhash_oracle as oracle
 
 LANES = 112

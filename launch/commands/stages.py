@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from gristmill.pipeline.registry import Registry
+    from gristmill.pipeline.stage import StageSpec
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ def _summary(load: Callable[[str, str], type[Any]], name: str) -> str:
 
 
 def _show_stage(name: str, stage: type[Any]) -> None:
+    made = with_defaults(stage)
     say(f"{name}: {stage.summary}")
     _show_doc(stage)
     say(f"ports    {', '.join(stage.ports)}  (the first is the default)")
@@ -224,29 +226,29 @@ def _show_stage(name: str, stage: type[Any]) -> None:
     say(f"parts    {', '.join(parts)}" + ("  (needs the whole corpus)" if "settle" in parts else ""))
     say(f"version  {stage.version}")
     _show_fields(stage.Config)
-    made = with_defaults(stage)
     if made is None:
         say("Rules and columns depend on required settings: `gristmill plan CONFIG` knows them.")
         return
-    if made.spec.rules:
+    if made.rules:
         say("rules")
-        say(textwrap.fill(", ".join(made.spec.rules), out().width, initial_indent="  ", subsequent_indent="  "))
-    if len(made.spec.signals):
+        say(textwrap.fill(", ".join(made.rules), out().width, initial_indent="  ", subsequent_indent="  "))
+    if len(made.signals):
         say("signals (columns that it measures)")
-        for item in made.spec.signals:
-            note = "" if item.name in made.spec.in_shards else "  (in `signals/`, not in shards)"
-            say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.spec.hidden else note}")
-    if len(made.spec.findings):
+        for item in made.signals:
+            note = "" if item.name in made.in_shards else "  (in `signals/`, not in shards)"
+            say(f"  {item.name}  {item.type}{'  (internal)' if item.name in made.hidden else note}")
+    if len(made.findings):
         say("findings (columns that it adds)")
-        for item in made.spec.findings:
+        for item in made.findings:
             say(f"  {item.name}  {item.type}")
 
 
-def with_defaults(stage: type[Any]) -> Any:
-    """The stage with its default config, or None when a setting is required."""
+def with_defaults(stage: type[Any]) -> StageSpec | None:
+    """What the stage declares with its default config, or None when a setting is required."""
     if any(info.is_required() for info in stage.Config.model_fields.values()):
         return None
-    return stage(stage.Config())
+    made: StageSpec = stage(stage.Config()).spec
+    return made
 
 
 def _show_source(name: str, source: type[Any]) -> None:

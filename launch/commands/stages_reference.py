@@ -71,10 +71,10 @@ def _columns(stage: type[Any]) -> Iterator[str]:
     made = with_defaults(stage)
     if made is None:
         return
-    if made.spec.rules:
-        yield from ("", f"Rules: {', '.join(f'`{rule}`' for rule in made.spec.rules)}.")
-    shown = [item for item in made.spec.signals if item.name not in made.spec.hidden]
-    for title, items in (("Signals", shown), ("Findings", list(made.spec.findings))):
+    if made.rules:
+        yield from ("", f"Rules: {', '.join(f'`{rule}`' for rule in made.rules)}.")
+    shown = [item for item in made.signals if item.name not in made.hidden]
+    for title, items in (("Signals", shown), ("Findings", list(made.findings))):
         if items:
             yield from ("", f"{title}: " + ", ".join(f"`{item.name}` ({item.type})" for item in items) + ".")
 

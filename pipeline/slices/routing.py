@@ -6,8 +6,10 @@ where it was made and taken for the rows at hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,7 +135,8 @@ class SliceRows:
         parts: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         context = self._context(node, decides=False)
         for part, batch in self.batches(node, sorted(wanted)):
-            made = node.stage.measure(batch, context)
+            with _declared(node, "measure"):
+                made = node.stage.measure(batch, context)
             if set(made) != set(schema.names):
                 raise ContractError(
                     f"node `{node.name}`: `measure` returned the columns {sorted(made)}, but declares {sorted(schema.names)}."
@@ -159,7 +162,7 @@ class SliceRows:
         if observed == node.name:
             wanted = _present(node.spec.survey_reads | node.spec.optional_reads, self.graph, node)
             columns = sorted(wanted | set(node.spec.signals.names))
-            found = [node.stage.survey(batch, context) for _, batch in self.batches(node, columns)]
+            given = (batch for _, batch in self.batches(node, columns))
         else:
             have = {**self.graph.columns_into(seen.inputs)}
             have.update({item.name: item.type for item in self.graph.own_columns(observed, hidden=True)})
@@ -167,10 +170,15 @@ class SliceRows:
             outcome = self.states[observed].outcome
             if outcome is None:
                 raise ContractError(f"node `{node.name}` observes `{observed}`, which has not decided yet.")
-            found = []
-            for part, batch in self.batches(seen, columns, after=True):
-                gone = pa.array(outcome.port[part] == DROPPED)
-                found.append(node.stage.survey(batch.append_column("dropped", gone), context))
+            port = outcome.port
+            given = (
+                batch.append_column("dropped", pa.array(port[part] == DROPPED))
+                for part, batch in self.batches(seen, columns, after=True)
+            )
+        found = []
+        for batch in given:
+            with _declared(node, "survey"):
+                found.append(node.stage.survey(batch, context))
         return pa.concat_tables(found).combine_chunks() if found else None
 
     def decide(self, node: Node, settled: SettledView | None) -> Outcome:
@@ -186,10 +194,27 @@ class SliceRows:
                 view = SettledView(
                     columns=settled.columns.slice(part.start, part.stop - part.start), table=settled.table
                 )
-            decisions = node.stage.decide(batch, view, context)
+            with _declared(node, "decide"):
+                decisions = node.stage.decide(batch, view, context)
             check_decisions(node, decisions, batch)
             made.append((part.stop - part.start, decisions))
         return joined_outcome(node, made, len(state.rows))
+
+
+@contextmanager
+def _declared(node: Node, function: str) -> Iterator[None]:
+    """Raises ContractError where a stage's function asks for a column that it was not given."""
+    try:
+        yield
+    except KeyError as error:
+        found = re.fullmatch(r'Field "(.*)" does not exist in schema', str(error.args[0]), re.DOTALL)
+        if found is None:
+            raise
+        raise ContractError(
+            f"node `{node.name}` (stage `{node.use}`): `{function}` asks for the column `{found[1]}`, which it is not given. "
+            f"A stage gets what it declares: name the column in `{function}_reads`, or in `optional_reads` and look whether "
+            "it is there."
+        ) from error
 
 
 def _present(wanted: AbstractSet[str], graph: Graph, node: Node) -> set[str]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pyarrow as pa
 
+from gristmill.pipeline.testing import InvarianceCase
 from gristmill.stages.language.stage import default_model
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import InvarianceCase
 
 MODEL = str(default_model("fasttext"))
 

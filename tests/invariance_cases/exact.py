@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import InvarianceCase, doc_key_column
+from gristmill.pipeline.testing import InvarianceCase, doc_key_column
 
 ROWS = 80
 

@@ -1,7 +1,7 @@
 """Texts in six languages and four scripts, and some in none."""
 
+from gristmill.pipeline.testing import InvarianceCase
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import InvarianceCase
 
 CASES = [
     InvarianceCase("keep all", {}, documents),

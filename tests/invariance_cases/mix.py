@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from gristmill.pipeline.testing import InvarianceCase
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import InvarianceCase
 
 
 def groups() -> pa.Table:

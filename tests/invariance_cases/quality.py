@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tests.partition_invariance import InvarianceCase, doc_key_column
+from gristmill.pipeline.testing import InvarianceCase, doc_key_column
 
 ROWS = 48
 CONFIGS = str(Path(__file__).with_name("language_configs"))

@@ -5,9 +5,9 @@ import json
 
 import pyarrow as pa
 
+from gristmill.pipeline.testing import InvarianceCase
 from tests.endpoint_server import EndpointServer, Scripted
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import InvarianceCase
 
 
 def reply(text: str, before: int) -> Scripted:

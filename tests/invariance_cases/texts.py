@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import TEXT_TYPE
-from tests.partition_invariance import doc_key_column
+from gristmill.pipeline.testing import doc_key_column
 
 TEXTS = (
     "The ferry leaves the harbour at seven, and the bakery on the pier opens half an hour before.",

@@ -1,7 +1,7 @@
 """Harmless texts, hateful ones, and texts without any word."""
 
+from gristmill.pipeline.testing import InvarianceCase
 from tests.invariance_cases.texts import documents
-from tests.partition_invariance import InvarianceCase
 
 CASES = [
     InvarianceCase("route", {}, documents),

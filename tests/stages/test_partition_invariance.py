@@ -1,4 +1,4 @@
-"""Every registered stage is partition-invariant (tests/partition_invariance.py); the harness finds stages that are not."""
+"""Every registered stage is partition-invariant (gristmill.pipeline.testing); the harness finds stages that are not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.stage import (
     Decisions,
@@ -22,18 +23,17 @@ from gristmill.pipeline.stage import (
     StageSpec,
     keep_all,
 )
-from tests.partition_invariance import (
+from gristmill.pipeline.testing import (
     InvarianceCase,
     Result,
-    cases_of,
     check_invariance,
     doc_key_column,
     make_stage,
-    registered_stages,
     run_stage,
     splits,
     whole,
 )
+from tests.invariance_cases import cases_of, registered_stages
 
 STAGES = registered_stages()
 EVERY = [pytest.param(name, case, id=f"{name}: {case.name}") for name in STAGES for case in cases_of(name)]
@@ -179,5 +179,7 @@ def test_a_stage_that_is_not_partition_invariant_is_found(cls: type[Stage]) -> N
 
 
 def test_a_stage_sees_only_the_columns_that_it_declares() -> None:
-    with pytest.raises(KeyError, match="number"):
+    with pytest.raises(
+        ContractError, match=r"`decide` asks for the column `number`.* name the column in `decide_reads`"
+    ):
         run_stage(make_stage(Peeks, {}), rows(), whole(30))

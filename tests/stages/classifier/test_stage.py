@@ -18,8 +18,8 @@ from gristmill.launch.cli import run_command
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import StageContext
+from gristmill.pipeline.testing import doc_key_column, run_stage, whole
 from gristmill.stages.classifier.stage import Classifier, ClassifierConfig
-from tests.partition_invariance import doc_key_column, run_stage, whole
 from tests.pipeline.toy_runs import rows_of, run
 from tests.stages.fasttext.fasttext_files import TinyModel
 

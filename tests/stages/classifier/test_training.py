@@ -18,11 +18,11 @@ import pytest
 from gristmill.launch.cli import run_command
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import StageContext
+from gristmill.pipeline.testing import doc_key_column
 from gristmill.stages.classifier.stage import Classifier, ClassifierConfig
 from gristmill.stages.classifier.training import Settings, held_out_figures, line_of, model_card, train
 from gristmill.stages.fasttext.floret_file import write_as_fasttext
 from gristmill.stages.fasttext.model_file import read_model
-from tests.partition_invariance import doc_key_column
 
 GOOD = "therefore theorem proof lemma we show that energy mass water light cell river".split()
 BAD = "click buy cheap now free shipping the cart login subscribe water we that".split()

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from gristmill.pipeline.document import key_words
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.stage import DROPPED
+from gristmill.pipeline.testing import Result, doc_key_column, make_stage, run_stage, splits, whole
 from gristmill.stages.deduplication.clusters import cluster_ids
 from gristmill.stages.deduplication.exact import Exact, ExactConfig
 from gristmill.stages.deduplication.minhash import MinHash
 from tests.invariance_cases.exact import copies
 from tests.invariance_cases.minhash import similar_texts
-from tests.partition_invariance import Result, doc_key_column, make_stage, run_stage, splits, whole
 from tests.stages.deduplication.kernels.test_digests import form
 
 

@@ -16,11 +16,11 @@ from gristmill.pipeline.document import key_words
 from gristmill.pipeline.errors import ContractError, DataError
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.stage import DROPPED, StageContext
+from gristmill.pipeline.testing import Result, doc_key_column, make_stage, run_stage, splits, whole
 from gristmill.stages.deduplication.clusters import cluster_ids
 from gristmill.stages.deduplication.kernels.signatures import required_equal
 from gristmill.stages.deduplication.minhash import MinHash, MinHashConfig, bands_and_rows
 from tests.invariance_cases.minhash import similar_texts
-from tests.partition_invariance import Result, doc_key_column, make_stage, run_stage, splits, whole
 from tests.stages.deduplication.kernels import minhash_oracle as oracle
 
 

@@ -18,8 +18,8 @@ from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.stage import Settled, StageContext
+from gristmill.pipeline.testing import make_stage
 from gristmill.stages.deduplication.minhash import MinHash
-from tests.partition_invariance import make_stage
 
 BUDGET = 8 << 20
 """Far less than the rows take, so that what meets in one partition is sorted in runs on disk."""

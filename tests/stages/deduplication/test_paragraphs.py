@@ -19,9 +19,9 @@ from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import make_plan
 from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.stage import DROPPED, SettledView, StageContext
+from gristmill.pipeline.testing import Result, doc_key_column, make_stage, run_stage, splits, whole
 from gristmill.stages.deduplication.paragraphs import Paragraphs, ParagraphsConfig
 from tests.invariance_cases.paragraphs import pages
-from tests.partition_invariance import Result, doc_key_column, make_stage, run_stage, splits, whole
 from tests.pipeline.toy_runs import rows_of
 from tests.stages.deduplication.kernels.test_digests import form
 

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.stage import DROPPED, Decisions, StageContext
+from gristmill.pipeline.testing import doc_key_column
 from gristmill.stages.marks.drop_marked import DropMarked, DropMarkedConfig
-from tests.partition_invariance import doc_key_column
 
 
 def decide(by: list[str], **columns: pa.Array) -> Decisions:

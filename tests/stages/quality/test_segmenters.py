@@ -17,6 +17,7 @@ from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import fingerprint
 from gristmill.pipeline.stage import StageContext
+from gristmill.pipeline.testing import doc_key_column
 from gristmill.stages.quality import segmenters
 from gristmill.stages.quality.adaptation import KEYS
 from gristmill.stages.quality.adaptation import measure as measure_reference
@@ -30,7 +31,6 @@ from gristmill.stages.quality.segmenters import (
     words_in,
 )
 from gristmill.stages.quality.stage import Quality, QualityConfig
-from tests.partition_invariance import doc_key_column
 
 CHINESE = "磨坊主说他必须在中午以前和其他人一起到桥边去，\n然后他们一起吃午饭。 好 的。"
 THAI = "คนโม่แป้งโม่ข้าวก่อนที่แม่น้ำจะแข็งตัว\nเขาไปตลาด 12 ครั้ง และ café"

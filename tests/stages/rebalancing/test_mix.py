@@ -22,10 +22,10 @@ from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.stage import DROPPED, QUARANTINED, Decisions, Settled, SettledView, StageContext
+from gristmill.pipeline.testing import doc_key_column
 from gristmill.stages.rebalancing.kernels.steps import copies_below, position
 from gristmill.stages.rebalancing.mix import Mix, MixConfig
 from gristmill.stages.rebalancing.tokens import bytes_per_token, estimate_tokens
-from tests.partition_invariance import doc_key_column
 from tests.pipeline.toy_runs import rows_of, run, shards
 
 

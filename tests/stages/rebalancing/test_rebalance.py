@@ -16,8 +16,8 @@ from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.stage import QUARANTINED, Decisions, Settled, SettledView, StageContext
+from gristmill.pipeline.testing import doc_key_column
 from gristmill.stages.rebalancing.rebalance import Rebalance, RebalanceConfig
-from tests.partition_invariance import doc_key_column
 
 OBSERVED = {"observe": "minhash", "marked_by": "quality"}
 

@@ -1,19 +1,18 @@
-"""Partition invariance, which every stage must have: any split of the rows into tasks and batches, any order of the tasks
-and any merge tree give equal signals, equal settled answers and equal decisions.
+"""For the tests of stages, ours and those of plug-ins (needs hypothesis): partition invariance, which every stage must have.
 
-`check_invariance` has the engine itself send the rows through a graph of one node (`pipeline.slices.traversal`): each function
-of a stage sees only the columns that it declares, settled rows find their documents as in a run. Notes go through files
-and the exchange. A stage's cases lie in `tests/invariance_cases/NAME.py`, NAME being its entry point; that file holds
-`CASES`, a list of InvarianceCase.
+Any split of the rows into tasks and batches, any order of the tasks and any merge tree give equal signals, equal settled
+answers and equal decisions.
+
+`assert_partition_invariant` draws splits, `check_invariance` looks at one. The engine itself sends the rows through a graph of
+one node (`pipeline.slices.traversal`): each function of a stage sees only the columns that it declares, settled rows find
+their documents as in a run. Notes go through files and the exchange.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,9 +21,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, keys_from_words
+from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, TEXT, TEXT_TYPE, keys_from_words
 from gristmill.pipeline.exchange import Combine, Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import read_batches
@@ -46,7 +46,6 @@ from gristmill.pipeline.stage import (
     from_failures,
 )
 
-ROOT = Path(__file__).parents[1]
 SOURCE = "corpus"
 """The source that the rows are said to come from."""
 NODE = "node"
@@ -259,9 +258,9 @@ def _graph_of(stage: Stage, schema: pa.Schema) -> Graph:
         nodes.append(Node(observed, "observed", _Observed(_NoSettings()), (edge,)))
         edge = Edge(observed, "kept")
     nodes.append(Node(NODE, NODE, stage, (edge,)))
-    config = RunConfig("invariance", 0, (), (), {}, (), {}, None, 0.0, None)
-    # The rows are there: nobody asks the source for them.
-    return Graph(config, {SOURCE: None}, tuple(nodes), (), (), {SOURCE: schema})
+    nobody: Any = None  # The rows are there: nobody asks the config's file or the source for anything.
+    config = RunConfig("invariance", 0, (), (), {}, (), {}, None, 0.0, nobody)
+    return Graph(config, {SOURCE: nobody}, tuple(nodes), (), (), {SOURCE: schema})
 
 
 def _settled(
@@ -289,8 +288,8 @@ def _settled(
     if answer.keyed is None:
         return answer, [None] * len(notes)
     keyed = [answer.keyed.schema.empty_table()] * len(notes)
-    for number, path in exchange.deliver(answer.keyed, len(notes)).items():
-        keyed[number] = pa.Table.from_batches(read_batches(path, answer.keyed.schema), answer.keyed.schema)
+    for number, delivered in exchange.deliver(answer.keyed, len(notes)).items():
+        keyed[number] = pa.Table.from_batches(read_batches(delivered, answer.keyed.schema), answer.keyed.schema)
         for row in keyed[number].to_pylist():
             key = row.pop(DOC_KEY)
             assert row.pop("task") == number and key not in result.keyed, "a document has two answers"
@@ -302,6 +301,7 @@ def _tell(task: SliceRows, result: Result) -> None:
     """Writes down what a task found, by document."""
     state = task.states[NODE]
     outcome = state.outcome
+    assert outcome is not None, "the node has not decided"
     signals = {name: array.to_pylist() for name, array in state.signals.items()}
     columns = {name: array.to_pylist() for name, array in outcome.columns.items()}
     for row, key in enumerate(task.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()):
@@ -350,6 +350,29 @@ def check_invariance(cls: type[Stage], case: InvarianceCase, expected: Result, r
             raise AssertionError(f"{part} depend on how the rows were split: {_first_difference(one, other)}")
 
 
+def assert_partition_invariant(
+    cls: type[Stage], config: Mapping[str, Any], rows: pa.Table, *, examples: int = 20
+) -> Result:
+    """Raises AssertionError unless `examples` drawn splits give what one batch of all rows gives, which is returned.
+
+    Args:
+        cls: the stage.
+        config: its settings as they would stand in YAML.
+        rows: what enters the node, see InvarianceCase; `documents` makes some of texts.
+    """
+    case, rows = InvarianceCase("drawn", config, lambda: rows), rows.combine_chunks()
+    expected = run_stage(make_stage(cls, config), rows, whole(len(rows)))
+    assert expected.decisions, "the rows are none, so that nothing is decided: give some"
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def holds(data: st.DataObject) -> None:
+        check_invariance(cls, case, expected, rows, data.draw(splits(len(rows))))
+
+    holds()
+    return expected
+
+
 def _first_difference(one: Any, other: Any) -> str:
     if isinstance(one, dict) and isinstance(other, dict):
         for key in [*one, *other]:
@@ -363,26 +386,15 @@ def _first_difference(one: Any, other: Any) -> str:
     return f"{one!r:.400} in one batch, {other!r:.400} here"
 
 
-def registered_stages() -> dict[str, str]:
-    """Entry points of the group `gristmill.stages`: name → module:class."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    return dict(project["project"]["entry-points"]["gristmill.stages"])
-
-
-def cases_of(name: str) -> list[InvarianceCase]:
-    """The cases of a registered stage; an empty list when its file is missing."""
-    try:
-        module = importlib.import_module(f"tests.invariance_cases.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"tests.invariance_cases.{name}":
-            raise
-        return []
-    return list(module.CASES)
-
-
 def doc_key_column(rows: int, seed: int = 1) -> pa.Array:
     """Distinct pseudo-random doc_keys."""
     words = np.random.default_rng(seed).integers(0, 2**64, (rows, 2), np.uint64)
     keys = keys_from_words(words)
     assert keys.type == KEY_TYPE and len(set(keys.to_pylist())) == rows
     return keys
+
+
+def documents(texts: Sequence[str], **columns: Sequence[Any] | pa.Array) -> pa.Table:
+    """Rows as a stage sees them: distinct doc_keys, the texts, and other columns by name."""
+    others = {name: values if isinstance(values, pa.Array) else pa.array(values) for name, values in columns.items()}
+    return pa.table({DOC_KEY: doc_key_column(len(texts)), TEXT: pa.array(texts, TEXT_TYPE), **others})

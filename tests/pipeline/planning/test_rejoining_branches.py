@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gristmill.pipeline.errors import ConfigError
@@ -14,9 +13,9 @@ from gristmill.pipeline.planning import config
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.running.task_keys import signal_lineages
-from gristmill.pipeline.slices.outcome import State
-from gristmill.pipeline.slices.read import read_outcome, read_slice
+from gristmill.pipeline.slices.read import read_slice
 from gristmill.pipeline.slices.routing import SliceRows
+from gristmill.pipeline.slices.traversal import Answers, traverse
 from tests.pipeline.toy_runs import write_corpus
 
 HEAD = """
@@ -60,13 +59,7 @@ def sent(plan: Plan) -> SliceRows:
     """A slice's rows after all nodes."""
     data = read_slice(plan, plan.slices[0], None)
     slice_rows = SliceRows(plan.graph, "s", data.table)
-    state = State(np.arange(slice_rows.count), np.ones(slice_rows.count, np.int64))
-    state.outcome = read_outcome(data.table["text"], 1 << 20)
-    slice_rows.states["s"] = state
-    for node in plan.graph.nodes:
-        state = slice_rows.states[node.name] = slice_rows.enter(node.name, node.inputs)
-        state.signals = slice_rows.measure(node) if node.measures else {}
-        state.outcome = slice_rows.decide(node, None)
+    traverse(plan.graph, slice_rows, Answers())
     return slice_rows
 
 

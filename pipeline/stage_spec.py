@@ -84,7 +84,7 @@ class StageSpec:
         keeps_notes: whether outputs keep this node's notes (one row per document, with `doc_key`), for runs after this.
         against: outputs of finished runs whose kept notes of this stage join this run's when it settles. Their rows have
             a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i for one
-            that it did not (see `pipeline.planning.earlier_runs`). The stage leaves them out of what it settles for
+            that it did not (see `pipeline.planning.prior_runs`). The stage leaves them out of what it settles for
             documents.
         notices: warnings for the person who starts the run: what the config will not do as one might think.
         resources: what a process needs that runs this stage.

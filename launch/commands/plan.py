@@ -109,10 +109,10 @@ def _node(plan: Plan, name: str) -> str:
         parts.append("ports " + ", ".join(f"{port} → {_goal(plan, name, port)}" for port in node.spec.ports))
     if node.settles:
         parts.append("sees the whole corpus")
-    if name in plan.earlier:
-        runs = plan.earlier[name]
+    if name in plan.prior:
+        runs = plan.prior[name]
         documents = count(sum(one.rows for one in runs))
-        parts.append(f"and {documents} documents of {len(runs)} earlier run{'s' if len(runs) != 1 else ''}")
+        parts.append(f"and {documents} documents of {len(runs)} prior run{'s' if len(runs) != 1 else ''}")
     if node.spec.emits_copies:
         parts.append("emits copies")
     return "; ".join(parts)
@@ -173,7 +173,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "ports": list(node.spec.ports),
                 "settles": node.settles,
                 "earlier": [
-                    {"folder": n.folder, "run": n.run, "documents": n.rows} for n in plan.earlier.get(node.name, ())
+                    {"folder": n.folder, "run": n.run, "documents": n.rows} for n in plan.prior.get(node.name, ())
                 ],
                 "signal_fingerprint": plan.fingerprints[node.name].signal,
                 "fingerprint": plan.fingerprints[node.name].full,

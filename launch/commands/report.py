@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.launch.terminal.console import columns, out, say, say_json
 from gristmill.launch.terminal.numbers import number
-from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_beside_chance
+from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_against_baseline
 from gristmill.pipeline.errors import ConfigError, StorageError
 from gristmill.pipeline.provenance.values import parse
 
@@ -29,7 +29,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.pipeline.provenance.accounts import Accounts
     from gristmill.pipeline.provenance.statement import read_manifest
-    from gristmill.pipeline.writing.card import beside_chance, chance_rows
+    from gristmill.pipeline.writing.card import baseline_rows, random_baselines
     from gristmill.stages.rebalancing.report import (
         group_tallies,
         picture,
@@ -51,8 +51,8 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     accounts = parse(Accounts, manifest["accounts"])
     if as_json:
         rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
-        filters = beside_chance(manifest["reports"])
-        signals = {name: beside.to_json() for name, beside in signals_beside_chance(folder, manifest).items()}
+        filters = random_baselines(manifest["reports"])
+        signals = {name: beside.to_json() for name, beside in signals_against_baseline(folder, manifest).items()}
         found = {
             "funnel": funnel_json(accounts, order),
             "rebalanced": rebalanced,
@@ -65,14 +65,14 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     say(f"{manifest['name']}, output {manifest['output']}: {data['rows']:,} rows in {data['files']:,} shards")
     say()
     print_funnel(out(), accounts, order)
-    for name, kept in beside_chance(manifest["reports"]).items():
+    for name, kept in random_baselines(manifest["reports"]).items():
         table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
-        for row in chance_rows(kept):
+        for row in baseline_rows(kept):
             table.add_row(*row)
         say(f"\n{name}: what it kept, against a random baseline of as many documents\n")
         out().print(table)
-    shown = beside_chance(manifest["reports"])
-    for name, beside in signals_beside_chance(folder, manifest).items():
+    shown = random_baselines(manifest["reports"])
+    for name, beside in signals_against_baseline(folder, manifest).items():
         if name not in shown:  # a filter that compares itself with chance has said it better
             _print_signals(name, beside)
     for name, counts in tallies.items():

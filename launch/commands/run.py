@@ -186,7 +186,7 @@ def _verdict(result: RunResult) -> str:
     line = f"{plan.config.name}: done in {duration(result.seconds)}"
     if result.reused_tasks:
         total = len(plan.slices) * len(plan.passes)
-        return f"{line}; {count(result.reused_tasks)} of {count(total)} tasks were there from an earlier attempt"
+        return f"{line}; {count(result.reused_tasks)} of {count(total)} tasks were there from an interrupted attempt"
     # Of a few megabytes, starting up would be most of what is measured.
     return f"{line}, {size(text / result.seconds)}/s of text" if text >= 50e6 and result.seconds > 0 else line
 

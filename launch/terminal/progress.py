@@ -26,7 +26,7 @@ class Snapshot:
     Attributes:
         step: what the run does: a pass, a node being settled, publishing.
         done, total: tasks of this pass.
-        documents, text_bytes: read in this pass so far, without what earlier attempts had done.
+        documents, text_bytes: read in this pass so far, without what interrupted attempts had done.
         bytes_per_second: of this pass; None before the first task ends.
         keep: (node, kept, entered) of the nodes decided so far.
         left: seconds to the end of the run, or None while it is not known.
@@ -67,7 +67,7 @@ class Clock:
         self._base: tuple[int, int, int] = (0, 0, 0)
 
     def snapshot(self, progress: Progress) -> Snapshot:
-        """The state of a run. Tasks that an earlier attempt had committed count as done, not as fast."""
+        """The state of a run. Tasks that an interrupted attempt had committed count as done, not as fast."""
         now = self.now()
         if progress.pass_index != self._pass:
             self._pass, self._pass_begin, self._base = progress.pass_index, now, (0, 0, 0)

@@ -42,7 +42,7 @@ class Beside:
         return {"documents": self.documents, "means": self.means, "apart": self.apart}
 
 
-def signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+def signals_against_baseline(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
     """For each node that dropped, quarantined or marked documents and whose signals the output holds: what passed
     without a finding, beside a random selection.
 
@@ -50,14 +50,14 @@ def signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str,
     hash of doc_key. Memory: one task's signals and ledger. Raises DataError for files that are damaged.
     """
     try:
-        return _signals_beside_chance(folder, manifest)
+        return _signals_against_baseline(folder, manifest)
     except pa.ArrowInvalid as error:
         raise DataError(
             f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` shows which; restore it."
         ) from error
 
 
-def _signals_beside_chance(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+def _signals_against_baseline(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
     with open_read(join(folder, FILES_TABLE)) as stream:
         table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
     files = table.to_pylist()

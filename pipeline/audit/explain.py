@@ -224,15 +224,15 @@ class _Explainer:
     ) -> tuple[tuple[Step, ...], dict[str, int]]:
         nodes = {node["name"]: node for node in self.manifest["nodes"]}
         names = (source, *nodes)
-        told = {item["node"]: item for item in ledger}
-        routes = follow(self.graph, source, _decided(self.graph, names, told), 1)
+        in_ledger = {item["node"]: item for item in ledger}
+        routes = follow(self.graph, source, _decided(self.graph, names, in_ledger), 1)
         steps = []
         for name in names:
             copies = int(routes.entered[name][0])
             if not copies:
                 continue
             ports = self.graph.ports_of(name)
-            item = told.get(name)
+            item = in_ledger.get(name)
             columns = dict(signals.get(name, {}))
             columns |= {c: row[c] for c in nodes.get(name, {}).get("columns", {}) if c in row and c not in columns}
             if item is None:
@@ -283,8 +283,8 @@ class _Explainer:
         }
 
 
-def _decided(graph: AuditGraph, names: tuple[str, ...], told: Mapping[str, Mapping[str, Any]]) -> Decided:
-    items = [item for name, item in told.items() if name in names]
+def _decided(graph: AuditGraph, names: tuple[str, ...], in_ledger: Mapping[str, Mapping[str, Any]]) -> Decided:
+    items = [item for name, item in in_ledger.items() if name in names]
     port = [_port(graph, item) for item in items]
     return Decided(
         names,

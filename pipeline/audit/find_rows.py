@@ -50,7 +50,7 @@ def rows_with(
         files: (path, task) of each file to look at; one without the column is passed over.
         column: its name.
         value: bytes for a binary column, text for a string column.
-        searched: is told how much was looked at.
+        searched: collects how much was looked at.
     """
 
     def one(item: tuple[str, int]) -> tuple[Found, int]:

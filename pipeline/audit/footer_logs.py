@@ -33,14 +33,14 @@ class _Task:
     """What is known about a task from its logs: its ledger's counts, and the shards' logs must agree.
 
     Attributes:
-        story: digest of what the ledger's log says about the task.
-        stories: the same of each shard's log, with its path.
+        summary: digest of what the ledger's log says about the task.
+        summaries: the same of each shard's log, with its path.
         sent: what the accounts sent to this output.
     """
 
     ledger: str | None = None
-    story: bytes | None = None
-    stories: list[tuple[str, bytes]] = field(default_factory=list)
+    summary: bytes | None = None
+    summaries: list[tuple[str, bytes]] = field(default_factory=list)
     slice: Mapping[str, Any] | None = None
     sent: Tally = field(default_factory=Tally)
 
@@ -79,8 +79,8 @@ class LogAudit:
             else:
                 self._footer(entry, answer)
         for task in self.tasks.values():
-            for path, story in task.stories:
-                if task.story is not None and story != task.story:
+            for path, summary in task.summaries:
+                if task.summary is not None and summary != task.summary:
                     self.report.fail("footer", "its log contradicts the log of its task's ledger", file=path)
 
     def _footer(self, entry: Entry, answer: Mapping[str, Any]) -> None:
@@ -190,11 +190,11 @@ class LogAudit:
 
     def _remember(self, entry: Entry, log: Mapping[str, Any]) -> None:
         task = self.tasks.setdefault(entry.task, _Task())
-        story = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
+        summary = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
         if entry.role == "data" or task.ledger is not None:
-            task.stories.append((entry.path, story))
+            task.summaries.append((entry.path, summary))
             return
-        task.ledger, task.story, task.slice = entry.path, story, log["slices"][0]
+        task.ledger, task.summary, task.slice = entry.path, summary, log["slices"][0]
         accounts = parse(Accounts, log["accounts"])
         self._task_accounts(entry, log, accounts)
         self.total.add(accounts)

@@ -28,9 +28,9 @@ from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, tak
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.planning.config import load
-from gristmill.pipeline.planning.earlier_runs import EMITTED
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan, make_plan
+from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.logs import LedgerLog
@@ -190,7 +190,7 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
         same[here] = mine[here] == hashes[place[here]]
         wrong = here & ~same & ~edited[places_in(listed, keys)]
         unlike = remade.unlike(keys, hashes=mine) & ~wrong
-        _tell_text(wrong, unlike, ~here, table["row"].to_pylist(), table[DOC_KEY], shard, answer)
+        _report_texts(wrong, unlike, ~here, table["row"].to_pylist(), table[DOC_KEY], shard, answer)
     for entry in job.files:
         if entry.role != "data":
             continue
@@ -215,11 +215,11 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
                 shown_keys = one_chunk(piece[DOC_KEY]).take(pa.array(order))
                 wrong = here & ~same & ~may
                 unlike = remade.unlike(keys[order], shown_texts) & ~wrong
-                _tell_text(wrong, unlike, ~here, numbers, shown_keys, entry.path, answer)
+                _report_texts(wrong, unlike, ~here, numbers, shown_keys, entry.path, answer)
                 start += piece.num_rows
 
 
-def _tell_text(
+def _report_texts(
     other: np.ndarray,
     unlike: np.ndarray,
     stray: np.ndarray,

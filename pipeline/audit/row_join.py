@@ -10,7 +10,7 @@ from gristmill.pipeline.audit.key_order import key_order, name_of, places_in, st
 from gristmill.pipeline.audit.messages import Answer
 from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.document import COPY, DOC_KEY, key_words, one_chunk
-from gristmill.pipeline.planning.earlier_runs import EMITTED
+from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 
 NAMED = 5
@@ -61,7 +61,7 @@ def join_outputs(
 
     # A document's copies are numbered from 0 without a gap; a doubled (doc_key, copy) breaks that.
     wrong = np.flatnonzero(copy[order] != ordinal)
-    _tell(
+    _report_rows(
         answer,
         wrong,
         lambda p: f"copy {int(copy[order][p])} found where copy {int(ordinal[p])} was expected",
@@ -72,7 +72,7 @@ def join_outputs(
     place = places_in(keys, ordered[starts])
     due = expected[place]
     foreign = (due == 0) & (place == len(keys))
-    _tell(
+    _report_rows(
         answer,
         starts[foreign],
         lambda p: f"is in the shards, but a document that the ledger does not list cannot reach `{output}`",
@@ -80,14 +80,14 @@ def join_outputs(
         where,
     )
     gone = (due == 0) & (place < len(keys))
-    _tell(
+    _report_rows(
         answer, starts[gone], lambda p: f"is in the shards, but by the ledger it does not reach `{output}`", name, where
     )
     other = (due != count) & (due > 0)
     copies = dict(
         zip(starts[other].tolist(), zip(due[other].tolist(), count[other].tolist(), strict=True), strict=True)
     )
-    _tell(answer, starts[other], lambda p: f"expected {copies[p][0]} copies, found {copies[p][1]}", name, where)
+    _report_rows(answer, starts[other], lambda p: f"expected {copies[p][0]} copies, found {copies[p][1]}", name, where)
     here = np.zeros(len(keys) + 1, bool)
     here[place] = True
     for index in np.flatnonzero((expected[:-1] > 0) & ~here[:-1])[:NAMED].tolist():
@@ -111,7 +111,7 @@ def _row_numbers(table: pa.Table) -> np.ndarray:
     return one_chunk(table["row"]).to_numpy() if "row" in table.column_names else np.arange(table.num_rows)
 
 
-def _tell(answer: Answer, found: np.ndarray, message, name, where) -> None:  # type: ignore[no-untyped-def]
+def _report_rows(answer: Answer, found: np.ndarray, message, name, where) -> None:  # type: ignore[no-untyped-def]
     for position in found[:NAMED].tolist():
         answer.fail("join", message(position), name(position), **where(position))
     if len(found) > NAMED:

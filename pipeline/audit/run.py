@@ -43,7 +43,7 @@ def audit_output(
         sample: (i, n) with 0 ≤ i < n: of what `full` reads, only the files of tasks t with t mod n = i, so that n
             audits with i = 0 … n−1 read everything.
         key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
-        previous: the output of the dataset's earlier run, to compare sequence and drop rates with.
+        previous: the output of the dataset's previous run, to compare sequence and drop rates with.
         sources: whether a full audit also goes back to the input, where it is at hand.
         plugins: modules with stages and sources that the run used and that may be imported for that.
 

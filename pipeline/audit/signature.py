@@ -22,7 +22,7 @@ from gristmill.pipeline.provenance.values import parse, problems
 from gristmill.pipeline.storage import exists, join, open_read
 
 DRIFT = 0.05
-"""A share of dropped rows that moved further than this against the earlier run is worth a look."""
+"""A share of dropped rows that moved further than this against the previous run is worth a look."""
 LEAST_ROWS = 100
 """Below that many rows a share says little."""
 
@@ -62,35 +62,35 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
 
 
 def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: Report) -> None:
-    """The manifest's place in its chain, and drop rates, against an earlier output of the dataset."""
+    """The manifest's place in its chain, and drop rates, against a previous output of the dataset."""
     chain = predicate["varies"]["chain"]
     first = chain["sequence"] == 1
     if first != (chain["previous"] is None):
         report.fail(
             "sequence",
-            f"is number {chain['sequence']} and names {chain['previous'] or 'no'} earlier manifest",
+            f"is number {chain['sequence']} and names {chain['previous'] or 'no'} previous manifest",
             file=MANIFEST,
         )
     if previous is None:
-        report.skip(("sequence", "drift"), "no earlier run to compare with was given")
+        report.skip(("sequence", "drift"), "no previous run to compare with was given")
         return
     try:
         with open_read(join(previous, MANIFEST)) as stream:
-            earlier = parse_strictly(stream.read())
+            followed = parse_strictly(stream.read())
     except (OSError, ValueError, GristmillError) as error:
-        report.unread("sequence", f"the earlier manifest in {previous} cannot be read: {error}")
-        report.unread("drift", "needs the earlier manifest")
+        report.unread("sequence", f"the previous manifest in {previous} cannot be read: {error}")
+        report.unread("drift", "needs the previous manifest")
         return
-    if problems(Statement, earlier) or earlier["predicate"]["varies"]["statement"] != statement_digest(earlier):
+    if problems(Statement, followed) or followed["predicate"]["varies"]["statement"] != statement_digest(followed):
         report.unread(
             "sequence",
-            f"the earlier manifest in {previous} is not what a run wrote, so nothing can be compared with it",
+            f"the previous manifest in {previous} is not what a run wrote, so nothing can be compared with it",
         )
-        report.unread("drift", "needs the earlier manifest")
+        report.unread("drift", "needs the previous manifest")
         return
     report.saw("sequence")
-    theirs = earlier["predicate"]["varies"]["chain"]["sequence"]
-    digest = earlier["predicate"]["varies"]["statement"]
+    theirs = followed["predicate"]["varies"]["chain"]["sequence"]
+    digest = followed["predicate"]["varies"]["statement"]
     if chain["sequence"] == theirs and digest != predicate["varies"]["statement"]:
         report.fail(
             "sequence",
@@ -103,11 +103,11 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
     elif chain["sequence"] == theirs + 1 and chain["previous"] != digest:
         message = f"follows the manifest {chain['previous']}, but number {theirs} in {previous} is {digest}: a fork"
         report.fail("sequence", message, file=MANIFEST)
-    _drift(predicate, earlier["predicate"], report)
+    _drift(predicate, followed["predicate"], report)
 
 
-def _drift(predicate: Mapping[str, Any], earlier: Mapping[str, Any], report: Report) -> None:
-    now, before = (parse(Accounts, one["accounts"]) for one in (predicate, earlier))
+def _drift(predicate: Mapping[str, Any], followed: Mapping[str, Any], report: Report) -> None:
+    now, before = (parse(Accounts, one["accounts"]) for one in (predicate, followed))
     report.saw("drift")
     for name, account in now.nodes.items():
         old = before.nodes.get(name)
@@ -115,4 +115,4 @@ def _drift(predicate: Mapping[str, Any], earlier: Mapping[str, Any], report: Rep
             continue
         share, share_before = account.dropped.rows / account.entered.rows, old.dropped.rows / old.entered.rows
         if abs(share - share_before) > DRIFT:
-            report.fail("drift", f"dropped {share:.1%} of its rows, {share_before:.1%} in the earlier run", node=name)
+            report.fail("drift", f"dropped {share:.1%} of its rows, {share_before:.1%} in the previous run", node=name)

@@ -18,7 +18,7 @@ from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_sig
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shuffle import rows_of_task
 from gristmill.pipeline.document import COPY, DOC_KEY
-from gristmill.pipeline.planning.earlier_runs import EMITTED
+from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.provenance.values import parse

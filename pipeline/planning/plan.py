@@ -18,8 +18,8 @@ from gristmill.pipeline.document import DOC_KEY, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.hashing import digest, tree_digest
 from gristmill.pipeline.planning.config import RunConfig
-from gristmill.pipeline.planning.earlier_runs import EARLIER, EarlierNotes, earlier_notes
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
+from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.source import Slice
 
@@ -72,7 +72,7 @@ class Plan:
     passes: tuple[Pass, ...]
     slices: tuple[Slice, ...]
     fingerprints: Mapping[str, Fingerprint]
-    earlier: Mapping[str, tuple[EarlierNotes, ...]] = field(default_factory=dict)
+    prior: Mapping[str, tuple[PriorNotes, ...]] = field(default_factory=dict)
 
     @property
     def config(self) -> RunConfig:
@@ -152,7 +152,7 @@ class Plan:
         shuffled = sum(2.5 for output in self.graph.outputs if output.config.shuffle is not None)
         work = stored * (0.15 * (len(self.passes) - 1) + 0.4 * surveys + shuffled)
         # Kept notes are compressed; in the exchange they lie as rows, and once more as partitions.
-        work += sum(4 * notes.stored for found in self.earlier.values() for notes in found)
+        work += sum(4 * notes.stored for found in self.prior.values() for notes in found)
         return {"work": int(work), "outputs": int(stored * 1.3)}
 
 
@@ -200,14 +200,14 @@ def passes_of(graph: Graph) -> tuple[Pass, ...]:
     )
 
 
-def fingerprint(node: Node, seed: int, earlier: Sequence[EarlierNotes] = ()) -> Fingerprint:
+def fingerprint(node: Node, seed: int, prior: Sequence[PriorNotes] = ()) -> Fingerprint:
     """The fingerprints of a node's stage: name, version, config fields without paths, models by content, optional
     libraries by version.
 
     The run's seed enters the full one of a stage that uses it.
 
     A resource of kind `signal` enters both fingerprints, one of kind `threshold` only the full one. So do the notes of
-    earlier runs that the node settles with.
+    prior runs that the node settles with.
     """
     stage = node.stage
     config = stage.config
@@ -229,8 +229,8 @@ def fingerprint(node: Node, seed: int, earlier: Sequence[EarlierNotes] = ()) -> 
         signals[f"library:{name}"] = installed
     if stage.spec.seeded:
         thresholds["run:seed"] = seed
-    if earlier:
-        thresholds[EARLIER] = [notes.digest for notes in earlier]
+    if prior:
+        thresholds[PRIOR] = [notes.digest for notes in prior]
     signal = digest("gristmill.signal", [node.use, type(stage).version, signals])
     fields_by_kind = {"signal": signals, "threshold": thresholds}
     return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)
@@ -262,13 +262,13 @@ def make_plan(config: RunConfig) -> Plan:
         except ConfigError as error:
             raise ConfigError(f"{config.where(f'stages.{node.name}')}: {error}") from error
     fingerprints = {node.name: fingerprint(node, config.seed) for node in graph.nodes}
-    earlier = {
-        node.name: earlier_notes(graph, node, fingerprints[node.name].signal, slices)
+    prior = {
+        node.name: prior_notes(graph, node, fingerprints[node.name].signal, slices)
         for node in graph.nodes
         if node.spec.against
     }
-    fingerprints |= {name: fingerprint(graph.by_name[name], config.seed, notes) for name, notes in earlier.items()}
-    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, earlier)
+    fingerprints |= {name: fingerprint(graph.by_name[name], config.seed, notes) for name, notes in prior.items()}
+    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, prior)
 
 
 def check_ready(plan: Plan) -> None:

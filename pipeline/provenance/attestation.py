@@ -28,7 +28,7 @@ class Attestation:
 
     Attributes:
         key: signs the manifests; None leaves them unsigned.
-        previous: the output of the dataset's earlier run; for a run with several outputs the folder that holds them by
+        previous: the output of the dataset's previous run; for a run with several outputs the folder that holds them by
             name.
     """
 
@@ -36,7 +36,7 @@ class Attestation:
     previous: str | None = None
 
     def links(self, outputs: Sequence[str]) -> dict[str, Lineage]:
-        """The place of each output's manifest, by the output's name. Raises ConfigError when the earlier run cannot be
+        """The place of each output's manifest, by the output's name. Raises ConfigError when the previous run cannot be
         followed."""
         if self.previous is None:
             return {name: FIRST for name in outputs}
@@ -49,7 +49,7 @@ def link_after(folder: str) -> Lineage:
     try:
         found = read_statement_bytes(folder)
     except DataError as error:
-        raise ConfigError(f"the earlier run: {error}") from error
+        raise ConfigError(f"the previous run: {error}") from error
     if found is None:
         raise ConfigError(f"{folder}: there is no manifest.json, so no run can follow this one.")
     varies = found[0]["predicate"]["varies"]

@@ -213,7 +213,7 @@ def uncommit(work: WorkFolder, task: int, index: int, key: str) -> None:
     _place(work, task, index, key).unlink(missing_ok=True)
 
 
-def earlier_records(work: WorkFolder, task: int) -> list[TaskRecord]:
+def kept_records(work: WorkFolder, task: int) -> list[TaskRecord]:
     """All records of a task that this version of the format can read, of this run's key or another's, by name."""
     values = [json.loads(path.read_bytes()) for path in sorted((_folder(work, task)).glob("pass-*.json"))]
     return [parse(TaskRecord, value) for value in values if value.get("format") == FORMAT_VERSION]

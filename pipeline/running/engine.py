@@ -168,7 +168,7 @@ class Engine:
         paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
         reports = next(iter(found.values()))["reports"]
         # What decides nothing about the result may differ from the config that made it: it is held to this one.
-        rest = "The outputs of the earlier run stand as they are"
+        rest = "The outputs of the previous run are unchanged"
         self._check_quarantine(accounts, rest=rest)
         for one in self.plan.passes:
             self._check_expect(one, accounts, rest=rest)
@@ -241,10 +241,10 @@ class Engine:
                 continue
             if self.rehash and one.index == 0:
                 uncommit(self.work, task, one.index, key)
-            earlier = tuple(records[task])
+            preceding = tuple(records[task])
             settled = {name: files[task] for name, files in self.settled.items()}
             jobs.append(
-                TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, earlier, settled)
+                TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, preceding, settled)
             )
         for index, record in self.executor.run(run_task, jobs):
             records[jobs[index].task].append(record)
@@ -331,9 +331,9 @@ class Engine:
         self._say(f"settling {name}")
         node = self.plan.graph.by_name[name]
         context = self.plan.graph.context(node, decides=True, work=self.work.kept)
-        budget, earlier = self.plan.config.exchange_bytes, self.plan.earlier.get(name, ())
+        budget, prior = self.plan.config.exchange_bytes, self.plan.prior.get(name, ())
         fingerprint = self.plan.fingerprints[name].full
-        answer = settle(node, fingerprint, records, self.work, self.executor, context, budget, earlier)
+        answer = settle(node, fingerprint, records, self.work, self.executor, context, budget, prior)
         self.reports[name] = answer.report
         self.settled_digests[name] = answer.digest
         self.settled[name] = answer.files

@@ -1,4 +1,4 @@
-"""One pass of a run over one slice: what earlier passes found is read, the rest is measured, surveyed and decided."""
+"""One pass of a run over one slice: what preceding passes found is read, the rest is measured, surveyed and decided."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Tally
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, earlier_records
+from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, kept_records
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
 from gristmill.pipeline.slices.outcome import Outcome, State
@@ -57,7 +57,7 @@ class PassAnswers(Answers):
         self.files: list[WorkFile] = []
 
     def read(self, slice_rows: SliceRows) -> Outcome | None:
-        if self.job.earlier:
+        if self.job.preceding:
             return self.annotations.outcome(slice_rows.source, slice_rows.states[slice_rows.source])
         return super().read(slice_rows)
 
@@ -67,12 +67,12 @@ class PassAnswers(Answers):
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         if self.plan.measured_in[node.name] < self.job.index:
             return self.annotations.signals(node.name, slice_rows.states[node.name]) or {}
-        return self._measured_by_earlier_run(node, slice_rows)
+        return self._measured_by_stopped_run(node, slice_rows)
 
-    def _measured_by_earlier_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
+    def _measured_by_stopped_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         """Signals that a run with other thresholds left; rows that did not reach the node there are measured."""
         state, wanted = slice_rows.states[node.name], self.signal_keys[node.name]
-        for record in earlier_records(self.work, self.job.task):
+        for record in kept_records(self.work, self.job.task):
             file = record.annotations
             if record.signals.get(node.name) != wanted or file is None:
                 continue

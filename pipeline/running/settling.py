@@ -18,8 +18,8 @@ from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.config import EXCHANGE_BYTES
-from gristmill.pipeline.planning.earlier_runs import EarlierNotes, with_earlier
 from gristmill.pipeline.planning.graph import Node
+from gristmill.pipeline.planning.prior_runs import PriorNotes, with_prior
 from gristmill.pipeline.provenance.content import content_digest
 from gristmill.pipeline.provenance.task_record import Notes, TaskRecord
 from gristmill.pipeline.provenance.values import to_json
@@ -53,7 +53,7 @@ def settle(
     executor: Executor,
     context: StageContext,
     budget_bytes: int = EXCHANGE_BYTES,
-    earlier: Sequence[EarlierNotes] = (),
+    prior: Sequence[PriorNotes] = (),
 ) -> Answer:
     """The settled answer of a node; one that an interrupted run left is taken when its notes were the same.
 
@@ -65,7 +65,7 @@ def settle(
         executor: where the exchange runs.
         context: what the stage is told.
         budget_bytes: memory of each of its processes for rows and buffers.
-        earlier: notes of finished runs that the node settles with; they are part of `fingerprint`.
+        prior: notes of finished runs that the node settles with; they are part of `fingerprint`.
 
     Raises ConservationError when notes were lost or changed, or when the answer has no owner, DataError when a table
     is too large for every task.
@@ -78,11 +78,11 @@ def settle(
         if found is not None:
             return found
         record.unlink()
-    if earlier and notes.files:
-        notes = with_earlier(notes, earlier, work.root / "earlier" / node.name, executor)
+    if prior and notes.files:
+        notes = with_prior(notes, prior, work.root / "earlier" / node.name, executor)
     answer = _answer(node, notes, len(records), work, executor, context, budget_bytes)
-    if earlier:
-        told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in earlier]
+    if prior:
+        told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in prior]
         answer = replace(answer, report={**answer.report, "against": told})
     create_once(record, json.dumps(_to_json(answer, work), sort_keys=True).encode())
     return answer

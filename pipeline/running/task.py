@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk, text_bytes
 from gristmill.pipeline.errors import ConservationError, DataError, StorageError
-from gristmill.pipeline.planning.earlier_runs import kept_notes
 from gristmill.pipeline.planning.plan import Pass, Plan
+from gristmill.pipeline.planning.prior_runs import kept_notes
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import (
@@ -79,12 +79,12 @@ class _Task:
     def run(self) -> TaskRecord:
         data, columns = self._read()
         slice_rows = self._slice_rows(data)
-        annotations = Annotations([self._annotation_path(record) for record in self.job.earlier])
-        if self.job.earlier:
+        annotations = Annotations([self._annotation_path(record) for record in self.job.preceding])
+        if self.job.preceding:
             annotations.verify(slice_rows)
             if TEXT not in data.table.column_names:
                 slice_rows.set_sizes(annotations.sizes())
-        slice_digest = self._slice().digest if self.job.earlier else digest_of_slice(data, columns)
+        slice_digest = self._slice().digest if self.job.preceding else digest_of_slice(data, columns)
         keys = signal_keys(self.plan, slice_digest)
         answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
         traverse(self.plan.graph, slice_rows, answers)
@@ -153,7 +153,7 @@ class _Task:
 
     def _read(self) -> tuple[SliceData, dict[str, str]]:
         data = read_slice(self.plan, self.job.slice, self._columns())
-        if not self.job.earlier:
+        if not self.job.preceding:
             return data, ContentDigest(data.table.schema).update(data.table).columns()
         slice_record = self._slice()
         expected = slice_record.checks
@@ -183,7 +183,7 @@ class _Task:
     def _kept_notes(self, slice_rows: SliceRows) -> dict[str, pa.Table]:
         """By node, the notes that its outputs keep. A node without notes about this slice is left out."""
         found = {}
-        surveyed = {name: note for record in self.job.earlier for name, note in record.notes.items()}
+        surveyed = {name: note for record in self.job.preceding for name, note in record.notes.items()}
         for node in self.plan.graph.nodes:
             note, state = surveyed.get(node.name), slice_rows.states.get(node.name)
             if not node.spec.keeps_notes or not isinstance(note, Notes):
@@ -206,10 +206,10 @@ class _Task:
         return found
 
     def _slice(self) -> SliceRecord:
-        return self.job.earlier[0].slice
+        return self.job.preceding[0].slice
 
     def _slice_record(self, data: SliceData, columns: dict[str, str], slice_digest: str) -> SliceRecord:
-        if self.job.earlier:
+        if self.job.preceding:
             return self._slice()
         one = self.job.slice
         return SliceRecord(

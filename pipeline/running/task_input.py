@@ -16,7 +16,7 @@ class TaskInput:
 
     Attributes:
         plan_file: the pickled plan in the work folder, and its SHA-256.
-        earlier: records of this task's earlier passes, in order.
+        preceding: records of this task's preceding passes, in order.
     """
 
     work: str
@@ -26,6 +26,6 @@ class TaskInput:
     index: int
     slice: Slice
     key: str
-    earlier: tuple[TaskRecord, ...] = ()
+    preceding: tuple[TaskRecord, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
     attempt: str = "0"

@@ -65,7 +65,7 @@ def write_annotations(path: Path, slice_rows: SliceRows, one: Pass, attempt: str
 
 
 class Annotations:
-    """The annotation files of earlier passes, aligned with the slice."""
+    """The annotation files of preceding passes, aligned with the slice."""
 
     def __init__(self, paths: list[Path]) -> None:
         self.tables = [read_annotations(path) for path in paths]
@@ -85,7 +85,7 @@ class Annotations:
                 )
 
     def signals(self, name: str, state: State) -> dict[str, pa.Array] | None:
-        """The signals of a node that was measured earlier, for the rows that entered it; None when it was not."""
+        """The signals of a node that was measured in a preceding pass, for the rows that entered it; None when it was not."""
         table = next((t for t in self.tables if f"{name}|in" in t.column_names), None)
         if table is None:
             return None
@@ -98,7 +98,7 @@ class Annotations:
         }
 
     def outcome(self, name: str, state: State) -> Outcome | None:
-        """The decisions of a node that decided earlier, for the rows that entered it; None when it did not."""
+        """The decisions of a node that decided in a preceding pass, for the rows that entered it; None when it did not."""
         table = next((t for t in self.tables if f"{name}|d|port" in t.column_names), None)
         if table is None:
             return None

@@ -68,29 +68,29 @@ def dataset_card(plan: Plan, output: Output, manifest: Statement, accounts: Acco
             f"| {name} | {account.entered.rows:,} | {account.dropped.rows:,} | {account.quarantined.rows:,} | "
             f"{account.kept.rows:,} |"
         )
-    lines += _beside_chance(predicate.reports)
+    lines += _random_baselines(predicate.reports)
     lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
     lines += [f"| `{name}` | {logical_type(kind)} |" for name, kind in data_columns(plan, output)]
     return "\n".join(lines) + "\n"
 
 
-def _beside_chance(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _random_baselines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines: list[str] = []
-    for node, found in beside_chance(reports).items():
+    for node, found in random_baselines(reports).items():
         if not lines:
             lines = ["", "## Filters against a random baseline", ""]
             lines += ["What a filter kept, and a random selection of as many of the documents that it saw."]
         lines += ["", f"| {node} | all | kept | random |", "|---|---:|---:|---:|"]
-        lines += ["| " + " | ".join(row) + " |" for row in chance_rows(found)]
+        lines += ["| " + " | ".join(row) + " |" for row in baseline_rows(found)]
     return lines
 
 
-def beside_chance(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def random_baselines(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """By node, in the order of their names, what filters kept beside a random selection of as many documents."""
     return {node: report["beside_chance"] for node, report in sorted(reports.items()) if "beside_chance" in report}
 
 
-def chance_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def baseline_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """Rows of a table of one filter: what is compared, for all documents, those kept, and the random selection.
 
     Args:

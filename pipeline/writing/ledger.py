@@ -57,37 +57,39 @@ def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | N
         if state is None or state.outcome is None or not len(state.rows):
             continue
         outcome = state.outcome
-        told = np.flatnonzero((outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0) | (outcome.failed != 0))
-        if len(told):
-            parts.append(_of_node(slice_rows, name, state.rows[told], outcome, told))
+        listed = np.flatnonzero(
+            (outcome.port != 0) | (outcome.copies != 1) | (outcome.rule >= 0) | (outcome.failed != 0)
+        )
+        if len(listed):
+            parts.append(_of_node(slice_rows, name, state.rows[listed], outcome, listed))
     return pa.concat_tables(parts).combine_chunks() if parts else LEDGER.empty_table()
 
 
-def _of_node(slice_rows: SliceRows, name: str, rows: np.ndarray, outcome: Outcome, told: np.ndarray) -> pa.Table:
+def _of_node(slice_rows: SliceRows, name: str, rows: np.ndarray, outcome: Outcome, listed: np.ndarray) -> pa.Table:
     ports = slice_rows.graph.ports_of(name)
-    port = outcome.port[told]
-    decision = np.full(len(told), "emitted", object)
+    port = outcome.port[listed]
+    decision = np.full(len(listed), "emitted", object)
     decision[port == DROPPED] = "dropped"
     decision[port == QUARANTINED] = "quarantined"
-    decision[(port == 0) & (outcome.copies[told] == 1)] = "marked"
+    decision[(port == 0) & (outcome.copies[listed] == 1)] = "marked"
     rule_names = pa.array(outcome.rules, pa.string())
-    rule = outcome.rule[told]
-    value, limit = outcome.value[told], outcome.threshold[told]
+    rule = outcome.rule[listed]
+    value, limit = outcome.value[listed], outcome.threshold[listed]
     named = take(slice_rows.table.select([DOC_KEY, ID]), rows)
     return pa.table(
         [
-            pa.array([name] * len(told), pa.string()),
+            pa.array([name] * len(listed), pa.string()),
             named[DOC_KEY],
             named[ID].cast(pa.string()),
             _urls(slice_rows, rows),
             pa.array(decision, pa.string()),
             pa.array([ports[p] if p >= 0 else None for p in port.tolist()], pa.string()),
             rule_names.take(pa.array(rule, mask=rule < 0)),
-            _failed(outcome.failed[told], rule_names),
+            _failed(outcome.failed[listed], rule_names),
             pa.array(value, mask=np.isnan(value)),
             pa.array(limit, mask=np.isnan(limit)),
-            outcome.witness.take(pa.array(told)),
-            pa.array(np.where(port >= 0, outcome.copies[told], 0), pa.int32()),
+            outcome.witness.take(pa.array(listed)),
+            pa.array(np.where(port >= 0, outcome.copies[listed], 0), pa.int32()),
             pa.array(slice_rows.sizes()[rows], pa.int64()),
         ],
         schema=LEDGER,

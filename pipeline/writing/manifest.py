@@ -62,7 +62,7 @@ def make_manifest(
     chain: Lineage,
 ) -> Statement:
     """The manifest of one output, but for what `seal` adds. `varies` holds all that may differ between two runs of the
-    same thing; `chain` is its place after the dataset's earlier run."""
+    same thing; `chain` is its place after the dataset's previous run."""
     data = [item for item in files if item["role"] == "data"]
     root = merkle_root([item["content_digest"] for item in data])
     predicate = Predicate(

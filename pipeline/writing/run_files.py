@@ -45,7 +45,7 @@ def finish_outputs(
     """Publishes every output and returns the paths of the manifests.
 
     Args:
-        links: each output's place after the dataset's earlier run; default: the first.
+        links: each output's place after the dataset's previous run; default: the first.
         key: signs the manifests.
     """
     manifests = {}
@@ -105,7 +105,7 @@ def _write_text(location: str, text: str) -> str:
 
 
 def _remove_strays(folder: str, known: Iterable[str]) -> None:
-    """Takes away what earlier, interrupted attempts left in the folder."""
+    """Takes away what interrupted attempts left in the folder."""
     names = set(known) | {FILES_TABLE, "README.md", "croissant.json"}
     for path in list_files(folder):
         if path not in names:

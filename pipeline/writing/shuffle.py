@@ -323,12 +323,12 @@ def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
 
 def _conserved(name: str, items: Sequence[StagedFile], files: Sequence[OutputFile]) -> None:
     """Rows and key sums of the shards are those of the staged files."""
-    told, found = (
+    staged, found = (
         (sum(item.rows for item in some), sum(item.keys for item in some) % (1 << 128)) for some in (items, files)
     )
-    if told != found:
+    if staged != found:
         raise ConservationError(
-            f"output `{name}`: {told[0]} rows with the key sum {told[1]:032x} were staged, {found[0]} with {found[1]:032x} "
+            f"output `{name}`: {staged[0]} rows with the key sum {staged[1]:032x} were staged, {found[0]} with {found[1]:032x} "
             "are in its shards. This is a defect: please report it, with the work folder."
         )
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_words, one_chunk
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.exchange import Exchange, Rows
-from gristmill.pipeline.planning.earlier_runs import is_emitted
+from gristmill.pipeline.planning.prior_runs import is_emitted
 
 EXAMPLES = 3
 """Members listed of each large cluster, the keeper's cluster mates with the lowest doc_keys."""
@@ -145,15 +145,15 @@ def _crowds(edges: pa.Table) -> pa.Table:
     return pa.concat_tables([single, summed])
 
 
-def earlier_report(members: Rows, exchange: Exchange) -> dict[str, int]:
-    """What this run and earlier ones have in common: `known`, documents of this run whose keeper an earlier one holds, and
-    `superseded`, documents that an earlier run emitted and whose keeper is another one now."""
-    table = exchange.reduce(members, count_earlier)
+def prior_report(members: Rows, exchange: Exchange) -> dict[str, int]:
+    """What this run and prior ones have in common: `known`, documents of this run whose keeper a prior one holds, and
+    `superseded`, documents that a prior run emitted and whose keeper is another one now."""
+    table = exchange.reduce(members, count_prior)
     return {name: int(table[name][0].as_py()) for name in ("known", "superseded")}
 
 
-def count_earlier(tables: list[pa.Table]) -> pa.Table:
-    """Combine for `reduce`, over members with keepers and its own results: one row with the counts of `earlier_report`."""
+def count_prior(tables: list[pa.Table]) -> pa.Table:
+    """Combine for `reduce`, over members with keepers and its own results: one row with the counts of `prior_report`."""
     known = superseded = 0
     for table in tables:
         if "known" in table.schema.names:
@@ -201,7 +201,7 @@ def removed_by_source(tables: list[pa.Table]) -> pa.Table:
 
 
 def _ones(table: pa.Table) -> pa.Table:
-    # What earlier runs read was counted there.
+    # What prior runs read was counted there.
     table = table.filter(pc.greater_equal(table["task"], 0))
     return pa.table([table["source"], np.ones(table.num_rows, np.int64)], schema=COUNTS)
 

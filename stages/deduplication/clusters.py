@@ -18,13 +18,13 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange import Exchange, Rows
-from gristmill.pipeline.planning.earlier_runs import is_emitted
+from gristmill.pipeline.planning.prior_runs import is_emitted
 from gristmill.pipeline.stage import DROPPED, Decisions, Settled, SettledView, StageConfig, resource, signal, threshold
 from gristmill.stages.deduplication.cluster_report import (
     check_retention,
     crowded_report,
-    earlier_report,
     largest_report,
+    prior_report,
     retention_report,
 )
 from gristmill.stages.deduplication.keepers import Keeper, keeper_reads, ranks
@@ -36,8 +36,8 @@ ATTRIBUTES = pa.schema([("marked", pa.bool_()), ("rank", pa.uint64()), ("source"
 """What notes say about members for the choice of a keeper, the retention of sources and the size of clusters."""
 DESCRIBED = pa.schema([*MEMBER, *ATTRIBUTES, ("order", pa.int8())])
 """Members with their attributes, and for each cluster a row before them with the sum of their copies."""
-TOTAL, EMITTED_EARLIER, EARLIER, OURS = range(4)
-"""`order` in DESCRIBED: the row of a cluster's total; members that an earlier run emitted; those that it knew and dropped;
+TOTAL, EMITTED_EARLIER, PRIOR, OURS = range(4)
+"""`order` in DESCRIBED: the row of a cluster's total; members that a prior run emitted; those that it knew and dropped;
 and this run's. The keeper is chosen among the first that there are."""
 
 
@@ -58,8 +58,8 @@ class ClusterConfig(StageConfig):
         keep_notes: keep the notes in the outputs, so that a later run can name one of them in `against`.
         against: outputs of finished runs that kept the notes of this stage with the same settings. Their documents are
             members of clusters too, and count in the sizes.
-        keep_earlier: what an earlier run emitted stays the keeper of its cluster, so that only this run loses documents. If
-            false, the keeper is chosen among all members; the report counts what earlier runs then hold in excess.
+        keep_earlier: what a prior run emitted stays the keeper of its cluster, so that only this run loses documents. If
+            false, the keeper is chosen among all members; the report counts what prior runs then hold in excess.
         report_clusters: how many of the largest clusters the report lists.
         report_size: the least size of a cluster to be listed.
     """
@@ -160,7 +160,7 @@ def settle_clusters(config: ClusterConfig, notes: Rows, edges: Rows, exchange: E
         report["sources"] = retention
         check_retention(retention, config.per_source, config.max_removed_per_source)
     if config.against:
-        report["earlier"] = earlier_report(keyed, exchange)
+        report["earlier"] = prior_report(keyed, exchange)
         both = keyed
         keyed = exchange.group(both, [DOC_KEY], pass_on, prepare=our_rows)
         exchange.release(both)
@@ -207,7 +207,7 @@ def pass_on(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 
 
 def our_rows(table: pa.Table) -> pa.Table:
-    """The members that are documents of this run: those of earlier runs have a negative task."""
+    """The members that are documents of this run: those of prior runs have a negative task."""
     return table.filter(pc.greater_equal(table["task"], 0)).combine_chunks()
 
 
@@ -250,7 +250,7 @@ def _joined(table: pa.Table, keep_earlier: bool, last: bool) -> tuple[pa.Table, 
     order = np.full(len(own), OURS, np.int8)
     if keep_earlier:
         task = one_chunk(left["task"]).to_numpy()
-        order[task < 0] = EARLIER
+        order[task < 0] = PRIOR
         order[is_emitted(task)] = EMITTED_EARLIER
     columns["order"] = pa.array(order)
     return table.slice(rows - held), pa.table(columns, schema=DESCRIBED).combine_chunks()
@@ -324,7 +324,7 @@ def cluster_ids(labels: np.ndarray) -> np.ndarray:
 def decide_clusters(
     batch: pa.Table, settled: SettledView | None, rule: str, prefix: str, config: ClusterConfig
 ) -> Decisions:
-    """Drop all but the keepers, by `rule`, or by `RULE_of_earlier` where the keeper is a document of an earlier run.
+    """Drop all but the keepers, by `rule`, or by `RULE_of_earlier` where the keeper is a document of a prior run.
 
     Adds `PREFIX_cluster_id` (-1 outside clusters) and `PREFIX_cluster_size` (then 1, or the row's own copies).
 

@@ -37,9 +37,9 @@ from gristmill.pipeline.stage import (
 )
 from gristmill.stages.kernels.draws import draws
 from gristmill.stages.labels.groups import coded_groups, group_columns, label
+from gristmill.stages.rebalancing.copy_factors import NOTES, add_totals, find_factors
 from gristmill.stages.rebalancing.kernels.steps import count_copies
-from gristmill.stages.rebalancing.mix_factors import NOTES, add_totals, find_factors
-from gristmill.stages.rebalancing.mix_shares import Demands, Mixture, solve
+from gristmill.stages.rebalancing.mix_shares import Demands, MixSolution, solve
 from gristmill.stages.rebalancing.tokens import check_tokenizer, count_tokens, estimate_tokens
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Mix(Stage):
         return np.ones(batch.num_rows, np.int64) if column is None else _whole_numbers(batch[column], missing=-1)
 
     def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
-        """The mix, and the factor of each group. Raises InfeasibleMixture (a DataError) for what cannot be met."""
+        """The mix, and the factor of each group. Raises InfeasibleMix (a DataError) for what cannot be met."""
         config = self.config
         totals = exchange.reduce(notes, add_totals)
         base = dict(zip(totals["group"].to_pylist(), totals["base"].to_pylist(), strict=True))
@@ -222,7 +222,7 @@ class Mix(Stage):
             max_epochs=config.max_epochs,
         )
 
-    def _report(self, totals: pa.Table, mix: Mixture, factors: Mapping[str, float]) -> dict[str, Any]:
+    def _report(self, totals: pa.Table, mix: MixSolution, factors: Mapping[str, float]) -> dict[str, Any]:
         size = sum(totals["base"].to_pylist())
         groups = {}
         for row in totals.to_pylist():

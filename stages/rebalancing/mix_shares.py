@@ -24,7 +24,7 @@ SLACK = 1e-9
 """Shares may miss their bounds by this much: twelve times 1/12 is not quite 1."""
 
 
-class InfeasibleMixture(DataError):
+class InfeasibleMix(DataError):
     """Demands on a mix that cannot be met together. The message says which, and the nearest ones that can."""
 
 
@@ -49,7 +49,7 @@ class Demands:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixSolution:
     """A solved mix, by group in order of names.
 
     Attributes:
@@ -63,7 +63,7 @@ class Mixture:
     epochs: dict[str, float]
 
 
-def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents") -> Mixture:
+def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents") -> MixSolution:
     """The mix of groups that meets all demands.
 
     Args:
@@ -71,28 +71,26 @@ def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents
         demands: what is asked for.
         unit: name of what amounts count, for messages.
 
-    Raises InfeasibleMixture saying in plain words what cannot be met, and the nearest demands that can.
+    Raises InfeasibleMix saying in plain words what cannot be met, and the nearest demands that can.
     """
     present = {name: available[name] for name in sorted(available) if available[name] > 0}
     if not present:
-        raise InfeasibleMixture(
-            f"there is nothing to mix: all groups together hold 0 {unit}. Check the nodes upstream."
-        )
+        raise InfeasibleMix(f"there is nothing to mix: all groups together hold 0 {unit}. Check the nodes upstream.")
     if demands.target < 1:
-        raise InfeasibleMixture(f"the target is {demands.target} {unit}; it must be at least 1.")
+        raise InfeasibleMix(f"the target is {demands.target} {unit}; it must be at least 1.")
     _check_names(present, demands)
     _check_bounds(present, demands)
     lowest, highest = bounds(present, demands, demands.target)
     _check_amounts(present, demands, unit)
     shares = water_fill(weights(present, demands.temperature), lowest, highest)
     amounts = whole_amounts(shares, demands.target)
-    return Mixture(shares, amounts, {name: amounts[name] / present[name] for name in present})
+    return MixSolution(shares, amounts, {name: amounts[name] / present[name] for name in present})
 
 
 def weights(available: Mapping[str, int], temperature: float) -> dict[str, float]:
     """n^(1/τ), scaled so that the largest group has 1."""
     if not temperature > 0:
-        raise InfeasibleMixture(f"temperature must be above 0 (1 keeps the data's shares), found {temperature}.")
+        raise InfeasibleMix(f"temperature must be above 0 (1 keeps the data's shares), found {temperature}.")
     largest = max(available.values())
     if temperature == 1:
         return {name: amount / largest for name, amount in available.items()}
@@ -185,14 +183,14 @@ def _check_names(available: Mapping[str, int], demands: Demands) -> None:
     for what, table in (("fixed", demands.fixed), ("floors", demands.floors), ("ceilings", demands.ceilings)):
         for name, share in table.items():
             if not 0 <= share <= 1:
-                raise InfeasibleMixture(f"`{what}.{name}` is {share:g}; a share lies between 0 and 1.")
+                raise InfeasibleMix(f"`{what}.{name}` is {share:g}; a share lies between 0 and 1.")
             if name not in available and (share > 0 and what != "ceilings"):
-                raise InfeasibleMixture(
+                raise InfeasibleMix(
                     f"`{what}.{name}` asks for a share of {share:g}, but the data has no such group; "
                     f"{_nearest(name, available)}"
                 )
             if what != "fixed" and name in demands.fixed:
-                raise InfeasibleMixture(
+                raise InfeasibleMix(
                     f"`{name}` has a fixed share of {demands.fixed[name]:g} and is also listed under `{what}`. Keep one."
                 )
 
@@ -206,21 +204,19 @@ def _check_bounds(available: Mapping[str, int], demands: Demands) -> None:
     for name in available:
         low, high = _share_bounds(name, demands)
         if low > high:
-            raise InfeasibleMixture(
+            raise InfeasibleMix(
                 f"`{name}` has a floor of {low:g} above its ceiling of {high:g}. Nearest: set both to {(low + high) / 2:g}."
             )
     low = math.fsum(_share_bounds(name, demands)[0] for name in available)
     if low > 1 + SLACK:
         named = {**demands.floors, **demands.fixed}
         scaled = ", ".join(f"{name} {share / low:.4g}" for name, share in sorted(named.items()) if share > 0)
-        raise InfeasibleMixture(
-            f"fixed shares and floors add up to {low:.4g}, more than the whole mix. Nearest: {scaled}."
-        )
+        raise InfeasibleMix(f"fixed shares and floors add up to {low:.4g}, more than the whole mix. Nearest: {scaled}.")
     high = math.fsum(_share_bounds(name, demands)[1] for name in available)
     if high < 1 - SLACK:
         named = {name: share for name, share in {**demands.ceilings, **demands.fixed}.items() if name in available}
         scaled = ", ".join(f"{name} {share / high:.4g}" for name, share in sorted(named.items()) if share > 0)
-        raise InfeasibleMixture(
+        raise InfeasibleMix(
             f"fixed shares and ceilings add up to {high:.4g}, so {1 - high:.4g} of the mix would be assigned to no group. "
             f"Nearest: {scaled or 'a ceiling above 0'}."
         )
@@ -236,7 +232,7 @@ def _check_amounts(available: Mapping[str, int], demands: Demands, unit: str) ->
         if lowest[name] > highest[name] + SLACK:
             wanted = lowest[name] * demands.target
             kind = "fixed share" if name in demands.fixed else "floor"
-            raise InfeasibleMixture(
+            raise InfeasibleMix(
                 f"the {kind} of `{name}` is {lowest[name]:g} of {demands.target} {unit}, which is {wanted:.0f}; the data has "
                 f"{amount}, so they would be read {wanted / amount:.2f} times, and max_epochs is {demands.max_epochs:g}. "
                 f"Nearest: a share of {math.floor(highest[name] * 1e4) / 1e4:g}, or max_epochs {_up(wanted / amount):g}, or "
@@ -244,7 +240,7 @@ def _check_amounts(available: Mapping[str, int], demands: Demands, unit: str) ->
             )
     if math.fsum(highest.values()) < 1 - SLACK:
         most = math.fsum(highest.values()) * demands.target
-        raise InfeasibleMixture(
+        raise InfeasibleMix(
             f"the target is {demands.target} {unit}, but with max_epochs {demands.max_epochs:g} and the ceilings the data "
             f"gives at most {most:.0f} of them ({sum(available.values())} read once). Nearest: {smaller}, or more epochs "
             f"(max_epochs {_epochs_needed(available, demands)})."

@@ -173,7 +173,7 @@ def test_a_stopped_run_goes_on_and_says_what_was_there(
     assert "Traceback" not in ran.err
     again = gristmill("run", "toys.yaml", *TOYS, *INLINE)
     assert again.code == 0
-    assert "2 of 3 tasks were there from an earlier attempt" in again.out
+    assert "2 of 3 tasks were there from an interrupted attempt" in again.out
 
 
 def test_workers_and_an_address_need_ray(gristmill: Command, config: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import mix64
+from gristmill.stages.deduplication.kernels.hash_bits import mix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, SPACE, NormalForms, normalise
 from gristmill.stages.kernels import unicode as ucd
 from gristmill.stages.kernels.pointers import load8_at, pointer

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import copy_plain, plain_bits, store8, trailing_zeros
+from gristmill.stages.deduplication.kernels.hash_bits import copy_plain, plain_bits, store8, trailing_zeros
 from gristmill.stages.kernels import unicode as ucd
 from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.scalars import Int

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 
-from gristmill.stages.deduplication.kernels.mixing import splitmix64
+from gristmill.stages.deduplication.kernels.hash_bits import splitmix64
 from gristmill.stages.kernels.intrinsics import intrinsic
 from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.scalars import Int

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import mix64
+from gristmill.stages.deduplication.kernels.hash_bits import mix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, NormalForms, normalise
 from gristmill.stages.deduplication.kernels.signatures import BASE, CHUNK, Shingling, power
 from gristmill.stages.deduplication.kernels.words import PADDING, hash_characters, hash_words

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import mix64, splitmix64
+from gristmill.stages.deduplication.kernels.hash_bits import mix64, splitmix64
 from gristmill.stages.deduplication.kernels.normalise import MARGIN, NormalForms, normalise
 from gristmill.stages.deduplication.kernels.permutations import (
     TURN,

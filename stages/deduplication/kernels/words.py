@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.mixing import boundary_bits, trailing_zeros
+from gristmill.stages.deduplication.kernels.hash_bits import boundary_bits, trailing_zeros
 from gristmill.stages.deduplication.kernels.normalise import EDGE, SPACE
 from gristmill.stages.kernels.pointers import load8_at, pointer
 from gristmill.stages.kernels.scalars import Int

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from gristmill.launch.terminal.random_baseline import signals_beside_chance
+from gristmill.launch.terminal.random_baseline import signals_against_baseline
 from gristmill.pipeline.audit.explain import DocumentNotFoundError, explain
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.statement import read_manifest
@@ -214,4 +214,4 @@ def test_a_damaged_list_of_files_is_no_defect_of_ours(wide_run: Path, tmp_path: 
     with pytest.raises(DataError, match=r"out: a file of it is damaged .*gristmill audit .* --full"):
         explain(str(folder), "any")
     with pytest.raises(DataError, match=r"out: a file of it is damaged .*gristmill audit .* --full"):
-        signals_beside_chance(str(folder), manifest)
+        signals_against_baseline(str(folder), manifest)

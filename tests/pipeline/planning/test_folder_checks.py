@@ -130,7 +130,7 @@ def test_a_work_folder_may_be_mounted_elsewhere_when_the_run_goes_on(tmp_path: P
 def test_a_finished_run_is_held_to_the_expectations_of_now(tmp_path: Path, more: str) -> None:
     write_corpus(tmp_path / "in")
     run(config(tmp_path, stages="{length: {least: 5}}"))
-    with pytest.raises(DataError, match=r"expected a share .* outputs of the earlier run stand"):
+    with pytest.raises(DataError, match=r"expected a share .* outputs of the previous run are unchanged"):
         run(config(tmp_path, more, stages="{length: {least: 5}}"))
 
 

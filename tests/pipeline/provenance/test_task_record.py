@@ -22,7 +22,7 @@ from gristmill.pipeline.provenance.task_record import (
     WorkFile,
     commit,
     committed,
-    earlier_records,
+    kept_records,
 )
 from gristmill.pipeline.work_folder import WorkFolder
 
@@ -105,7 +105,7 @@ def test_a_record_is_stored_by_its_key_and_read_back(work: WorkFolder) -> None:
     assert place(work).read_bytes() == json.dumps(STORED, sort_keys=True).encode()
     assert committed(work, 12, 1, A) == RECORD
     assert committed(work, 12, 1, B) is None
-    assert earlier_records(work, 12) == [RECORD] and earlier_records(work, 11) == []
+    assert kept_records(work, 12) == [RECORD] and kept_records(work, 11) == []
 
 
 def test_a_record_whose_files_are_gone_does_not_count(work: WorkFolder) -> None:
@@ -127,4 +127,4 @@ def test_what_is_no_record_is_refused_by_name(work: WorkFolder, body: str) -> No
 def test_records_of_another_format_are_left_alone(work: WorkFolder) -> None:
     commit(work, RECORD)
     place(work).with_name("pass-0-old.json").write_text(json.dumps({"format": 0, "notes": []}))
-    assert earlier_records(work, 12) == [RECORD]
+    assert kept_records(work, 12) == [RECORD]

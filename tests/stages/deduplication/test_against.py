@@ -105,7 +105,7 @@ def test_runs_after_one_another_find_the_clusters_of_one_run_over_everything(
         assert size == union[key][1], "sizes add up over runs"
     kept_before = {key for key, fate in (first | second).items() if fate[0] == "kept"}
     witnesses = {bytes.fromhex(str(fate[2])) for fate in third.values() if fate[3] == f"{stage}_duplicate_of_earlier"}
-    assert witnesses and witnesses <= kept_before, "the witness is what an earlier run holds"
+    assert witnesses and witnesses <= kept_before, "the witness is what a prior run holds"
     report = result.reports["dedup"]
     assert [item["documents"] for item in report["against"]] == [len(first), len(second)]
     assert report["earlier"]["known"] == sum(fate[3] == f"{stage}_duplicate_of_earlier" for fate in third.values())
@@ -134,7 +134,7 @@ stages: {{dedup: {{use: minhash, against: "{tmp_path}/out/a"}}}}
 outputs: {{corpus: {{path: "{tmp_path}/out/b"}}}}
 """
     plan = make_plan(load(text, "test.yaml"))
-    assert "and 20 documents of 1 earlier run" in " ".join(" ".join(plan_lines(plan)).split())
+    assert "and 20 documents of 1 prior run" in " ".join(" ".join(plan_lines(plan)).split())
     found = plan_json(plan)["nodes"][0]["earlier"]
     assert [(item["folder"], item["documents"]) for item in found] == [(str(tmp_path / "out/a"), 20)]
     alone = make_plan(load(text.replace(f', against: "{tmp_path}/out/a"', ""), "test.yaml"))

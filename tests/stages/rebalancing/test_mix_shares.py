@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.stages.rebalancing.mix_shares import (
     Demands,
-    InfeasibleMixture,
+    InfeasibleMix,
     bounds,
     largest_target,
     solve,
@@ -120,7 +120,7 @@ def test_what_is_solved_meets_every_demand_within_one(problem: tuple[dict[str, i
     available, demands = problem
     try:
         mix = solve(available, demands)
-    except InfeasibleMixture:
+    except InfeasibleMix:
         assume(False)
         return
     assert sum(mix.amounts.values()) == demands.target
@@ -144,7 +144,7 @@ def test_groups_between_their_bounds_keep_the_proportions_of_the_temperature(
     available, demands = problem
     try:
         mix = solve(available, demands)
-    except InfeasibleMixture:
+    except InfeasibleMix:
         assume(False)
         return
     lowest, highest = bounds(available, demands, demands.target)
@@ -176,7 +176,7 @@ def test_the_largest_target_can_be_met_and_a_larger_one_cannot(problem: tuple[di
     def fits(target: int) -> bool:
         try:
             solve(available, Demands(**{**vars(demands), "target": target}))
-        except InfeasibleMixture:
+        except InfeasibleMix:
             return False
         return True
 
@@ -210,7 +210,7 @@ def test_the_largest_target_can_be_met_and_a_larger_one_cannot(problem: tuple[di
     ],
 )
 def test_what_cannot_be_met_is_said_in_plain_words(available: dict, demands: dict, message: str) -> None:
-    with pytest.raises(InfeasibleMixture, match=re.compile(message, re.DOTALL)):
+    with pytest.raises(InfeasibleMix, match=re.compile(message, re.DOTALL)):
         solve(available, Demands(**{"target": 1000, **demands}))
 
 

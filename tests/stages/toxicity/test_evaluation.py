@@ -157,7 +157,7 @@ def test_halves_of_surrogate_pairs_and_empty_files_are_refused(tmp_path: Path) -
     ):
         read_file(path)
     path.write_text("")
-    with pytest.raises(ConfigError, match="holds nothing"):
+    with pytest.raises(ConfigError, match="is empty. Give labelled texts"):
         read_file(path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from gristmill.stages.deduplication.kernels import signatures as minhash
-from gristmill.stages.deduplication.kernels.mixing import mix64, splitmix64, trailing_zeros
+from gristmill.stages.deduplication.kernels.hash_bits import mix64, splitmix64, trailing_zeros
 from gristmill.stages.deduplication.kernels.normalise import normal_forms
 from gristmill.stages.deduplication.kernels.permutations import TURN, WIDTH, lane_multipliers, lower_minima, no_minima
 from gristmill.stages.deduplication.kernels.signatures import (

@@ -3,7 +3,7 @@
 An output keeps the notes of a node whose stage asks for it (`Stage.keeps_notes`) as `notes/NODE/part-TASK.parquet`: the notes
 with the column `emitted`, whether the node emitted the document. A later run's node whose stage names that output
 (`Stage.against`) settles with its own notes and with those. They have a negative `task`, since none of the run's tasks owns
-their documents: -1 - 2i for a document that the i-th earlier run emitted at that node, -2 - 2i for one that it did not.
+their documents: -1 - 2i for a document that the i-th prior run emitted at that node, -2 - 2i for one that it did not.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import file_sha256_and_size, join, open_read
 
 EMITTED = "emitted"
-EARLIER = "run:earlier"
+PRIOR = "run:earlier"
 """The field of a fingerprint that holds the digests of the notes that a node settles with."""
 
 
 @dataclass(frozen=True)
-class EarlierNotes:
+class PriorNotes:
     """The notes that one node of one finished run kept.
 
     Attributes:
@@ -62,12 +62,12 @@ class EarlierNotes:
 
 
 def is_emitted(task: np.ndarray) -> np.ndarray:
-    """For the `task` of notes of earlier runs (negative): whether the document was emitted there."""
+    """For the `task` of notes of prior runs (negative): whether the document was emitted there."""
     emitted: np.ndarray = (task < 0) & (task % 2 == 1)
     return emitted
 
 
-def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]) -> tuple[EarlierNotes, ...]:
+def prior_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]) -> tuple[PriorNotes, ...]:
     """The notes of all outputs that a node's stage names.
 
     Args:
@@ -77,10 +77,10 @@ def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
         slices: what the run reads.
 
     Raises ConfigError for an output without a finished run or without such notes, for notes that other settings made (with
-    both), for a file of the sources that an earlier run has read, and when an output is left out that an earlier run was
+    both), for a file of the sources that a prior run has read, and when an output is left out that a prior run was
     itself settled against.
     """
-    found: list[EarlierNotes] = []
+    found: list[PriorNotes] = []
     needed: list[tuple[str, str]] = []
     for index, folder in enumerate(node.spec.against):
         where = f"{graph.config.where(f'stages.{node.name}.against')}[{index}]: {folder}"
@@ -106,7 +106,7 @@ def earlier_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
 
 def _notes_of(
     where: str, folder: str, graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
-) -> tuple[EarlierNotes, list[str]]:
+) -> tuple[PriorNotes, list[str]]:
     manifest, table = _manifest_of(where, folder)
     same = [item for item in manifest["nodes"] if item["use"] == node.use]
     mine = [item for item in same if item["name"] == node.name] or same
@@ -129,8 +129,8 @@ def _notes_of(
     root = merkle_root([item["content_digest"] for item in kept])
     files = tuple((item["path"], item["sha256"], item["rows"]) for item in kept)
     identity = digest("gristmill.notes", [manifest["run"], mine[0]["name"], root])
-    before = list(mine[0]["fields"]["threshold"].get(EARLIER, []))
-    return EarlierNotes(
+    before = list(mine[0]["fields"]["threshold"].get(PRIOR, []))
+    return PriorNotes(
         folder, manifest["run"], mine[0]["name"], files, identity, sum(item["size"] for item in kept)
     ), before
 
@@ -211,8 +211,8 @@ class FetchJob:
     path: str
 
 
-def with_earlier(notes: Rows, earlier: Sequence[EarlierNotes], folder: Path, executor: Executor) -> Rows:
-    """A run's notes together with those of earlier runs, which are written to `folder`.
+def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor: Executor) -> Rows:
+    """A run's notes together with those of prior runs, which are written to `folder`.
 
     Raises ConservationError when a file is not what its run wrote, DataError when it has other columns.
     """
@@ -225,7 +225,7 @@ def with_earlier(notes: Rows, earlier: Sequence[EarlierNotes], folder: Path, exe
             notes.schema.serialize().to_pybytes(),
             str(folder / f"run-{number:03d}-{file:05d}.arrow"),
         )
-        for number, one in enumerate(earlier)
+        for number, one in enumerate(prior)
         for file, (path, sha256, rows) in enumerate(one.files)
     ]
     for _ in executor.run(fetch_notes, jobs):

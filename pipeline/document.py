@@ -26,7 +26,7 @@ KEY_TYPE = pa.binary(KEY_BYTES)
 TEXT_TYPE = pa.large_string()
 """Text has 64-bit offsets, so that a slice may hold more than 2 GiB of it."""
 
-RESERVED = frozenset({DOC_KEY, COPY})
+RESERVED = frozenset({DOC_KEY, COPY, FROM_TASK})
 """Columns that the engine makes; a stage's column of that name is refused, an input column goes on as `input_NAME`."""
 
 

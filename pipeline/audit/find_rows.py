@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.errors import DataError, GristmillError
 from gristmill.pipeline.storage import join, open_read
 
@@ -136,8 +137,16 @@ def row_of(folder: str, path: str, row: int, without: frozenset[str] = frozenset
                 count = file.metadata.row_group(group).num_rows
                 if row < count:
                     table = file.read_row_group(group, columns=names, use_threads=False).slice(row, 1)
-                    return dict(table.to_pylist()[0])
+                    return {name: _value(table[name]) for name in table.column_names}
                 row -= count
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(folder, path, error) from error
     raise DataError(f"{join(folder, path)}: there is no such row. The file changed while it was looked at; try again.")
+
+
+def _value(column: pa.ChunkedArray) -> Any:
+    """The one value of a column; as Arrow prints it where Python has no form for it, such as a time in an unknown zone."""
+    try:
+        return column[0].as_py()
+    except (pa.ArrowException, ValueError, OverflowError):
+        return " ".join(one_chunk(column).to_string().strip("[]").split())

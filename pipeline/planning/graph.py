@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, KEY_TYPE, RESERVED, TEXT, TEXT_TYPE
+from gristmill.pipeline.document import COPY, DOC_KEY, KEY_TYPE, RESERVED, TEXT, TEXT_TYPE
 from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, RunConfig
 from gristmill.pipeline.registry import STAGES, Registry
@@ -427,12 +427,6 @@ class _Builder:
                 raise self._fail(f"stages.{node.name}", str(error)) from error
         for output in graph.outputs:
             have = graph.columns_into(output.inputs)
-            if output.config.shuffle is not None and FROM_TASK in have:
-                raise self._fail(
-                    f"outputs.{output.name}.shuffle",
-                    f"the rows of a shuffled output name their task in the column `{FROM_TASK}`, but there is another "
-                    "column of that name. Map it to another name under `sources.….columns`.",
-                )
             have = {**have, DOC_KEY: KEY_TYPE, COPY: pa.int32()}
             for name in output.config.columns or ():
                 if name not in have:

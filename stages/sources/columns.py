@@ -13,6 +13,11 @@ TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents"
 """Names under which data sets keep the text, most common first (for `init` and `sample`, which say what they took)."""
 
 
+MAX_NESTING = 32
+"""Lists, maps and structs within each other in a column. Parquet spends up to three levels on each, and Arrow's reader
+opens no file of more than 100."""
+
+
 def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> pa.Schema:
     """The input's schema after mapping, with `text` as large_string and `id` as string.
 
@@ -20,7 +25,8 @@ def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> 
     `input_NAME`.
 
     Raises ConfigError for a mapping to a name of ours, and DataError, naming the columns there are, when a mapped column
-    or the text column is missing or of another type than text, or when two columns would have one name.
+    or the text column is missing or of another type than text, or when two columns would have one name,
+    or when a column's type is nested deeper than MAX_NESTING or holds list views.
     """
     for ours, theirs in mapping.items():
         if ours in RESERVED:
@@ -30,6 +36,7 @@ def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> 
                 f"{where}: there is no column `{theirs}` to map to `{ours}`; {nearest(theirs, schema.names)}"
             )
     _refuse_doubles(schema.names, where)
+    _refuse_types(schema, where)
     fields = [pa.field(name, plain_type(item.type)) for item in schema for name in _names_of(item.name, mapping)]
     result = pa.schema(fields)
     _refuse_doubles(result.names, where)
@@ -87,17 +94,65 @@ def _refuse_wordless_id(kind: pa.DataType, where: str) -> None:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Dictionary and view types as the plain ones that shards hold."""
+    """Dictionary, view and extension types as the plain ones that shards hold, at every depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_string_view(kind):
         return pa.large_string()
     if pa.types.is_binary_view(kind):
         return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([item.with_type(plain_type(item.type)) for item in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        value = kind.value_field.with_type(plain_type(kind.value_type))
+        if pa.types.is_fixed_size_list(kind):
+            return pa.list_(value, kind.list_size)
+        return pa.large_list(value) if pa.types.is_large_list(kind) else pa.list_(value)
     return kind
 
 
-def mapped_table(table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str], keys: pa.Array) -> pa.Table:
+def nesting(kind: pa.DataType) -> int:
+    """Lists, maps and structs within each other: 0 for a plain type."""
+    if not pa.types.is_nested(kind):
+        return 0
+    return 1 + max((nesting(kind.field(index).type) for index in range(kind.num_fields)), default=0)
+
+
+def has_empty_struct(kind: pa.DataType) -> bool:
+    """Whether a type holds a struct without fields, which Parquet has no form for."""
+    if not pa.types.is_nested(kind):
+        return False
+    return kind.num_fields == 0 or any(has_empty_struct(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def _refuse_types(schema: pa.Schema, where: str) -> None:
+    for item in schema:
+        if (depth := nesting(item.type)) > MAX_NESTING:
+            raise DataError(
+                f"{where}: in the column `{item.name}` lists and structs lie {depth} deep in each other; at most "
+                f"{MAX_NESTING} are read, since readers of Parquet refuse more. Write it as text, or leave the file out."
+            )
+        if _has_list_view(item.type):
+            # Arrow's cast of them to lists makes arrays whose offsets are one too few.
+            raise DataError(
+                f"{where}: the column `{item.name}` is {item.type}. Lists in the form of views are not read: write them as "
+                "plain lists, or leave the file out."
+            )
+
+
+def _has_list_view(kind: pa.DataType) -> bool:
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return True
+    return pa.types.is_nested(kind) and any(_has_list_view(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def mapped_table(
+    table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str], keys: pa.Array, where: str = "input"
+) -> pa.Table:
     """The input's rows under `schema` (see `mapped_schema`; a subset of its columns is fine), with doc_key first.
 
     A document without an id of its own gets its doc_key in hexadecimal.
@@ -107,7 +162,7 @@ def mapped_table(table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str],
     for item in schema:
         theirs = input_name(item.name, mapping, table.column_names)
         if theirs in table.column_names:
-            array = one_chunk(table[theirs].cast(item.type) if table[theirs].type != item.type else table[theirs])
+            array = one_chunk(_cast(table[theirs], item, theirs, where))
         elif item.name == ID:
             array = pa.array([key.hex() for key in keys.to_pylist()], pa.string())
         else:
@@ -115,3 +170,15 @@ def mapped_table(table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str],
         arrays.append(array)
         fields.append(item)
     return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _cast(column: pa.ChunkedArray, item: pa.Field, theirs: str, where: str) -> pa.ChunkedArray:
+    if column.type == item.type:
+        return column
+    try:
+        return column.cast(item.type)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{where}: the column `{theirs}` ({column.type}) cannot be read as {item.type} for `{item.name}` ({error}). "
+            "Give it another name under `columns:`, or write the file anew."
+        ) from error

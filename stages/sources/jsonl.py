@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
 from gristmill.pipeline.storage import open_read
-from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table
+from gristmill.stages.sources.columns import MAX_NESTING, has_empty_struct, input_name, mapped_schema, mapped_table
 from gristmill.stages.sources.listing import FoundFile, find_files
 
 _ENDINGS = (
@@ -88,7 +88,9 @@ class JsonlSource(Source):
                 kind = pa.array(values).type
             except (pa.ArrowException, OverflowError):
                 kind = pa.string()
-            fields.append(pa.field(name, pa.string() if pa.types.is_null(kind) else kind))
+            # What Parquet has no form for is kept as JSON text.
+            as_text = pa.types.is_null(kind) or has_empty_struct(kind)
+            fields.append(pa.field(name, pa.string() if as_text else kind))
         return pa.schema(fields)
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
@@ -190,8 +192,20 @@ def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str, str]:
         return None, "not_json", str(error)
     if not isinstance(row, dict):
         return None, "not_an_object", f"a JSON object was expected, found {type(row).__name__}"
+    if line.count(b"[") + line.count(b"{") > MAX_NESTING and not _shallow(row.values(), MAX_NESTING):
+        return None, "nested_too_deep", f"lists and objects lie more than {MAX_NESTING} deep in a value"
     # Only an escape can bring a lone surrogate into a JSON text that is valid UTF-8.
     return (_without_surrogates(row) if b"\\ud" in line.lower() else row), "", ""
+
+
+def _shallow(values: Iterable[Any], levels: int) -> bool:
+    """Whether no value has more than `levels` lists and objects within each other."""
+    for value in values:
+        if isinstance(value, (list, dict)):
+            inner = value if isinstance(value, list) else value.values()
+            if not levels or not _shallow(inner, levels - 1):
+                return False
+    return True
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -85,7 +85,7 @@ class ParquetSource(Source):
         table = table.replace_schema_metadata(None)
         positions = np.arange(one.part["first_row"], one.part["first_row"] + one.part["rows"])
         keys = doc_keys(self.name, self.config.snapshot, one.path, positions)
-        rows = mapped_table(table, schema, self.config.columns, keys)
+        rows = mapped_table(table, schema, self.config.columns, keys, one.location)
         _refuse_invalid_utf8(rows, one)
         return SliceData(rows, REJECTS.empty_table(), one.bytes)
 
@@ -108,7 +108,8 @@ class _opened:
         self.stream = open_read(self.location)
         try:
             return pq.ParquetFile(self.stream, page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+            # A damaged footer may also hold names that are not UTF-8, or metadata that is no schema.
             self.stream.close()
             raise DataError(
                 f"{self.location}: this is not a readable Parquet file ({error}). Restore it, leave it out with `exclude`, "

@@ -291,11 +291,12 @@ def test_staged_rows_that_changed_stop_the_run(
         run(graph(untouched, tmp_path / "out"))
 
 
-def test_a_column_of_the_name_that_rows_need_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shuffle", ["", ", shuffle: {}"])
+def test_an_input_column_of_the_name_that_rows_need_goes_on_under_another(tmp_path: Path, shuffle: str) -> None:
     (tmp_path / "in").mkdir()
-    pq.write_table(pa.table({"id": ["a"], "text": ["a text"], "from_task": [1]}), tmp_path / "in/part.parquet")
-    with pytest.raises(ConfigError, match=r"outputs\.corpus\.shuffle.*`from_task`.*Map it to another name"):
-        plan_of(graph(tmp_path, tmp_path / "out"))
+    pq.write_table(pa.table({"id": ["a"], "text": ["a text"], "from_task": [7]}), tmp_path / "in/part.parquet")
+    run(graph(tmp_path, tmp_path / "out", shuffle=shuffle))
+    assert [row["input_from_task"] for row in rows_of(tmp_path / "out")] == [7]
 
 
 def test_the_shuffle_is_part_of_the_run_s_identity_and_no_shuffle_is_not(untouched: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_time_in_an_unknown_zone_is_carried_and_explained(tmp_path: Path, zone
     written = pq.read_table(next((tmp_path / "out/data").iterdir()))
     assert written["at"].cast(pa.int64()).to_pylist() == [1_000_001]
     told = explain(str(tmp_path / "out"), written["doc_key"][0].as_py().hex())
-    assert "1970-01-01 00:00:01.000001Z" in told.columns["at"]
+    assert "1970-01-01 00:00:01.000001Z" in told.documents[0].columns["at"]
 
 
 def test_an_id_that_has_no_form_as_text_is_refused(tmp_path: Path) -> None:

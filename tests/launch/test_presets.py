@@ -15,7 +15,7 @@ from tests.launch.running import Command
 
 
 def test_the_presets_that_are_promised_are_there() -> None:
-    assert {"quickstart", "web", "fineweb2", "installed-docs", "books"} <= set(preset_names())
+    assert {"quickstart", "web", "fineweb2", "books"} <= set(preset_names())
 
 
 def test_tiers_are_the_papers_for_books_and_the_highest_levels_for_the_web() -> None:
@@ -41,8 +41,11 @@ def test_a_preset_says_what_it_is_for(gristmill: Command, name: str) -> None:
     assert gristmill("presets", name).out == read_preset(name).text
 
 
-def test_hyphens_and_underscores_name_the_same_preset() -> None:
-    assert read_config("installed-docs") == read_config("installed_docs")
+def test_hyphens_and_underscores_name_the_same_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "two_words.yaml").write_text("name: mine")
+    monkeypatch.setattr("gristmill.launch.presets.resources.files", lambda package: tmp_path)
+    assert preset_names() == ["two-words"]
+    assert read_config("two-words") == read_config("two_words")
 
 
 def test_a_file_goes_before_a_preset_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +56,7 @@ def test_a_file_goes_before_a_preset_of_its_name(tmp_path: Path, monkeypatch: py
 
 
 def test_data_are_not_taken_for_configs() -> None:
-    assert is_config("a/b.yml") and is_config("web") and is_config("installed_docs")
+    assert is_config("a/b.yml") and is_config("web") and is_config("fineweb2")
     assert not is_config("docs.parquet") and not is_config("crawl/*.jsonl.zst")
 
 

@@ -100,4 +100,4 @@ def test_stages_of_a_plugin_are_shown_too(gristmill: Command) -> None:
 
 def test_what_a_base_class_says_is_kept_unless_said_anew() -> None:
     assert "snapshot" in attribute_docs(Registry().source("parquet", "parquet").Config)
-    assert "packages" in attribute_docs(Registry().source("installed_docs", "x").Config)
+    assert "documents" in attribute_docs(Registry().source("small_web", "x").Config)

@@ -106,7 +106,7 @@ def _imported(what: str, load: Callable[[], Any]) -> Any:
         raise
     except Exception as error:
         raise ConfigError(
-            f"{what}: importing the module raises {type(error).__name__}: {error}. Mend the module."
+            f"{what}: importing the module raises {type(error).__name__}: {error}. Fix the module."
         ) from error
 
 

@@ -24,7 +24,7 @@ def new_key(file: str) -> int:
     path = Path(file).expanduser()
     key = write_key_pair(path)
     say(f"private key  {path} (keep it secret: anyone who has it can sign as you)")
-    say(f"public key   {path}.pub (give it to whoever audits)")
+    say(f"public key   {path}.pub (give it to auditors)")
     say(f"identifier   {key.key_id}")
     return 0
 

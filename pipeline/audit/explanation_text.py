@@ -108,7 +108,7 @@ def document_lines(document: DocumentWay, output: str) -> list[str]:
         made.append(f"  {step.node:<{width}}  {_step(step)}")
         made += [f"  {'':<{width}}    {line}" for line in _step_details(step)]
     for place in document.shards:
-        made.append(f"  copy {place.copy} stands in {place.file}, row {place.row}")
+        made.append(f"  copy {place.copy} is in {place.file}, row {place.row}")
     for name, copies in document.outputs.items():
         if name != output:
             made.append(f"  {copies} {'copy' if copies == 1 else 'copies'} went to the output {name}, another folder")

@@ -62,7 +62,7 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
 
 
 def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: Report) -> None:
-    """The manifest's place in its chain, and drop rates, against a previous output of the dataset."""
+    """The manifest's place in the run lineage, and drop rates, against a previous output of the dataset."""
     chain = predicate["varies"]["chain"]
     first = chain["sequence"] == 1
     if first != (chain["previous"] is None):

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1607.01759). Training is fastText's own code as the packag
 docs/decisions/0008-floret-trains-fasttext-models.md.
 
 Texts are split by a hash of their content: equal texts are on the same side of the split, whatever the seed of training.
-Doubled texts count once, and texts that stand in both collections are left out. The figures on the held-out part are
+Duplicate texts count once, and texts in both collections are left out. The figures on the held-out part are
 taken with the file that was written, by the kernel that the stage `classifier` runs.
 """
 
@@ -287,7 +287,7 @@ def model_card(figures: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Trained on {texts['train'][POSITIVE]:,} positive and {texts['train'][NEGATIVE]:,} negative texts. Left out: "
-        f"{texts['left_out_doubled']:,} that stood there twice, {texts['left_out_in_both']:,} that stood on both sides.",
+        f"{texts['left_out_doubled']:,} that were duplicates, {texts['left_out_in_both']:,} that were in both collections.",
         "",
         "## Settings",
         "",

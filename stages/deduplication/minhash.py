@@ -1,7 +1,7 @@
 """Near-duplicates by MinHash: documents whose sets of word n-grams are similar form clusters, one of which is kept.
 
 Broder, "On the resemblance and containment of documents", 1997; banding as in Leskovec, Rajaraman & Ullman, *Mining of
-Massive Datasets*, chapter 3. The defaults are FineWeb2's (Penedo et al., arXiv:2506.20920): 14 bands of 8 lanes over
+Massive Datasets*, chapter 3. The defaults are FineWeb2's (Penedo et al., arXiv:2506.20920): 14 bands of 8 permutations over
 5 words, so that documents of Jaccard similarity s are compared with probability 1 - (1 - s^8)^14: 0.77 at 0.75, 0.92 at
 0.8, 0.999 at 0.9.
 
@@ -76,7 +76,7 @@ from gristmill.stages.deduplication.kernels.signatures import (
 from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
 from gristmill.stages.kernels.scalars import Int
 
-MAX_LANES = 4096
+MAX_PERMUTATIONS = 4096
 SHINGLES = 2048
 """Places of a set by default: more than nine in ten web pages have fewer words."""
 BLOCK_DOCUMENTS = 1024
@@ -89,10 +89,10 @@ class MinHashConfig(ClusterConfig):
     """Config of `minhash`; see also `ClusterConfig`.
 
     Attributes:
-        bands, rows: bands of a signature, and lanes (permutations) of a band.
-        threshold: a target Jaccard similarity instead of `bands` and `rows`: those of at most `permutations` lanes are
+        bands, rows: bands of a signature, and permutations per band.
+        threshold: a target Jaccard similarity instead of `bands` and `rows`: those of at most `permutations` permutations are
             chosen that minimise the sum of the areas of false positives and false negatives (datasketch's choice).
-        permutations: lanes to choose from with `threshold`.
+        permutations: the most permutations to choose from with `threshold`.
         ngram: words or characters of a shingle.
         unit: shingles of words or of characters of the normalised text (see `stages.deduplication.kernels.normalise`).
         seed: of all hash functions.
@@ -106,7 +106,7 @@ class MinHashConfig(ClusterConfig):
 
     bands: int = signal(14, ge=1)
     rows: int = signal(8, ge=1)
-    permutations: int = signal(112, ge=2, le=MAX_LANES)
+    permutations: int = signal(112, ge=2, le=MAX_PERMUTATIONS)
     ngram: int = signal(5, ge=1, le=1000)
     unit: Literal["words", "characters"] = signal("words")
     seed: int = signal(1, ge=0, lt=1 << 64)
@@ -136,8 +136,10 @@ class MinHashConfig(ClusterConfig):
             self.__dict__.update(shingles=SHINGLES)
         if self.verify == "jaccard" and self.shingles == 0:
             raise ValueError("`verify: jaccard` compares `shingles`, which is 0; give it a number, or leave it out")
-        if self.bands * self.rows > MAX_LANES:
-            raise ValueError(f"bands · rows is {self.bands * self.rows}; expected at most {MAX_LANES} lanes")
+        if self.bands * self.rows > MAX_PERMUTATIONS:
+            raise ValueError(
+                f"bands · rows is {self.bands * self.rows}; expected at most {MAX_PERMUTATIONS} permutations"
+            )
         return self
 
     @property

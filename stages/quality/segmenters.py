@@ -93,7 +93,7 @@ def spans_of(text: str, words: Iterable[str]) -> Iterator[tuple[int, int]]:
         for part in word.split():
             begin = text.find(part, at)
             if begin < 0:
-                raise _NotInText(f"the segmenter's word {part!r} does not stand in the text after code point {at}")
+                raise _NotInText(f"the segmenter's word {part!r} does not occur in the text after code point {at}")
             at = begin + len(part)
             yield begin, at
 

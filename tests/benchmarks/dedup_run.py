@@ -3,7 +3,7 @@
     python -m tests.benchmarks.dedup_run SHARDS [--workers 2] [--peers PYTHON] [--text-dedup PYTHON]
 
 SHARDS is a folder of Parquet files with `id` and `text`; with `truth.parquet` beside it (id, cluster, kind) the share of
-planted copies that was removed is told too. All use 14 bands of 8 lanes over 5-word shingles and 64-bit hashes, and take
+planted copies that was removed is told too. All use 14 bands of 8 permutations over 5-word shingles and 64-bit hashes, and take
 candidates as duplicates. Gristmill writes shards, ledger, signals and manifest, runs on Ray with as many workers as the
 others have processes, with kernels compiled and Ray started, its work folder empty. text-dedup and datatrove are timed
 without the start of their interpreters; text-dedup writes an Arrow data set.

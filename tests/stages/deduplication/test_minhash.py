@@ -407,7 +407,7 @@ def test_a_threshold_chooses_bands_and_rows_as_datasketch_does() -> None:
     ("config", "message"),
     [
         ({"threshold": 0.8, "bands": 20}, "leave one of them out|Leave one of them out"),
-        ({"bands": 1000, "rows": 1000}, "at most 4096 lanes"),
+        ({"bands": 1000, "rows": 1000}, "at most 4096 permutations"),
         ({"bands": 0}, "greater than or equal to 1"),
         ({"verify": "jacard"}, "'sketch', 'jaccard' or 'none'"),
         ({"verify": "jaccard", "shingles": 0}, "give it a number"),

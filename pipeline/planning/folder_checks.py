@@ -12,7 +12,7 @@ from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.source import SourceConfig
 from gristmill.pipeline.storage import is_remote, local
-from gristmill.pipeline.work_folder import CLAIMS, LEASE
+from gristmill.pipeline.work_folder import RUN_FILES
 
 _WRITTEN = ("data/part-00000-00.parquet", "ledger/part-00000.parquet", "manifest.json", "croissant.json", "README.md")
 """Examples of files that a run leaves in an output."""
@@ -71,11 +71,11 @@ def _refuse_foreign_work(plan: Plan, work: Path) -> None:
     where = plan.config.where("work")
     if not work.exists():
         return
-    names = {path.name for path in work.iterdir() if not path.name.startswith(".")}
-    if names and not names & {CLAIMS, LEASE}:
+    names = {path.name for path in work.iterdir() if not path.name.startswith(".")} - {RUN_FILES}
+    if names:
         raise ConfigError(
-            f"{where}: the work folder {work} holds files that no run of Gristmill wrote (`{min(names)}`), and "
-            "it is removed at the end of the run. Choose a new or an empty folder."
+            f"{where}: the work folder {work} holds files that no run of Gristmill wrote (`{min(names)}`). Name a "
+            "new or an empty folder."
         )
 
 

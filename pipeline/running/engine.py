@@ -12,21 +12,24 @@ from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
 from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.lease import Lease
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.folder_checks import check_places
 from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
-from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.statement import Lineage, read_manifest
 from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
 from gristmill.pipeline.provenance.values import parse
+from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import run_task
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import task_key
 from gristmill.pipeline.slices.settled import SettledFiles
-from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, list_files, local
-from gristmill.pipeline.work_folder import CLAIMS, Lease, WorkFolder
+from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, local
+from gristmill.pipeline.work_folder import RUN_FILES, WorkFolder
+from gristmill.pipeline.writing.attempt import attempt_name, is_written
 from gristmill.pipeline.writing.run_files import finish_outputs
 
 MIN_QUARANTINED = 10
@@ -90,7 +93,8 @@ class Engine:
         self.plan, self.executor, self.listener = plan, executor, listener
         self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
         self.attestation = attestation or Attestation()
-        self.work = WorkFolder(work_folder(plan.config))
+        self.place = work_folder(plan.config)
+        self.work = WorkFolder(self.place / RUN_FILES)
         self.progress = Progress(plan)
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.settled: dict[str, Sequence[SettledFiles]] = {}
@@ -107,27 +111,42 @@ class Engine:
         if done is not None:
             self._remove_leftovers()
             return done
-        check_places(self.plan, self.work.root)
+        check_places(self.plan, self.place)
         check_ready(self.plan)
-        self._refuse_taken_outputs()
+        for output in self.plan.graph.outputs:
+            refuse_taken(self.plan, output)
         links = self.attestation.links([output.name for output in self.plan.graph.outputs])
+        with Lease(str(self.place), "this work folder", waiting=self._say) as lease:
+            result = self._finished_before()
+            if result is None:
+                result = self._run(lease, links, begin)
+            # else another driver came to the end while this one waited for nothing but the lease
+            if not self.keep_work:
+                self.work.remove()  # under the lease, so that no other driver has begun to work in it
+                lease.done()
+        if not self.keep_work:
+            self.work.remove_place()
+        return result
+
+    def _run(self, lease: Lease, links: Mapping[str, Lineage], begin: float) -> RunResult:
         self.work.make()
-        with Lease(self.work.root) as lease:
-            done = self._finished_before()
-            if done is not None:  # another driver came to the end while this one waited for nothing but the lease
-                return done
-            self._claim_outputs()
+        with OutputClaims(self.plan, self.place, self._say) as claims:
+
+            def check() -> None:
+                lease.check()
+                claims.check()
+
             plan_file, plan_digest = self._write_plan()
             records: list[list[TaskRecord]] = [[] for _ in self.plan.slices]
             accounts = Accounts()
             for one in self.plan.passes:
                 accounts = self._pass(one, plan_file, plan_digest, records)
-                lease.check()
+                check()
                 self._check_quarantine(accounts)
                 self._check_expect(one, accounts)
                 for name in one.settles_after:
                     self._settle(name, [task[one.index] for task in records])
-                    lease.check()
+                    check()
             self._say("publishing")
             finals = [task[-1] for task in records]
             if not self.keep_work:
@@ -143,9 +162,9 @@ class Engine:
                 self.executor,
                 links,
                 self.attestation.key,
+                check,
             )
-            if not self.keep_work:
-                self.work.remove()  # under the lease, so that no other driver has begun to work in it
+            claims.done()
         seconds = time.monotonic() - begin
         return RunResult(self.plan, accounts, manifests, seconds, self.progress.reused, self.reports)
 
@@ -175,40 +194,17 @@ class Engine:
         return RunResult(self.plan, accounts, paths, 0.0, len(self.plan.slices), reports, already_done=True)
 
     def _remove_leftovers(self) -> None:
-        """Ends the removal of the work folder where a finished run was stopped in the middle of it."""
+        """Ends what a finished run was stopped in the middle of: giving up its claims, removing its work folder."""
+        # Whoever else holds a lease is removing the same things, and may have come to the end of that.
+        with contextlib.suppress(StorageError, FileNotFoundError):
+            sweep(self.plan, self.place)
         if self.keep_work or not self.work.is_left_behind(self.plan.key):
             return
-        # Whoever else holds the lease is removing the folder too, and may have come to the end of that.
-        with contextlib.suppress(StorageError, FileNotFoundError), Lease(self.work.root):
-            self.work.remove()
-
-    def _refuse_taken_outputs(self) -> None:
-        claims = self._claims()
-        for output in self.plan.graph.outputs:
-            path = output.config.path
-            where = self.plan.config.where(f"outputs.{output.name}.path")
-            manifest = read_manifest(path)
-            if manifest is not None and manifest["run"] == self.plan.key:
-                continue  # this run was killed between the manifests of its outputs
-            if manifest is not None:
-                raise ConfigError(
-                    f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give "
-                    "this run another folder with --output, or remove that one first."
-                )
-            if not is_remote(path) and local(path).is_file():
-                raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
-            if exists(path) and path not in claims and list_files(path):
-                raise ConfigError(
-                    f"{where}: {path} holds files that are not a Gristmill output. Choose an empty or a new folder."
-                )
-
-    def _claims(self) -> set[str]:
-        path = self.work.root / CLAIMS
-        return set(path.read_text().splitlines()) if path.is_file() else set()
-
-    def _claim_outputs(self) -> None:
-        paths = self._claims() | {output.config.path for output in self.plan.graph.outputs}
-        (self.work.root / CLAIMS).write_text("\n".join(sorted(paths)) + "\n")
+        with contextlib.suppress(StorageError, FileNotFoundError):
+            with Lease(str(self.place), "this work folder") as lease:
+                self.work.remove()
+                lease.done()
+            self.work.remove_place()
 
     def _write_plan(self) -> tuple[str, str]:
         path = self.work.root / f"plan-{self.plan.key[:32]}.pickle"
@@ -261,9 +257,11 @@ class Engine:
             for item in files:
                 if isinstance(item, (StagedFile, CandidateFile)):
                     location = str(self.work.root / item.candidate)
+                    there = exists(location) and file_sha256_and_size(location) == (item.sha256, item.size)
                 else:
-                    location = join(paths[name], item.path)
-                if not exists(location) or file_sha256_and_size(location) != (item.sha256, item.size):
+                    attempt = join(paths[name], attempt_name(self.plan.key))
+                    there = is_written(paths[name], attempt, item.path, item.sha256, item.size)
+                if not there:
                     return False
         return True
 

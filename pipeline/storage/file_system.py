@@ -55,6 +55,7 @@ class FileSystem:
         partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
 
         def put() -> None:
+            target.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             os.replace(partial, target)
 
@@ -66,25 +67,15 @@ class FileSystem:
             _discard(partial)
 
     def put_if_absent(self, location: str, data: bytes) -> bool:
-        # Written under another name, then linked: the file appears whole, and for one of those who try.
         path = _path(location)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            try:
-                os.link(partial, path)
-            except FileExistsError:
-                return False
-            sync_folder(path.parent)
-            return True
+            # Another process may be removing the folder as long as it is empty, or take the partial file for a dead one's.
+            for _ in range(9):
+                with contextlib.suppress(FileNotFoundError):
+                    return _created(path, data)
+            return _created(path, data)
         except OSError as error:
             raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
-        finally:
-            _discard(partial)
 
     def move(self, source: str, target: str, sha256: str) -> None:
         place = _path(target)
@@ -127,6 +118,25 @@ class FileSystem:
 
 def _path(location: str) -> Path:
     return Path(location.removeprefix("file://"))
+
+
+def _created(path: Path, data: bytes) -> bool:
+    """Written under another name, then linked: the file appears whole, and for one of those who try."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        sync_folder(path.parent)
+        return True
+    finally:
+        _discard(partial)
 
 
 def sync_folder(folder: Path) -> None:

@@ -38,11 +38,11 @@ from gristmill.pipeline.provenance.task_record import (
 from gristmill.pipeline.provenance.values import extend, to_json
 from gristmill.pipeline.storage import (
     WrittenFile,
-    exists,
     file_sha256_and_size,
     join,
     write_checked,
 )
+from gristmill.pipeline.writing.attempt import attempt_folder, is_written
 from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
 
 if TYPE_CHECKING:
@@ -228,18 +228,18 @@ def publish_shuffled(
     seed = seed_of(plan, output)
     log = _common_log(plan, output, nodes, records, settled, Shuffle(seed=seed, buckets=buckets))
     key = digest("gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item.sha256 for item in items]])
-    folder = work.root / "shuffled" / output.name
+    folder, attempt = work.root / "shuffled" / output.name, attempt_folder(plan, output)
     files = str(folder / f"staged-{key[:32]}.json")
     write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
     done: list[BucketRecord] = []
     jobs = []
     for bucket in range(buckets if items else 0):
         place = folder / f"bucket-{bucket:05d}-{key[:32]}.json"
-        record = _committed(place, config.path)
+        record = _committed(place, config.path, attempt)
         if record is not None:
             done.append(record)
             continue
-        own = bucket, buckets, files, schema, seed, config.shard_bytes, config.path, log, key, str(place)
+        own = bucket, buckets, files, schema, seed, config.shard_bytes, attempt, log, key, str(place)
         jobs.append(BucketJob(*own))
     done += [record for _, record in executor.run(publish_bucket, jobs)]
     done.sort(key=lambda record: record.bucket)
@@ -247,14 +247,13 @@ def publish_shuffled(
     return [file_row(item, NO_TASK, None, record.varies) for record in done for item in record.files]
 
 
-def _committed(place: Path, folder: str) -> BucketRecord | None:
+def _committed(place: Path, folder: str, attempt: str) -> BucketRecord | None:
     """A bucket's record, if its shards are there as they were written."""
     if not place.is_file():
         return None
     record = read_record(BucketRecord, place)
     for item in record.files:
-        location = join(folder, item.path)
-        if not exists(location) or file_sha256_and_size(location) != (item.sha256, item.size):
+        if not is_written(folder, attempt, item.path, item.sha256, item.size):
             place.unlink()
             return None
     return record

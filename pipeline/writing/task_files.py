@@ -20,6 +20,7 @@ from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile,
 from gristmill.pipeline.provenance.values import extend
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
+from gristmill.pipeline.writing.attempt import attempt_folder
 from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates
 from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
 from gristmill.pipeline.writing.parquet import Encoded, Shard, cuts, encode_parquet, pieces_of, row_bytes, write_parquet
@@ -174,7 +175,7 @@ class _AlikeFiles:
             self._tables = dict(self._measured())
         for name, encoded in self._tables.items():
             path = f"signals/{name}/part-{self.task:05d}.parquet"
-            file = encoded.write(join(output.config.path, path), self.attempt)
+            file = encoded.write(join(attempt_folder(self.plan, output), path), self.attempt)
             yield _entry(path, f"signals:{name}", file, encoded.rows, encoded.content_digest)
 
     def _measured(self) -> Iterator[tuple[str, Encoded]]:
@@ -193,7 +194,7 @@ class _AlikeFiles:
             self._notes = {name: encode_parquet(table.schema, iter([table])) for name, table in kept.items()}
         for name, encoded in self._notes.items():
             path = f"notes/{name}/part-{self.task:05d}.parquet"
-            file = encoded.write(join(output.config.path, path), self.attempt)
+            file = encoded.write(join(attempt_folder(self.plan, output), path), self.attempt)
             yield _entry(path, notes_role(name), file, encoded.rows, encoded.content_digest)
 
     def dropped(self, output: Output) -> Iterator[OutputFile]:
@@ -207,7 +208,7 @@ class _AlikeFiles:
                 table = dropped_texts(self.plan, self.slice_rows, self.order, None).combine_chunks()
                 self._all = encode_parquet(DROPPED_TEXTS, iter([table] if table.num_rows else []))
             if self._all.rows:
-                file = self._all.write(join(output.config.path, path), self.attempt)
+                file = self._all.write(join(attempt_folder(self.plan, output), path), self.attempt)
                 yield _entry(path, "dropped", file, self._all.rows, self._all.content_digest)
         elif output.config.dropped == "sample":
             most = output.config.dropped_sample
@@ -229,6 +230,7 @@ class _AlikeFiles:
 class _OutputWriter:
     def __init__(self, plan: Plan, slice_rows: SliceRows, task: int, output: Output, attempt: str) -> None:
         self.plan, self.slice_rows, self.task, self.output, self.attempt = plan, slice_rows, task, output, attempt
+        self.folder = attempt_folder(plan, output)
         self.files: list[TaskFile] = []
 
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
@@ -242,7 +244,7 @@ class _OutputWriter:
             return extend(LedgerLog, log, output=self.output.name, rows=n, content_digest=content)
 
         pieces = iter([ledger] if ledger.num_rows else [])
-        shard = write_parquet(join(self.output.config.path, path), LEDGER, pieces, footer, attempt=self.attempt)
+        shard = write_parquet(join(self.folder, path), LEDGER, pieces, footer, attempt=self.attempt)
         self.keep(path, "ledger", shard)
 
     def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: TaskLog) -> None:
@@ -269,7 +271,7 @@ class _OutputWriter:
 
             schema = pa.schema(data_columns(self.plan, self.output))
             pieces = self._pieces(schema, routes, part, copy[start:stop], repeated_sizes[start:stop])
-            shard = write_parquet(join(self.output.config.path, path), schema, pieces, footer, attempt=self.attempt)
+            shard = write_parquet(join(self.folder, path), schema, pieces, footer, attempt=self.attempt)
             self.keep(path, "data", shard, keys)
 
     def staged(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], work: str) -> None:

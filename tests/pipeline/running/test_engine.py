@@ -241,7 +241,7 @@ def test_notes_that_vanish_before_settling_are_noticed(tmp_path: Path) -> None:
 
     def lose(progress: object) -> None:
         if getattr(progress, "stage", "").startswith("settling"):
-            sorted((tmp_path / "out.work/notes/same").iterdir())[0].unlink()
+            sorted((tmp_path / "out.work/gristmill-run/notes/same").iterdir())[0].unlink()
 
     with pytest.raises(ConservationError, match="not what was committed"):
         run(SIMPLE.format(root=tmp_path, stages="{length: {}, same: {}}"), listener=lose)

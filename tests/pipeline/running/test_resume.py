@@ -16,6 +16,7 @@ import pytest
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.running.engine import work_folder
 from gristmill.pipeline.running.task import load_plan
+from gristmill.pipeline.work_folder import RUN_FILES
 from tests.pipeline.toy_runs import GRAPH, plan_of, run, shards, write_corpus
 
 ROOT = Path(__file__).parents[3]
@@ -124,7 +125,7 @@ def test_a_settled_answer_is_taken_again_by_its_bytes_and_not_by_its_size(
 ) -> None:
     write_corpus(tmp_path / "in")
     text = GRAPH.format(root=tmp_path)
-    work = work_folder(plan_of(text).config)
+    work = work_folder(plan_of(text).config) / RUN_FILES
 
     class Stop(Exception):
         pass
@@ -150,7 +151,7 @@ def test_a_settled_answer_is_taken_again_by_its_bytes_and_not_by_its_size(
 def test_a_settled_answer_that_changes_while_the_run_is_on_stops_it(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     text = GRAPH.format(root=tmp_path)
-    work = work_folder(plan_of(text).config)
+    work = work_folder(plan_of(text).config) / RUN_FILES
 
     def change(progress: object) -> None:
         if getattr(progress, "stage", "") == "pass 2 of 3":
@@ -193,6 +194,8 @@ def test_a_lease_of_a_dead_driver_is_taken_over(tmp_path: Path) -> None:
     assert killed(tmp_path, "told", 3) == -signal.SIGKILL
     text = GRAPH.format(root=tmp_path)
     work = work_folder(plan_of(text, output=str(tmp_path / "killed")).config)
-    assert (work / "lease.json").exists()
+    assert list(work.glob(".gristmill-claim-*.json")) and list(
+        (tmp_path / "killed/corpus").glob(".gristmill-claim-*.json")
+    )
     run(text, output=str(tmp_path / "killed"))
     assert not work.exists()

@@ -64,16 +64,15 @@ def attest_finished(result: RunResult, attestation: Attestation) -> None:
     """
     from gristmill.pipeline.provenance.attestation import is_signed_by, sign_output
     from gristmill.pipeline.provenance.statement import read_manifest
-    from gristmill.pipeline.provenance.values import to_json
 
     links = attestation.links([output.name for output in result.plan.graph.outputs])
     for output in result.plan.graph.outputs:
         folder = output.config.path
         manifest = read_manifest(folder)
-        chain = None if manifest is None else manifest["varies"]["chain"]
-        if attestation.previous is not None and chain != to_json(links[output.name]):
+        chain = None if manifest is None else manifest.varies.chain
+        if attestation.previous is not None and chain != links[output.name]:
             raise ConfigError(
-                f"--previous {attestation.previous}: {folder} was finished before, as number {chain and chain['sequence']} "
+                f"--previous {attestation.previous}: {folder} was finished before, as number {chain and chain.sequence} "
                 "of its dataset, and a finished manifest is never rewritten. Leave --previous out, or give this "
                 "run another folder with --output."
             )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gristmill.launch.terminal.console import columns, out, say, say_json
 from gristmill.launch.terminal.numbers import number
 from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_against_baseline
 from gristmill.pipeline.errors import ConfigError, StorageError
-from gristmill.pipeline.provenance.values import parse
 
 SIGNALS_SHOWN = 8
 """Signals in the table of a filter; --json has all."""
@@ -27,7 +25,6 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing.
     """
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
-    from gristmill.pipeline.provenance.accounts import Accounts
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import baseline_rows, random_baselines
     from gristmill.stages.rebalancing.report import (
@@ -47,11 +44,11 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
         if not reports and not tallies:
             raise ConfigError(f"--svg: no node of the run of {folder} repeats documents, so there is nothing to draw.")
         _write(svg, picture(reports, tallies))
-    order = [*manifest["sources"], *(node["name"] for node in manifest["nodes"])]
-    accounts = parse(Accounts, manifest["accounts"])
+    order = [*manifest.sources, *(node.name for node in manifest.nodes)]
+    accounts = manifest.accounts
     if as_json:
         rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
-        filters = random_baselines(manifest["reports"])
+        filters = random_baselines(manifest.reports)
         signals = {name: beside.to_json() for name, beside in signals_against_baseline(folder, manifest).items()}
         found = {
             "funnel": funnel_json(accounts, order),
@@ -59,19 +56,19 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             "beside_chance": filters,
             "signals_beside_chance": signals,
         }
-        say_json({"run": manifest["run"], **found})
+        say_json({"run": manifest.run, **found})
         return 0
-    data: dict[str, Any] = manifest["data"]
-    say(f"{manifest['name']}, output {manifest['output']}: {data['rows']:,} rows in {data['files']:,} shards")
+    data = manifest.data
+    say(f"{manifest.name}, output {manifest.output}: {data.rows:,} rows in {data.files:,} shards")
     say()
     print_funnel(out(), accounts, order)
-    for name, kept in random_baselines(manifest["reports"]).items():
+    for name, kept in random_baselines(manifest.reports).items():
         table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
         for row in baseline_rows(kept):
             table.add_row(*row)
         say(f"\n{name}: what it kept, against a random baseline of as many documents\n")
         out().print(table)
-    shown = random_baselines(manifest["reports"])
+    shown = random_baselines(manifest.reports)
     for name, beside in signals_against_baseline(folder, manifest).items():
         if name not in shown:  # a filter that compares itself with chance has said it better
             _print_signals(name, beside)

@@ -6,7 +6,7 @@ corpus smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
+from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 
@@ -42,7 +43,7 @@ class Beside:
         return {"documents": self.documents, "means": self.means, "apart": self.apart}
 
 
-def signals_against_baseline(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+def signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Beside]:
     """For each node that dropped, quarantined or marked documents and whose signals the output holds: what passed
     without a finding, beside a random selection.
 
@@ -57,17 +58,17 @@ def signals_against_baseline(folder: str, manifest: Mapping[str, Any]) -> dict[s
         ) from error
 
 
-def _signals_against_baseline(folder: str, manifest: Mapping[str, Any]) -> dict[str, Beside]:
+def _signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Beside]:
     with open_read(join(folder, FILES_TABLE)) as stream:
         table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
     files = table.to_pylist()
     ledgers = {file["task"]: file["path"] for file in files if file["role"] == "ledger"}
     found = {}
-    for node in [node["name"] for node in manifest["nodes"]]:
+    for node in [node.name for node in manifest.nodes]:
         mine = [file for file in files if file["role"] == f"signals:{node}"]
         sums = _Sums()
         for file in mine:
-            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), int(manifest["identity"]["seed"]))
+            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), manifest.identity.seed)
         if sums.documents["passed"] < sums.documents["all"] and sums.means():
             found[node] = sums.result()
     return found

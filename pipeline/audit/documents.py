@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.statement import Statement, manifest_bytes, manifest_digest, statement_digest
-from gristmill.pipeline.provenance.values import problems
+from gristmill.pipeline.provenance.values import parse, problems
 from gristmill.pipeline.storage import exists, is_remote, join, local, open_read, reason
 
 MANIFEST = "manifest.json"
 DOCUMENTS = ("README.md", "croissant.json")
 _MOST_NAMED = 5
+T = TypeVar("T")
 
 
 def read_bytes(folder: str, path: str, check: str, report: Report) -> bytes | None:
@@ -77,12 +77,12 @@ def no_output(folder: str) -> str | None:
     )
 
 
-def sound_log(kind: type[Any], log: dict[str, Any] | None) -> dict[str, Any] | None:
+def sound_log(kind: type[T], log: dict[str, Any] | None) -> T | None:
     """A log that has its form, else None: the check of footers reports what is wrong with it."""
-    return None if log is None or problems(kind, log) else log
+    return None if log is None or problems(kind, log) else parse(kind, log)
 
 
-def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, bytes]:
+def read_statement(folder: str, report: Report) -> tuple[Statement | None, bytes]:
     """The manifest as a statement, with its bytes; None, with findings, when nothing can be checked against it."""
     report.saw("manifest")
     advice = no_output(folder)
@@ -121,17 +121,15 @@ def read_statement(folder: str, report: Report) -> tuple[dict[str, Any] | None, 
     if named != wanted:
         report.fail("manifest", f"expected the subjects {wanted}, found {named}", file=MANIFEST)
         return None, data
-    return statement, data
+    return parse(Statement, statement), data
 
 
-def subject_digest(statement: Mapping[str, Any], name: str) -> str | None:
+def subject_digest(statement: Statement, name: str) -> str | None:
     """SHA-256 of a file that the statement is about."""
-    digests = next(item["digest"] for item in statement["subject"] if item["name"] == name)
-    found = digests.get("sha256")
-    return found if isinstance(found, str) else None
+    return next(item.digest for item in statement.subject if item.name == name).get("sha256")
 
 
-def check_documents(folder: str, statement: Mapping[str, Any], report: Report) -> None:
+def check_documents(folder: str, statement: Statement, report: Report) -> None:
     """The card and the metadata are as the run wrote them."""
     for name in DOCUMENTS:
         report.saw("documents")

@@ -19,7 +19,7 @@ from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.statement import ManifestNode, Predicate, read_manifest
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.ledger import URL
 from gristmill.pipeline.writing.parquet import read_log
@@ -87,7 +87,7 @@ def explain(folder: str, ident: str) -> Explanation:
 
 
 class _Explainer:
-    def __init__(self, folder: str, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, folder: str, manifest: Predicate) -> None:
         self.folder, self.manifest = folder, manifest
         self.graph = AuditGraph.of(manifest)
         self.files: dict[str, list[tuple[str, int]]] = {}
@@ -114,7 +114,7 @@ class _Explainer:
             raise self._not_found(ident, searched)
         chosen = sorted(keys.items(), key=lambda item: (item[1], item[0]))[:MOST_DOCUMENTS]
         routes = tuple(self._way(key, task) for key, task in chosen)
-        output, run = str(self.manifest["output"]), str(self.manifest["run"])
+        output, run = self.manifest.output, self.manifest.run
         return Explanation(ident, self.folder, output, run, routes, len(keys) - len(chosen))
 
     # Finding
@@ -222,7 +222,7 @@ class _Explainer:
         signals: Mapping[str, Mapping[str, Any]],
         row: Mapping[str, Any],
     ) -> tuple[tuple[Step, ...], dict[str, int]]:
-        nodes = {node["name"]: node for node in self.manifest["nodes"]}
+        nodes = {node.name: node for node in self.manifest.nodes}
         names = (source, *nodes)
         in_ledger = {item["node"]: item for item in ledger}
         routes = follow(self.graph, source, _decided(self.graph, names, in_ledger), 1)
@@ -234,7 +234,9 @@ class _Explainer:
             ports = self.graph.ports_of(name)
             item = in_ledger.get(name)
             columns = dict(signals.get(name, {}))
-            columns |= {c: row[c] for c in nodes.get(name, {}).get("columns", {}) if c in row and c not in columns}
+            columns |= {
+                c: row[c] for c in (nodes[name].columns if name in nodes else ()) if c in row and c not in columns
+            }
             if item is None:
                 made = Step(name, _use(nodes, name), "emitted", ports[0], copies, copies, columns=columns)
             else:
@@ -269,7 +271,8 @@ class _Explainer:
         return None
 
     def _format(self, source: str) -> str:
-        return str(self.manifest["sources"].get(source, {}).get("format"))
+        found = self.manifest.sources.get(source)
+        return str(found and found.format)
 
     def _source(self, log: Mapping[str, Any], key: bytes) -> dict[str, Any]:
         one = log["slices"][0]
@@ -277,7 +280,7 @@ class _Explainer:
             "name": one["source"],
             "path": one["path"],
             "part": one["part"],
-            **origin(one, log["snapshot"], key, self._format(one["source"]), str(self.manifest["varies"]["config"])),
+            **origin(one, log["snapshot"], key, self._format(one["source"]), self.manifest.varies.config),
             "license": log["licenses"].get(one["source"]),
             "snapshot": log["snapshot"],
         }
@@ -313,8 +316,8 @@ def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _use(nodes: Mapping[str, Any], name: str) -> str:
-    return str(nodes[name]["use"]) if name in nodes else "source"
+def _use(nodes: Mapping[str, ManifestNode], name: str) -> str:
+    return nodes[name].use if name in nodes else "source"
 
 
 def _first(rows: Iterable[Mapping[str, Any]], column: str) -> str | None:

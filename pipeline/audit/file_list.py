@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import fsspec
@@ -19,15 +19,14 @@ from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE
 from gristmill.pipeline.provenance.signing import ENVELOPE
+from gristmill.pipeline.provenance.statement import Statement
 from gristmill.pipeline.storage import is_remote, join, local, reason, sha256_of
 
 IGNORED = (".gitattributes", ".git", ".cache")
 """What tools that carry data sets about (git, the Hugging Face hub) leave in a folder. No reader takes it for data."""
 
 
-def read_entries(
-    folder: str, statement: Mapping[str, Any], reader: ReaderProcess, report: Report
-) -> list[Entry] | None:
+def read_entries(folder: str, statement: Statement, reader: ReaderProcess, report: Report) -> list[Entry] | None:
     """The entries of files.parquet, in order; None, with findings, when it cannot be read."""
     report.saw("files")
     expected = subject_digest(statement, FILES_TABLE)
@@ -133,9 +132,7 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
     return present
 
 
-def check_roots(
-    predicate: Mapping[str, Any], statement: Mapping[str, Any], entries: Sequence[Entry], report: Report
-) -> None:
+def check_roots(statement: Statement, entries: Sequence[Entry], report: Report) -> None:
     """Totals and Merkle roots of the manifest follow from files.parquet."""
     data = [entry for entry in entries if entry.role == "data"]
     try:
@@ -155,13 +152,14 @@ def check_roots(
     for name, value in found.items():
         report.saw("roots")
         group, _, item = name.partition(".")
-        if predicate[group][item] != value:
+        stated = getattr(getattr(statement.predicate, group), item)
+        if stated != value:
             report.fail(
                 "roots",
-                f"{name} is stated as {predicate[group][item]}, but the computed value is {value}",
+                f"{name} is stated as {stated}, but the computed value is {value}",
                 file=MANIFEST,
             )
-    named = next(item["digest"] for item in statement["subject"] if item["name"] == "data").get("gristmillContentRoot")
+    named = next(item.digest for item in statement.subject if item.name == "data").get("gristmillContentRoot")
     if named != content:
         report.fail(
             "roots", f"the subject `data` has the root {named}, but the computed root is {content}", file=MANIFEST

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from gristmill.pipeline.audit.documents import MANIFEST
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, digest
 from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.logs import SliceRead
+from gristmill.pipeline.provenance.statement import Identity, Predicate
+from gristmill.pipeline.provenance.values import to_json
 
 
-def run_key(identity: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> str:
+def run_key(identity: Identity, slices: Sequence[SliceRead]) -> str:
     """The run's key from its identity and its slices in task order (see pipeline.plan.Plan.key)."""
     names = hashlib.sha256()
     for one in slices:
-        place = [one["source"], one["path"], sorted(one["part"].items()), one["file_bytes"]]
+        place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
         names.update(digest("gristmill.slice", place).encode())
-    return digest("gristmill.run", [identity, names.hexdigest()])
+    return digest("gristmill.run", [to_json(identity), names.hexdigest()])
 
 
 def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
@@ -49,32 +51,32 @@ def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
     return found
 
 
-def check_models(predicate: Mapping[str, Any], report: Report) -> None:
+def check_models(predicate: Predicate, report: Report) -> None:
     """Every fingerprint follows from stage, version, fields and models, and the identity names those fingerprints."""
     identity = []
-    for node in predicate["nodes"]:
+    for node in predicate.nodes:
         report.saw("models")
-        fields, name = node["fields"], node["name"]
-        signal = digest("gristmill.signal", [node["use"], node["version"], fields["signal"]])
-        full = digest("gristmill.node", [signal, fields["threshold"]])
+        signals, thresholds, name = node.fields.signal, node.fields.threshold, node.name
+        signal = digest("gristmill.signal", [node.use, node.version, signals])
+        full = digest("gristmill.node", [signal, thresholds])
         for what, stated, found in (
-            ("signal fingerprint", node["signal_fingerprint"], signal),
-            ("fingerprint", node["fingerprint"], full),
+            ("signal fingerprint", node.signal_fingerprint, signal),
+            ("fingerprint", node.fingerprint, full),
         ):
             if stated != found:
                 report.fail("models", f"the {what} is stated as {stated}, but its fields give {found}", node=name)
-        for model, sha256 in node["models"].items():
+        for model, sha256 in node.models.items():
             places = (
-                fields["signal"].get(model),
-                fields["threshold"].get(model),
-                fields["signal"].get(f"model:{model}"),
+                signals.get(model),
+                thresholds.get(model),
+                signals.get(f"model:{model}"),
             )
             if sha256 not in places:
                 report.fail(
                     "models", f"the model `{model}` has the digest {sha256}, which entered no fingerprint", node=name
                 )
-        inputs = [edge.removesuffix(".read") for edge in node["from"]]
-        identity.append([name, node["use"], inputs, node["fingerprint"]])
+        inputs = [edge.removesuffix(".read") for edge in node.from_]
+        identity.append([name, node.use, inputs, node.fingerprint])
     report.saw("models")
-    if canonical(identity) != canonical(predicate["identity"]["nodes"]):
+    if canonical(identity) != canonical(predicate.identity.nodes):
         report.fail("models", "the nodes of the run's identity are not those of the manifest", file=MANIFEST)

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pydantic import ValidationError
+
 from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly
 from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
 from gristmill.pipeline.audit.messages import Entry
@@ -17,15 +19,16 @@ from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog
-from gristmill.pipeline.provenance.values import adapter, parse, problems
+from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead
+from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.shuffle import NO_TASK
 
 _BATCH = 64
 _OWN = ("output", "shard", "rows", "content_digest", "keys")
 """Keys of a log that are about its file; the rest is about the task."""
-_NODE = list(adapter(NodeLog).json_schema()["properties"])
+_NODE = [item.name for item in fields(NodeLog)]
 
 
 @dataclass
@@ -41,7 +44,7 @@ class _Task:
     ledger: str | None = None
     summary: bytes | None = None
     summaries: list[tuple[str, bytes]] = field(default_factory=list)
-    slice: Mapping[str, Any] | None = None
+    slice: SliceRead | None = None
     sent: Tally = field(default_factory=Tally)
 
 
@@ -50,7 +53,7 @@ class LogAudit:
     """Reads every footer once, in the order of files.parquet, and keeps little of each."""
 
     folder: str
-    predicate: Mapping[str, Any]
+    predicate: Predicate
     graph: AuditGraph
     report: Report
     tasks: dict[int, _Task] = field(default_factory=dict)
@@ -60,11 +63,12 @@ class LogAudit:
     ranges: int = 0
 
     def __post_init__(self) -> None:
-        self.output = str(self.predicate["output"])
-        self.shuffle: Mapping[str, Any] | None = self.predicate["identity"]["outputs"][self.output].get("shuffle")
-        self.links = [{name: node[name] for name in _NODE} for node in self.predicate["nodes"]]
+        self.output = self.predicate.output
+        self.shuffle = self.predicate.identity.outputs[self.output].shuffle
+        self.nodes = [NodeLog(**{name: getattr(node, name) for name in _NODE}) for node in self.predicate.nodes]
+        self.licenses = {name: source["license"] for name, source in to_json(self.predicate)["sources"].items()}
         self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER]
-        self.columns = dict(self.predicate["data"]["columns"])
+        self.columns = self.predicate.data.columns
 
     def read(self, entries: Sequence[Entry], reader: ReaderProcess) -> None:
         """Checks all footers. Each file is a data shard, a ledger, or without a log."""
@@ -96,13 +100,13 @@ class LogAudit:
         if log is None:
             self.complete = self.complete and entry.role != "ledger"
             return
-        if entry.role == "data" and self.shuffle is not None:
+        if isinstance(log, ShuffledLog):
             self._agrees_shuffled(entry, log)
             return
         self._agrees(entry, log)
         self._remember(entry, log)
 
-    def _log(self, entry: Entry, text: str | None) -> dict[str, Any] | None:
+    def _log(self, entry: Entry, text: str | None) -> LedgerLog | ShuffledLog | None:
         if text is None:
             self.report.fail("footer", "carries no log (footer key gristmill.log)", file=entry.path)
             return None
@@ -113,103 +117,109 @@ class LogAudit:
         except (ValueError, TypeError, RecursionError) as error:
             self.report.fail("schema", f"its log cannot be parsed: {error}", file=entry.path)
             return None
-        shard = ShardLog if self.shuffle is None else ShuffledLog
-        wrong = problems(shard if entry.role == "data" else LedgerLog, log)
-        for problem in wrong:
-            self.report.fail("schema", f"its log: {problem}", file=entry.path)
-        if not wrong and not stored:
+        kind: type[LedgerLog | ShuffledLog] = LedgerLog
+        if entry.role == "data":
+            kind = ShardLog if self.shuffle is None else ShuffledLog
+        try:
+            made = parse(kind, log)
+        except ValidationError as error:
+            for problem in described(error):
+                self.report.fail("schema", f"its log: {problem}", file=entry.path)
+            return None
+        if not stored:
             self.report.fail("schema", "its log is not in the canonical encoding", file=entry.path)
-        return None if wrong else dict(log)
+        return made
 
-    def _agrees(self, entry: Entry, log: Mapping[str, Any]) -> None:
+    def _agrees(self, entry: Entry, log: LedgerLog) -> None:
         """The log is that of this file, this task and this run."""
-        one = log["slices"][0]
+        one, stated = log.slices[0], to_json(log)
         wanted = {
-            "run": self.predicate["run"],
-            "seed": self.predicate["identity"]["seed"],
+            "run": self.predicate.run,
+            "seed": self.predicate.identity.seed,
             "output": self.output,
-            "settled": self.predicate["settled"],
+            "settled": self.predicate.settled,
             "task": entry.task,
             "rows": entry.rows,
             "content_digest": entry.content_digest,
-            "slices_root": merkle_root([one["digest"]]),
+            "slices_root": merkle_root([one.digest]),
         }
         for name, value in wanted.items():
-            self._equal(entry, f"{name} of the log", value, log[name])
-        if canonical(log["nodes"]) != canonical(self.links):
+            self._equal(entry, f"{name} of the log", value, stated[name])
+        if log.nodes != self.nodes:
             self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
-        part = ",".join(f"{name}={value}" for name, value in sorted(one["part"].items()))
+        part = ",".join(f"{name}={value}" for name, value in sorted(one.part.items()))
         for name, listed, found in (
-            ("source", entry.source, one["source"]),
-            ("path", entry.slice_path, one["path"]),
+            ("source", entry.source, one.source),
+            ("path", entry.slice_path, one.path),
             ("part", entry.slice_part, part),
-            ("digest", entry.slice_digest, one["digest"]),
+            ("digest", entry.slice_digest, one.digest),
         ):
             self._equal(entry, f"slice {name} of the log", listed, found)
-        source = self.predicate["sources"].get(one["source"])
+        source = self.predicate.sources.get(one.source)
         if source is None:
             self.report.fail(
-                "footer", f"its slice is of {one['source']!r}, which is not a source of this run", file=entry.path
+                "footer", f"its slice is of {one.source!r}, which is not a source of this run", file=entry.path
             )
             return
-        self._equal(entry, "licence of the log", {one["source"]: source["license"]}, log["licenses"])
-        self._equal(entry, "snapshot of the log", source["snapshot"], log["snapshot"])
-        if entry.role == "data":
-            self._equal(entry, "keys of the log", entry.keys, log["keys"])
-            self._equal(entry, "name", shard_path(entry.task, log["shard"]), entry.path)
+        licence = {one.source: self.licenses[one.source]}
+        self._equal(entry, "licence of the log", licence, stated["licenses"])
+        self._equal(entry, "snapshot of the log", source.snapshot, log.snapshot)
+        if isinstance(log, ShardLog):
+            self._equal(entry, "keys of the log", entry.keys, stated["keys"])
+            self._equal(entry, "name", shard_path(entry.task, log.shard), entry.path)
         else:
             self._equal(entry, "name", f"ledger/part-{entry.task:05d}.parquet", entry.path)
 
-    def _agrees_shuffled(self, entry: Entry, log: Mapping[str, Any]) -> None:
+    def _agrees_shuffled(self, entry: Entry, log: ShuffledLog) -> None:
         """The log is that of this file and this run, whose rows come from all slices."""
-        sources, identity = self.predicate["sources"], self.predicate["identity"]
-        seed = identity["seed"] if self.shuffle is None or self.shuffle["seed"] is None else self.shuffle["seed"]
-        self.buckets.setdefault(log["bucket"], []).append(log["shard"])
+        identity, stated = self.predicate.identity, to_json(log)
+        seed = identity.seed if self.shuffle is None or self.shuffle.seed is None else self.shuffle.seed
+        self.buckets.setdefault(log.bucket, []).append(log.shard)
         wanted = {
-            "run": self.predicate["run"],
-            "seed": identity["seed"],
+            "run": self.predicate.run,
+            "seed": identity.seed,
             "output": self.output,
-            "tasks": self.predicate["tasks"],
-            "slices_root": self.predicate["slices_root"],
-            "settled": self.predicate["settled"],
-            "licenses": {name: source["license"] for name, source in sources.items()},
-            "snapshots": {name: source["snapshot"] for name, source in sources.items()},
+            "tasks": self.predicate.tasks,
+            "slices_root": self.predicate.slices_root,
+            "settled": self.predicate.settled,
+            "licenses": self.licenses,
+            "snapshots": {name: source.snapshot for name, source in self.predicate.sources.items()},
             "rows": entry.rows,
             "content_digest": entry.content_digest,
             "keys": entry.keys,
         }
         for name, value in wanted.items():
-            self._equal(entry, f"{name} of the log", value, log[name])
-        if canonical(log["nodes"]) != canonical(self.links):
+            self._equal(entry, f"{name} of the log", value, stated[name])
+        if log.nodes != self.nodes:
             self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
-        self._equal(entry, "seed of the shuffle", seed, log["shuffle"]["seed"])
-        self.ranges = self.ranges or log["shuffle"]["buckets"]
-        self._equal(entry, "buckets of the shuffle", self.ranges, log["shuffle"]["buckets"])
-        self._equal(entry, "name", shard_path(log["bucket"], log["shard"]), entry.path)
+        self._equal(entry, "seed of the shuffle", seed, log.shuffle.seed)
+        self.ranges = self.ranges or log.shuffle.buckets
+        self._equal(entry, "buckets of the shuffle", self.ranges, log.shuffle.buckets)
+        self._equal(entry, "name", shard_path(log.bucket, log.shard), entry.path)
         self._equal(entry, "task", NO_TASK, entry.task)
 
-    def _remember(self, entry: Entry, log: Mapping[str, Any]) -> None:
+    def _remember(self, entry: Entry, log: LedgerLog) -> None:
         task = self.tasks.setdefault(entry.task, _Task())
-        summary = hashlib.sha256(canonical({k: v for k, v in log.items() if k not in _OWN})).digest()
+        summary = hashlib.sha256(canonical({k: v for k, v in to_json(log).items() if k not in _OWN})).digest()
         if entry.role == "data" or task.ledger is not None:
             task.summaries.append((entry.path, summary))
             return
-        task.ledger, task.summary, task.slice = entry.path, summary, log["slices"][0]
-        accounts = parse(Accounts, log["accounts"])
+        task.ledger, task.summary, task.slice = entry.path, summary, log.slices[0]
+        accounts = log.accounts
         self._task_accounts(entry, log, accounts)
         self.total.add(accounts)
         for tally in accounts.outputs.get(self.output, {}).values():
             task.sent.add(tally)
 
-    def _task_accounts(self, entry: Entry, log: Mapping[str, Any], accounts: Accounts) -> None:
+    def _task_accounts(self, entry: Entry, log: LedgerLog, accounts: Accounts) -> None:
         self.report.saw("accounts")
         for problem in [*accounts.problems(), *wiring_problems(self.graph, accounts)]:
             self.report.fail("accounts", problem, file=entry.path)
-        one = log["slices"][0]
-        entered = accounts.nodes.get(one["source"], NodeAccount()).entered.rows
-        if entered != one["rows"] + one["rejects"]:
-            message = f"{one['rows']} rows and {one['rejects']} rejects were read, but {entered} entered"
-            self.report.fail("accounts", message, file=entry.path, node=one["source"])
+        one = log.slices[0]
+        entered = accounts.nodes.get(one.source, NodeAccount()).entered.rows
+        if entered != one.rows + one.rejects:
+            message = f"{one.rows} rows and {one.rejects} rejects were read, but {entered} entered"
+            self.report.fail("accounts", message, file=entry.path, node=one.source)
 
     def _equal(self, entry: Entry, what: str, expected: Any, found: Any) -> None:
         if expected != found:
@@ -219,7 +229,7 @@ class LogAudit:
 
     def check_lineage(self, entries: Sequence[Entry]) -> None:
         """Every slice of the plan was consumed by exactly one task, and every task's files are listed."""
-        report, tasks = self.report, self.predicate["tasks"]
+        report, tasks = self.report, self.predicate.tasks
         report.saw("lineage", max(1, tasks))
         of_tasks = [entry for entry in entries if entry.role != "data" or self.shuffle is None]
         for number in sorted({entry.task for entry in of_tasks if not 0 <= entry.task < tasks}):
@@ -265,44 +275,46 @@ class LogAudit:
         for number, task in sorted(self.tasks.items()):
             if task.slice is None:
                 continue
-            place = canonical([task.slice["source"], task.slice["path"], task.slice["part"]])
+            place = canonical([task.slice.source, task.slice.path, task.slice.part])
             first = seen.setdefault(place, number)
             if first != number:
-                name = f"{task.slice['source']}: {task.slice['path']} {task.slice['part'] or ''}".rstrip()
+                name = f"{task.slice.source}: {task.slice.path} {task.slice.part or ''}".rstrip()
                 self.report.fail("lineage", f"tasks {first} and {number} both consumed the slice {name}")
         slices = [self.tasks[n].slice if n in self.tasks else None for n in range(tasks)]
         known = [one for one in slices if one is not None]
         if len(known) < tasks:
             self.report.unread("lineage", f"the slices of {tasks - len(known)} of {tasks} tasks are not known")
             return
-        found = merkle_root([one["digest"] for one in known])
-        if found != self.predicate["slices_root"]:
-            message = f"slices_root is stated as {self.predicate['slices_root']}, but the logs give {found}"
+        found = merkle_root([one.digest for one in known])
+        if found != self.predicate.slices_root:
+            message = f"slices_root is stated as {self.predicate.slices_root}, but the logs give {found}"
             self.report.fail("lineage", message, file=MANIFEST)
-        run = run_key(self.predicate["identity"], known)
-        if run != self.predicate["run"]:
-            message = f"the run's key is stated as {self.predicate['run']}, but identity and slices give {run}"
+        run = run_key(self.predicate.identity, known)
+        if run != self.predicate.run:
+            message = f"the run's key is stated as {self.predicate.run}, but identity and slices give {run}"
             self.report.fail("lineage", message, file=MANIFEST)
 
     def _sources(self) -> None:
         if not self.complete:
             return
-        for name, stated in self.predicate["sources"].items():
-            mine = [t.slice for t in self.tasks.values() if t.slice is not None and t.slice["source"] == name]
+        for name, stated in self.predicate.sources.items():
+            mine = [t.slice for t in self.tasks.values() if t.slice is not None and t.slice.source == name]
             found = {
                 "slices": len(mine),
-                "files": len({one["path"] for one in mine}),
-                "rows": sum(one["rows"] for one in mine),
-                "rejects": sum(one["rejects"] for one in mine),
+                "files": len({one.path for one in mine}),
+                "rows": sum(one.rows for one in mine),
+                "rejects": sum(one.rejects for one in mine),
             }
             for what, value in found.items():
-                if stated[what] != value:
-                    self.report.fail("lineage", f"{what}: stated as {stated[what]}, but {value} in the logs", node=name)
+                if getattr(stated, what) != value:
+                    self.report.fail(
+                        "lineage", f"{what}: stated as {getattr(stated, what)}, but {value} in the logs", node=name
+                    )
 
     def check_accounts(self) -> None:
         """The run's accounts balance and are the sum of the tasks'."""
         self.report.saw("accounts")
-        stated = parse(Accounts, self.predicate["accounts"])
+        stated = self.predicate.accounts
         for problem in [*stated.problems(), *wiring_problems(self.graph, stated)]:
             self.report.fail("accounts", problem, file=MANIFEST)
         if not self.complete:
@@ -335,7 +347,7 @@ class LogAudit:
                 held.setdefault(entry.task, Tally()).add(one)
             total.add(one)
         stated = Tally()
-        for tally in parse(Accounts, self.predicate["accounts"]).outputs.get(self.output, {}).values():
+        for tally in self.predicate.accounts.outputs.get(self.output, {}).values():
             stated.add(tally)
         self._sums(total, stated, "all shards", MANIFEST)
         for number, task in sorted(self.tasks.items()):

@@ -90,15 +90,14 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
     try:
         with opened(job.task.folder, ledger_entry.path) as file:
             ledger = file.read(use_threads=False).combine_chunks()
-            log = read_log(file.metadata.metadata)
-        log = sound_log(LedgerLog, log)
+            log = sound_log(LedgerLog, read_log(file.metadata.metadata))
         if log is None or not 0 <= job.task.task < len(plan.slices):
             return answer.to_json()  # other checks have said so
         one = plan.slices[job.task.task]
         data = read_slice(plan, one, plan.columns_needed(one.source))
         columns = ContentDigest(data.table.schema).update(data.table).columns()
         answer.saw("source")
-        if digest_of_slice(data, columns) != log["slices"][0]["digest"]:
+        if digest_of_slice(data, columns) != log.slices[0].digest:
             answer.fail("source", f"{one.location} holds rows that differ from those the run read", ledger_entry.path)
             return answer.to_json()
         graph = AuditGraph(job.task.sources, job.task.nodes, job.task.outputs)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gristmill.pipeline.planning.graph import SOURCE_PORT
+from gristmill.pipeline.provenance.statement import Predicate
 
 DROPPED = -1
 QUARANTINED = -2
@@ -37,17 +37,16 @@ class AuditGraph:
     outputs: Mapping[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> AuditGraph:
+    def of(cls, manifest: Predicate) -> AuditGraph:
         """From a manifest's predicate."""
         nodes = tuple(
-            AuditNode(item["name"], tuple(item["from"]), tuple(item["ports"]), tuple(item["rules"]))
-            for item in manifest["nodes"]
+            AuditNode(item.name, tuple(item.from_), tuple(item.ports), tuple(item.rules)) for item in manifest.nodes
         )
         outputs = {
-            name: tuple(edge if "." in edge else f"{edge}.{SOURCE_PORT}" for edge in output["from"])
-            for name, output in manifest["identity"]["outputs"].items()
+            name: tuple(edge if "." in edge else f"{edge}.{SOURCE_PORT}" for edge in output.from_)
+            for name, output in manifest.identity.outputs.items()
         }
-        return cls(tuple(manifest["sources"]), nodes, outputs)
+        return cls(tuple(manifest.sources), nodes, outputs)
 
     def ports_of(self, name: str) -> tuple[str, ...]:
         """Ports of a node or source, the default one first; none for a name that is not part of the run."""

@@ -20,7 +20,9 @@ from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shuffle import HELD_ROWS
 from gristmill.pipeline.audit.signature import check_sequence, check_signature
 from gristmill.pipeline.errors import ConfigError, GristmillError
+from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.signing import public_key
+from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.slices.read import READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_of
 
@@ -89,8 +91,8 @@ class _Audit:
         if statement is None:
             report.skip(tuple(check.name for check in CHECKS if check.name != "signature"), "needs the manifest")
             return
-        predicate = statement["predicate"]
-        self.key = predicate["run"]
+        predicate = statement.predicate
+        self.key = predicate.run
         check_documents(folder, statement, report)
         check_models(predicate, report)
         check_sequence(predicate, self.previous, report)
@@ -101,7 +103,7 @@ class _Audit:
                     report.unread(name, "needs files.parquet")
             return
         present = check_presence(folder, entries, report)
-        check_roots(predicate, statement, entries, report)
+        check_roots(statement, entries, report)
         graph = AuditGraph.of(predicate)
         logs = LogAudit(folder, predicate, graph, report)
         logs.read(present, reader)
@@ -115,7 +117,7 @@ class _Audit:
         if logs.shuffle is None:
             self._tasks(predicate, graph, entries, absent, reader)
             return
-        seed = logs.shuffle["seed"] if logs.shuffle["seed"] is not None else predicate["identity"]["seed"]
+        seed = logs.shuffle.seed if logs.shuffle.seed is not None else predicate.identity.seed
         with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
             shards = self._shards(predicate, entries, absent, seed, spill, reader)
             rest = [entry for entry in entries if entry.role != "data"]
@@ -123,7 +125,7 @@ class _Audit:
 
     def _shards(
         self,
-        predicate: Mapping[str, Any],
+        predicate: Predicate,
         entries: Sequence[Entry],
         absent: set[Entry],
         seed: int,
@@ -142,7 +144,7 @@ class _Audit:
                 "folder": self.folder,
                 "entry": asdict(entry),
                 "seed": seed,
-                "tasks": predicate["tasks"],
+                "tasks": predicate.tasks,
                 "spill": spill,
                 "number": len(paths),
             }
@@ -158,7 +160,7 @@ class _Audit:
 
     def _tasks(
         self,
-        predicate: Mapping[str, Any],
+        predicate: Predicate,
         graph: AuditGraph,
         entries: Sequence[Entry],
         absent: set[Entry],
@@ -171,8 +173,8 @@ class _Audit:
         for entry in entries:
             if entry.task % self.sample[1] == self.sample[0]:
                 tasks.setdefault(entry.task, []).append(entry)
-        accounts = predicate["accounts"]["nodes"]
-        source_rules = {name: (*READ_RULES, *accounts.get(name, {"rules": {}})["rules"]) for name in graph.sources}
+        accounts = predicate.accounts.nodes
+        source_rules = {name: (*READ_RULES, *accounts.get(name, NodeAccount()).rules) for name in graph.sources}
         if not self.sources:
             self.report.skip(("source", "text", "replay"), "not requested")
         for number, files in sorted(tasks.items()):
@@ -180,7 +182,7 @@ class _Audit:
             job = TaskJob(
                 self.folder,
                 number,
-                predicate["output"],
+                predicate.output,
                 tuple(sound),
                 tuple(entry.path for entry in files if entry not in sound),
                 graph.sources,
@@ -190,13 +192,13 @@ class _Audit:
                 spill is not None,
                 tuple(shards or ()),
                 None if shards is None else spill,
-                max(1, predicate["tasks"] * HELD_ROWS // max(1, predicate["data"]["rows"])),
+                max(1, predicate.tasks * HELD_ROWS // max(1, predicate.data.rows)),
             )
             size = sum(entry.size for entry in sound)
             if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):
                 continue
             if self.sources:
-                again = SourceJob(job, predicate["varies"]["config"], predicate["run"], self.plugins)
+                again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins)
                 # The slice is read and its documents are judged again: that takes far longer than reading the files.
                 self._ask(reader, "check_sources", again.to_json(), 50 * size, "source", sound)
 

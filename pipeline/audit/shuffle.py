@@ -66,7 +66,7 @@ def text_hashes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _left(
     table: pa.Table,
-    log: Mapping[str, Any],
+    log: ShuffledLog,
     texts: list[np.ndarray],
     path: str,
     argument: Mapping[str, Any],
@@ -85,7 +85,7 @@ def _left(
     rows["text"] = np.concatenate(texts) if texts else 0
     hashes = shuffle_hash(words, rows["copy"], argument["seed"])
     wrong = np.flatnonzero(shuffle_order(hashes, words, rows["copy"]) != rows["row"])
-    outside = np.flatnonzero(range_of(hashes, log["shuffle"]["buckets"]) != log["bucket"])
+    outside = np.flatnonzero(range_of(hashes, log.shuffle.buckets) != log.bucket)
     stray = np.flatnonzero((rows["task"] < 0) | (rows["task"] >= argument["tasks"]))
     for found, message in (
         (wrong, "is not where the shuffle's seed puts it"),

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, read_bytes
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
-from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.signing import (
     ENVELOPE,
     SignatureError,
@@ -17,7 +13,7 @@ from gristmill.pipeline.provenance.signing import (
     payload_of,
     verify_envelope,
 )
-from gristmill.pipeline.provenance.statement import Statement, statement_digest
+from gristmill.pipeline.provenance.statement import Predicate, Statement, statement_digest
 from gristmill.pipeline.provenance.values import parse, problems
 from gristmill.pipeline.storage import exists, join, open_read
 
@@ -61,14 +57,14 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
         report.saw("signature")
 
 
-def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: Report) -> None:
+def check_sequence(predicate: Predicate, previous: str | None, report: Report) -> None:
     """The manifest's place in the run lineage, and drop rates, against a previous output of the dataset."""
-    chain = predicate["varies"]["chain"]
-    first = chain["sequence"] == 1
-    if first != (chain["previous"] is None):
+    chain = predicate.varies.chain
+    first = chain.sequence == 1
+    if first != (chain.previous is None):
         report.fail(
             "sequence",
-            f"is number {chain['sequence']} and names {chain['previous'] or 'no'} previous manifest",
+            f"is number {chain.sequence} and names {chain.previous or 'no'} previous manifest",
             file=MANIFEST,
         )
     if previous is None:
@@ -76,12 +72,13 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
         return
     try:
         with open_read(join(previous, MANIFEST)) as stream:
-            followed = parse_strictly(stream.read())
+            stored = parse_strictly(stream.read())
     except (OSError, ValueError, GristmillError) as error:
         report.unread("sequence", f"the previous manifest in {previous} cannot be read: {error}")
         report.unread("drift", "needs the previous manifest")
         return
-    if problems(Statement, followed) or followed["predicate"]["varies"]["statement"] != statement_digest(followed):
+    followed = None if problems(Statement, stored) else parse(Statement, stored).predicate
+    if followed is None or followed.varies.statement != statement_digest(stored):
         report.unread(
             "sequence",
             f"the previous manifest in {previous} is not what a run wrote, so nothing can be compared with it",
@@ -89,25 +86,25 @@ def check_sequence(predicate: Mapping[str, Any], previous: str | None, report: R
         report.unread("drift", "needs the previous manifest")
         return
     report.saw("sequence")
-    theirs = followed["predicate"]["varies"]["chain"]["sequence"]
-    digest = followed["predicate"]["varies"]["statement"]
-    if chain["sequence"] == theirs and digest != predicate["varies"]["statement"]:
+    theirs = followed.varies.chain.sequence
+    digest = followed.varies.statement
+    if chain.sequence == theirs and digest != predicate.varies.statement:
         report.fail(
             "sequence",
             f"is number {theirs}, and so is another manifest, in {previous}: a fork",
             file=MANIFEST,
         )
-    elif chain["sequence"] < theirs:
-        message = f"is number {chain['sequence']}, older than number {theirs} in {previous}: the output was rolled back"
+    elif chain.sequence < theirs:
+        message = f"is number {chain.sequence}, older than number {theirs} in {previous}: the output was rolled back"
         report.fail("sequence", message, file=MANIFEST)
-    elif chain["sequence"] == theirs + 1 and chain["previous"] != digest:
-        message = f"follows the manifest {chain['previous']}, but number {theirs} in {previous} is {digest}: a fork"
+    elif chain.sequence == theirs + 1 and chain.previous != digest:
+        message = f"follows the manifest {chain.previous}, but number {theirs} in {previous} is {digest}: a fork"
         report.fail("sequence", message, file=MANIFEST)
-    _drift(predicate, followed["predicate"], report)
+    _drift(predicate, followed, report)
 
 
-def _drift(predicate: Mapping[str, Any], followed: Mapping[str, Any], report: Report) -> None:
-    now, before = (parse(Accounts, one["accounts"]) for one in (predicate, followed))
+def _drift(predicate: Predicate, followed: Predicate, report: Report) -> None:
+    now, before = predicate.accounts, followed.accounts
     report.saw("drift")
     for name, account in now.nodes.items():
         old = before.nodes.get(name)

@@ -19,9 +19,7 @@ from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shuffle import rows_of_task
 from gristmill.pipeline.document import COPY, DOC_KEY
 from gristmill.pipeline.planning.prior_runs import EMITTED
-from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.logs import LedgerLog
-from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.writing.ledger import LEDGER
 
 
@@ -30,7 +28,7 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     job = TaskJob.from_json(argument)
     answer = Answer()
     tables: dict[str, pa.Table | None] = {}
-    log: dict[str, Any] | None = None
+    log: LedgerLog | None = None
     for entry in job.files:
         keep = {"data": [DOC_KEY, COPY], "ledger": LEDGER.names, "dropped": ["node", "rule", DOC_KEY]}
         table, found = scanned(job.folder, entry, keep.get(entry.role, [DOC_KEY, EMITTED]), answer)
@@ -46,8 +44,7 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
                 answer.unread(check, f"task {job.task}: its ledger could not be read", None)
         return answer.to_json()
     graph = AuditGraph(job.sources, job.nodes, job.outputs)
-    source = log["slices"][0]["source"]
-    accounts = parse(Accounts, log["accounts"])
+    source, accounts = log.slices[0].source, log.accounts
     sound = vocabulary(graph, source, job.source_rules, ledger, ledger_entry.path, answer)
     keys, decided = read_decisions(graph, source, ledger, ledger_entry.path, answer) if sound else (None, None)
     if keys is None or decided is None:

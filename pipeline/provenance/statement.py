@@ -10,13 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.logs import NodeLog, StatedLicense
-from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole
+from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole, described, parse
 from gristmill.pipeline.storage import exists, join, open_read
 
 FORMAT_VERSION: Final = 1
@@ -212,13 +220,21 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     return (json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def read_manifest(folder: str) -> dict[str, Any] | None:
+def read_manifest(folder: str) -> Predicate | None:
     """The predicate of an output's manifest, or None when there is no manifest.
 
-    Raises DataError when there is one that cannot be read or is of another version.
+    Raises DataError when there is one that cannot be read, is of another version or has another form.
     """
     found = read_statement_bytes(folder)
-    return None if found is None else dict(found[0]["predicate"])
+    if found is None:
+        return None
+    try:
+        return parse(Statement, found[0]).predicate
+    except ValidationError as error:
+        raise DataError(
+            f"{join(folder, 'manifest.json')}: this is not a manifest as a run writes it ({described(error)[0]}). Restore it, "
+            "or repeat the run."
+        ) from error
 
 
 def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:

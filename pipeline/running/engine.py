@@ -20,7 +20,6 @@ from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import Lineage, read_manifest
 from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
-from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import run_task
@@ -174,18 +173,18 @@ class Engine:
         found = {}
         for output in self.plan.graph.outputs:
             manifest = read_manifest(output.config.path)
-            if manifest is None or manifest["run"] != self.plan.key:
+            if manifest is None or manifest.run != self.plan.key:
                 return None
-            if manifest["varies"]["stamps"] != self.plan.stamps():
+            if manifest.varies.stamps != self.plan.stamps():
                 raise ConfigError(
                     f"{self.plan.config.where(f'outputs.{output.name}.path')}: {output.config.path} holds the result of this "
                     "run, but its input files were changed or touched since. Give this run another folder with --output, "
                     "or remove that one first."
                 )
             found[output.name] = manifest
-        accounts = parse(Accounts, next(iter(found.values()))["accounts"])
+        accounts = next(iter(found.values())).accounts
         paths = {output.name: join(output.config.path, "manifest.json") for output in self.plan.graph.outputs}
-        reports = next(iter(found.values()))["reports"]
+        reports = next(iter(found.values())).reports
         # What decides nothing about the result may differ from the config that made it: it is held to this one.
         rest = "The outputs of the previous run are unchanged"
         self._check_quarantine(accounts, rest=rest)

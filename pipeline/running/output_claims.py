@@ -105,7 +105,7 @@ def refuse_taken(plan: Plan, output: Output) -> None:
     path = output.config.path
     where = plan.config.where(f"outputs.{output.name}.path")
     manifest = read_manifest(path)
-    if manifest is not None and manifest["run"] != plan.key:
+    if manifest is not None and manifest.run != plan.key:
         raise ConfigError(
             f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give this run "
             "another folder with --output, or remove that one first."

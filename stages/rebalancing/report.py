@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from gristmill.pipeline.provenance.accounts import NodeAccount
+from gristmill.pipeline.provenance.statement import Predicate
+
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 360, 120, 14
 MARGIN_LEFT, MARGIN_TOP, MARGIN_BOTTOM = 46, 26, 34
 MOST_PANELS = 12
@@ -265,17 +268,17 @@ def _panel(x: int, y: int, name: str, bins: Sequence[Mapping[str, Any]], overall
     return parts
 
 
-def rebalancing_reports(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def rebalancing_reports(manifest: Predicate) -> dict[str, Mapping[str, Any]]:
     """Reports of `rebalance` nodes in a manifest, by node, in the graph's order."""
-    reports = manifest["reports"]
-    names = [node["name"] for node in manifest["nodes"] if node["name"] in reports]
+    reports = manifest.reports
+    names = [node.name for node in manifest.nodes if node.name in reports]
     return {name: reports[name] for name in names if "curves" in reports[name] and "bins" in reports[name]}
 
 
-def group_tallies(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+def group_tallies(manifest: Predicate) -> dict[str, Mapping[str, int]]:
     """Tallies of the nodes that count documents and copies by group, by node, in the graph's order."""
-    accounts = manifest["accounts"]["nodes"]
-    found = {node["name"]: accounts.get(node["name"], {}).get("tallies", {}) for node in manifest["nodes"]}
+    accounts = manifest.accounts.nodes
+    found = {node.name: accounts.get(node.name, NodeAccount()).tallies for node in manifest.nodes}
     return {
         name: counts for name, counts in found.items() if _by_group(counts, "documents") and _by_group(counts, "copies")
     }

@@ -167,7 +167,7 @@ def test_a_remote_output_is_the_same_and_can_be_audited_and_explained(
     result = audit_output(f"{remote}/low", full=True)
     assert result.exit_code == 0, result.problems
     local, there = (read_manifest(place) for place in (str(whole[0] / "out/low"), f"{remote}/low"))
-    assert local is not None and there is not None and local["data"] == there["data"]
+    assert local is not None and there is not None and local.data == there.data
     kept = rows_of(whole[0] / "out/low")[0]
     assert explain(f"{remote}/low", kept["id"]).documents[0].doc_key == kept["doc_key"].hex()
     with fsspec.open(f"{remote}/low/data/stray.parquet", "wb") as stream:

@@ -16,9 +16,7 @@ import pytest
 import gristmill.pipeline.storage as storage
 import gristmill.pipeline.storage.streams as streams
 from gristmill.pipeline.errors import DataError, StorageError
-from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.statement import read_manifest
-from gristmill.pipeline.provenance.values import parse
 from tests.pipeline.toy_runs import GRAPH, rows_of, run, shards, write_corpus
 
 SIMPLE = """
@@ -78,7 +76,7 @@ def test_ten_bad_lines_are_quarantined_with_their_reason(tmp_path: Path) -> None
     assert all(row["witness"].startswith("byte ") for row in ledger)
     manifest = read_manifest(str(tmp_path / "out"))
     assert manifest is not None
-    accounts = parse(Accounts, manifest["accounts"])
+    accounts = manifest.accounts
     assert accounts.nodes["s"].quarantined.rows == 10 and accounts.nodes["s"].kept.rows == 100
     assert accounts.problems() == []
 
@@ -99,7 +97,7 @@ def test_an_empty_input_gives_an_empty_output_that_says_so(tmp_path: Path) -> No
     write(tmp_path, [])
     run(SIMPLE.format(root=tmp_path, format="parquet"))
     manifest = read_manifest(str(tmp_path / "out"))
-    assert manifest is not None and manifest["data"]["rows"] == 0
+    assert manifest is not None and manifest.data.rows == 0
     assert not list((tmp_path / "out").glob("data/*"))
 
 

@@ -13,6 +13,7 @@ import pytest
 from gristmill.pipeline.errors import ConfigError, ConservationError, DataError, StorageError
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.provenance.statement import manifest_digest, read_manifest
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.running.engine import work_folder
 from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.toy_runs import GRAPH, plan_of, rows_of, run, shards, write_corpus
@@ -69,12 +70,12 @@ def test_the_footer_log_and_the_manifest_tell_the_same_story(tmp_path: Path) -> 
     write_corpus(tmp_path / "in")
     result = run(GRAPH.format(root=tmp_path))
     manifest = read_manifest(str(tmp_path / "out/corpus"))
-    assert manifest is not None and manifest["digest"] == manifest_digest(manifest)
+    assert manifest is not None and manifest.digest == manifest_digest(to_json(manifest))
     logs = [
         read_log(pq.read_metadata(path).metadata) for path in sorted((tmp_path / "out/corpus/data").glob("*.parquet"))
     ]
-    assert {log["run"] for log in logs} == {manifest["run"]} == {result.plan.key}
-    assert sum(log["rows"] for log in logs) == manifest["data"]["rows"]
+    assert {log["run"] for log in logs} == {manifest.run} == {result.plan.key}
+    assert sum(log["rows"] for log in logs) == manifest.data.rows
     assert all(log["licenses"] == {"s": {"spdx": "CC0-1.0", "stated_by": "author", "evidence": None}} for log in logs)
     assert str(tmp_path) not in json.dumps(logs)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.audit.documents import no_output
+from gristmill.pipeline.audit.documents import no_output, sound_log
 from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
 from gristmill.pipeline.audit.find_rows import Found, Searched, row_of, rows_with
 from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
@@ -19,6 +19,7 @@ from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
+from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.provenance.statement import ManifestNode, Predicate, read_manifest
 from gristmill.pipeline.storage import join, open_read
 from gristmill.pipeline.writing.ledger import URL
@@ -171,7 +172,7 @@ class _Explainer:
     def _way(self, key: bytes, task: int) -> DocumentWay:
         ledger = [self._row(f.path, row) for f in self._rows_of_task("ledger", task, key) for row in f.rows]
         log = self._log(task)
-        source = log["slices"][0]["source"]
+        source = log.slices[0].source
         shards, row_columns = self._shards(task, key)
         signals: dict[str, dict[str, Any]] = {}
         for role in self.signals:
@@ -193,12 +194,13 @@ class _Explainer:
             columns={n: v for n, v in row_columns.items() if n not in (DOC_KEY, COPY, FROM_TASK, ID, URL)},
         )
 
-    def _log(self, task: int) -> Mapping[str, Any]:
+    def _log(self, task: int) -> LedgerLog:
         path = next((path for path, number in self.files.get("ledger", []) if number == task), None)
-        log = None
+        found = None
         if path is not None:
             with open_read(join(self.folder, path)) as stream:
-                log = read_log(pq.ParquetFile(stream).metadata.metadata)
+                found = read_log(pq.ParquetFile(stream).metadata.metadata)
+        log = sound_log(LedgerLog, found)
         if log is None:
             raise DataError(
                 f"{self.folder}: task {task} has no ledger with a log. `gristmill audit {self.folder}` shows what is wrong."
@@ -274,15 +276,16 @@ class _Explainer:
         found = self.manifest.sources.get(source)
         return str(found and found.format)
 
-    def _source(self, log: Mapping[str, Any], key: bytes) -> dict[str, Any]:
-        one = log["slices"][0]
+    def _source(self, log: LedgerLog, key: bytes) -> dict[str, Any]:
+        one = log.slices[0]
+        licence = log.licenses.get(one.source)
         return {
-            "name": one["source"],
-            "path": one["path"],
-            "part": one["part"],
-            **origin(one, log["snapshot"], key, self._format(one["source"]), self.manifest.varies.config),
-            "license": log["licenses"].get(one["source"]),
-            "snapshot": log["snapshot"],
+            "name": one.source,
+            "path": one.path,
+            "part": one.part,
+            **origin(one, log.snapshot, key, self._format(one.source), self.manifest.varies.config),
+            "license": None if licence is None else licence.model_dump(),
+            "snapshot": log.snapshot,
         }
 
 

@@ -7,9 +7,7 @@ the input begin are tried, where it still lies where the config says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +17,12 @@ from pydantic import ValidationError
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.planning.yaml_reader import parse
+from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.registry import Registry
 from gristmill.pipeline.source import Source
 
 
-def origin(one: Mapping[str, Any], snapshot: str | None, key: bytes, kind: str, config: str) -> dict[str, int | None]:
+def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str) -> dict[str, int | None]:
     """A document's place in its file: `record` (its number, from 0) or `byte` (where it begins); the other is None, and
     both where the place is not known.
 
@@ -36,7 +35,7 @@ def origin(one: Mapping[str, Any], snapshot: str | None, key: bytes, kind: str, 
     """
     if not _format(kind).by_offset:
         return {"record": _record(one, snapshot, key), "byte": None}
-    offsets = _offsets(kind, config, one["source"], one["path"], tuple(sorted(one["part"].items())))
+    offsets = _offsets(kind, config, one.source, one.path, tuple(sorted(one.part.items())))
     place = None if offsets is None else _index(key, one, snapshot, offsets)
     return {"record": None, "byte": None if place is None or offsets is None else int(offsets[place])}
 
@@ -48,17 +47,17 @@ def _format(kind: str) -> type[Source]:
         return Source  # a plugin's, which is not imported for this: most number their records
 
 
-def _index(key: bytes, one: Mapping[str, Any], snapshot: str | None, positions: np.ndarray) -> int | None:
-    keys = doc_keys(one["source"], snapshot, one["path"], positions)
+def _index(key: bytes, one: SliceRead, snapshot: str | None, positions: np.ndarray) -> int | None:
+    keys = doc_keys(one.source, snapshot, one.path, positions)
     found = pc.index(keys, pa.scalar(key, keys.type)).as_py()
     return None if found is None or found < 0 else int(found)
 
 
-def _record(one: Mapping[str, Any], snapshot: str | None, key: bytes) -> int | None:
+def _record(one: SliceRead, snapshot: str | None, key: bytes) -> int | None:
     """The record's number in its file, by making the keys of all records in the slice."""
-    count = one["rows"] + one["rejects"]
+    count = one.rows + one.rejects
     # Formats count records from the start of the file or, where a slice is a file of its own, of the slice.
-    for first in sorted({0, int(one["part"].get("first_row", 0))}, reverse=True):
+    for first in sorted({0, int(one.part.get("first_row", 0))}, reverse=True):
         found = _index(key, one, snapshot, np.arange(first, first + count))
         if found is not None:
             return first + found

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from gristmill.pipeline.document import DOC_KEY, one_chunk
 from gristmill.pipeline.errors import ConfigError, ConservationError, DataError, GristmillError
@@ -27,7 +28,14 @@ from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.graph import Graph, Node
 from gristmill.pipeline.provenance.files import FILES_TABLE, notes_role
-from gristmill.pipeline.provenance.statement import manifest_digest, read_statement_bytes
+from gristmill.pipeline.provenance.statement import (
+    ManifestNode,
+    Predicate,
+    Statement,
+    manifest_digest,
+    read_statement_bytes,
+)
+from gristmill.pipeline.provenance.values import described, parse
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import file_sha256_and_size, join, open_read
 
@@ -108,51 +116,52 @@ def _notes_of(
     where: str, folder: str, graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
 ) -> tuple[PriorNotes, list[str]]:
     manifest, table = _manifest_of(where, folder)
-    same = [item for item in manifest["nodes"] if item["use"] == node.use]
-    mine = [item for item in same if item["name"] == node.name] or same
+    same = [item for item in manifest.nodes if item.use == node.use]
+    mine = [item for item in same if item.name == node.name] or same
     if len(mine) != 1:
-        names = ", ".join(f"`{item['name']}`" for item in mine) or "none"
+        names = ", ".join(f"`{item.name}`" for item in mine) or "none"
         raise ConfigError(
             f"{where}: expected one node of the stage `{node.use}` there, found {names}. Give this node the name of the one "
             "that is meant."
         )
     columns = ["path", "role", "sha256", "content_digest", "rows", "size", "source", "slice_path"]
     listed = pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()
-    kept = [item for item in listed if item["role"] == notes_role(mine[0]["name"])]
+    kept = [item for item in listed if item["role"] == notes_role(mine[0].name)]
     if not kept:
         raise ConfigError(
-            f"{where}: its run kept no notes of the node `{mine[0]['name']}`. Run it again with `keep_notes: true` there."
+            f"{where}: its run kept no notes of the node `{mine[0].name}`. Run it again with `keep_notes: true` there."
         )
-    if mine[0]["signal_fingerprint"] != signal:
+    if mine[0].signal_fingerprint != signal:
         raise ConfigError(f"{where}: its notes cannot be compared with this run's: {_differences(mine[0], node)}.")
     _refuse_read_before(where, manifest, listed, graph, slices)
     root = merkle_root([item["content_digest"] for item in kept])
     files = tuple((item["path"], item["sha256"], item["rows"]) for item in kept)
-    identity = digest("gristmill.notes", [manifest["run"], mine[0]["name"], root])
-    before = list(mine[0]["fields"]["threshold"].get(PRIOR, []))
-    return PriorNotes(
-        folder, manifest["run"], mine[0]["name"], files, identity, sum(item["size"] for item in kept)
-    ), before
+    identity = digest("gristmill.notes", [manifest.run, mine[0].name, root])
+    before = list(mine[0].fields.threshold.get(PRIOR, []))
+    return PriorNotes(folder, manifest.run, mine[0].name, files, identity, sum(item["size"] for item in kept)), before
 
 
-def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
+def _manifest_of(where: str, folder: str) -> tuple[Predicate, bytes]:
     """An output's manifest and its files.parquet, which must be what the run wrote: all that follows rests on them."""
     again = f"`gristmill audit {folder}` shows what else differs. Restore the folder, or repeat that run"
     try:
         found = read_statement_bytes(folder)
         if found is None:
             raise ConfigError(f"{where} holds no finished run: it has no manifest.json. Name the folder of an output.")
-        statement = found[0]
-        manifest: dict[str, Any] = statement["predicate"]
-        if manifest.get("digest") != manifest_digest(manifest):
+        stored = found[0]
+        if stored["predicate"].get("digest") != manifest_digest(stored["predicate"]):
             raise ConfigError(
                 f"{where}: its manifest.json was changed: its digest does not match its content. {again}."
             )
         location = join(folder, FILES_TABLE)
-        expected = {item["name"]: item["digest"] for item in statement["subject"]}[FILES_TABLE]["sha256"]
+        statement = parse(Statement, stored)
+        expected = {item.name: item.digest for item in statement.subject}[FILES_TABLE]["sha256"]
         with open_read(location) as stream:
             table = stream.read()
-    except (KeyError, TypeError) as error:
+    except ValidationError as error:
+        wrong = described(error)[0]
+        raise ConfigError(f"{where}: its manifest.json is not what a run writes ({wrong}). {again}.") from error
+    except KeyError as error:
         raise ConfigError(f"{where}: its manifest.json is not what a run writes (no {error}). {again}.") from error
     except ConfigError:
         raise
@@ -164,31 +173,31 @@ def _manifest_of(where: str, folder: str) -> tuple[dict[str, Any], bytes]:
             f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {sha256}), so it "
             f"is unknown which notes belong to it. {again}."
         )
-    return manifest, table
+    return statement.predicate, table
 
 
-def _differences(there: Mapping[str, Any], node: Node) -> str:
+def _differences(there: ManifestNode, node: Node) -> str:
     """The settings that differ, with both values."""
     config = node.stage.config
     here = {n: v for n, v in config.model_dump(mode="json").items() if type(config).field_kind(n) == "signal"}
-    theirs = dict(there["fields"]["signal"])
+    theirs = there.fields.signal
     names = [name for name in sorted({*here, *theirs}) if here.get(name) != theirs.get(name)]
     told = [f"`{name}` is {theirs.get(name)!r} there and {here.get(name)!r} here" for name in names]
-    if there["version"] != type(node.stage).version:
-        told.append(f"the stage's version is {there['version']} there and {type(node.stage).version} here")
+    if there.version != type(node.stage).version:
+        told.append(f"the stage's version is {there.version} there and {type(node.stage).version} here")
     return f"{'; '.join(told) or 'the models differ'}. Use the same settings, or repeat the prior run with these"
 
 
 def _refuse_read_before(
-    where: str, manifest: Mapping[str, Any], listed: Sequence[Mapping[str, Any]], graph: Graph, slices: Sequence[Slice]
+    where: str, manifest: Predicate, listed: Sequence[Mapping[str, Any]], graph: Graph, slices: Sequence[Slice]
 ) -> None:
     """A doc_key names source, snapshot, path and position: of a file that was read before, all documents were there."""
     read = {(item["source"], item["slice_path"]) for item in listed if item["role"] == "ledger"}
     for one in slices:
-        if (one.source, one.path) not in read or one.source not in manifest["sources"]:
+        if (one.source, one.path) not in read or one.source not in manifest.sources:
             continue
         snapshot = graph.sources[one.source].config.snapshot
-        if manifest["sources"][one.source]["snapshot"] == snapshot:
+        if manifest.sources[one.source].snapshot == snapshot:
             raise ConfigError(
                 f"{where}: that run has read `{one.path}` of the source `{one.source}` with the snapshot {snapshot!r} already, "
                 f"so {one.location} would give other documents the same keys, or the same ones again. Leave the file out "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -111,7 +114,13 @@ def _row_numbers(table: pa.Table) -> np.ndarray:
     return one_chunk(table["row"]).to_numpy() if "row" in table.column_names else np.arange(table.num_rows)
 
 
-def _report_rows(answer: Answer, found: np.ndarray, message, name, where) -> None:  # type: ignore[no-untyped-def]
+def _report_rows(
+    answer: Answer,
+    found: np.ndarray,
+    message: Callable[[int], str],
+    name: Callable[[int], str],
+    where: Callable[[int], Mapping[str, Any]],
+) -> None:
     for position in found[:NAMED].tolist():
         answer.fail("join", message(position), name(position), **where(position))
     if len(found) > NAMED:

@@ -6,10 +6,13 @@ equality. The kernels that use it work on one document at a time, so nothing is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.pointers import load8_at
+from gristmill.stages.kernels.scalars import Int
 
 PADDING = 16
 """Bytes that must be readable behind the last byte that is hashed."""
@@ -22,14 +25,14 @@ ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @njit(nogil=True)
-def absorb(state, word):  # type: ignore[no-untyped-def]
+def absorb(state: np.uint64, word: np.uint64) -> np.uint64:
     """The state after eight more bytes, given as uint64."""
     state = (state ^ word) * _STEP
     return state ^ (state >> _SHIFT)
 
 
 @njit(nogil=True)
-def finish(state, length):  # type: ignore[no-untyped-def]
+def finish(state: np.uint64, length: Int | np.uint64) -> np.uint64:
     """The hash for a state that has taken in `length` bytes, never 0, so that 0 can mark an empty slot."""
     state = (state ^ (np.uint64(length) * _LENGTH)) * _LAST
     state = (state ^ (state >> _SHIFT)) * _STEP
@@ -38,7 +41,7 @@ def finish(state, length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def hash_bytes(data, start, end, seed):  # type: ignore[no-untyped-def]
+def hash_bytes(data: Any, start: Int, end: Int, seed: Int | np.uint64) -> np.uint64:
     """The hash of data[start:end], for a pointer to uint8 with PADDING readable bytes behind `end`, and a seed."""
     state = np.uint64(seed)
     i = start

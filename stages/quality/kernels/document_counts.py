@@ -103,7 +103,7 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
 
 
 @njit(nogil=True)
-def _first_seen(stop_words: StopWords, key: Int, stamps: Any, stamp: Int) -> Int:
+def _first_seen(stop_words: StopWords, key: np.uint64, stamps: Any, stamp: Int) -> Int:
     """1 if the word is a stop word that this document has not had before, else 0."""
     keys = stop_words.keys
     start = stop_words.start

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.scalars import Float, Int
+
 _LN2_HIGH = 0.6931471803691238
 _LN2_LOW = 1.9082149292705877e-10
 
@@ -42,24 +44,24 @@ class Examples(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x: Float) -> float:
     """e^x for −700 < x < 700 by range reduction and a Taylor polynomial, within 2 ulp."""
     k = math.floor(x / 0.6931471805599453 + 0.5)
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    total = 1.0
+    total: Float = 1.0
     for n in range(14, 0, -1):
         total = 1.0 + total * r / n
     return math.ldexp(total, int(k))
 
 
 @njit(cache=True, nogil=True)
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x: Float) -> float:
     """1 / (1 + e^−x), with x cut to [−40, 40]."""
     return 1.0 / (1.0 + exponential(-min(max(x, -40.0), 40.0)))
 
 
 @njit(cache=True, nogil=True)
-def softplus_tail(x):  # type: ignore[no-untyped-def]
+def softplus_tail(x: Float) -> float:
     """log(1 + e^−x) for x ≥ 0, as 2 · artanh(u / (2 + u)) with u = e^−x, by its series."""
     u = exponential(-min(x, 40.0))
     w = u / (2.0 + u)
@@ -70,7 +72,7 @@ def softplus_tail(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _splitmix(state):  # type: ignore[no-untyped-def]
+def _splitmix(state: np.uint64) -> tuple[np.uint64, np.uint64]:
     state = state + np.uint64(0x9E3779B97F4A7C15)
     z = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -78,7 +80,9 @@ def _splitmix(state):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def fit(examples, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-def]
+def fit(
+    examples: Examples, size: Int, epochs: Int, rate: float, decay: float, seed: Int
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights of a logistic regression per head.
 
     Args:
@@ -139,7 +143,7 @@ def fit(examples, size, epochs, rate, decay, seed):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True)
-def _loss(logits, targets, slope, intercept):  # type: ignore[no-untyped-def]
+def _loss(logits: np.ndarray, targets: np.ndarray, slope: Float, intercept: Float) -> float:
     """Log loss: Σ log(1 + e^m) with m = −(slope · logit + intercept) for positives, + for the rest."""
     total = 0.0
     for i in range(len(logits)):
@@ -151,7 +155,7 @@ def _loss(logits, targets, slope, intercept):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def platt(logits, targets, rounds):  # type: ignore[no-untyped-def]
+def platt(logits: np.ndarray, targets: np.ndarray, rounds: Int) -> tuple[float, float]:
     """(slope, intercept) of the sigmoid(slope · logit + intercept) that maximises the likelihood, by Newton steps that are
     halved until they help.
 

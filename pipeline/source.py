@@ -111,12 +111,16 @@ class Source:
         version: raised whenever the same config and input may give other documents.
         summary: one line for people.
         by_offset: whether the position in a doc_key is the byte at which a record begins, and not its number.
+        may_crash: whether a damaged file may end the process that reads it, as a library in C++ may; such a source is
+            asked in a reading process, from its module, name and config, and calls `reader_process.reading` before it
+            opens a file.
     """
 
     Config: ClassVar[type[SourceConfig]] = SourceConfig
     version: ClassVar[int]
     summary: ClassVar[str]
     by_offset: ClassVar[bool] = False
+    may_crash: ClassVar[bool] = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

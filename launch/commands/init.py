@@ -91,12 +91,13 @@ def guess(files: Sequence[str]) -> Guess:
     Raises ConfigError for files of unknown or several formats, DataError when nothing matches, when the first file cannot
     be read, or when it holds no text.
     """
+    from gristmill.pipeline.planning.foreign_files import described
     from gristmill.pipeline.registry import Registry
 
     format_ = _format(files)
     source = Registry().source(format_, "format")
     config = source.Config.model_validate({"format": format_, "paths": tuple(files)})
-    slices = source("data", config).slices()
+    slices, _ = described(source("data", config), schemas=False)
     if not slices:
         raise DataError(f"{', '.join(files)}: no records. Name files that hold documents.")
     names = {one.path for one in slices}
@@ -111,14 +112,16 @@ def guess(files: Sequence[str]) -> Guess:
 def _refuse_unreadable(source: Any, first: Any) -> None:
     """JSON lines say nothing of their records beforehand: what holds none, or only broken ones, would be found empty by a
     run. Raises DataError with the reasons."""
-    read = source.read(first)
-    if read.table.num_rows:
+    from gristmill.pipeline.planning.foreign_files import read
+
+    found = read(source, first)
+    if found.table.num_rows:
         return
-    if not read.rejects.num_rows:
+    if not found.rejects.num_rows:
         raise DataError(f"{first.location}: holds no record. Name files that hold documents.")
-    reasons = Counter(read.rejects["reason"].to_pylist())
+    reasons = Counter(found.rejects["reason"].to_pylist())
     raise DataError(
-        f"{first.location}: none of its {count(read.rejects.num_rows)} records can be read "
+        f"{first.location}: none of its {count(found.rejects.num_rows)} records can be read "
         f"({', '.join(f'{reason} {count(times)}' for reason, times in sorted(reasons.items()))}). Expected one JSON object "
         "per line."
     )
@@ -165,9 +168,10 @@ def _format_of(file: str) -> str:
 
 
 def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str, str]:
+    from gristmill.pipeline.planning.foreign_files import input_schema
     from gristmill.stages.sources.columns import TEXT_GUESSES
 
-    schema = source("data", config).input_schema(first)
+    schema = input_schema(source("data", config), first)
     texts = [item.name for item in schema if _is_text(item.type)]
     if not texts:
         listed = ", ".join(f"{item.name} ({item.type})" for item in schema) or "none"
@@ -216,8 +220,10 @@ def _mean_lengths(source: Any, config: Any, first: Any, texts: Sequence[str]) ->
     """Mean characters of the first values of each text column."""
     import pyarrow.compute as pc
 
+    from gristmill.pipeline.planning.foreign_files import read
+
     mapped = config.model_copy(update={"columns": {"text": texts[0]}})
-    table = source("data", mapped).read(first).table.slice(0, LOOKED_AT)
+    table = read(source("data", mapped), first).table.slice(0, LOOKED_AT)
     lengths = {}
     for name in texts:
         column = table["text" if name == texts[0] else name]

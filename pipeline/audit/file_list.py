@@ -12,7 +12,6 @@ import pyarrow as pa
 from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, subject_digest
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
-from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
@@ -20,6 +19,7 @@ from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE
 from gristmill.pipeline.provenance.signing import ENVELOPE
 from gristmill.pipeline.provenance.statement import Statement
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.storage import is_remote, join, local, reason, sha256_of
 
 IGNORED = (".gitattributes", ".git", ".cache")

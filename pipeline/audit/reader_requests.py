@@ -1,11 +1,7 @@
-"""What runs inside the audit's reading process: the functions that it answers requests with, and the loop that does."""
+"""What runs inside the audit's reading process: the functions that it answers requests with, by name."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,19 +18,3 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "check_shard": check_shard,
     "check_sources": check_sources,
 }
-
-
-def serve() -> None:
-    """Answers requests until the input ends (see `reader_process`)."""
-    # Whatever else prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    for line in sys.stdin.buffer:
-        name, argument = json.loads(line)
-        try:
-            value = {"answer": FUNCTIONS[name](argument)}
-        except Exception:
-            # Not the file's fault: reading errors are answers, so this is a defect of ours and is raised in the parent.
-            value = {"defect": traceback.format_exc()}
-        answers.write(json.dumps(value).encode() + b"\n")
-        answers.flush()

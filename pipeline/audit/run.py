@@ -13,7 +13,6 @@ from gristmill.pipeline.audit.file_list import check_presence, check_roots, read
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
 from gristmill.pipeline.audit.messages import Entry, TaskJob
-from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.audit.replay import SourceJob
 from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
 from gristmill.pipeline.audit.routes import AuditGraph
@@ -23,6 +22,7 @@ from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.signing import public_key
 from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_of
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import gristmill
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.executor import trampoline
+from gristmill.pipeline.reader_process import set_expendable
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -94,7 +95,7 @@ class RayExecutor:
         Raises what a task raised; GristmillError when a task's worker died more than MAX_RETRIES times.
         """
         ray = _ray()
-        waiting: dict[Any, int] = {}
+        waiting: dict[Any, tuple[int, str]] = {}
         source = enumerate(payloads)
         exhausted = False
         try:
@@ -105,18 +106,19 @@ class RayExecutor:
                         exhausted = True
                         break
                     index, payload = item
-                    waiting[self._remote.remote(self.roots, pickle.dumps((function, payload)))] = index
+                    body = pickle.dumps((_in_worker, (function, payload)))
+                    waiting[self._remote.remote(self.roots, body)] = (index, getattr(payload, "subject", ""))
                 if not waiting:
                     return
                 done, _ = ray.wait(list(waiting), num_returns=1)
                 for reference in done:
-                    index = waiting.pop(reference)
-                    yield index, self._result(ray, reference, function)
+                    index, subject = waiting.pop(reference)
+                    yield index, self._result(ray, reference, function, subject)
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=False)
 
-    def _result(self, ray: Any, reference: Any, function: Callable[..., Any]) -> Any:
+    def _result(self, ray: Any, reference: Any, function: Callable[..., Any], subject: str) -> Any:
         try:
             return pickle.loads(ray.get(reference))
         except ray.exceptions.RayTaskError as error:
@@ -126,9 +128,10 @@ class RayExecutor:
             raise cause from error
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             raise GristmillError(
-                f"a worker died {MAX_RETRIES + 1} times over the same task of {function.__module__}.{function.__qualname__} "
-                f"({type(error).__name__}). Its input may crash a reader, or memory is short: see `gristmill plan` for the "
-                "bound. Committed tasks are kept; the same command goes on from there."
+                f"{subject or 'a task'}: a worker died {MAX_RETRIES + 1} times over the same task of "
+                f"{function.__module__}.{function.__qualname__} ({type(error).__name__}). Its input may crash a reader, or "
+                "memory is short: see `gristmill plan` for the bound. Committed tasks are kept; the same command goes on "
+                "from there."
             ) from error
 
 
@@ -137,6 +140,13 @@ def _knock(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _in_worker(task: tuple[Callable[[Any], Any], Any]) -> Any:
+    """A task in a worker, which may die of a file: it is run again, and the error names what it was about."""
+    set_expendable()
+    function, payload = task
+    return function(payload)
 
 
 def _ready(payload: None) -> str:

@@ -18,6 +18,7 @@ from gristmill.pipeline.document import DOC_KEY, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.hashing import digest, tree_digest
 from gristmill.pipeline.planning.config import RunConfig
+from gristmill.pipeline.planning.foreign_files import described
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
 from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
@@ -246,14 +247,14 @@ def make_plan(config: RunConfig) -> Plan:
     schemas: dict[str, pa.Schema] = {}
     for spec in config.sources:
         source = spec.source(spec.name, spec.config)
-        found = source.slices()
+        found, schemas_found = described(source)
         if not found:
             raise DataError(
                 f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "
                 "no records. Check the path."
             )
         slices += found
-        schemas[spec.name] = _union_schema(config, spec.name, [(one, source.schema(one)) for one in _heads(found)])
+        schemas[spec.name] = _union_schema(config, spec.name, schemas_found)
     _refuse_doubles(config, slices)
     graph = build(config, schemas)
     for node in graph.nodes:
@@ -278,17 +279,6 @@ def check_ready(plan: Plan) -> None:
             node.stage.check_ready()
         except ConfigError as error:
             raise ConfigError(f"{plan.config.where(f'stages.{node.name}')}: {error}") from error
-
-
-def _heads(slices: Sequence[Slice]) -> list[Slice]:
-    """The first slice of each file."""
-    seen: set[str] = set()
-    heads = []
-    for one in slices:
-        if one.path not in seen:
-            seen.add(one.path)
-            heads.append(one)
-    return heads
 
 
 def _refuse_doubles(config: RunConfig, slices: Sequence[Slice]) -> None:

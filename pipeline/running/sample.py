@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, take, text_buffers, text_bytes
+from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
@@ -125,7 +126,7 @@ def _tables(plan: Plan, documents: int) -> Iterator[tuple[str, pa.Table, list[st
         if left <= 0:
             return
         one = plan.slices[index]
-        data = plan.graph.sources[one.source].read(one)
+        data = read(plan.graph.sources[one.source], one)
         table = _named(plan.graph, one.source, data.table)
         wanted = -(-left // max(1, len(first) - position))
         rows = np.unique(np.linspace(0, table.num_rows - 1, min(wanted, table.num_rows)).astype(np.int64))

@@ -29,3 +29,8 @@ class TaskInput:
     preceding: tuple[TaskRecord, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
     attempt: str = "0"
+
+    @property
+    def subject(self) -> str:
+        """What the task is about, for the message of an executor whose workers die over it."""
+        return self.slice.location

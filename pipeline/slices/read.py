@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, text_bytes
 from gristmill.pipeline.hashing import digest
+from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
@@ -34,7 +35,7 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
     if wanted is not None:
         # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
         wanted = wanted | {old for old, new in renamed.items() if new in wanted}
-    data = plan.graph.sources[one.source].read(one, wanted)
+    data = read(plan.graph.sources[one.source], one, wanted)
     table = data.table.rename_columns([renamed.get(name, name) for name in data.table.column_names])
     fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
     arrays = [one_chunk(table[DOC_KEY])]

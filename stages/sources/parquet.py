@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import DOC_KEY, doc_keys
 from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.reader_process import reading
 from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table
@@ -21,6 +22,7 @@ class ParquetSource(Source):
     """Parquet files, folders of them, or globs. A record's position is its ordinal in the file."""
 
     version = 1
+    may_crash = True
     summary = "Parquet files: one slice per file, or per run of row groups of a large one"
 
     def slices(self) -> Sequence[Slice]:
@@ -105,6 +107,7 @@ class _opened:
             raise DataError(
                 f"{self.location}: the file is empty, so it is not a Parquet file. Restore it, or leave it out."
             )
+        reading(self.location)
         self.stream = open_read(self.location)
         try:
             return pq.ParquetFile(self.stream, page_checksum_verification=True)

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.audit import replay
 from gristmill.pipeline.audit.file_list import listing
 from gristmill.pipeline.audit.open_files import footers
-from gristmill.pipeline.audit.reader_process import ReaderProcess
 from gristmill.pipeline.audit.result import AuditResult
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.audit.shuffle import check_shard
@@ -24,6 +23,7 @@ from gristmill.pipeline.document import DOC_KEY, key_sum, key_words
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.content import content_digest
 from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.reader_process import ReaderProcess
 from gristmill.pipeline.writing.parquet import LOG_KEY, read_log
 
 Change = Callable[[pa.Table], pa.Table]

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gristmill.pipeline.audit import reader_process as child_module
-from gristmill.pipeline.audit.reader_process import ReaderCrashed, ReaderProcess
+from gristmill.pipeline import reader_process as child_module
 from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from tests.pipeline.audit.tampering import Output, SameProcess
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,21 @@ def test_an_error_in_a_task_arrives_as_it_was(tmp_path: Path, ray_executor: RayE
         run(text, ray_executor)
 
 
-def kill_self(payload: int) -> int:
+@dataclass(frozen=True)
+class About:
+    """A payload that says what it is about."""
+
+    subject: str
+
+
+def kill_self(payload: About) -> About:
     os.kill(os.getpid(), 9)
     return payload
 
 
 def test_a_task_that_kills_every_worker_ends_with_words(ray_executor: RayExecutor) -> None:
-    with pytest.raises(GristmillError, match=r"a worker died 4 times over the same task"):
-        list(ray_executor.run(kill_self, [1]))
+    with pytest.raises(GristmillError, match=r"in/damaged\.parquet: a worker died 4 times over the same task"):
+        list(ray_executor.run(kill_self, [About("in/damaged.parquet")]))
 
 
 def test_an_address_where_nobody_answers_is_refused_in_words() -> None:

@@ -16,11 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import one_chunk
+from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.logs import LedgerLog, ShuffledLog
 from gristmill.pipeline.provenance.values import to_json
-from gristmill.pipeline.storage import WrittenFile, write_checked
+from gristmill.pipeline.storage import WrittenFile, open_read, remove, write_checked
 
 LOG_KEY = "gristmill.log"
 """Key of the provenance log in a shard's footer."""
@@ -71,7 +72,7 @@ def write_parquet(
     level: int = 3,
     attempt: str = "0",
 ) -> Shard:
-    """Writes one Parquet file and reads it back.
+    """Writes one Parquet file, reads it back, and opens it as a reader would before it counts.
 
     Args:
         location: where; a local path or a URL.
@@ -80,6 +81,8 @@ def write_parquet(
         log: makes the footer log from the number of rows and their content digest.
         level: zstd level.
         attempt: distinguishes partial files of attempts at the same task.
+
+    Raises StorageError, and leaves no file, where the bytes on storage differ or no reader opens them.
     """
     digest = ContentDigest(schema)
 
@@ -87,6 +90,12 @@ def write_parquet(
         _encode(stream, schema, pieces, digest, level, log)
 
     file = write_checked(location, write, attempt)
+    try:
+        with open_read(location) as stored:
+            _open_as_reader(location, stored, schema, digest.rows)
+    except StorageError:
+        remove(location)
+        raise
     return Shard(file, digest.rows, digest.hexdigest())
 
 
@@ -108,7 +117,31 @@ def encode_parquet(schema: pa.Schema, pieces: Iterator[pa.Table], *, level: int 
     digest = ContentDigest(schema)
     stream = pa.BufferOutputStream()
     _encode(stream, schema, pieces, digest, level, None)
-    return Encoded(stream.getvalue(), digest.rows, digest.hexdigest())
+    data = stream.getvalue()
+    _open_as_reader("a Parquet file in memory", pa.BufferReader(data), schema, digest.rows)
+    return Encoded(data, digest.rows, digest.hexdigest())
+
+
+def _open_as_reader(location: str, stream: Any, schema: pa.Schema, rows: int) -> None:
+    """Reads footer, schema and the smallest row group: bytes may be on storage as they were written and still open
+    nowhere, such as a schema that is nested deeper than readers allow."""
+    try:
+        file = pq.ParquetFile(stream, page_checksum_verification=True)
+        metadata = file.metadata
+        found = (file.schema_arrow.names, metadata.num_rows)
+        groups = [(metadata.row_group(group).total_byte_size, group) for group in range(metadata.num_row_groups)]
+        if groups:
+            file.read_row_group(min(groups)[1], use_threads=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StorageError(
+            f"{location}: the Parquet file that was written cannot be opened ({error}). It was removed. Leave out the column "
+            "that no reader takes (`columns:` of the output), and report this."
+        ) from error
+    if found != (schema.names, rows):
+        raise StorageError(
+            f"{location}: the Parquet file that was written holds other columns or rows (expected {rows} rows of "
+            f"{', '.join(schema.names):.200}, found {found[1]} of {', '.join(found[0]):.200}). It was removed; report this."
+        )
 
 
 def _encode(

@@ -115,7 +115,7 @@ def test_no_cluster_sizes_are_refused_in_the_plan_naming_the_missing_stage(tmp_p
     pq.write_table(pa.table({"id": ["a"], "text": ["a text"]}), tmp_path / "in" / "part.parquet")
     with pytest.raises(ConfigError, match="`minhash_cluster_size`, which no upstream node produces") as refusal:
         plan_of(graph(tmp_path, tmp_path / "out"))
-    assert "The stage `minhash` makes it" in str(refusal.value)
+    assert "The stage `minhash` produces it" in str(refusal.value)
     assert "stages.rebalance" in str(refusal.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import traceback
 from enum import StrEnum
@@ -17,6 +18,9 @@ from gristmill.pipeline.provenance.key_variable import withdraw_key
 DEBUG = "--debug"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+STOPPED = 75
+"""Exit code after SIGTERM, SIGHUP or SIGQUIT: `EX_TEMPFAIL` of sysexits.h, for which schedulers start a job again."""
 
 # typer has exported click's errors only in part, and carries its own copy of click since 0.20: these are the classes of
 # whichever click it uses.
@@ -38,7 +42,8 @@ Start here:
   gristmill sample docs.parquet    what would be kept of your documents, and why
   gristmill init docs.parquet      write a first config for them
 
-Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run; 130 stopped by Ctrl-C;
+Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run; 75 stopped by
+SIGTERM, SIGHUP or SIGQUIT, and the same command goes on; 130 stopped by Ctrl-C, likewise;
 1 anything else. `audit` has codes of its own.""",
 )
 app.add_typer(train, name="train")
@@ -523,7 +528,30 @@ def version() -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0, or the code of what went wrong."""
-    sys.exit(run_command(sys.argv[1:] if arguments is None else arguments))
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as SIGHUP is under nohup
+            signal.signal(number, _stop)
+    try:
+        code = run_command(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    sys.exit(code)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Stopped(BaseException):
+    """A signal asked the command to stop: raised where it stands, so that leases and a local cluster are given back."""
+
+
+def _stop(number: int, frame: Any) -> None:
+    # Once is enough: what is being given back must not be interrupted by the second signal of an impatient scheduler.
+    for other in _SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise Stopped(signal.Signals(number).name)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -542,6 +570,9 @@ def run_command(arguments: list[str]) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted(arguments)
+    except Stopped as signalled:
+        rest = " What was committed is kept: the same command goes on from there." if "run" in arguments[:1] else ""
+        return _fail(f"stopped by {signalled}.{rest}", STOPPED)
     except BrokenPipeError:
         # The reader has seen enough (`| head`); Python must not complain while closing.
         sys.stdout = io.StringIO()

@@ -1,7 +1,7 @@
 """Every error that a user may see, and the exit code that it ends a command with.
 
 Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run (quarantine, conservation,
-`expect`, unreadable input); 1 anything else.
+`expect`, unreadable input); 75 stopped by a signal, go on with the same command; 130 stopped by Ctrl-C; 1 anything else.
 """
 
 from __future__ import annotations

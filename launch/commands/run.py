@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -64,7 +63,7 @@ def run(options: RunOptions) -> int:
         progress.note(f"{_headline(plan)}; starting {_place(options)}")
         if is_cold():
             progress.hint("the first run on a machine compiles kernels for a minute or two")
-        with _terminated_cleanly(), _executor(options) as executor:
+        with _executor(options) as executor:
             engine = Engine(
                 plan,
                 executor,
@@ -124,24 +123,6 @@ def _executor(options: RunOptions) -> Iterator[Executor]:
 
     with RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
         yield executor
-
-
-@contextlib.contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does, so that the lease and a local cluster are given back; exit code 143."""
-
-    def stop(number: int, frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread, as in a test: then there is nothing to set back
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def report(result: RunResult) -> None:

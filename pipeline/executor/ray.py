@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import pickle
+import signal
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gristmill
 from gristmill.pipeline.errors import GristmillError
-from gristmill.pipeline.executor import trampoline
+from gristmill.pipeline.executor import ray_guard, trampoline
 from gristmill.pipeline.reader_process import set_expendable
 
 Payload = TypeVar("Payload")
@@ -24,6 +29,9 @@ MAX_RETRIES = 3
 _AHEAD = 2
 """Tasks submitted per worker of a cluster of our own, so that a worker finds the next one waiting; on somebody else's
 cluster, which may have more cores than we were asked to use, no more than `workers` are under way."""
+
+_CANCEL_SECONDS = 5.0
+"""Time that tasks get to end when a run is stopped."""
 
 
 class RayExecutor:
@@ -43,6 +51,7 @@ class RayExecutor:
         self.roots = [str(Path(gristmill.__file__).parents[1]), *plugin_folders]
         self._workers = workers or 0
         self._ours = False
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def workers(self) -> int:
@@ -60,7 +69,8 @@ class RayExecutor:
             quiet.pop("include_dashboard")
             try:
                 _knock(self.address)
-                ray.init(address=self.address, **quiet)
+                with _our_signal_handlers():
+                    ray.init(address=self.address, **quiet)
             except (OSError, ValueError, RuntimeError) as error:
                 raise GristmillError(
                     f"--address {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, or "
@@ -68,16 +78,35 @@ class RayExecutor:
                 ) from error
         else:
             self._workers = self._asked or os.cpu_count() or 1
-            ray.init(num_cpus=self._workers, address="local", **quiet)
+            try:
+                with _our_signal_handlers():
+                    ray.init(num_cpus=self._workers, address="local", **quiet)
+            except Exception as error:  # whatever it is, it is not of our making
+                ray.shutdown()
+                raise GristmillError(
+                    f"Ray could not be started on this machine ({_first_line(error)}). Look for what it says in /tmp/ray or "
+                    "$RAY_TMPDIR: often there is too little memory, disk or shared memory, or a limit on processes. "
+                    "`--executor inline` needs no Ray."
+                ) from error
             self._ours = True
-        if not self._workers:
-            self._workers = int(ray.cluster_resources().get("CPU", 1))
-        self._remote = self._make_remote(ray)
+            self._guard = _guard(ray)
+        try:
+            if not self._workers:
+                self._workers = int(ray.cluster_resources().get("CPU", 1))
+            self._remote = self._make_remote(ray)
+        except BaseException as error:
+            self.__exit__()
+            if isinstance(error, ray.exceptions.RayError):
+                raise _ray_failed(error) from error
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._ours or self.address is not None:
             _ray().shutdown()
+        if self._guard is not None:
+            self._guard.communicate()
+            self._guard = None
 
     def _make_remote(self, ray: Any) -> Any:
         ray.cloudpickle.register_pickle_by_value(trampoline)
@@ -110,13 +139,20 @@ class RayExecutor:
                     waiting[self._remote.remote(self.roots, body)] = (index, getattr(payload, "subject", ""))
                 if not waiting:
                     return
-                done, _ = ray.wait(list(waiting), num_returns=1)
+                try:
+                    done, _ = ray.wait(list(waiting), num_returns=1)
+                except ray.exceptions.RayError as error:
+                    raise _ray_failed(error) from error
                 for reference in done:
                     index, subject = waiting.pop(reference)
                     yield index, self._result(ray, reference, function, subject)
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=False)
+            if waiting and sys.exc_info()[0] is not None:
+                # Ray's own code may abort when it is shut down with answers under way.
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.wait(list(waiting), num_returns=len(waiting), timeout=_CANCEL_SECONDS)
 
     def _result(self, ray: Any, reference: Any, function: Callable[..., Any], subject: str) -> Any:
         try:
@@ -133,6 +169,53 @@ class RayExecutor:
                 "memory is short: see `gristmill plan` for the bound. Committed tasks are kept; the same command goes on "
                 "from there."
             ) from error
+        except ray.exceptions.RayError as error:
+            raise _ray_failed(error) from error
+
+
+def _ray_failed(error: BaseException) -> GristmillError:
+    return GristmillError(
+        f"Ray stopped working in the middle of the run ({type(error).__name__}: {_first_line(error)}). One of its own "
+        "processes ended: it was killed, the machine was short of memory or disk, or a node went away; its logs are in "
+        "/tmp/ray or $RAY_TMPDIR. Committed tasks are kept; the same command goes on from there."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+
+
+@contextlib.contextmanager
+def _our_signal_handlers() -> Iterator[None]:
+    """Ray puts its own handlers in the place of ours when it starts; they end the process with a trace of C++."""
+    numbers = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT]
+    before = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in zip(numbers, before, strict=True):
+                if handler is not None:
+                    signal.signal(number, handler)
+
+
+def _guard(ray: Any) -> subprocess.Popen[bytes] | None:
+    """The process that ends what Ray started for us, should this one be killed; None where there is no /proc."""
+    processes = []
+    for some in ray._private.worker._global_node.all_processes.values():
+        for one in some:
+            _, start = ray_guard.started(one.process.pid)
+            if start:
+                processes.append(f"{one.process.pid}:{start}")
+    if not processes:
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", ray_guard.__file__, *processes],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # what ends the driver's group must not end it first
+    )
 
 
 def _knock(address: str) -> None:

@@ -325,18 +325,28 @@ def test_audit_and_explain_judge_and_tell(gristmill: Command, config: Path) -> N
     assert broken.code >= 10
 
 
-def test_sigterm_ends_a_run_as_ctrl_c_does(gristmill: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_stops_a_run_with_a_code_that_says_go_on(
+    gristmill: Command,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    from gristmill.launch.cli import main
     from gristmill.pipeline.executor.inline import InlineExecutor
 
     def terminated(self: object, function: object, payloads: object) -> object:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         yield from ()
 
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(InlineExecutor, "run", terminated)
         with pytest.raises(SystemExit) as ended:
-            gristmill("run", "toys.yaml", *TOYS, *INLINE)
-    assert ended.value.code == 143
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            main(["run", "toys.yaml", *TOYS, *INLINE])
+    assert ended.value.code == 75
+    assert f"stopped by {number.name}. What was committed is kept" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
     # The lease was given back: another run need not wait for it to grow old.
     assert gristmill("run", "toys.yaml", *TOYS, *INLINE).code == 0

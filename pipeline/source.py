@@ -75,6 +75,8 @@ class Slice:
             {"start": 0, "stop": 1048576}; empty for a whole file.
         bytes: stored bytes that the slice covers, for planning.
         file_bytes: size of the whole file.
+        expanded: most bytes that the slice has uncompressed, as the file states them or the source holds it to; 0: as `bytes`.
+        rows: most documents in it; 0 where a source cannot know. Both are for the bound on memory, part of no identity.
         stamp: mtime in nanoseconds or ETag, as text: on resume, an equal stamp is taken to mean an unchanged file.
     """
 
@@ -85,6 +87,8 @@ class Slice:
     bytes: int = 0
     file_bytes: int = 0
     stamp: str = ""
+    expanded: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,15 @@ from gristmill.pipeline.source import Slice
 BATCH_BYTES = 16 << 20
 """UTF-8 bytes of text that a stage gets at once. Because of partition invariance it cannot change a result."""
 
+HELD = 3
+"""Times that a slice is held at once: as read, as taken for a node or a shard, as encoded."""
+
+HELD_OF_ONE = 16
+"""Times that the bytes of one giant document are held: its copies are of one piece, and kernels' arrays are as long."""
+
+ROW_BYTES = 1536
+"""Bytes of a document besides its text: keys, decisions, signals, ledger; two million tiny documents took up to 1.5 kB each."""
+
 PROCESS_BYTES = 450 << 20
 """Resident memory of a worker before it reads anything: interpreter, pyarrow, compiled kernels, embedded models."""
 
@@ -136,15 +145,19 @@ class Plan:
         return frozenset(names & set(self.graph.source_schema[source].names))
 
     def memory_bytes(self) -> int:
-        """Upper bound of one worker's memory: a slice is held about three times at once (as read, as taken for a node
-        or a shard, as encoded), above what a bare worker needs. Stored bytes expand; the bound uses the larger of
-        the slice target and the largest planned slice, at an expansion of 4."""
-        largest = max((one.bytes for one in self.slices), default=0)
+        """Upper bound of one worker's memory, above what a bare worker needs: for a slice's uncompressed bytes, for the largest
+        document that may be in it, and for each of its documents (see the constants)."""
+        largest = max((self._slice_memory(one) for one in self.slices), default=0)
         exchange = self.config.exchange_bytes if any(p.settles_after for p in self.passes) else 0
         models = max((node.spec.resources.memory_bytes for node in self.graph.nodes), default=0)
         # A bucket of a shuffled output is gathered, joined and encoded: three times a shard.
         buckets = [3 * out.config.shard_bytes for out in self.graph.outputs if out.config.shuffle is not None]
-        return PROCESS_BYTES + models + max(3 * 4 * largest, exchange, *buckets, 0)
+        return PROCESS_BYTES + models + max(largest, exchange, *buckets, 0)
+
+    def _slice_memory(self, one: Slice) -> int:
+        expanded = one.expanded or one.bytes
+        document = min(expanded, int(self.graph.sources[one.source].config.max_document_bytes))
+        return HELD * expanded + (HELD_OF_ONE - HELD) * document + ROW_BYTES * one.rows
 
     def disk_bytes(self) -> dict[str, int]:
         """Estimated bytes: of the work folder at its fullest and of the outputs."""

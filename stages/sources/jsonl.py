@@ -35,6 +35,14 @@ _ENDINGS = (
 _HEAD_BYTES = 4 << 20
 _HEAD_LINES = 1000
 _MAX_LINE = 1 << 30
+_BATCH_BYTES = 8 << 20
+"""Bytes of lines that are held as Python values at once; what was read before them lies in Arrow's arrays."""
+EXPANSION = 8
+LEAST_EXPANDED = 64 << 20
+"""A compressed file may have as many bytes uncompressed as it states (gzip's last four bytes, zstd's frame header), and
+without that EXPANSION times its size, or LEAST_EXPANDED; what expands further is refused."""
+LEAST_RECORD = 40
+"""Bytes of a record, for the bound on memory."""
 
 
 class JsonlSource(Source):
@@ -51,7 +59,9 @@ class JsonlSource(Source):
     def _cut(self, file: FoundFile) -> list[Slice]:
         size = self.config.slice_bytes
         if file.location.endswith((".gz", ".zst")) or file.size <= size:
-            return [Slice(self.name, file.path, file.location, {}, file.size, file.size, file.stamp)]
+            expanded = _expanded(file)
+            rows = expanded // LEAST_RECORD
+            return [Slice(self.name, file.path, file.location, {}, file.size, file.size, file.stamp, expanded, rows)]
         return [
             Slice(
                 self.name,
@@ -61,6 +71,7 @@ class JsonlSource(Source):
                 min(start + size, file.size) - start,
                 file.size,
                 file.stamp,
+                rows=size // LEAST_RECORD,
             )
             for start in range(0, file.size, size)
         ]
@@ -104,7 +115,16 @@ class JsonlSource(Source):
         positions: list[int] = []
         values: dict[str, list[Any]] = {name: [] for name in kinds}
         rejects: list[tuple[int, str, str, int]] = []
-        for offset, line in self._lines(one):
+        batches: list[pa.Table] = []
+        held = 0
+        for offset, line, length in self._lines(one):
+            if held > _BATCH_BYTES:
+                batches.append(_batch(values, kinds))
+                values, held = {name: [] for name in kinds}, 0
+            if length > len(line):
+                rejects.append((offset, "line_too_long", f"{length} bytes; at most {len(line)} are read", length))
+                continue
+            held += length
             row, reason, detail = _parsed(line)
             if row is None:
                 if reason:
@@ -121,13 +141,13 @@ class JsonlSource(Source):
             positions.append(offset)
             for name in kinds:
                 values[name].append(clean.get(name))
-        table = pa.table({name: pa.array(values[name], kind) for name, kind in kinds.items()})
+        table = pa.concat_tables([*batches, _batch(values, kinds)])
         keys = doc_keys(self.name, self.config.snapshot, one.path, np.array(positions, np.int64))
         rows = mapped_table(table, target, self.config.columns, keys)
         return SliceData(rows, self._rejects(one, rejects), one.bytes)
 
     def offsets(self, one: Slice) -> np.ndarray:
-        return np.array([offset for offset, _ in self._lines(one)], np.int64)
+        return np.array([offset for offset, _, _ in self._lines(one)], np.int64)
 
     def _rejects(self, one: Slice, rejects: list[tuple[int, str, str, int]]) -> pa.Table:
         offsets = np.array([reject[0] for reject in rejects], np.int64)
@@ -142,8 +162,14 @@ class JsonlSource(Source):
             schema=REJECTS,
         )
 
-    def _lines(self, one: Slice) -> Iterator[tuple[int, bytes]]:
-        """Lines that start in the slice, with their byte offsets: a line belongs to the slice of its first byte."""
+    def _lines(self, one: Slice) -> Iterator[tuple[int, bytes, int]]:
+        """Lines that start in the slice, as (byte offset, bytes, length): a line belongs to the slice of its first byte. Of a
+        line that no document within `max_document_bytes` can need, only the beginning is held.
+
+        Raises DataError for a compressed file with more bytes than its slice states.
+        """
+        limit = min(_MAX_LINE, 2 * self.config.max_document_bytes + (16 << 20))
+        compressed = one.location.endswith((".gz", ".zst"))
         start, stop = one.part.get("start", 0), one.part.get("stop")
         with _stream(one) as stream:
             offset = start
@@ -152,11 +178,23 @@ class JsonlSource(Source):
                 # Up to the first line break at or after start - 1: that line began in an earlier slice.
                 offset = start - 1 + len(stream.readline())
             while stop is None or offset < stop:
-                line = stream.readline(_MAX_LINE)
+                line = stream.readline(limit)
                 if not line:
                     return
-                yield offset, line
-                offset += len(line)
+                length = len(line)
+                if length == limit and not line.endswith(b"\n"):
+                    while rest := stream.readline(1 << 20):
+                        length += len(rest)
+                        if rest.endswith(b"\n"):
+                            break
+                if compressed and offset + length > one.expanded:
+                    raise DataError(
+                        f"{one.location}: the file of {one.file_bytes:,} bytes has more than the {one.expanded:,} uncompressed "
+                        "that it states or that are assumed, so memory could not be bounded. Compress it anew as one stream "
+                        "that states its size, unpack it, or leave it out with `exclude`."
+                    )
+                yield offset, line, length
+                offset += length
 
 
 @contextlib.contextmanager
@@ -176,6 +214,25 @@ def _stream(one: Slice) -> Iterator[IO[bytes]]:
             f"{one.location}: the file cannot be read to its end ({error}). It is truncated or damaged: restore it, "
             "or leave it out with `exclude`."
         ) from error
+
+
+def _expanded(file: FoundFile) -> int:
+    """Most bytes that a file may have uncompressed."""
+    stated = file.size
+    if file.location.endswith((".gz", ".zst")):
+        stated = max(EXPANSION * file.size, LEAST_EXPANDED)
+        with open_read(file.location) as stream:
+            if file.location.endswith(".gz") and file.size >= 18:
+                stream.seek(-4, io.SEEK_END)
+                stated = max(stated, int.from_bytes(stream.read(4), "little"))
+            elif file.location.endswith(".zst"):
+                with contextlib.suppress(zstandard.ZstdError):  # damage is told where the file is read
+                    stated = max(stated, zstandard.frame_content_size(stream.read(18)))
+    return stated
+
+
+def _batch(values: dict[str, list[Any]], kinds: dict[str, pa.DataType]) -> pa.Table:
+    return pa.table({name: pa.array(values[name], kind) for name, kind in kinds.items()})
 
 
 def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str, str]:

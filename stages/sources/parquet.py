@@ -17,6 +17,11 @@ from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table
 from gristmill.stages.sources.listing import FoundFile, find_files
 
+MAX_EXPANSION = 8
+"""A slice has at most this many times `slice_bytes` uncompressed, unless a single row group has more."""
+MAX_ROWS = 250_000
+"""Documents of a slice, unless a single row group has more: each costs memory besides its text."""
+
 
 class ParquetSource(Source):
     """Parquet files, folders of them, or globs. A record's position is its ordinal in the file."""
@@ -32,7 +37,7 @@ class ParquetSource(Source):
         with _opened(file.location, file.size) as reader:
             metadata = reader.metadata
             groups = [
-                (metadata.row_group(g).num_rows, _stored_bytes(metadata.row_group(g)))
+                (metadata.row_group(g).num_rows, *_bytes_of(metadata.row_group(g)))
                 for g in range(metadata.num_row_groups)
             ]
         if not groups:
@@ -40,19 +45,27 @@ class ParquetSource(Source):
         result: list[Slice] = []
         start = first_row = 0
         while start < len(groups):
-            stop, rows, size = start, 0, 0
-            while stop < len(groups) and (stop == start or size + groups[stop][1] <= self.config.slice_bytes):
+            stop, rows, size, expanded = start, 0, 0, 0
+            while stop < len(groups) and (
+                stop == start
+                or (
+                    size + groups[stop][1] <= self.config.slice_bytes
+                    and expanded + groups[stop][2] <= MAX_EXPANSION * self.config.slice_bytes
+                    and rows + groups[stop][0] <= MAX_ROWS
+                )
+            ):
                 rows += groups[stop][0]
                 size += groups[stop][1]
+                expanded += groups[stop][2]
                 stop += 1
             part = {"row_group": start, "row_groups": stop - start, "first_row": first_row, "rows": rows}
-            result.append(self._slice(file, part, size))
+            result.append(self._slice(file, part, size, expanded, rows))
             start = stop
             first_row += rows
         return result
 
-    def _slice(self, file: FoundFile, part: dict[str, int], size: int) -> Slice:
-        return Slice(self.name, file.path, file.location, part, size, file.size, file.stamp)
+    def _slice(self, file: FoundFile, part: dict[str, int], size: int, expanded: int = 0, rows: int = 0) -> Slice:
+        return Slice(self.name, file.path, file.location, part, size, file.size, file.stamp, expanded, rows)
 
     def input_schema(self, one: Slice) -> pa.Schema:
         """The file's own columns, before any mapping."""
@@ -92,8 +105,10 @@ class ParquetSource(Source):
         return SliceData(rows, REJECTS.empty_table(), one.bytes)
 
 
-def _stored_bytes(group: Any) -> int:
-    return sum(group.column(c).total_compressed_size for c in range(group.num_columns))
+def _bytes_of(group: Any) -> tuple[int, int]:
+    """Stored and uncompressed bytes of a row group."""
+    columns = [group.column(c) for c in range(group.num_columns)]
+    return sum(c.total_compressed_size for c in columns), sum(c.total_uncompressed_size for c in columns)
 
 
 class _opened:

@@ -100,3 +100,41 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n{"text": "b"}')
     for size in (5, 14, 15, 100):
         assert read(source(tmp_path / "a.jsonl", slice_bytes=size))[0]["text"].to_pylist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_what_expands_further_than_it_states_is_refused(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.stages.sources.jsonl.LEAST_EXPANDED", 1000)
+    data = lines(*({"text": "a" * 1000} for _ in range(100)))
+    path = tmp_path / f"a.jsonl{ending}"
+    if ending == ".gz":
+        path.write_bytes(gzip.compress(data) + gzip.compress(b""))  # the last member states no bytes
+    else:
+        path.write_bytes(zstandard.ZstdCompressor(write_content_size=False).compress(data))
+    with pytest.raises(DataError, match=rf"a\.jsonl{ending}: .*more than the [\d,]+ uncompressed"):
+        read(source(path))
+    honest = gzip.compress(data) if ending == ".gz" else zstandard.ZstdCompressor().compress(data)
+    path.write_bytes(honest)
+    [one] = source(path).slices()
+    assert one.expanded == len(data)
+    assert read(source(path))[0].num_rows == 100
+
+
+def test_many_lines_are_held_as_arrays_and_come_out_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gristmill.stages.sources.jsonl._BATCH_BYTES", 50)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(*({"text": f"text {i}", "n": i, "x": [i]} for i in range(50))))
+    table, _ = read(source(path))
+    assert table["n"].to_pylist() == list(range(50))
+    assert table["x"].to_pylist() == [[i] for i in range(50)]
+
+
+def test_a_line_that_no_document_needs_is_quarantined_and_the_next_one_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines({"text": "a" * (17 << 20)}, {"text": "next"}))
+    table, rejects = read(source(path, max_document_bytes=100, slice_bytes=1 << 30))
+    assert table["text"].to_pylist() == ["next"]
+    assert rejects["reason"].to_pylist() == ["line_too_long"]
+    assert rejects["bytes"].to_pylist()[0] > 17 << 20

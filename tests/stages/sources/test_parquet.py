@@ -197,3 +197,22 @@ def test_a_bracket_in_a_name_is_taken_as_it_is_written(tmp_path: Path) -> None:
         ParquetSource("s", SourceConfig(format="parquet", paths=(f"{folder}/page [7] ü.parquet",))).slices()
     (one,) = ParquetSource("s", SourceConfig(format="parquet", paths=(f"{folder}/page [[]1] ü*",))).slices()
     assert one.path == "page [1] ü.parquet"
+
+
+def test_slices_are_cut_by_uncompressed_bytes_and_rows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.parquet", ["x" * 10_000] * 40, group=10)
+    [whole] = source(path).slices()
+    assert whole.bytes < 10_000
+    assert whole.rows == 40
+    monkeypatch.setattr("gristmill.stages.sources.parquet.MAX_ROWS", 20)
+    assert [one.rows for one in source(path).slices()] == [20, 20]
+    monkeypatch.setattr("gristmill.stages.sources.parquet.MAX_ROWS", 1000)
+    pq.write_table(
+        pa.table({"text": [f"{i}" * 5000 for i in range(40)]}), path, row_group_size=10, use_dictionary=False
+    )
+    [whole] = source(path).slices()
+    assert whole.expanded > 40 * 5000
+    assert whole.bytes < whole.expanded // 10
+    cut = source(path, slice_bytes=whole.expanded // 16).slices()
+    assert len(cut) == 3
+    assert all(one.expanded <= whole.expanded // 2 for one in cut)

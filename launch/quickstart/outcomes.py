@@ -123,9 +123,9 @@ def _rows(folder: str, part: str, columns: list[str]) -> Iterator[dict[str, Any]
 def _tables(folder: str, part: str, columns: list[str]) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
-    from gristmill.pipeline.storage import join, list_files, open_read
+    from gristmill.pipeline.storage import list_files, open_within
 
     for name in list_files(folder):
         if name.startswith(f"{part}/") and name.endswith(".parquet"):
-            with open_read(join(folder, name)) as stream:
+            with open_within(folder, name) as stream:
                 yield pq.ParquetFile(stream).read(columns=columns, use_threads=False)

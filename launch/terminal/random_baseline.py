@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
-from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.statement import Predicate
-from gristmill.pipeline.storage import join, open_read
+from gristmill.pipeline.storage import open_within
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 
 SIDES = ("all", "passed", "random")
@@ -50,16 +50,12 @@ def signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Besi
     The selection is drawn task by task: of each task's documents as many as passed there, those with the lowest seeded
     hash of doc_key. Memory: one task's signals and ledger. Raises DataError for files that are damaged.
     """
-    try:
+    with what_a_run_wrote(folder):
         return _signals_against_baseline(folder, manifest)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` shows which; restore it."
-        ) from error
 
 
 def _signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Beside]:
-    with open_read(join(folder, FILES_TABLE)) as stream:
+    with open_within(folder, FILES_TABLE) as stream:
         table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
     files = table.to_pylist()
     ledgers = {file["task"]: file["path"] for file in files if file["role"] == "ledger"}
@@ -104,10 +100,10 @@ class _Sums:
 
 
 def _add_task(sums: _Sums, folder: str, node: str, path: str, ledger: str | None, seed: int) -> None:
-    with open_read(join(folder, path)) as stream:
+    with open_within(folder, path) as stream:
         table = pq.ParquetFile(stream).read(use_threads=False)
     keys = table[DOC_KEY]
-    failed = pa.chunked_array([], keys.type) if ledger is None else _with_findings(join(folder, ledger), node)
+    failed = pa.chunked_array([], keys.type) if ledger is None else _with_findings(folder, ledger, node)
     passed = ~np.asarray(pc.is_in(one_chunk(keys), value_set=one_chunk(failed)))
     rank = dropped_rank(key_words(keys), seed)
     random = np.zeros(len(rank), bool)
@@ -120,9 +116,9 @@ def _add_task(sums: _Sums, folder: str, node: str, path: str, ledger: str | None
             sums.add(name, side, values[rows])
 
 
-def _with_findings(location: str, node: str) -> pa.ChunkedArray:
+def _with_findings(folder: str, path: str, node: str) -> pa.ChunkedArray:
     """doc_keys of the documents that a node dropped, quarantined or marked."""
-    with open_read(location) as stream:
+    with open_within(folder, path) as stream:
         ledger = pq.ParquetFile(stream).read(columns=["node", DOC_KEY, "decision"], use_threads=False)
     decided = pc.is_in(ledger["decision"], value_set=pa.array(["dropped", "quarantined", "marked"]))
     return ledger.filter(pc.and_(pc.equal(ledger["node"], node), decided))[DOC_KEY]

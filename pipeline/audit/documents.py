@@ -3,52 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, TypeVar
 
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.statement import Statement, manifest_bytes, manifest_digest, statement_digest
+from gristmill.pipeline.provenance.statement import (
+    MANIFEST,
+    MOST_BYTES,
+    Statement,
+    manifest_bytes,
+    manifest_digest,
+    parse_strictly,
+    statement_digest,
+)
 from gristmill.pipeline.provenance.values import parse, problems
-from gristmill.pipeline.storage import exists, is_remote, join, local, open_read, reason
+from gristmill.pipeline.storage import exists, is_remote, join, local, read_within
 
-MANIFEST = "manifest.json"
 DOCUMENTS = ("README.md", "croissant.json")
 _MOST_NAMED = 5
 T = TypeVar("T")
 
 
-def read_bytes(folder: str, path: str, check: str, report: Report) -> bytes | None:
-    """A small file's bytes; None, with a finding, when it is not there or cannot be read."""
-    location = join(folder, path)
+def read_bytes(folder: str, path: str, check: str, report: Report, most: int = MOST_BYTES) -> bytes | None:
+    """A small file's bytes; None, with a finding, when it is not there, cannot be read, or has more than `most` bytes."""
     try:
-        if not exists(location):
-            report.fail(check, "is not there", file=path)
-            return None
-        with open_read(location) as stream:
-            data: bytes = stream.read()
-            return data
-    except OSError as error:
-        report.unread(check, reason(error), file=path)
+        return read_within(folder, path, most)
+    except FileNotFoundError:
+        report.fail(check, "is not there", file=path)
     except GristmillError as error:
         report.unread(check, str(error), file=path)
     return None
-
-
-def parse_strictly(text: str | bytes) -> Any:
-    """JSON without doubled keys. Raises ValueError that names the key."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(items)
-        if len(made) != len(items):
-            names = [name for name, _ in items]
-            raise ValueError(
-                f"the key {next(n for n in names if names.count(n) > 1)!r} is a duplicate key in one object"
-            )
-        return made
-
-    return json.loads(text, object_pairs_hook=pairs)
 
 
 def no_output(folder: str) -> str | None:
@@ -94,7 +79,7 @@ def read_statement(folder: str, report: Report) -> tuple[Statement | None, bytes
         return None, b""
     try:
         statement = parse_strictly(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         report.fail("manifest", f"cannot be parsed: {error}", file=MANIFEST)
         return None, data
     report.saw("schema")

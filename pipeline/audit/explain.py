@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.audit.documents import no_output, sound_log
 from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
 from gristmill.pipeline.audit.find_rows import Found, Searched, row_of, rows_with
+from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
 from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
@@ -21,7 +21,7 @@ from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.provenance.statement import ManifestNode, Predicate, read_manifest
-from gristmill.pipeline.storage import join, open_read
+from gristmill.pipeline.storage import open_within
 from gristmill.pipeline.writing.ledger import URL
 from gristmill.pipeline.writing.parquet import read_log
 from gristmill.pipeline.writing.shuffle import NO_TASK
@@ -79,12 +79,8 @@ def explain(folder: str, ident: str) -> Explanation:
     manifest = read_manifest(folder)
     if manifest is None:
         raise ConfigError(f"{folder}: there is no manifest.json. {no_output(folder)}")
-    try:
+    with what_a_run_wrote(folder):
         return _Explainer(folder, manifest).explain(ident)
-    except pa.ArrowInvalid as error:
-        raise DataError(
-            f"{folder}: a file of it is damaged ({error}). `gristmill audit {folder} --full` shows which; restore it."
-        ) from error
 
 
 class _Explainer:
@@ -92,7 +88,7 @@ class _Explainer:
         self.folder, self.manifest = folder, manifest
         self.graph = AuditGraph.of(manifest)
         self.files: dict[str, list[tuple[str, int]]] = {}
-        with open_read(join(folder, FILES_TABLE)) as stream:
+        with open_within(folder, FILES_TABLE) as stream:
             table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
         for path, role, task in zip(*(column.to_pylist() for column in table.columns), strict=True):
             self.files.setdefault(role, []).append((path, task))
@@ -198,7 +194,7 @@ class _Explainer:
         path = next((path for path, number in self.files.get("ledger", []) if number == task), None)
         found = None
         if path is not None:
-            with open_read(join(self.folder, path)) as stream:
+            with open_within(self.folder, path) as stream:
                 found = read_log(pq.ParquetFile(stream).metadata.metadata)
         log = sound_log(LedgerLog, found)
         if log is None:

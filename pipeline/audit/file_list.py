@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import fsspec
 import pyarrow as pa
 
-from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, subject_digest
+from gristmill.pipeline.audit.documents import DOCUMENTS, subject_digest
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.provenance.files import FILES, FILES_TABLE
+from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, most_table_bytes
 from gristmill.pipeline.provenance.signing import ENVELOPE
-from gristmill.pipeline.provenance.statement import Statement
+from gristmill.pipeline.provenance.statement import MANIFEST, Statement
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.storage import is_remote, join, local, reason, sha256_of
+from gristmill.pipeline.storage import Item, is_remote, items_within, local, open_within, reason, sha256_within
 
-IGNORED = (".gitattributes", ".git", ".cache")
-"""What tools that carry data sets about (git, the Hugging Face hub) leave in a folder. No reader takes it for data."""
+TOOLS = (".git", ".cache")
+"""Folders that tools which carry data sets about (git, the Hugging Face hub) leave in a folder."""
+_DATA = (
+    ".parquet", ".parq", ".pq", ".arrow", ".feather", ".ipc", ".orc", ".avro", ".json", ".jsonl", ".ndjson", ".csv", ".tsv",
+    ".txt", ".gz", ".bz2", ".xz", ".zst", ".zip", ".tar",
+)  # fmt: skip
+"""Endings by which readers of data sets know their files, wherever they lie."""
 
 
 def read_entries(folder: str, statement: Statement, reader: ReaderProcess, report: Report) -> list[Entry] | None:
     """The entries of files.parquet, in order; None, with findings, when it cannot be read."""
     report.saw("files")
-    expected = subject_digest(statement, FILES_TABLE)
+    expected, most = subject_digest(statement, FILES_TABLE), most_table_bytes(statement.predicate.files.count)
     try:
-        found = sha256_of(join(folder, FILES_TABLE))
+        found = sha256_within(folder, FILES_TABLE, most)
     except FileNotFoundError:
         report.fail("files", "is not there", file=FILES_TABLE)
         return None
-    except OSError as error:
-        report.unread("files", reason(error), file=FILES_TABLE)
-        return None
     except GristmillError as error:
-        absent = not is_remote(folder) and not local(join(folder, FILES_TABLE)).exists()
-        (report.fail if absent else report.unread)("files", "is not there" if absent else str(error), file=FILES_TABLE)
+        report.unread("files", str(error), file=FILES_TABLE)
+        return None
+    if found is None:
+        report.fail("files", f"has more than {most:,} bytes, too many for the files of this run", file=FILES_TABLE)
         return None
     if found != expected:
         report.fail("files", f"expected the SHA-256 {expected}, found {found}", file=FILES_TABLE)
@@ -86,50 +90,72 @@ def listing(argument: Sequence[str]) -> dict[str, Any]:
     return {"rows": [list(row) for row in zip(*columns, strict=True)]}
 
 
-def sizes_below(folder: str) -> dict[str, int]:
-    """Size in bytes of every file below a folder, by path relative to it."""
-    if is_remote(folder):
-        system, root = fsspec.core.url_to_fs(folder)
-        found = system.find(root, detail=True)
-        return {str(path).removeprefix(root).lstrip("/"): int(item["size"]) for path, item in found.items()}
-    base = local(folder)
-    sizes: dict[str, int] = {}
-    for path in base.rglob("*"):
-        if path.is_dir():
-            continue
-        try:
-            sizes[path.relative_to(base).as_posix()] = path.stat().st_size
-        except FileNotFoundError:
-            continue  # a link to nowhere: its entry is missing
-    return sizes
-
-
 def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> list[Entry]:
-    """Missing and stray files, and sizes. Returns the entries whose files are there."""
+    """Missing and stray files, what is no regular file, and sizes. Returns the entries whose files are there."""
     try:
-        there = sizes_below(folder)
-    except OSError as error:
-        for check in ("missing", "stray", "size"):
-            report.unread(check, f"the folder cannot be listed: {reason(error)}")
+        items = _items(folder)
+    except (OSError, GristmillError) as error:
+        told = reason(error) if isinstance(error, OSError) and not isinstance(error, GristmillError) else str(error)
+        for check in ("missing", "stray", "size", "regular"):
+            report.unread(check, f"the folder cannot be listed: {told}")
         return list(entries)
+    there = {item.path: item.size for item in items if item.kind is None}
+    strange = {item.path for item in items if item.kind not in (None, "a folder")}
     listed = {entry.path for entry in entries}
     known = listed | {MANIFEST, ENVELOPE, FILES_TABLE, *DOCUMENTS}
+    folders = {parent for path in listed for parent in _parents(path)}
     report.saw("stray", max(1, len(there)))
-    for path in sorted(set(there) - known):
-        if path.split("/")[0] not in IGNORED:
-            report.fail("stray", "is not listed in files.parquet", file=path)
+    report.saw("regular", max(1, len(items)))
+    for item in items:
+        top = item.path.split("/")[0]
+        if item.kind == "a folder":
+            if item.path not in folders and top not in TOOLS:
+                report.fail("regular", "is a folder in which no listed file lies", file=item.path)
+        elif item.kind is not None:
+            message = f"is {item.kind}; an output holds regular files and the folders that they lie in, nothing else"
+            report.fail("regular", message, file=item.path)
+        elif item.path not in known and not _left_by_tool(folder, item):
+            report.fail("stray", "is not listed in files.parquet", file=item.path)
     present = []
     report.saw("missing", max(1, len(entries)))
     report.saw("size")
     for entry in entries:
         if entry.path not in there:
-            report.fail("missing", "is listed in files.parquet and not there", file=entry.path)
+            if entry.path not in strange:
+                report.fail("missing", "is listed in files.parquet and not there", file=entry.path)
             continue
         present.append(entry)
         report.saw("size")
         if there[entry.path] != entry.size:
             report.fail("size", f"expected {entry.size} bytes, found {there[entry.path]}", file=entry.path)
     return present
+
+
+def _items(folder: str) -> list[Item]:
+    """All that lies below an output's folder."""
+    if not is_remote(folder):
+        return list(items_within(str(local(folder))))
+    system, root = fsspec.core.url_to_fs(folder)
+    found = system.find(root, detail=True)
+    return [Item(str(path).removeprefix(root).lstrip("/"), None, int(item["size"])) for path, item in found.items()]
+
+
+def _parents(path: str) -> Iterator[str]:
+    parts = path.split("/")
+    return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _left_by_tool(folder: str, item: Item) -> bool:
+    """Whether an unlisted file is what git or the Hugging Face hub leave behind, and nothing that is read as data."""
+    top, _, below = item.path.partition("/")
+    if not below:
+        return top == ".gitattributes"
+    if top not in TOOLS or item.path.lower().endswith(_DATA):
+        return False
+    if item.path.startswith(".git/lfs/objects/"):
+        return True  # what git stores for the files of the output, under their digests
+    with open_within(folder, item.path) as stream:
+        return not stream.read(6).startswith((b"PAR1", b"ARROW1"))
 
 
 def check_roots(statement: Statement, entries: Sequence[Entry], report: Report) -> None:

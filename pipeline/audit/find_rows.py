@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.errors import DataError, GristmillError
-from gristmill.pipeline.storage import join, open_read
+from gristmill.pipeline.storage import join, open_within
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def rows_with(
 def _rows_of_file(folder: str, path: str, column: str, value: bytes | str) -> tuple[list[int], int]:
     rows: list[int] = []
     try:
-        with open_read(join(folder, path)) as stream:
+        with open_within(folder, path) as stream:
             file = pq.ParquetFile(stream)
             if column not in file.schema_arrow.names:
                 return [], 0
@@ -130,7 +130,7 @@ def _excluded(chunk: Any, value: bytes | str) -> bool:
 def row_of(folder: str, path: str, row: int, without: frozenset[str] = frozenset()) -> dict[str, Any]:
     """One row of a file as plain values, without some columns; only its row group is read."""
     try:
-        with open_read(join(folder, path)) as stream:
+        with open_within(folder, path) as stream:
             file = pq.ParquetFile(stream)
             names = [name for name in file.schema_arrow.names if name not in without]
             for group in range(file.metadata.num_row_groups):

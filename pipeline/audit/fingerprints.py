@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from gristmill.pipeline.audit.documents import MANIFEST
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, digest
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.logs import SliceRead
-from gristmill.pipeline.provenance.statement import Identity, Predicate
+from gristmill.pipeline.provenance.statement import MANIFEST, Identity, Predicate
 from gristmill.pipeline.provenance.values import to_json
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly
 from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.result import Report
@@ -19,7 +18,7 @@ from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead
-from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, parse_strictly
 from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.writing.ledger import LEDGER

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.storage import join, open_read, reason
+from gristmill.pipeline.storage import open_within, reason
 from gristmill.pipeline.writing.parquet import LOG_KEY
 
 
@@ -69,7 +69,7 @@ def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
     Raises Damaged for a file that cannot be parsed, here or while rows are read, and Unreadable for storage.
     """
     try:
-        raw = open_read(join(folder, path))
+        raw = open_within(folder, path)
     except OSError as error:
         raise Unreadable(reason(error)) from error
     except StorageError as error:
@@ -85,6 +85,22 @@ def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
                 raise Unreadable(reason(stream.fault)) from error
             text = " ".join(str(error).split())
             raise Damaged(f"is not a valid Parquet file ({text})", pages="checksum" in text.lower()) from error
+
+
+@contextmanager
+def what_a_run_wrote(folder: str) -> Iterator[None]:
+    """For code that takes an output to be what its run wrote, and does nothing but read it: where that fails, the output is
+    something else. Raises DataError then."""
+    try:
+        yield
+    except GristmillError:
+        raise
+    except (pa.ArrowException, ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(
+            f"{folder}: a file of it is damaged or no file that a run writes ({told}). `gristmill audit {folder} --full` shows "
+            "which; restore it."
+        ) from error
 
 
 def footers(argument: Sequence[Any]) -> list[dict[str, Any]]:

@@ -50,6 +50,9 @@ CHECKS = (
     Check("keys", 23, False, "the doc_keys in the shards add up to what the accounts sent to this output"),
     Check("sequence", 24, False, "the manifest follows the previous one of its dataset"),
     Check("drift", 25, False, "no node's drop rate moved away from the previous run's", warns=True),
+    Check(
+        "regular", 26, False, "the folder holds regular files and their folders: no links, no pipes, no other folders"
+    ),
     Check("sha256", 30, True, "every file has its SHA-256"),
     Check("pages", 31, True, "every Parquet page has its checksum"),
     Check("content", 32, True, "rows, doc_key sum and content digest of every file follow from its rows"),

@@ -24,7 +24,7 @@ from gristmill.pipeline.provenance.signing import public_key
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import READ_RULES
-from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_of
+from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
 
 
 def audit_output(
@@ -233,12 +233,13 @@ class _Audit:
         report.saw("sha256")
         self.bytes_read += entry.size
         try:
-            found = sha256_of(join(self.folder, entry.path))
+            found = sha256_within(self.folder, entry.path, entry.size)
         except (OSError, GristmillError) as error:
             report.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
         else:
             if found == entry.sha256:
                 return True
+            found = found or f"that of another file: this one has more than the {entry.size} bytes listed"
             report.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
         for check in ("pages", "content"):
             report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)

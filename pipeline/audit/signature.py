@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.pipeline.audit.documents import MANIFEST, parse_strictly, read_bytes
+from gristmill.pipeline.audit.documents import read_bytes
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.provenance.signing import (
@@ -13,9 +13,17 @@ from gristmill.pipeline.provenance.signing import (
     payload_of,
     verify_envelope,
 )
-from gristmill.pipeline.provenance.statement import Predicate, Statement, statement_digest
+from gristmill.pipeline.provenance.statement import (
+    MANIFEST,
+    MOST_BYTES,
+    Predicate,
+    Statement,
+    parse_strictly,
+    read_statement_bytes,
+    statement_digest,
+)
 from gristmill.pipeline.provenance.values import parse, problems
-from gristmill.pipeline.storage import exists, join, open_read
+from gristmill.pipeline.storage import exists, join
 
 DRIFT = 0.05
 """A share of dropped rows that moved further than this against the previous run is worth a look."""
@@ -35,7 +43,7 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
                 file=ENVELOPE,
             )
         return
-    data = read_bytes(folder, ENVELOPE, "signature", report)
+    data = read_bytes(folder, ENVELOPE, "signature", report, 2 * MOST_BYTES)  # the manifest, in base64
     if data is None:
         return
     try:
@@ -45,7 +53,7 @@ def check_signature(folder: str, manifest: bytes, public: bytes | None, report: 
             raise SignatureError("it is not stored in the canonical form (indented by 1, sorted keys, one line feed)")
         if public is not None:
             payload = verify_envelope(envelope, public)
-    except (ValueError, RecursionError, SignatureError) as error:
+    except (ValueError, SignatureError) as error:
         report.fail("signature", str(error), file=ENVELOPE)
         return
     if payload != manifest:
@@ -71,12 +79,16 @@ def check_sequence(predicate: Predicate, previous: str | None, report: Report) -
         report.skip(("sequence", "drift"), "no previous run to compare with was given")
         return
     try:
-        with open_read(join(previous, MANIFEST)) as stream:
-            stored = parse_strictly(stream.read())
-    except (OSError, ValueError, GristmillError) as error:
+        found = read_statement_bytes(previous)
+    except GristmillError as error:
         report.unread("sequence", f"the previous manifest in {previous} cannot be read: {error}")
         report.unread("drift", "needs the previous manifest")
         return
+    if found is None:
+        report.unread("sequence", f"the previous manifest cannot be read: there is no {MANIFEST} in {previous}")
+        report.unread("drift", "needs the previous manifest")
+        return
+    stored = found[0]
     followed = None if problems(Statement, stored) else parse(Statement, stored).predicate
     if followed is None or followed.varies.statement != statement_digest(stored):
         report.unread(

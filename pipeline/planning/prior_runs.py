@@ -27,7 +27,7 @@ from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.graph import Graph, Node
-from gristmill.pipeline.provenance.files import FILES_TABLE, notes_role
+from gristmill.pipeline.provenance.files import FILES_TABLE, most_table_bytes, notes_role
 from gristmill.pipeline.provenance.statement import (
     ManifestNode,
     Predicate,
@@ -37,7 +37,7 @@ from gristmill.pipeline.provenance.statement import (
 )
 from gristmill.pipeline.provenance.values import described, parse
 from gristmill.pipeline.source import Slice
-from gristmill.pipeline.storage import file_sha256_and_size, join, open_read
+from gristmill.pipeline.storage import join, open_within, read_within
 
 EMITTED = "emitted"
 PRIOR = "run:earlier"
@@ -153,11 +153,9 @@ def _manifest_of(where: str, folder: str) -> tuple[Predicate, bytes]:
             raise ConfigError(
                 f"{where}: its manifest.json was changed: its digest does not match its content. {again}."
             )
-        location = join(folder, FILES_TABLE)
         statement = parse(Statement, stored)
         expected = {item.name: item.digest for item in statement.subject}[FILES_TABLE]["sha256"]
-        with open_read(location) as stream:
-            table = stream.read()
+        table = read_within(folder, FILES_TABLE, most_table_bytes(statement.predicate.files.count))
     except ValidationError as error:
         wrong = described(error)[0]
         raise ConfigError(f"{where}: its manifest.json is not what a run writes ({wrong}). {again}.") from error
@@ -212,7 +210,8 @@ def _refuse_read_before(
 class FetchJob:
     """One file of kept notes, and where its rows go; `schema` (serialized) are the run's own notes."""
 
-    location: str
+    folder: str
+    name: str
     sha256: str
     rows: int
     number: int
@@ -227,7 +226,8 @@ def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor:
     """
     jobs = [
         FetchJob(
-            join(one.folder, path),
+            one.folder,
+            path,
             sha256,
             rows,
             number,
@@ -245,20 +245,21 @@ def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor:
 
 def fetch_notes(job: FetchJob) -> int:
     """Writes a file of kept notes as rows with a negative `task`. Returns how many."""
-    found, _ = file_sha256_and_size(job.location)
-    if found != job.sha256:
-        raise ConservationError(
-            f"{job.location}: these notes are not what their run wrote (expected SHA-256 {job.sha256}, found {found}). Restore "
-            "the file, or run that run again."
-        )
+    location = join(job.folder, job.name)
     schema = pa.ipc.read_schema(pa.py_buffer(job.schema))
-    with open_read(job.location) as stream, written_elsewhere(Path(job.path)) as temporary:
+    with open_within(job.folder, job.name) as stream, written_elsewhere(Path(job.path)) as temporary:
+        # The bytes that are read are those of which the digest was taken: the file is not opened a second time.
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found != job.sha256:
+            raise ConservationError(
+                f"{location}: these notes are not what their run wrote (expected SHA-256 {job.sha256}, found {found}). Restore "
+                "the file, or run that run again."
+            )
+        stream.seek(0)
         file = pq.ParquetFile(stream)
         missing = {*schema.names, EMITTED} - {*file.schema_arrow.names, "task"}
         if missing:
-            raise DataError(
-                f"{job.location}: these notes lack the columns {sorted(missing)}; another version wrote them."
-            )
+            raise DataError(f"{location}: these notes lack the columns {sorted(missing)}; another version wrote them.")
         writer = RowsWriter(temporary, schema)
         for batch in file.iter_batches(batch_size=1 << 13, use_threads=False):
             table = pa.Table.from_batches([batch])
@@ -268,7 +269,7 @@ def fetch_notes(job: FetchJob) -> int:
             writer.write(table.select(schema.names).cast(schema))
         writer.close()
     if writer.rows != job.rows:
-        raise ConservationError(f"{job.location}: {writer.rows} notes, expected {job.rows}.")
+        raise ConservationError(f"{location}: {writer.rows} notes, expected {job.rows}.")
     return writer.rows
 
 

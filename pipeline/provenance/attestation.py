@@ -16,8 +16,14 @@ from gristmill.pipeline.provenance.signing import (
     sign_payload,
     verify_envelope,
 )
-from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes, read_statement_bytes, statement_digest
-from gristmill.pipeline.storage import exists, join, open_read, write_checked
+from gristmill.pipeline.provenance.statement import (
+    MOST_BYTES,
+    Lineage,
+    manifest_bytes,
+    read_statement_bytes,
+    statement_digest,
+)
+from gristmill.pipeline.storage import exists, join, read_within, write_checked
 
 FIRST = Lineage()
 
@@ -71,8 +77,7 @@ def is_signed_by(folder: str, key: SigningKey) -> bool:
     found = read_statement_bytes(folder)
     if found is None or not exists(join(folder, ENVELOPE)):
         return False
-    with open_read(join(folder, ENVELOPE)) as stream:
-        data = stream.read()
+    data = read_within(folder, ENVELOPE, 2 * MOST_BYTES)
     try:
         return bool(verify_envelope(json.loads(data), key.public) == found[1])
     except (ValueError, SignatureError):

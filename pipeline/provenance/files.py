@@ -35,6 +35,11 @@ that wrote it; size in bytes; SHA-256 of the bytes; digest of the content; rows;
 the slice that the task read; then what may vary: host, start (Unix seconds) and duration (seconds)."""
 
 
+def most_table_bytes(files: int) -> int:
+    """Bytes that a table of so many files may have: names of files are at most a few thousand bytes long."""
+    return (1 << 20) + (files << 14)
+
+
 def notes_role(node: str) -> str:
     """The role of the files with the notes that a node keeps."""
     return f"notes:{node}"

@@ -25,10 +25,13 @@ from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.logs import NodeLog, StatedLicense
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole, described, parse
-from gristmill.pipeline.storage import exists, join, open_read
+from gristmill.pipeline.storage import join, read_within
 
 FORMAT_VERSION: Final = 1
 """Version of everything that a run writes; enters task keys, logs and manifests."""
+MANIFEST: Final = "manifest.json"
+MOST_BYTES: Final = 64 << 20
+"""Bytes of a manifest, and of any document beside it, that are read: it grows with nodes and languages, not with rows."""
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://gristmill.dev/provenance/run/v1"
 
@@ -226,26 +229,43 @@ def read_manifest(folder: str) -> Predicate | None:
     Raises DataError when there is one that cannot be read, is of another version or has another form.
     """
     found = read_statement_bytes(folder)
-    if found is None:
-        return None
+    return None if found is None else parse(Statement, found[0]).predicate
+
+
+def parse_strictly(text: str | bytes) -> Any:
+    """JSON without doubled keys and half characters. Raises ValueError that says what is wrong.
+
+    A lone surrogate is a valid escape in JSON and no character: it cannot be written, hashed or shown.
+    """
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(items)
+        if len(made) != len(items):
+            names = [name for name, _ in items]
+            raise ValueError(
+                f"the key {next(n for n in names if names.count(n) > 1)!r} is a duplicate key in one object"
+            )
+        return made
+
     try:
-        return parse(Statement, found[0]).predicate
-    except ValidationError as error:
-        raise DataError(
-            f"{join(folder, 'manifest.json')}: this is not a manifest as a run writes it ({described(error)[0]}). Restore it, "
-            "or repeat the run."
-        ) from error
+        value = json.loads(text, object_pairs_hook=pairs)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError as error:
+        raise ValueError("lists and objects are nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("holds half of a surrogate pair, which is no character") from error
+    return value
 
 
 def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:
     """An output's manifest, parsed and as it is stored, or None when there is none. Raises DataError as `read_manifest`."""
-    location = join(folder, "manifest.json")
-    if not exists(location):
-        return None
-    with open_read(location) as stream:
-        body = stream.read()
+    location = join(folder, MANIFEST)
     try:
-        statement = json.loads(body)
+        body = read_within(folder, MANIFEST, MOST_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        statement = parse_strictly(body)
         predicate = statement["predicate"]
         kind, found = statement["predicateType"], predicate["format"]
     except (ValueError, KeyError, TypeError) as error:
@@ -257,6 +277,12 @@ def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:
             f"{location}: format {found!r} of {kind!r}; this version reads format {FORMAT_VERSION} of {PREDICATE!r}. Use "
             "the version of Gristmill that wrote it."
         )
+    try:
+        parse(Statement, statement)
+    except ValidationError as error:
+        raise DataError(
+            f"{location}: this is not a manifest as a run writes it ({described(error)[0]}). Restore it, or repeat the run."
+        ) from error
     return dict(statement), body
 
 

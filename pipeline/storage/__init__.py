@@ -14,13 +14,22 @@ from typing import Any, Protocol
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
 from gristmill.pipeline.storage.object_store import ObjectStore
+from gristmill.pipeline.storage.regular_files import (
+    Item,
+    NotRegularError,
+    items_within,
+    open_within,
+    read_within,
+    sha256_within,
+)
 from gristmill.pipeline.storage.retries import RETRY_SECONDS
 from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
 
 __all__ = [
-    "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "is_remote", "join", "list_files", "local",
-    "move", "names_in", "open_read", "put", "put_if_absent", "read_small", "reason", "remove", "sha256_of", "size_of",
-    "sync_folder", "write_checked",
+    "Item", "NotRegularError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "is_remote",
+    "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put", "put_if_absent",
+    "read_small", "read_within", "reason", "remove", "sha256_of", "sha256_within", "size_of", "sync_folder",
+    "write_checked",
 ]  # fmt: skip
 
 

@@ -56,6 +56,7 @@ ROWS: dict[str, Row] = {
     "keys": test_tampering.test_a_dropped_row_group_with_counts_mended,
     "sequence": test_attested.test_a_sequence_number_without_an_earlier_manifest,
     "drift": drop_rates_that_moved,
+    "regular": test_tampering.test_a_link_to_a_folder,
     "sha256": test_tampering.test_a_same_size_edit_with_restored_times,
     "pages": test_tampering.test_a_zeroed_page,
     "content": test_tampering.test_swapped_rows,

@@ -188,6 +188,14 @@ def test_a_writer_s_partial_file_is_a_stray(output: Output) -> None:
     output.expect("stray")
 
 
+def test_a_link_to_a_folder(output: Output, tmp_path: Path) -> None:
+    """Readers of data sets follow it, and would take what lies there for a part of the corpus."""
+    (tmp_path / "more").mkdir()
+    shutil.copy(output.path(output.named("data")[0]), tmp_path / "more/part-00000-77.parquet")
+    output.path("data/more").symlink_to(tmp_path / "more")
+    assert output.audit(full=False).failed == {"regular"}
+
+
 def test_a_changed_card_is_a_warning(output: Output) -> None:
     with output.path("README.md").open("a") as stream:
         stream.write("More words.\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import traceback
 from enum import StrEnum
@@ -12,15 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.launch.commands.train import train
+from gristmill.launch.signals import STOPPED, Stopped, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.provenance.key_variable import withdraw_key
 
 DEBUG = "--debug"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
-
-STOPPED = 75
-"""Exit code after SIGTERM, SIGHUP or SIGQUIT: `EX_TEMPFAIL` of sysexits.h, for which schedulers start a job again."""
 
 # typer has exported click's errors only in part, and carries its own copy of click since 0.20: these are the classes of
 # whichever click it uses.
@@ -528,30 +525,9 @@ def version() -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0, or the code of what went wrong."""
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as SIGHUP is under nohup
-            signal.signal(number, _stop)
-    try:
+    with stopping_at_signals():
         code = run_command(sys.argv[1:] if arguments is None else arguments)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     sys.exit(code)
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-
-
-class Stopped(BaseException):
-    """A signal asked the command to stop: raised where it stands, so that leases and a local cluster are given back."""
-
-
-def _stop(number: int, frame: Any) -> None:
-    # Once is enough: what is being given back must not be interrupted by the second signal of an impatient scheduler.
-    for other in _SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    raise Stopped(signal.Signals(number).name)
 
 
 def run_command(arguments: list[str]) -> int:

@@ -33,6 +33,14 @@ def _chain(count: int) -> str:
     return _with("  length: {least: 1}", stages)
 
 
+def _diamonds(count: int) -> str:
+    lines = ["  n0: {use: split, at: 5}"]
+    lines += [f"  n{i}: {{use: split, at: 5, from: [n{i - 1}.low, n{i - 1}.high]}}" for i in range(1, count)]
+    return _with("  length: {least: 1}", "\n".join(lines)).replace(
+        "outputs:", f"discard: [n{count - 1}.high]\noutputs:"
+    )
+
+
 def _deep(count: int, left: str, right: str) -> str:
     return _with("{least: 1}", "{least: " + left * count + "1" + right * count + "}")
 
@@ -56,6 +64,7 @@ QUICK: dict[str, str] = {
     "stages_2000": _chain(2_000),
     "stages_10000": _chain(10_000),
     "stages_250": _chain(250),
+    "diamonds": _diamonds(60),
     "tag_int": _with("least: 1", 'least: !!int "x"'),
     "tag_float": _with("least: 1", 'least: !!float "x"'),
     "tag_null": _with("least: 1", 'least: !!null "x"'),

@@ -17,7 +17,7 @@ from tests.pipeline.toy_runs import write_corpus
 
 SECONDS = 20
 """Wall clock on a busy machine; alone, the slowest takes three."""
-VALID = {"stages_250", "many_keys", "many_stars_excluded"}
+VALID = {"stages_250", "diamonds", "many_keys", "many_stars_excluded"}
 
 
 @contextmanager

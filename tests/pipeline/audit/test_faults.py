@@ -20,6 +20,8 @@ from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import GristmillError, StorageError
 from gristmill.pipeline.provenance.statement import read_manifest
+from gristmill.pipeline.provenance.task_record import TaskRecord
+from gristmill.pipeline.running import task as tasks
 from gristmill.pipeline.storage import write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 from tests.pipeline.audit.faults import FULL, count_touches, failing_at, killed_at, racing, run
@@ -134,16 +136,16 @@ def test_a_task_that_dies_between_upload_and_commit_is_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(whole[0] / "in", tmp_path / "in")
-    real = WorkFolder.commit
+    real = tasks.commit
     seen = []
 
-    def commit(self: WorkFolder, task: int, index: int, key: str, value: Any) -> bool:
-        seen.append((task, index))
+    def commit(work: WorkFolder, record: TaskRecord) -> bool:
+        seen.append(record.task)
         if len(seen) == 4:
             raise StorageError("the worker went away")
-        return real(self, task, index, key, value)
+        return real(work, record)
 
-    monkeypatch.setattr(WorkFolder, "commit", commit)
+    monkeypatch.setattr(tasks, "commit", commit)
     with pytest.raises(StorageError, match="went away"):
         run(tmp_path)
     assert list((tmp_path / "out").rglob("*.parquet")), "the files of the last pass were written already"

@@ -47,7 +47,15 @@ class SourceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: str
     paths: tuple[str, ...] = ()
-    """Files, folders or globs: local, or URLs that fsspec knows (`s3://`, `gs://`, `hf://`)."""
+    """Files, folders or globs: local, or URLs that fsspec knows (`s3://`, `gs://`, `hf://`); `https://` names one file."""
+    path_lists: tuple[str, ...] = ()
+    """Files with one path per line, plain or `.gz`, such as `warc.paths.gz`; lines are taken below `root`, or below the
+    list's folder."""
+    sample: float | None = Field(None, gt=0, le=1)
+    """Share of the files to read, such as 0.001, drawn by a hash of each path and the seed; a larger share holds the files
+    of a smaller one."""
+    sample_seed: int | None = Field(None, ge=0)
+    """Seed of the sample; default: the run's."""
     exclude: tuple[str, ...] = ()
     """Globs of files to leave out."""
     root: str | None = None
@@ -56,7 +64,10 @@ class SourceConfig(BaseModel):
     """Label of the state of the source; enters doc_keys, so that two crawls of one path are two sets of documents."""
     license: License | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    """Our column name → the input's column name, e.g. `{text: content, id: doc_id}`."""
+    """Our column name → the input's column name, e.g. `{text: content, id: doc_id}`. `doc.text` is the field `text` of the
+    column `doc`, unless a column has that very name; such a `doc` is not passed on whole."""
+    constants: dict[str, str | int | float | bool] | None = None
+    """Columns that have one value in all rows, e.g. `{collection: news, year: 2024}`."""
     slice_bytes: int = Field(32 << 20, ge=1)
     """Target size of a slice in bytes of the file as stored. Part of the result: it sets the shard boundaries."""
     max_document_bytes: int = Field(256 << 20, ge=1)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.planning.config import source_settings
 from gristmill.pipeline.planning.yaml_reader import parse
 from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.registry import Registry
@@ -68,9 +69,8 @@ def _record(one: SliceRead, snapshot: str | None, key: bytes) -> int | None:
 def _offsets(kind: str, config: str, name: str, path: str, part: tuple[tuple[str, int], ...]) -> np.ndarray | None:
     """Where the records of a slice begin, or None where the input is not at hand."""
     try:
-        settings = dict(parse(config, "manifest.json").value["sources"][name])
-        if isinstance(settings.get("paths"), str):
-            settings["paths"] = [settings["paths"]]
+        document = parse(config, "manifest.json").value
+        settings = source_settings(document["sources"][name], document.get("seed", 0))
         format_ = _format(kind)
         source = format_(name, format_.Config.model_validate(settings))
         one = next(

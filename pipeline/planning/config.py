@@ -192,7 +192,7 @@ class _Reader:
                 "work",
                 f"`{work:.60}` is a URL; the work folder must lie on a file system that all nodes mount. Name a folder.",
             )
-        sources = tuple(self.source(k, v) for k, v in self.section("sources").items())
+        sources = tuple(self.source(k, v, seed) for k, v in self.section("sources").items())
         nodes = tuple(self.node(k, v) for k, v in self.section("stages", may_be_empty=True).items())
         taken = {spec.name for spec in sources}
         for node in nodes:
@@ -241,7 +241,7 @@ class _Reader:
             raise self.fail(key, f"expected a name or a list of names, found {_kind(value)}.")
         return tuple(items)
 
-    def source(self, name: str, value: Any) -> SourceSpec:
+    def source(self, name: str, value: Any, seed: int) -> SourceSpec:
         path = f"sources.{name}"
         if not isinstance(value, dict):
             raise self.fail(path, f"expected a map such as {{format: parquet, paths: […]}}, found {_kind(value)}.")
@@ -249,7 +249,7 @@ class _Reader:
         if not isinstance(kind, str):
             raise self.fail(f"{path}.format", f"expected a format, found {_kind(kind)}.")
         made = self.registry.source(kind, self.document.where(f"{path}.format"))
-        value = {**value, **({"paths": [value["paths"]]} if isinstance(value.get("paths"), str) else {})}
+        value = source_settings(value, seed)
         return SourceSpec(name, made, self.model(made.Config, value, path))
 
     def node(self, name: str, value: Any) -> NodeSpec:
@@ -328,6 +328,15 @@ class _Reader:
         if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
             message = "expected a map such as {key: value}"
         return key, f"{message}; found {_kind(first['input'])}."
+
+
+def source_settings(value: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A source's entry of a config as its model takes it: one path is a list of one, and a sample is drawn by the run's
+    seed unless it has its own."""
+    settings = {
+        key: [item] if key in ("paths", "path_lists") and isinstance(item, str) else item for key, item in value.items()
+    }
+    return {"sample_seed": seed, **settings} if settings.get("sample") is not None else settings
 
 
 def _moved(outputs: Mapping[str, OutputConfig], output: str) -> dict[str, OutputConfig]:

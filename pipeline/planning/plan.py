@@ -182,7 +182,7 @@ def _source_identity(name: str, graph: Graph) -> dict[str, Any]:
     source = graph.sources[name]
     config = source.config
     # The licence decides nothing, but it is written into every shard's log.
-    fields = config.model_dump(mode="json", exclude={"paths", "exclude", "root"}, exclude_none=True)
+    fields = config.model_dump(mode="json", exclude={"paths", "path_lists", "exclude", "root"}, exclude_none=True)
     return {"version": type(source).version, "config": fields}
 
 

@@ -1,7 +1,7 @@
 """Storage, by location: files that are read back before they count, and records that win once.
 
-One small interface over two kinds of place: local and mounted file systems (paths), and object stores (URLs). What is
-transient is tried again here and nowhere else (`retries`).
+One small interface over three kinds of place: local and mounted file systems (paths), object stores (URLs), and web
+servers, which are only read. What is transient is tried again here and nowhere else (`retries`).
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from gristmill.pipeline.storage.regular_files import (
     read_within,
     sha256_within,
 )
-from gristmill.pipeline.storage.retries import RETRY_SECONDS
+from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
+from gristmill.pipeline.storage.web import WebFiles, is_web
 
 __all__ = [
     "Item", "NotRegularError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "is_remote",
-    "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put", "put_if_absent",
-    "read_small", "read_within", "reason", "remove", "sha256_of", "sha256_within", "size_of", "sync_folder",
-    "write_checked",
+    "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
+    "put_if_absent", "read_small", "read_within", "reason", "remove", "retrying", "sha256_of", "sha256_within",
+    "size_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip
 
 
@@ -70,11 +71,13 @@ class Store(Protocol):
         """Removes a file or a folder with all that is in it, if it is there. Links are removed, not followed."""
 
 
-_FILES, _OBJECTS = FileSystem(), ObjectStore()
+_FILES, _OBJECTS, _WEB = FileSystem(), ObjectStore(), WebFiles()
 
 
 def store_of(location: str) -> Store:
     """The kind of storage that a location lies in."""
+    if is_web(location):
+        return _WEB
     return _OBJECTS if is_remote(location) else _FILES
 
 
@@ -91,6 +94,11 @@ def local(location: str) -> Path:
 def join(folder: str, *parts: str) -> str:
     """A path below a folder, for both kinds of location."""
     return "/".join([folder.rstrip("/"), *parts])
+
+
+def web_file(location: str) -> tuple[int, str]:
+    """Bytes of a file on a web server and a stamp of its state. Raises FileNotFoundError and StorageError."""
+    return _WEB.info(location)
 
 
 def open_read(location: str) -> Any:

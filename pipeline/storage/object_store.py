@@ -14,6 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.advice import advice
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import Paths, RetryingReader, Tee, WrittenFile, read_back, reason
 
@@ -164,9 +165,9 @@ def _told(location: str, what: str) -> Iterator[None]:
         yield
     except (StorageError, FileNotFoundError):
         raise
-    except ImportError as error:
-        raise StorageError(f"{location}: {what}: {error}") from error
     except OSError as error:
-        raise StorageError(f"{location}: {what}: {reason(error)}") from error
+        if error.strerror and not isinstance(error, PermissionError):
+            raise StorageError(f"{location}: {what}: {reason(error)}") from error
+        raise StorageError(f"{location}: {what}: {advice(location, error)}") from error
     except Exception as error:
-        raise StorageError(f"{location}: {what}: {type(error).__name__}: {error}") from error
+        raise StorageError(f"{location}: {what}: {advice(location, error)}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -43,6 +44,7 @@ _ERRNO = frozenset(
         errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
         errno.EREMOTEIO,
+        socket.EAI_AGAIN,  # of getaddrinfo, negative, so that it is none of the numbers above
     }
 )
 _HTTP = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -69,7 +71,7 @@ def is_transient(error: BaseException) -> bool:
 
     What a client was told is often the cause of what it raises, so causes are looked at too.
     """
-    return any(_transient(one) for one in _causes(error))
+    return any(_transient(one) for one in causes(error))
 
 
 def retrying(call: Callable[[], Value], seconds: float = RETRY_SECONDS) -> Value:
@@ -92,7 +94,8 @@ def retrying(call: Callable[[], Value], seconds: float = RETRY_SECONDS) -> Value
     raise AssertionError("the last attempt returns or raises")
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from, each once."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -106,10 +109,10 @@ def _transient(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in _ERRNO:
         return True
-    return _http_status(error) in _HTTP or any(kind.__name__ in _NAMES for kind in type(error).__mro__)
+    return http_status(error) in _HTTP or any(kind.__name__ in _NAMES for kind in type(error).__mro__)
 
 
-def _http_status(error: BaseException) -> int | None:
+def http_status(error: BaseException) -> int | None:
     """The HTTP status that an error of aiohttp, gcsfs, azure-core or botocore carries."""
     response: Any = getattr(error, "response", None)
     found: list[Any] = [getattr(error, name, None) for name in ("status", "code", "status_code")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, ID, RESERVED, TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.errors import ConfigError, DataError, nearest
@@ -13,13 +14,54 @@ TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents"
 """Names under which data sets keep the text, most common first (for `init` and `sample`, which say what they took)."""
 
 
+MAX_FIELDS = 10_000
+"""Struct fields that are looked at for names."""
+
+Constant = str | int | float | bool
+_CONSTANT_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+
 MAX_NESTING = 32
 """Lists, maps and structs within each other in a column. Parquet spends up to three levels on each, and Arrow's reader
 opens no file of more than 100."""
 
 
-def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> pa.Schema:
-    """The input's schema after mapping, with `text` as large_string and `id` as string.
+def with_fields(schema: pa.Schema, mapping: Mapping[str, str]) -> pa.Schema:
+    """The input's schema with the struct fields that a mapping names by their path (`doc.text`) as columns of that name,
+    in place of the structs that hold them. A column that has such a name itself is taken as it is."""
+    added = {}
+    for theirs in mapping.values():
+        if theirs not in schema.names and (kind := _field_type(schema, theirs)) is not None:
+            added[theirs] = kind
+    inside = {name.split(".")[0] for name in added} - set(mapping.values())
+    kept = [item for item in schema if item.name not in inside]
+    return pa.schema([*kept, *(pa.field(name, kind) for name, kind in added.items())])
+
+
+def _field_type(schema: pa.Schema, path: str) -> pa.DataType | None:
+    first, *rest = path.split(".")
+    if not rest or schema.names.count(first) != 1:
+        return None
+    kind = schema.field(first).type
+    for name in rest:
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return None
+        kind = kind.field(name).type
+    return kind
+
+
+def with_field_columns(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """The table with columns for the names in `names` that are paths into its structs; null where a struct is."""
+    for name in sorted(set(names) - set(table.column_names)):
+        if _field_type(table.schema, name) is not None:
+            first, *rest = name.split(".")
+            table = table.append_column(name, pc.struct_field(table[first], rest))
+    return table
+
+
+def mapped_schema(
+    schema: pa.Schema, mapping: Mapping[str, str], where: str, constants: Mapping[str, Constant] | None = None
+) -> pa.Schema:
+    """The input's schema after mapping, with `text` as large_string and `id` as string, and the constants at its end.
 
     An input column whose name another one takes by the mapping, or that is ours (`doc_key`, `copy`), goes on as
     `input_NAME`.
@@ -31,13 +73,23 @@ def mapped_schema(schema: pa.Schema, mapping: Mapping[str, str], where: str) -> 
     for ours, theirs in mapping.items():
         if ours in RESERVED:
             raise ConfigError(f"{where}: `columns` maps `{theirs}` to `{ours}`, a reserved name. Choose another one.")
+    schema = with_fields(schema, mapping)
+    for ours, theirs in mapping.items():
         if theirs not in schema.names:
             raise DataError(
-                f"{where}: there is no column `{theirs}` to map to `{ours}`; {nearest(theirs, schema.names)}"
+                f"{where}: there is no column `{theirs}` to map to `{ours}`; {nearest(theirs, field_paths(schema))}"
             )
     _refuse_doubles(schema.names, where)
     _refuse_types(schema, where)
     fields = [pa.field(name, plain_type(item.type)) for item in schema for name in _names_of(item.name, mapping)]
+    for name, value in (constants or {}).items():
+        if name in RESERVED or name in (TEXT, ID, "html"):
+            raise ConfigError(f"{where}: `constants` gives `{name}` a value, which documents have of their own.")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ConfigError(f"{where}: `constants` gives `{name}` a number of more than 64 bits. Write it as text.")
+        if name in {item.name for item in fields}:
+            raise ConfigError(f"{where}: `constants` gives `{name}` a value, but the input has a column of that name.")
+        fields.append(pa.field(name, _CONSTANT_TYPES[type(value)]))
     result = pa.schema(fields)
     _refuse_doubles(result.names, where)
     if TEXT not in result.names:
@@ -61,6 +113,19 @@ def _names_of(theirs: str, mapping: Mapping[str, str]) -> list[str]:
     if given:
         return given
     return [f"input_{theirs}" if theirs in mapping or theirs in RESERVED else theirs]
+
+
+def field_paths(schema: pa.Schema) -> list[str]:
+    """The columns of a schema, and the fields of its structs by their paths."""
+    found: list[str] = []
+    pending = [(item.name, item.type) for item in reversed(schema)]
+    while pending and len(found) < MAX_FIELDS:
+        name, kind = pending.pop()
+        found.append(name)
+        if pa.types.is_struct(kind):
+            inner = [kind.field(i) for i in range(kind.num_fields)]
+            pending += [(f"{name}.{item.name}", item.type) for item in reversed(inner)]
+    return found
 
 
 def input_name(ours: str, mapping: Mapping[str, str], names: Collection[str]) -> str:
@@ -151,7 +216,12 @@ def _has_list_view(kind: pa.DataType) -> bool:
 
 
 def mapped_table(
-    table: pa.Table, schema: pa.Schema, mapping: Mapping[str, str], keys: pa.Array, where: str = "input"
+    table: pa.Table,
+    schema: pa.Schema,
+    mapping: Mapping[str, str],
+    keys: pa.Array,
+    where: str = "input",
+    constants: Mapping[str, Constant] | None = None,
 ) -> pa.Table:
     """The input's rows under `schema` (see `mapped_schema`; a subset of its columns is fine), with doc_key first.
 
@@ -159,9 +229,12 @@ def mapped_table(
     """
     arrays: list[pa.Array] = [keys]
     fields = [pa.field(DOC_KEY, keys.type)]
+    table = with_field_columns(table, mapping.values())
     for item in schema:
         theirs = input_name(item.name, mapping, table.column_names)
-        if theirs in table.column_names:
+        if constants and item.name in constants:
+            array = pa.repeat(pa.scalar(constants[item.name], item.type), len(keys))
+        elif theirs in table.column_names:
             array = one_chunk(_cast(table[theirs], item, theirs, where))
         elif item.name == ID:
             array = pa.array([key.hex() for key in keys.to_pylist()], pa.string())

@@ -8,7 +8,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +16,16 @@ import zstandard
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
+from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source, SourceConfig
 from gristmill.pipeline.storage import open_read
-from gristmill.stages.sources.columns import MAX_NESTING, has_empty_struct, input_name, mapped_schema, mapped_table
+from gristmill.stages.sources.columns import (
+    MAX_NESTING,
+    has_empty_struct,
+    input_name,
+    mapped_schema,
+    mapped_table,
+    with_fields,
+)
 from gristmill.stages.sources.listing import FoundFile, find_files
 
 _ENDINGS = (
@@ -45,9 +52,22 @@ LEAST_RECORD = 40
 """Bytes of a record, for the bound on memory."""
 
 
+LATE = "late_columns"
+
+
+class JsonlConfig(SourceConfig):
+    """Settings of JSON lines."""
+
+    late_columns: Literal["refuse", "ignore", "keep"] | None = None
+    """What to do with keys that the first lines of a file do not have: `refuse` stops the run (the default), `keep` keeps
+    them as JSON text in a column `late_columns`, `ignore` leaves them out."""
+
+
 class JsonlSource(Source):
     """JSON lines: `.jsonl`, `.ndjson`, `.json`, plain, `.gz` or `.zst`. A record's position is its byte offset in the
-    (uncompressed) stream; the columns of a file are those of its first 1,000 lines, other keys are kept in none."""
+    (uncompressed) stream; the columns of a file are those of its first 1,000 lines (at most 4 MiB)."""
+
+    Config = JsonlConfig
 
     version = 1
     by_offset = True
@@ -77,18 +97,30 @@ class JsonlSource(Source):
         ]
 
     def schema(self, one: Slice) -> pa.Schema:
-        return mapped_schema(self.input_schema(one), self.config.columns, one.location)
+        return self._mapped(self.input_schema(one), one)
+
+    def _mapped(self, schema: pa.Schema, one: Slice) -> pa.Schema:
+        if self.config.late_columns == "keep":
+            if LATE in schema.names:
+                raise DataError(
+                    f"{one.location}: there is a key `{LATE}` already. Set `late_columns: refuse` or `ignore`."
+                )
+            schema = schema.append(pa.field(LATE, pa.string()))
+        return mapped_schema(schema, self.config.columns, one.location, self.config.constants)
 
     def input_schema(self, one: Slice) -> pa.Schema:
         """Types of the columns as the first lines of the file show them."""
         rows: list[dict[str, Any]] = []
         with _stream(one) as stream:
-            for line in stream.read(_HEAD_BYTES).split(b"\n")[:_HEAD_LINES]:
+            head = stream.read(_HEAD_BYTES)
+            if b"\n" not in head:
+                head += stream.readline(self._longest())  # one long line, which shows the columns as well
+            for line in head.split(b"\n")[:_HEAD_LINES]:
                 row = _parsed(line)[0]
                 if row is not None:
                     rows.append(row)
         if not rows:
-            # One very long first line, or nothing but bad ones: the text column alone is assumed, each record is judged.
+            # Nothing but bad lines: the text column alone is assumed, each record is judged.
             name = self.config.columns.get(TEXT, TEXT)
             return pa.schema([pa.field(name, TEXT_TYPE)])
         names = list(dict.fromkeys(name for row in rows for name in row))
@@ -106,12 +138,16 @@ class JsonlSource(Source):
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         schema = self.input_schema(one)
-        target = mapped_schema(schema, self.config.columns, one.location)
+        target = self._mapped(schema, one)
         if columns is not None:
             target = pa.schema([item for item in target if item.name in columns])
-        taken = {ours: input_name(ours, self.config.columns, schema.names) for ours in target.names}
+        known = frozenset(schema.names)
+        names = [name for name in target.names if name not in (self.config.constants or {})]
+        have = [*with_fields(schema, self.config.columns).names, LATE]
+        taken = {ours: input_name(ours, self.config.columns, have) for ours in names}
         kinds = {theirs: target.field(ours).type for ours, theirs in taken.items()}
         text = taken.get(TEXT, self.config.columns.get(TEXT, TEXT))
+        paths = [name for name in {*kinds, text} if "." in name and name not in known]
         positions: list[int] = []
         values: dict[str, list[Any]] = {name: [] for name in kinds}
         rejects: list[tuple[int, str, str, int]] = []
@@ -130,6 +166,10 @@ class JsonlSource(Source):
                 if reason:
                     rejects.append((offset, reason, detail, len(line)))
                 continue
+            if not known.issuperset(row):
+                self._take_late(row, known, one, offset)
+            for name in paths:
+                row[name] = _field(row, name)
             found = row.get(text)
             if found is not None and not isinstance(found, str):
                 rejects.append((offset, "text_is_no_string", f"`{text}` is {type(found).__name__}", len(line)))
@@ -143,8 +183,19 @@ class JsonlSource(Source):
                 values[name].append(clean.get(name))
         table = pa.concat_tables([*batches, _batch(values, kinds)])
         keys = doc_keys(self.name, self.config.snapshot, one.path, np.array(positions, np.int64))
-        rows = mapped_table(table, target, self.config.columns, keys)
+        rows = mapped_table(table, target, self.config.columns, keys, one.location, self.config.constants)
         return SliceData(rows, self._rejects(one, rejects), one.bytes)
+
+    def _take_late(self, row: dict[str, Any], known: frozenset[str], one: Slice, offset: int) -> None:
+        late = {name: row.pop(name) for name in list(row) if name not in known}
+        if self.config.late_columns == "keep":
+            row[LATE] = json.dumps(late, ensure_ascii=False)
+        elif self.config.late_columns != "ignore":
+            raise DataError(
+                f"{one.location}: the record at byte {offset} has the key `{next(iter(late)):.100}`, which the first "
+                f"{_HEAD_LINES:,} lines of the file do not have, so there is no column for it. Set `late_columns: keep` (such "
+                f"keys become JSON text in a column `{LATE}`) or `late_columns: ignore` for the source `{self.name}`."
+            )
 
     def offsets(self, one: Slice) -> np.ndarray:
         return np.array([offset for offset, _, _ in self._lines(one)], np.int64)
@@ -168,7 +219,7 @@ class JsonlSource(Source):
 
         Raises DataError for a compressed file with more bytes than its slice states.
         """
-        limit = min(_MAX_LINE, 2 * self.config.max_document_bytes + (16 << 20))
+        limit = self._longest()
         compressed = one.location.endswith((".gz", ".zst"))
         start, stop = one.part.get("start", 0), one.part.get("stop")
         with _stream(one) as stream:
@@ -195,6 +246,10 @@ class JsonlSource(Source):
                     )
                 yield offset, line, length
                 offset += length
+
+    def _longest(self) -> int:
+        """Bytes of a line that a document within `max_document_bytes` may need."""
+        return min(_MAX_LINE, 2 * int(self.config.max_document_bytes) + (16 << 20))
 
 
 @contextlib.contextmanager
@@ -263,6 +318,14 @@ def _shallow(values: Iterable[Any], levels: int) -> bool:
             if not levels or not _shallow(inner, levels - 1):
                 return False
     return True
+
+
+def _field(row: dict[str, Any], path: str) -> Any:
+    """The value at a path of keys such as `doc.text`, or None."""
+    value: Any = row
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -14,7 +14,7 @@ from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.reader_process import reading
 from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
 from gristmill.pipeline.storage import open_read
-from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table
+from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table, with_fields
 from gristmill.stages.sources.listing import FoundFile, find_files
 
 MAX_EXPANSION = 8
@@ -74,14 +74,14 @@ class ParquetSource(Source):
 
     def schema(self, one: Slice) -> pa.Schema:
         with _opened(one.location, one.file_bytes) as reader:
-            return mapped_schema(reader.schema_arrow, self.config.columns, one.location)
+            return mapped_schema(reader.schema_arrow, self.config.columns, one.location, self.config.constants)
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         with _opened(one.location, one.file_bytes) as reader:
-            schema = mapped_schema(reader.schema_arrow, self.config.columns, one.location)
+            schema = mapped_schema(reader.schema_arrow, self.config.columns, one.location, self.config.constants)
             if columns is not None:
                 schema = pa.schema([item for item in schema if item.name in columns])
-            have = reader.schema_arrow.names
+            have = with_fields(reader.schema_arrow, self.config.columns).names
             theirs = {input_name(item.name, self.config.columns, have) for item in schema} & set(have)
             groups = list(range(one.part["row_group"], one.part["row_group"] + one.part["row_groups"]))
             try:
@@ -100,7 +100,7 @@ class ParquetSource(Source):
         table = table.replace_schema_metadata(None)
         positions = np.arange(one.part["first_row"], one.part["first_row"] + one.part["rows"])
         keys = doc_keys(self.name, self.config.snapshot, one.path, positions)
-        rows = mapped_table(table, schema, self.config.columns, keys, one.location)
+        rows = mapped_table(table, schema, self.config.columns, keys, one.location, self.config.constants)
         _refuse_invalid_utf8(rows, one)
         return SliceData(rows, REJECTS.empty_table(), one.bytes)
 

@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import SourceConfig
-from gristmill.stages.sources.jsonl import JsonlSource
+from gristmill.stages.sources.jsonl import JsonlConfig, JsonlSource
 
 
 def source(path: object, **options: object) -> JsonlSource:
-    return JsonlSource("s", SourceConfig(format="jsonl", paths=(str(path),), **options))
+    return JsonlSource("s", JsonlConfig(format="jsonl", paths=(str(path),), **options))
 
 
 def read(reader: JsonlSource) -> tuple[pa.Table, pa.Table]:
@@ -138,3 +137,40 @@ def test_a_line_that_no_document_needs_is_quarantined_and_the_next_one_read(tmp_
     assert table["text"].to_pylist() == ["next"]
     assert rejects["reason"].to_pylist() == ["line_too_long"]
     assert rejects["bytes"].to_pylist()[0] > 17 << 20
+
+
+def test_a_key_that_appears_late_stops_is_kept_or_ignored_as_the_config_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(*({"text": f"text {i}"} for i in range(1200)), {"text": "z", "late": [1], "more": "ü"}))
+    with pytest.raises(DataError, match=r"a\.jsonl: the record at byte 25290 has the key `late`.*`late_columns: keep`"):
+        read(source(path))
+    ignored, _ = read(source(path, late_columns="ignore"))
+    assert ignored.num_rows == 1201 and "late_columns" not in ignored.column_names
+    for size in (1 << 25, 5000):
+        kept, _ = read(source(path, late_columns="keep", slice_bytes=size))
+        assert json.loads(kept["late_columns"].to_pylist()[-1]) == {"late": [1], "more": "ü"}
+        assert kept["late_columns"].null_count == 1200
+
+
+def test_one_long_first_line_shows_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines({"text": "x" * (5 << 20), "n": 1}, {"text": "y", "n": 2}))
+    assert read(source(path))[0]["n"].to_pylist() == [1, 2]
+
+
+def test_text_in_an_object_is_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        lines({"doc": {"text": "a", "n": 1}}, {"doc": None}) * 600 + lines({"doc": {"text": 5}}, {"doc": 7})
+    )
+    reader = source(path, columns={"text": "doc.text", "number": "doc.n"}, constants={"year": 2024, "kind": "test"})
+    table, rejects = read(reader)
+    assert table.column_names == ["doc_key", "id", "text", "number", "year", "kind"]
+    assert table.slice(0, 2).drop_columns(["doc_key", "id"]).to_pylist() == [
+        {"text": "a", "number": 1, "year": 2024, "kind": "test"},
+        {"text": None, "number": None, "year": 2024, "kind": "test"},
+    ]
+    assert rejects["reason"].to_pylist() == ["text_is_no_string"]
+    only = [reader.read(one, frozenset({"number"})) for one in reader.slices()]
+    assert only[0].rejects["reason"].to_pylist() == ["text_is_no_string"]
+    assert only[0].table["number"].equals(table["number"])

@@ -216,3 +216,36 @@ def test_slices_are_cut_by_uncompressed_bytes_and_rows_too(tmp_path: Path, monke
     cut = source(path, slice_bytes=whole.expanded // 16).slices()
     assert len(cut) == 3
     assert all(one.expanded <= whole.expanded // 2 for one in cut)
+
+
+def test_a_field_of_a_struct_is_named_by_its_path(tmp_path: Path) -> None:
+    rows = [{"text": "a", "meta": {"lang": "en"}}, None, {"text": "c", "meta": None}]
+    pq.write_table(pa.table({"doc": rows, "n": [1, 2, 3]}), tmp_path / "a.parquet")
+    reader = source(tmp_path / "a.parquet", columns={"text": "doc.text", "lang": "doc.meta.lang"})
+    table = all_rows(reader)
+    assert table.column_names == ["doc_key", "id", "text", "n", "lang"]
+    assert table["text"].to_pylist() == ["a", None, "c"] and table["lang"].to_pylist() == ["en", None, None]
+    assert reader.read(reader.slices()[0], frozenset({"lang"})).table["lang"].equals(table["lang"])
+    reader = source(tmp_path / "a.parquet", columns={"text": "doc.txt"})
+    with pytest.raises(DataError, match=r"no column `doc.txt` to map to `text`; did you mean `doc.text`\?"):
+        reader.schema(reader.slices()[0])
+
+
+def test_a_column_with_a_dot_in_its_name_is_taken_before_a_field(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"doc.text": ["flat"], "x": [1]}), tmp_path / "a.parquet")
+    assert all_rows(source(tmp_path / "a.parquet", columns={"text": "doc.text"}))["text"].to_pylist() == ["flat"]
+
+
+def test_constants_are_columns_of_every_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", ["a", "b"])
+    table = all_rows(source(path, constants={"set": "news", "year": 2024, "share": 0.5, "mine": True}))
+    assert table.slice(1).select(["set", "year", "share", "mine"]).to_pylist() == [
+        {"set": "news", "year": 2024, "share": 0.5, "mine": True}
+    ]
+    for name, told in (("text", "documents have of their own"), ("id", "of their own"), ("copy", "of their own")):
+        with pytest.raises(ConfigError, match=told):
+            source(path, constants={name: "x"}).schema(source(path).slices()[0])
+    write(tmp_path / "b.parquet", ["a"], year=[1])
+    reader = source(tmp_path / "b.parquet", constants={"year": 2})
+    with pytest.raises(ConfigError, match="the input has a column of that name"):
+        reader.schema(reader.slices()[0])

@@ -1,0 +1,56 @@
+"""What a store's error means, and what to set: credentials, addresses, packages."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from gristmill.pipeline.storage.retries import causes, http_status
+
+_CREDENTIALS: Mapping[str, str] = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket set "
+    """FSSPEC_S3='{"anon": true}'""",
+    "gs": "set GOOGLE_APPLICATION_CREDENTIALS to a key file, or run `gcloud auth application-default login`; for a public "
+    """bucket set FSSPEC_GS='{"token": "anon"}'""",
+    "hf": "set HF_TOKEN, or run `hf auth login`; a gated data set must be accepted on its page first",
+}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+_NO_CREDENTIALS = frozenset(
+    {
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+        "DefaultCredentialsError",
+    }
+)
+_REFUSED = frozenset({"PermissionError", "GatedRepoError", "RepositoryNotFoundError", "ClientAuthenticationError"})
+
+
+def advice(location: str, error: BaseException) -> str:
+    """The error in a sentence, with what to do about it where that is known."""
+    protocol = location.partition("://")[0]
+    found = list(causes(error))
+    names = {kind.__name__ for one in found for kind in type(one).__mro__}
+    status = next((code for one in found if (code := http_status(one)) is not None), None)
+    text = f"{type(error).__name__}: {str(error)[:300]}".rstrip(": ")
+    if isinstance(error, ImportError):
+        extra = _EXTRAS.get(protocol)
+        return f"{error}" + (f" (`pip install 'gristmill[{extra}]'`)" if extra else "")
+    if names & _NO_CREDENTIALS:
+        return f"{text}: no credentials: {_CREDENTIALS.get(protocol, 'set those of the store')}"
+    if names & _REFUSED or status in (401, 403):
+        return f"{text}: access is refused: {_CREDENTIALS.get(protocol, 'check the address and your rights')}"
+    if any(isinstance(one, socket.gaierror) for one in found) or "ClientConnectorDNSError" in names:
+        return (
+            f"{text}: the name of the server is not known: check the address, the network, and HTTPS_PROXY where there is a "
+            "proxy"
+        )
+    if status is not None and status >= 500 or status == 429:
+        return (
+            f"{text}: the server still answers HTTP {status} after several attempts: run the same command again later"
+        )
+    return text
+
+
+__all__ = ["advice"]

@@ -26,8 +26,14 @@ KEY_TYPE = pa.binary(KEY_BYTES)
 TEXT_TYPE = pa.large_string()
 """Text has 64-bit offsets, so that a slice may hold more than 2 GiB of it."""
 
+PAYLOADS = ("html", "bytes")
+"""Columns in which a source may bring documents as they were found, in place of text: a stage makes the text from them."""
+
 RESERVED = frozenset({DOC_KEY, COPY, FROM_TASK})
 """Columns that the engine makes; a stage's column of that name is refused, an input column goes on as `input_NAME`."""
+
+
+_PAYLOAD_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def doc_keys(source: str, snapshot: str | None, path: str, positions: np.ndarray) -> pa.FixedSizeBinaryArray:
@@ -122,6 +128,17 @@ def text_buffers(column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.nda
     offsets = np.frombuffer(buffers[1], np.int64)[array.offset : array.offset + len(array) + 1]
     data = np.empty(0, np.uint8) if buffers[2] is None else np.frombuffer(buffers[2], np.uint8)
     return data, offsets
+
+
+def is_payload(kind: pa.DataType) -> bool:
+    """Whether a column of a type can hold documents as they were found: text or bytes."""
+    return any(check(kind) for check in _PAYLOAD_TYPES)
+
+
+def payload_bytes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Bytes of each row of a payload column, int64; null rows have 0."""
+    lengths = pc.fill_null(pc.binary_length(one_chunk(column)), 0)
+    return np.asarray(lengths).astype(np.int64)
 
 
 def text_bytes(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -18,6 +18,9 @@ import pyarrow as pa
 from gristmill.pipeline.document import RESERVED, TEXT, TEXT_TYPE
 from gristmill.pipeline.errors import ContractError
 
+TEXT_RULES = ("empty_text", "too_large")
+"""Rules by which the engine judges a text where it comes into being, read by a source or made by a stage: `empty_text` (null,
+no bytes or only white space) drops, `too_large` (above `max_document_bytes`) quarantines."""
 MAX_RULES = 64
 """All failing rules of a row travel as one 64-bit mask."""
 NO_COLUMNS: pa.Schema = pa.schema([])
@@ -75,7 +78,8 @@ class StageSpec:
             a new text carries the rule that says why, so that the ledger records whose text differs from its source's; one
             that has nothing but white space left is dropped with a rule.
         makes_text: whether `measure` makes the column `text` (large_string, declared in `signals`) for documents that
-            came without one, from `payload`.
+            came without one, from `payload`. What `decide` emits is then judged by the rules `empty_text` and `too_large`,
+            which the spec gets by itself, so a null says that there is none.
         emits_copies: whether `decide` may give a row more than one copy.
         seeded: whether `settle` or `decide` use the run's seed (`measure` and `survey` never may); it then enters the
             fingerprint of what they decide.
@@ -123,6 +127,8 @@ class StageSpec:
         if self.shown is not None:
             self._set("shown", frozenset(_names("shown", self.shown)))
         self._set("measure_reads", self.measure_reads | self.payload)
+        if self.makes_text is True:
+            self._set("rules", (*self.rules, *(rule for rule in TEXT_RULES if rule not in self.rules)))
         self._set("names_sources", {k: tuple(_names("names_sources", v)) for k, v in self._map("names_sources")})
         self._set("models", {k: Path(_text("models", v)) for k, v in self._map("models")})
         self._set("libraries", {k: _text("libraries", v) for k, v in self._map("libraries")})

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class _SplitRows(SliceRows):
         super().__init__(graph, SOURCE, rows.take(pa.array(order, pa.int64())).combine_chunks())
         self._batch = np.repeat(np.arange(len(task)), [len(batch) for batch in task])
 
-    def cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
+    def cuts(self, rows: np.ndarray, weights: np.ndarray | None) -> Iterator[slice]:
         borders = np.flatnonzero(np.diff(self._batch[rows])) + 1
         for start, stop in pairwise([0, *borders.tolist(), len(rows)]):
             if start < stop:
@@ -260,7 +261,9 @@ def _graph_of(stage: Stage, schema: pa.Schema) -> Graph:
     nodes.append(Node(NODE, NODE, stage, (edge,)))
     nobody: Any = None  # The rows are there: nobody asks the config's file or the source for anything.
     config = RunConfig("invariance", 0, (), (), {}, (), {}, None, 0.0, nobody)
-    return Graph(config, {SOURCE: nobody}, tuple(nodes), (), (), {SOURCE: schema})
+    # Only what a source allows a document is looked up, where a stage makes texts.
+    source: Any = SimpleNamespace(config=SimpleNamespace(max_document_bytes=256 << 20))
+    return Graph(config, {SOURCE: source}, tuple(nodes), (), (), {SOURCE: schema})
 
 
 def _settled(

@@ -235,8 +235,18 @@ class _Explainer:
             columns |= {
                 c: row[c] for c in (nodes[name].columns if name in nodes else ()) if c in row and c not in columns
             }
+            text = nodes[name].text if name in nodes else None
             if item is None:
-                made = Step(name, _use(nodes, name), "emitted", ports[0], copies, copies, columns=columns)
+                made = Step(
+                    name,
+                    _use(nodes, name),
+                    "emitted",
+                    ports[0],
+                    copies,
+                    copies,
+                    columns=columns,
+                    text=_text(text, None),
+                )
             else:
                 made = Step(
                     node=name,
@@ -252,6 +262,7 @@ class _Explainer:
                     witness=item["witness"],
                     witness_document=self._witness(item["witness"]),
                     columns=columns,
+                    text=_text(text, item),
                 )
             steps.append(made)
         outputs = {name: int(routes.into(edges)[0]) for name, edges in self.graph.outputs.items()}
@@ -309,6 +320,13 @@ def _port(graph: AuditGraph, item: Mapping[str, Any]) -> int:
             f"{', '.join(f'`{name}`' for name in ports)}. The ledger was changed: `gristmill audit DIR --full` shows more."
         )
     return ports.index(item["port"])
+
+
+def _text(kind: str | None, item: Mapping[str, Any] | None) -> str | None:
+    """What a node of a kind did to a document's text: one that is emitted has it made; changed it is only with a rule."""
+    if item is not None and item["port"] is None:
+        return None
+    return kind if kind == "made" or (item is not None and item["rule"] is not None) else None
 
 
 def _many(count: int, what: str) -> str:

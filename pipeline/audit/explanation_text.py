@@ -22,6 +22,8 @@ class Step:
         witness: what else decided it: a document's key, or an offset and a digest.
         witness_document: id and URL of the witness, where it is a document that this output knows.
         columns: what the node measured and found, as far as the output holds it.
+        text: `made` where the node made the document's text, `changed` where it may have changed it (the rule says
+            whether it did), else None.
     """
 
     node: str
@@ -37,6 +39,7 @@ class Step:
     witness: str | None = None
     witness_document: Mapping[str, Any] | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ def _step(step: Step) -> str:
 
 def _step_details(step: Step) -> list[str]:
     lines = []
+    if step.text is not None:
+        lines.append("the text was made here" if step.text == "made" else "the text may have been changed here")
     if len(step.failed) > 1:
         lines.append(f"failed: {', '.join(step.failed)}")
     if step.witness is not None:

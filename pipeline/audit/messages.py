@@ -67,7 +67,13 @@ class TaskJob:
             broken=tuple(value["broken"]),
             sources=tuple(value["sources"]),
             nodes=tuple(
-                AuditNode(item["name"], tuple(item["inputs"]), tuple(item["ports"]), tuple(item["rules"]))
+                AuditNode(
+                    item["name"],
+                    tuple(item["inputs"]),
+                    tuple(item["ports"]),
+                    tuple(item["rules"]),
+                    item["makes_text"],
+                )
                 for item in value["nodes"]
             ),
             outputs={name: tuple(edges) for name, edges in value["outputs"].items()},

@@ -24,7 +24,7 @@ from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import NAMED
 from gristmill.pipeline.audit.shuffle import rows_of_task, text_hashes
-from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, take
+from gristmill.pipeline.document import DOC_KEY, TEXT, TEXT_TYPE, key_words, one_chunk, take
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.planning.config import load
@@ -174,11 +174,13 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
         rows = decided.at(name)
         edited[decided.document[rows[on_record[rows]]]] = True
     edited &= sum((routes.entered[name] for name in editors), np.zeros(len(edited), np.int64)) > 0
+    for name in plan.graph.text_makers:
+        edited |= routes.entered[name] > 0
     source_keys = key_words(data.table[DOC_KEY])
     source_order = key_order(source_keys)
-    texts = one_chunk(data.table[TEXT])
+    texts = _source_texts(data)
     shown = [(shard, table) for shard, table in rows_of_task(job) if table is not None]
-    hashes = text_hashes(data.table[TEXT])[source_order] if shown else np.empty(0, np.uint64)
+    hashes = text_hashes(pa.chunked_array([texts]))[source_order] if shown else np.empty(0, np.uint64)
     for shard, table in shown:
         answer.saw("text")
         keys = key_words(table[DOC_KEY])
@@ -236,6 +238,11 @@ def _report_texts(
             answer.fail("text", message, path, row=rows[position], document=keys[position].as_py().hex())
 
 
+def _source_texts(data: SliceData) -> pa.Array:
+    """The texts that a source brought; all null where it brought payloads."""
+    return one_chunk(data.table[TEXT]) if TEXT in data.table.column_names else pa.nulls(data.table.num_rows, TEXT_TYPE)
+
+
 def data_source(plan: Plan, job: TaskJob) -> str:
     """The source that a task reads."""
     return plan.slices[job.task].source
@@ -251,9 +258,11 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
     decided = traverse(plan.graph, slice_rows, _AuditAnswers(job, plan, told, path, answer))
     guessed = np.zeros(slice_rows.count, bool)
     for node in plan.graph.nodes:
+        rows = slice_rows.states[node.name].rows
         if node.spec.changes_text and node.name not in decided:
-            rows = slice_rows.states[node.name].rows
             guessed[rows] |= np.array([(node.name, key) in told for key in _keys(slice_rows, rows)], bool)
+        if node.spec.makes_text and node.name not in decided:
+            guessed[rows] = True
     return _remade(job, plan, slice_rows, guessed)
 
 
@@ -343,7 +352,10 @@ def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray
         rows = state.rows[state.outcome.port == plan.graph.ports_of(name).index(port)]
         rows = rows[~guessed[rows]]
         words.append(slice_rows.keys[rows])
-        hashes.append(text_hashes(pa.chunked_array([slice_rows.column(name, TEXT, rows)], slice_rows.table[TEXT].type)))
+        if plan.graph.has_text[name] == "all":
+            hashes.append(text_hashes(pa.chunked_array([slice_rows.column(name, TEXT, rows)], TEXT_TYPE)))
+        else:
+            words.pop()
     keys = np.concatenate(words)
     order = key_order(keys)
     return Remade(keys[order], np.concatenate(hashes)[order])

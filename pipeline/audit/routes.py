@@ -20,12 +20,14 @@ QUARANTINED = -2
 
 @dataclass(frozen=True)
 class AuditNode:
-    """A node as the manifest describes it; `inputs` are edges `node.port`, the default port is the first."""
+    """A node as the manifest describes it; `inputs` are edges `node.port`, the default port is the first. `makes_text`:
+    whether documents come to it without text."""
 
     name: str
     inputs: tuple[str, ...]
     ports: tuple[str, ...]
     rules: tuple[str, ...]
+    makes_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class AuditGraph:
     def of(cls, manifest: Predicate) -> AuditGraph:
         """From a manifest's predicate."""
         nodes = tuple(
-            AuditNode(item.name, tuple(item.from_), tuple(item.ports), tuple(item.rules)) for item in manifest.nodes
+            AuditNode(item.name, tuple(item.from_), tuple(item.ports), tuple(item.rules), item.text == "made")
+            for item in manifest.nodes
         )
         outputs = {
             name: tuple(edge if "." in edge else f"{edge}.{SOURCE_PORT}" for edge in output.from_)

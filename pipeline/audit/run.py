@@ -23,7 +23,7 @@ from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.signing import public_key
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.slices.read import READ_RULES
+from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
 
 
@@ -174,7 +174,9 @@ class _Audit:
             if entry.task % self.sample[1] == self.sample[0]:
                 tasks.setdefault(entry.task, []).append(entry)
         accounts = predicate.accounts.nodes
-        source_rules = {name: (*READ_RULES, *accounts.get(name, NodeAccount()).rules) for name in graph.sources}
+        source_rules = {
+            name: (*READ_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
+        }
         if not self.sources:
             self.report.skip(("source", "text", "replay"), "not requested")
         for number, files in sorted(tasks.items()):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gristmill.pipeline.document import COPY, DOC_KEY, KEY_TYPE, RESERVED, TEXT, TEXT_TYPE
+from gristmill.pipeline.document import COPY, DOC_KEY, KEY_TYPE, PAYLOADS, RESERVED, TEXT, TEXT_TYPE, is_payload
 from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, RunConfig
 from gristmill.pipeline.registry import STAGES, Registry
@@ -24,9 +24,6 @@ from gristmill.pipeline.stage import Stage, StageContext, StageSpec
 
 SOURCE_PORT = "read"
 """The port of a source: what could be read and holds text."""
-
-
-_PAYLOAD_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
 @dataclass(frozen=True)
@@ -101,6 +98,32 @@ class Graph:
             names = frozenset(edge.node for edge in node.inputs)
             result[node.name] = names.union(*(result[name] for name in names))
         return result
+
+    @cached_property
+    def text_makers(self) -> tuple[str, ...]:
+        """Names of the nodes that make text from payloads, in graph order."""
+        return tuple(node.name for node in self.nodes if node.spec.makes_text)
+
+    def payloads(self, source: str) -> frozenset[str]:
+        """Columns in which a source brings documents as they were found: those that a stage reads as such and, where
+        it brings no text, `html` and `bytes`. Outputs hold them only where they list them."""
+        schema = self.source_schema.get(source, pa.schema([]))
+        named = frozenset().union(*(node.spec.payload for node in self.nodes)) - {TEXT}
+        return frozenset(schema.names) & (named if TEXT in schema.names else named | set(PAYLOADS))
+
+    @cached_property
+    def all_payloads(self) -> frozenset[str]:
+        """`payloads` of all sources."""
+        return frozenset().union(*(self.payloads(name) for name in self.sources))
+
+    @cached_property
+    def has_text(self) -> dict[str, str]:
+        """Of the rows that leave each source and node: whether `all`, `some` or `none` have a text."""
+        found = {name: "all" if TEXT in schema.names else "none" for name, schema in self.source_schema.items()}
+        for node in self.nodes:
+            above = {found[edge.node] for edge in node.inputs}
+            found[node.name] = "all" if node.spec.makes_text else above.pop() if len(above) == 1 else "some"
+        return found
 
     def own_columns(self, name: str, hidden: bool = False) -> pa.Schema:
         """Columns that a node adds for those after it."""
@@ -403,10 +426,16 @@ class _Builder:
         return pa.schema(fields)
 
     def _check_columns(self, graph: Graph) -> None:
+        for name, schema in graph.source_schema.items():
+            if TEXT in schema.names and schema.field(TEXT).type != TEXT_TYPE:
+                raise self._fail(
+                    f"sources.{name}", f"it brings the column `text` as {schema.field(TEXT).type}, not as {TEXT_TYPE}."
+                )
         for node in graph.nodes:
             have = graph.columns_into(node.inputs)
             stage = node.stage
-            self._check_text(node, have)
+            self._check_text(graph, node)
+            self._check_payload(graph, node, have)
             self._check_reads(node.name, "measure", stage.spec.measure_reads, have)
             own = {item.name: item.type for item in graph.own_columns(node.name, hidden=True)}
             signals = {name: own[name] for name in stage.spec.signals.names}
@@ -426,6 +455,7 @@ class _Builder:
             except ContractError as error:
                 raise self._fail(f"stages.{node.name}", str(error)) from error
         for output in graph.outputs:
+            self._check_output_text(graph, output)
             have = graph.columns_into(output.inputs)
             have = {**have, DOC_KEY: KEY_TYPE, COPY: pa.int32()}
             for name in output.config.columns or ():
@@ -435,22 +465,79 @@ class _Builder:
                         f"no source or stage produces a column `{name}`; {nearest(name, have)}",
                     )
 
-    def _check_text(self, node: Node, have: Mapping[str, pa.DataType]) -> None:
-        if node.spec.makes_text:
-            raise self._fail(
-                f"stages.{node.name}",
-                f"the stage `{node.use}` makes the text itself (`makes_text`), which this version cannot run: every source "
-                "brings a column `text`. Make the text before the run.",
-            )
-        if have.get(TEXT) != TEXT_TYPE:
-            raise self._fail(f"stages.{node.name}", "its input has no column `text`. Map it under `sources.….columns`.")
+    def _check_text(self, graph: Graph, node: Node) -> None:
+        """A stage that reads text gets it on every way; one that makes it gets documents that have none."""
+        spec, path = node.spec, f"stages.{node.name}"
+        if spec.makes_text:
+            for edge in node.inputs:
+                if graph.has_text[edge.node] != "none":
+                    raise self._fail(
+                        path,
+                        f"the stage `{node.use}` makes the text, but documents from `{edge}` have one already: "
+                        f"{self._text_maker(graph, edge.node)} Connect it to what has no text yet, under `from:`.",
+                    )
+            return
+        reads = spec.measure_reads | spec.decide_reads | (frozenset() if spec.observes else spec.survey_reads)
+        places = [edge.node for edge in node.inputs] if TEXT in reads or spec.changes_text else []
+        if spec.observes and TEXT in spec.survey_reads:
+            places += [edge.node for edge in graph.by_name[spec.observes].inputs]
+        for place in places:
+            if graph.has_text[place] != "all":
+                raise self._fail(path, f"its stage reads the column `text`, but {self._textless(graph, place)}")
+
+    def _check_payload(self, graph: Graph, node: Node, have: Mapping[str, pa.DataType]) -> None:
         for name in sorted(node.spec.payload & set(have)):
-            if not any(check(have[name]) for check in _PAYLOAD_TYPES):
+            if not is_payload(have[name]):
                 raise self._fail(
                     f"stages.{node.name}",
                     f"its measure reads documents from the column `{name}`, which is {have[name]}; expected text or bytes. "
                     "Map another column to that name under `sources.….columns`.",
                 )
+            for edge in node.inputs:
+                if node.spec.makes_text and name not in graph.columns_after(edge.node):
+                    raise self._fail(
+                        f"stages.{node.name}",
+                        f"it makes the text from the column `{name}`, which documents from `{edge}` do not have. Map one to "
+                        "that name under `sources.….columns`, or give them a way of their own, under `from:`.",
+                    )
+
+    def _check_output_text(self, graph: Graph, output: Output) -> None:
+        path = f"outputs.{output.name}"
+        found = {graph.has_text[edge.node]: edge for edge in output.inputs}
+        if set(found) == {"none"} and output.config.columns is None:
+            raise self._fail(
+                path,
+                f"{self._textless(graph, output.inputs[0].node)} For documents without text, list what the output is to "
+                "hold under `columns:`.",
+            )
+        if len(found) > 1 or "some" in found:
+            edge = found.get("none") or found["some"]
+            raise self._fail(path, f"only some of its documents have a text: {self._textless(graph, edge.node)}")
+
+    def _textless(self, graph: Graph, place: str) -> str:
+        """What is missing where documents come without text, and what to do."""
+        names = [name for name in graph.sources if name == place or name in graph.ancestors.get(place, ())]
+        missing = [name for name in names if graph.has_text[name] == "none"]
+        payloads = sorted(graph.payloads(missing[0])) if missing else []
+        return (
+            f"documents of the source `{missing[0]}` come from `{place}` without one. "
+            + (
+                f"Put a stage before it that makes text from `{payloads[0]}`, such as `extract`."
+                if payloads
+                else "Map its text under `sources.….columns`."
+            )
+            if missing
+            else "there is none."
+        )
+
+    def _text_maker(self, graph: Graph, place: str) -> str:
+        """Who made the text that documents have when they leave a place."""
+        for name in (place, *graph.ancestors[place]):
+            if name in graph.text_makers:
+                return f"the node `{name}` makes it."
+            if name in graph.sources and graph.has_text[name] == "all":
+                return f"the source `{name}` brings it."
+        return ""
 
     def _check_reads(self, name: str, what: str, reads: AbstractSet[str], have: Mapping[str, object]) -> None:
         for column in sorted(reads - {DOC_KEY}):

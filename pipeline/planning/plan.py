@@ -131,10 +131,13 @@ class Plan:
         }
 
     def columns_needed(self, source: str) -> frozenset[str] | None:
-        """Input columns (after mapping) that any node or output needs; None when an output takes them all."""
+        """Input columns (after mapping) that any node or output needs; None for all of them, where an output takes all
+        and none is a payload."""
+        payloads, names = self.graph.payloads(source), {TEXT, ID}
         if any(output.config.columns is None for output in self.graph.outputs):
-            return None
-        names = {TEXT, ID}
+            if not payloads:
+                return None
+            names |= set(self.graph.source_schema[source].names) - payloads
         for node in self.graph.nodes:
             stage = node.stage
             names |= (

@@ -48,12 +48,19 @@ class Fields:
 @dataclass(frozen=True, kw_only=True)
 class ManifestNode(NodeLog):
     """A node as the manifest states it: with ports (the default one first), rules, the columns that it adds (name →
-    logical type), and the fields that fingerprints follow from."""
+    logical type), the fields that fingerprints follow from, and whether it makes documents' texts or may change them (left
+    out where it does neither)."""
 
     ports: Annotated[list[str], Field(min_length=1)]
     rules: list[str]
     columns: dict[str, str]
     fields: Fields
+    text: Literal["made", "changed"] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        made: dict[str, Any] = handler(self)
+        return {name: value for name, value in made.items() if name != "text" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

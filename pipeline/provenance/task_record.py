@@ -33,11 +33,16 @@ from gristmill.pipeline.work_folder import WorkFolder, task_name
 
 ANNOTATIONS = "annotations"
 """Role of a work file with what a pass found out about every row."""
+INPUT = "input"
+"""Role of a work file with the columns, other than payloads, of a source that brings no text."""
+INPUT_REJECTS = "input-rejects"
+"""Role of a work file with the records that such a source could not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceRecord(SliceRead):
-    """A slice as a task has read it: also digests and quick checks by column, bytes that were read, bytes of text."""
+    """A slice as a task has read it: also digests and quick checks by column, bytes that were read, bytes of text
+    (of payload, where the source brings no text)."""
 
     columns: dict[str, str]
     checks: dict[str, str]

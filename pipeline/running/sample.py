@@ -184,9 +184,8 @@ def _example(
     witness: str | None = None,
 ) -> Example:
     table = slice_rows.table
-    text = one_chunk(table[TEXT])
     # Only the beginning is shown; a text of 200 MB stays where it is.
-    start = text.slice(row, 1)
+    start = one_chunk(slice_rows.first_text(np.array([row])))
     shown = start[0].as_py() if int(text_bytes(start)[0]) < 1 << 20 else "(a text of over 1 MB)"
     ident = table[ID][row].as_py()
     name = table[DOC_KEY][row].as_py().hex() if ident is None else str(ident)

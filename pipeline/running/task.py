@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk, text_bytes
+from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError, DataError, StorageError
 from gristmill.pipeline.planning.plan import Pass, Plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
@@ -21,6 +21,8 @@ from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import (
     ANNOTATIONS,
+    INPUT,
+    INPUT_REJECTS,
     Notes,
     SliceRecord,
     TaskAttempt,
@@ -33,7 +35,7 @@ from gristmill.pipeline.provenance.task_record import (
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
-from gristmill.pipeline.slices.annotations import Annotations, write_annotations
+from gristmill.pipeline.slices.annotations import Annotations, read_annotations, write_annotations, write_arrow
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
@@ -82,8 +84,7 @@ class _Task:
         annotations = Annotations([self._annotation_path(record) for record in self.job.preceding])
         if self.job.preceding:
             annotations.verify(slice_rows)
-            if TEXT not in data.table.column_names:
-                slice_rows.set_sizes(annotations.sizes())
+            slice_rows.set_sizes(annotations.sizes())
         slice_digest = self._slice().digest if self.job.preceding else digest_of_slice(data, columns)
         keys = signal_keys(self.plan, slice_digest)
         answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
@@ -92,7 +93,7 @@ class _Task:
         accounts = slice_accounts(slice_rows, data.rejects)
         accounts.check(f"{self.job.slice.path}, pass {self.one.index}")
         published: dict[str, list[TaskFile]] = {}
-        slice_record = self._slice_record(data, columns, slice_digest)
+        slice_record = self._slice_record(slice_rows, data, columns, slice_digest)
         if self.one.final:
             published = publish_task(
                 self.plan,
@@ -110,6 +111,8 @@ class _Task:
             path = f"annotations/{task_name(self.job.task)}/pass-{self.one.index}-{self.job.key[:32]}.arrow"
             written = write_annotations(self.work.root / path, slice_rows, self.one, self.attempt)
             self.files.append(WorkFile(path=path, role=ANNOTATIONS, sha256=written.sha256, size=written.size))
+            if not self.job.preceding and self._keeps_input():
+                self._keep_input(data)
         record = TaskRecord(
             format=FORMAT_VERSION,
             key=self.job.key,
@@ -136,11 +139,18 @@ class _Task:
 
     def _columns(self) -> frozenset[str] | None:
         """Input columns that this pass reads."""
-        needed = self.plan.columns_needed(self.job.slice.source)
-        if self.one.index == 0 or self.one.final:
+        source = self.job.slice.source
+        needed = self.plan.columns_needed(source)
+        if self.one.index == 0:
             return needed
-        names = set(self.plan.graph.source_schema[self.job.slice.source].names)
+        payloads = self.plan.graph.payloads(source)
+        if self.one.final and not payloads:
+            return needed
+        names = set(self.plan.graph.source_schema[source].names)
         wanted: set[str] = {ID}
+        if self.one.final:
+            asked = {name for output in self.plan.graph.outputs for name in output.config.columns or ()}
+            wanted |= (names if needed is None else set(needed)) - (payloads - asked)
         for node in self.plan.graph.nodes:
             stage = node.stage
             if node.name in self.one.measures:
@@ -152,7 +162,11 @@ class _Task:
         return frozenset(wanted & names)
 
     def _read(self) -> tuple[SliceData, dict[str, str]]:
-        data = read_slice(self.plan, self.job.slice, self._columns())
+        columns = self._columns()
+        if self._keeps_input() and self.job.preceding and columns is not None:
+            if not columns & self.plan.graph.payloads(self.job.slice.source):
+                return self._kept_input(columns), dict(self._slice().columns)
+        data = read_slice(self.plan, self.job.slice, columns)
         if not self.job.preceding:
             return data, ContentDigest(data.table.schema).update(data.table).columns()
         slice_record = self._slice()
@@ -165,6 +179,28 @@ class _Task:
                     "and run again."
                 )
         return data, dict(slice_record.columns)
+
+    def _keeps_input(self) -> bool:
+        """Whether a source brings no text but payloads: what else it brings is kept beside the annotations, since a
+        crawl is costly to open."""
+        source = self.job.slice.source
+        return TEXT not in self.plan.graph.source_schema[source].names and len(self.plan.passes) > 1
+
+    def _keep_input(self, data: SliceData) -> None:
+        """Writes what the source brought other than payloads, and the records that it could not read."""
+        payloads = self.plan.graph.payloads(self.job.slice.source)
+        kept = data.table.drop_columns([name for name in data.table.column_names if name in payloads])
+        for role, table in ((INPUT, kept), (INPUT_REJECTS, data.rejects)):
+            path = f"annotations/{task_name(self.job.task)}/{role}-{self.job.key[:32]}.arrow"
+            written = write_arrow(self.work.root / path, table, self.attempt)
+            self.files.append(WorkFile(path=path, role=role, sha256=written.sha256, size=written.size))
+
+    def _kept_input(self, columns: frozenset[str]) -> SliceData:
+        record = self.job.preceding[0]
+        files = {file.role: file for file in record.work_files}
+        kept, rejects = (read_annotations(self._checked(record, files.get(role))) for role in (INPUT, INPUT_REJECTS))
+        names = [name for name in kept.column_names if name in columns or name == DOC_KEY]
+        return SliceData(kept.select(names).combine_chunks(), rejects, self._slice().bytes)
 
     def _slice_rows(self, data: SliceData) -> SliceRows:
         keys = key_words(data.table[DOC_KEY])
@@ -208,7 +244,9 @@ class _Task:
     def _slice(self) -> SliceRecord:
         return self.job.preceding[0].slice
 
-    def _slice_record(self, data: SliceData, columns: dict[str, str], slice_digest: str) -> SliceRecord:
+    def _slice_record(
+        self, slice_rows: SliceRows, data: SliceData, columns: dict[str, str], slice_digest: str
+    ) -> SliceRecord:
         if self.job.preceding:
             return self._slice()
         one = self.job.slice
@@ -223,7 +261,7 @@ class _Task:
             rejects=data.rejects.num_rows,
             reject_bytes=int(np.asarray(one_chunk(data.rejects["bytes"])).sum()) if data.rejects.num_rows else 0,
             bytes=data.bytes_read,
-            text_bytes=int(text_bytes(data.table[TEXT]).sum()),
+            text_bytes=int(slice_rows.sizes().sum()),
             file_bytes=one.file_bytes,
             stamp=one.stamp,
         )
@@ -232,7 +270,10 @@ class _Task:
         return {name: files.digest for name, files in sorted(self.job.settled.items())}
 
     def _annotation_path(self, record: TaskRecord) -> Path:
-        file = record.annotations
+        return self._checked(record, record.annotations)
+
+    def _checked(self, record: TaskRecord, file: WorkFile | None) -> Path:
+        """Where a work file of a record lies. Raises ConservationError unless it is the one that was committed."""
         if file is None:
             raise ConservationError(f"{self.job.slice.path}, pass {record.pass_}: its record names no annotations.")
         path = self.work.root / file.path

@@ -55,6 +55,11 @@ def write_annotations(path: Path, slice_rows: SliceRows, one: Pass, attempt: str
             meta["rules"][name] = list(state.outcome.rules)
             meta["tallies"][name] = state.outcome.tallies
     table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta, sort_keys=True).encode()})
+    return write_arrow(path, table, attempt)
+
+
+def write_arrow(path: Path, table: pa.Table, attempt: str) -> WrittenFile:
+    """Writes a table of a slice's rows into the work folder."""
 
     def write(stream: Any) -> None:
         options = pa.ipc.IpcWriteOptions(compression="lz4")

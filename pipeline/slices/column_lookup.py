@@ -95,8 +95,8 @@ class ColumnLookup:
         own = state.own(self.name)
         if own is not None:
             own = taken(own, np.searchsorted(state.rows, rows), len(state.rows))
-            # A stage that changes text leaves null where it did not.
-            if self.name != TEXT or not own.null_count:
+            # A stage that changes text leaves null where it did not; where one makes it, there is none above.
+            if self.name != TEXT or not own.null_count or self.graph.by_name[place].spec.makes_text:
                 return own, None
         return own, self._join(list(state.arrivals.items()), rows)
 

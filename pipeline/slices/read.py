@@ -1,12 +1,14 @@
 """A slice as the engine reads it, with the plan's names and types, and what its source decides before any stage sees a
-document: empty text is dropped, an oversized document is quarantined."""
+document: empty text is dropped, an oversized document is quarantined; the same where a node makes the text."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, text_bytes
+from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.planning.plan import Plan
@@ -14,9 +16,12 @@ from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
+from gristmill.pipeline.stage_spec import TEXT_RULES
 
-READ_RULES = ("empty_text", "too_large")
-"""`empty_text`: null, no bytes or only white space (dropped); `too_large`: above `max_document_bytes` (quarantined)."""
+READ_RULES = TEXT_RULES
+"""Rules of a source that brings text."""
+EMPTY_PAYLOAD = "empty_payload"
+"""Rule of a source that brings payloads: null or no bytes (dropped). The text is judged where it is made."""
 
 
 def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceData:
@@ -59,12 +64,42 @@ def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:
     return found
 
 
-def read_outcome(text: pa.Array | pa.ChunkedArray, max_document_bytes: int) -> Outcome:
-    """The decisions of a source for the rows of a slice."""
-    column = one_chunk(text)
-    sizes = text_bytes(column)
-    count = len(column)
-    empty = blank_rows(column)
+def read_outcome(table: pa.Table, payloads: frozenset[str], max_document_bytes: int) -> Outcome:
+    """The decisions of a source for the rows of a slice: about their texts, else about their payloads as far as they
+    were read."""
+    if TEXT in table.column_names:
+        return _judged(READ_RULES, blank_rows(table[TEXT]), text_bytes(table[TEXT]), max_document_bytes)
+    read = [name for name in table.column_names if name in payloads]
+    sizes = np.zeros(table.num_rows, np.int64)
+    for name in read:
+        sizes += payload_bytes(table[name])
+    empty = (sizes == 0) & bool(read)
+    return _judged((EMPTY_PAYLOAD, TEXT_RULES[1]), empty, sizes, max_document_bytes)
+
+
+def judge_made_text(outcome: Outcome, text: pa.Array, max_document_bytes: int) -> Outcome:
+    """A node's decisions about rows whose text it made, where blank and oversized texts are emitted no more."""
+    judged = _judged(TEXT_RULES, blank_rows(text), text_bytes(text), max_document_bytes)
+    chosen = (outcome.port >= 0) & (judged.rule >= 0)
+    if not chosen.any():
+        return outcome
+    rules = (*outcome.rules, *(rule for rule in TEXT_RULES if rule not in outcome.rules))
+    number = np.array([rules.index(rule) for rule in TEXT_RULES], np.int16)[np.maximum(judged.rule, 0)]
+    bit = np.uint64(1) << number.astype(np.uint64)
+    return replace(
+        outcome,
+        rules=rules,
+        port=np.where(chosen, judged.port, outcome.port),
+        copies=np.where(chosen, 1, outcome.copies),
+        rule=np.where(chosen, number, outcome.rule),
+        failed=np.where(chosen, outcome.failed | bit, outcome.failed),
+        value=np.where(chosen, judged.value, outcome.value),
+        threshold=np.where(chosen, judged.threshold, outcome.threshold),
+    )
+
+
+def _judged(rules: tuple[str, ...], empty: np.ndarray, sizes: np.ndarray, max_document_bytes: int) -> Outcome:
+    count = len(sizes)
     large = sizes > max_document_bytes
     port = np.zeros(count, np.int16)
     port[empty] = DROPPED
@@ -75,6 +110,4 @@ def read_outcome(text: pa.Array | pa.ChunkedArray, max_document_bytes: int) -> O
     limit = np.where(large, float(max_document_bytes), np.nan)
     limit[empty] = 0.0
     failed = empty.astype(np.uint64) | (large.astype(np.uint64) << np.uint64(1))
-    return Outcome(
-        port, np.ones(count, np.int64), READ_RULES, rule, failed, value, limit, pa.nulls(count, pa.string()), {}
-    )
+    return Outcome(port, np.ones(count, np.int64), rules, rule, failed, value, limit, pa.nulls(count, pa.string()), {})

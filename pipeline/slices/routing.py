@@ -7,20 +7,22 @@ where it was made and taken for the rows at hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, text_bytes
+from gristmill.pipeline.document import DOC_KEY, TEXT, TEXT_TYPE, key_words, one_chunk, payload_bytes, text_bytes
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.planning.graph import Edge, Graph, Node
 from gristmill.pipeline.planning.plan import BATCH_BYTES
 from gristmill.pipeline.slices.column_lookup import ColumnLookup, taken
 from gristmill.pipeline.slices.outcome import Outcome, State, check_decisions, joined, joined_outcome
+from gristmill.pipeline.slices.read import judge_made_text
 from gristmill.pipeline.stage import DROPPED, SettledView, StageContext
 
 BATCH_ROWS = 1 << 16
@@ -41,14 +43,47 @@ class SliceRows:
         self._sizes: np.ndarray | None = None
 
     def sizes(self) -> np.ndarray:
-        """UTF-8 bytes of each row's text as it was read, int64."""
+        """UTF-8 bytes of each row's text as it was read, int64; bytes of its payload where the source brings no text."""
         if self._sizes is None:
-            self._sizes = text_bytes(self.table[TEXT])
+            if TEXT in self.table.column_names:
+                self._sizes = text_bytes(self.table[TEXT])
+            else:
+                self._sizes = self._payload_sizes(self.table.column_names)
         return self._sizes
 
     def set_sizes(self, sizes: np.ndarray) -> None:
-        """For a pass that does not read the text."""
+        """For a pass that does not read the text or the payload."""
         self._sizes = sizes
+
+    def _payload_sizes(self, columns: Iterable[str]) -> np.ndarray:
+        sizes = np.zeros(self.count, np.int64)
+        for name in self.graph.payloads(self.source) & set(columns) & set(self.table.column_names):
+            sizes += payload_bytes(self.table[name])
+        return sizes
+
+    def sizes_at(self, place: str, *, leaving: bool) -> np.ndarray:
+        """The sizes of rows when they enter a source, node or output of that name, or leave it: as they were read, or
+        the UTF-8 bytes of their text once a node has made it. int64, one per row of the slice; only those of rows that
+        are there mean anything."""
+        above = self.graph.ancestors.get(place, frozenset())
+        sizes = self.sizes()
+        for name in self.graph.text_makers:
+            state = self.states.get(name)
+            if state is not None and TEXT in state.signals and (name in above or (leaving and name == place)):
+                sizes = sizes.copy()
+                sizes[state.rows] = text_bytes(state.signals[TEXT])
+        return sizes
+
+    def first_text(self, rows: np.ndarray) -> pa.Array:
+        """The text of rows as it was read, or as a node made it; null for those that have none (yet)."""
+        if TEXT in self.table.column_names:
+            return taken(one_chunk(self.table[TEXT]), rows, self.count)
+        text = pa.nulls(len(rows), TEXT_TYPE)
+        for name in self.graph.text_makers:
+            state = self.states.get(name)
+            if state is not None and TEXT in state.signals:
+                text = pc.coalesce(text, scattered(state.signals[TEXT], state.rows, self.count).take(pa.array(rows)))
+        return text
 
     def leaving(self, edge: Edge) -> tuple[np.ndarray, np.ndarray]:
         """Rows that leave on an edge, with their number of copies."""
@@ -98,12 +133,13 @@ class SliceRows:
         signals and findings too) and doc_key. Yields (positions within the node's rows, batch)."""
         state = self.states[node.name]
         rows = state.rows
-        for part in self.cuts(rows, TEXT in columns):
+        makes = node.spec.makes_text
+        for part in self.cuts(rows, self._weights(node.name, columns)):
             chosen = rows[part]
             data: dict[str, pa.Array] = {DOC_KEY: taken(one_chunk(self.table[DOC_KEY]), chosen, self.count)}
             for name in columns:
                 own = state.own(name) if after or name in state.signals else None
-                if own is not None and not (name == TEXT and own.null_count):
+                if own is not None and not (name == TEXT and own.null_count and not makes):
                     data[name] = own.slice(part.start, part.stop - part.start)
                 elif after:
                     data[name] = self.column(node.name, name, chosen)
@@ -111,13 +147,22 @@ class SliceRows:
                     data[name] = self.incoming(list(state.arrivals.items()), name, chosen)
             yield part, pa.table(data)
 
-    def cuts(self, rows: np.ndarray, text: bool) -> Iterator[slice]:
-        """How rows are cut into batches; `text`: whether the batches carry it."""
-        if not text:
+    def _weights(self, name: str, columns: Sequence[str]) -> np.ndarray | None:
+        """Bytes of text or payload that a batch of a node carries for each row of the slice; None for neither."""
+        carried = []
+        if TEXT in columns:
+            carried += [self.sizes_at(name, leaving=False), self.sizes_at(name, leaving=True)]
+        if self.graph.payloads(self.source) & set(columns):
+            carried.append(self._payload_sizes(columns))
+        return np.maximum.reduce(carried) if carried else None
+
+    def cuts(self, rows: np.ndarray, weights: np.ndarray | None) -> Iterator[slice]:
+        """How rows are cut into batches; `weights`: see `_weights`."""
+        if weights is None:
             for start in range(0, len(rows), BATCH_ROWS):
                 yield slice(start, min(start + BATCH_ROWS, len(rows)))
             return
-        ends = np.cumsum(self.sizes()[rows])
+        ends = np.cumsum(weights[rows])
         start = 0
         while start < len(rows):
             limit = (int(ends[start - 1]) if start else 0) + BATCH_BYTES
@@ -198,7 +243,11 @@ class SliceRows:
                 decisions = node.stage.decide(batch, view, context)
             check_decisions(node, decisions, batch)
             made.append((part.stop - part.start, decisions))
-        return joined_outcome(node, made, len(state.rows))
+        outcome = joined_outcome(node, made, len(state.rows))
+        if node.spec.makes_text:
+            limit = self.graph.sources[self.source].config.max_document_bytes
+            outcome = judge_made_text(outcome, state.signals[TEXT], limit)
+        return outcome
 
 
 @contextmanager

@@ -26,13 +26,15 @@ def slice_accounts(slice_rows: SliceRows, rejects: pa.Table) -> Accounts:
 
 def node_account(slice_rows: SliceRows, name: str) -> NodeAccount:
     """The account of a node, or of the source; an empty one when it has not decided."""
-    account, state, sizes = NodeAccount(), slice_rows.states[name], slice_rows.sizes()
+    account, state = NodeAccount(), slice_rows.states[name]
     outcome = state.outcome
     if outcome is None:
         return account
+    sizes = slice_rows.sizes_at(name, leaving=False)
     keys, lengths = slice_rows.keys[state.rows], sizes[state.rows]
+    left = slice_rows.sizes_at(name, leaving=True)[state.rows]
 
-    def tally(chosen: np.ndarray, copies: np.ndarray) -> Tally:
+    def tally(chosen: np.ndarray, copies: np.ndarray, lengths: np.ndarray = lengths) -> Tally:
         return Tally.of(keys[chosen], lengths[chosen], copies[chosen])
 
     for edge, rows in state.arrivals.items():
@@ -43,7 +45,7 @@ def node_account(slice_rows: SliceRows, name: str) -> NodeAccount:
     account.quarantined = tally(outcome.port == QUARANTINED, state.weight)
     account.kept = tally(outcome.port >= 0, state.weight)
     for index, port in enumerate(slice_rows.graph.ports_of(name)):
-        account.ports[port] = tally(outcome.port == index, state.weight * outcome.copies)
+        account.ports[port] = tally(outcome.port == index, state.weight * outcome.copies, left)
     account.rules = count_rules(outcome.rules, outcome.rule, outcome.failed, lengths)
     account.tallies = dict(outcome.tallies)
     return account

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.planning.graph import Graph, Node
 from gristmill.pipeline.slices.outcome import Outcome, State
 from gristmill.pipeline.slices.read import read_outcome
@@ -32,9 +31,9 @@ class Answers:
     surveys: Sequence[tuple[str, str]] = ()
 
     def read(self, slice_rows: SliceRows) -> Outcome | None:
-        """What the source itself decides: empty text is dropped, oversized documents are quarantined."""
-        limit = slice_rows.graph.sources[slice_rows.source].config.max_document_bytes
-        return read_outcome(slice_rows.table[TEXT], limit)
+        """What the source itself decides: an empty text or payload is dropped, oversized documents are quarantined."""
+        graph, source = slice_rows.graph, slice_rows.source
+        return read_outcome(slice_rows.table, graph.payloads(source), graph.sources[source].config.max_document_bytes)
 
     def visits(self, node: Node) -> bool:
         """Whether all that enters a node is known; one that is not visited has no state."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, ID, TEXT, one_chunk
+from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
@@ -57,8 +57,8 @@ def lowest_per_group(group: np.ndarray, rank: np.ndarray, most: int) -> np.ndarr
 
 
 def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most: int | None) -> pa.Table:
-    """The dropped rows of a task with their texts as they were read: all, or the `most` lowest ranks per node, rule and
-    language. `order`: sources and nodes, as they are to stand."""
+    """The dropped rows of a task: all, or the `most` lowest ranks per node, rule and language. Their texts are as they
+    were read or made, null for those that had none yet. `order`: sources and nodes, as they are to stand."""
     parts = []
     for name in order:
         state = slice_rows.states.get(name)
@@ -83,7 +83,7 @@ def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most:
                     pa.array(language, pa.string()),
                     one_chunk(slice_rows.table[DOC_KEY]).take(pa.array(rows)),
                     one_chunk(slice_rows.table[ID]).take(pa.array(rows)).cast(pa.string()),
-                    slice_rows.column(slice_rows.source, TEXT, rows),
+                    slice_rows.first_text(rows),
                     pa.array(rank, pa.uint64()),
                 ],
                 schema=DROPPED_TEXTS,

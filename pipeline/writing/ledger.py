@@ -35,7 +35,7 @@ LEDGER = pa.schema(
 )
 """`id` and `url` are the input's own, null where it has none. `decision` is dropped, quarantined, marked or emitted;
 `port` is null unless the row was emitted; `value` and `threshold` are null where a rule compares no numbers; `bytes` are
-the UTF-8 bytes of the text as it was read."""
+the UTF-8 bytes of the text as it was read or made, before that of the payload."""
 
 URL = "url"
 """The input column by which people look a page up."""
@@ -90,7 +90,7 @@ def _of_node(slice_rows: SliceRows, name: str, rows: np.ndarray, outcome: Outcom
             pa.array(limit, mask=np.isnan(limit)),
             outcome.witness.take(pa.array(listed)),
             pa.array(np.where(port >= 0, outcome.copies[listed], 0), pa.int32()),
-            pa.array(slice_rows.sizes()[rows], pa.int64()),
+            pa.array(slice_rows.sizes_at(name, leaving=False)[rows], pa.int64()),
         ],
         schema=LEDGER,
     )

@@ -50,7 +50,7 @@ def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
     kept_back = {
         name for node in plan.graph.nodes for name in node.spec.signals.names if name not in node.spec.in_shards
     }
-    return [name for name in have if name not in kept_back]
+    return [name for name in have if name not in kept_back and name not in plan.graph.all_payloads]
 
 
 def publish_task(
@@ -71,12 +71,13 @@ def publish_task(
     """
     for edge in plan.graph.discarded:
         rows, copies = slice_rows.leaving(edge)
-        accounts.discarded[str_edge(edge)] = Tally.of(slice_rows.keys[rows], slice_rows.sizes()[rows], copies)
+        sizes = slice_rows.sizes_at(edge.node, leaving=True)
+        accounts.discarded[str_edge(edge)] = Tally.of(slice_rows.keys[rows], sizes[rows], copies)
     routes: dict[str, list[tuple[Edge, np.ndarray, np.ndarray]]] = {}
     for output in plan.graph.outputs:
         routes[output.name] = [(edge, *slice_rows.leaving(edge)) for edge in output.inputs]
         accounts.outputs[output.name] = {
-            str_edge(edge): Tally.of(slice_rows.keys[rows], slice_rows.sizes()[rows], copies)
+            str_edge(edge): Tally.of(slice_rows.keys[rows], slice_rows.sizes_at(edge.node, leaving=True)[rows], copies)
             for edge, rows, copies in routes[output.name]
         }
     accounts.check(f"{slice_record.path}, last pass")
@@ -181,7 +182,8 @@ class _AlikeFiles:
     def _measured(self) -> Iterator[tuple[str, Encoded]]:
         for node in self.plan.graph.nodes:
             state = self.slice_rows.states.get(node.name)
-            fields = [item for item in node.spec.signals if item.name not in node.spec.hidden]
+            # A text that a node made is in the shards and among the dropped texts; here it would stand twice.
+            fields = [i for i in node.spec.signals if i.name not in node.spec.hidden and i.name != TEXT]
             if state is None or not fields or not len(state.rows):
                 continue
             keys = one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(state.rows))

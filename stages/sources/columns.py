@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.pipeline.document import DOC_KEY, ID, RESERVED, TEXT, TEXT_TYPE, one_chunk
+from gristmill.pipeline.document import DOC_KEY, ID, PAYLOADS, RESERVED, TEXT, TEXT_TYPE, is_payload, one_chunk
 from gristmill.pipeline.errors import ConfigError, DataError, nearest
 
 TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents", "article", "markdown", "page")
@@ -61,13 +61,14 @@ def with_field_columns(table: pa.Table, names: Collection[str]) -> pa.Table:
 def mapped_schema(
     schema: pa.Schema, mapping: Mapping[str, str], where: str, constants: Mapping[str, Constant] | None = None
 ) -> pa.Schema:
-    """The input's schema after mapping, with `text` as large_string and `id` as string, and the constants at its end.
+    """The input's schema after mapping, with `text` as large_string and `id` as string, and the constants at its end; without
+    text it has a payload, `html` or `bytes`, as large_binary or large_string.
 
     An input column whose name another one takes by the mapping, or that is ours (`doc_key`, `copy`), goes on as
     `input_NAME`.
 
     Raises ConfigError for a mapping to a name of ours, and DataError, naming the columns there are, when a mapped column
-    or the text column is missing or of another type than text, or when two columns would have one name,
+    is missing, or both text and payload are, or the text is of another type than text, or when two columns would have one name,
     or when a column's type is nested deeper than MAX_NESTING or holds list views.
     """
     for ours, theirs in mapping.items():
@@ -92,19 +93,27 @@ def mapped_schema(
         fields.append(pa.field(name, _CONSTANT_TYPES[type(value)]))
     result = pa.schema(fields)
     _refuse_doubles(result.names, where)
-    if TEXT not in result.names:
+    payloads = [item for item in result if item.name in PAYLOADS and is_payload(item.type)]
+    if TEXT not in result.names and not payloads:
         raise DataError(
             f"{where}: there is no column `text`; found {', '.join(schema.names) or 'none'}. Map one: "
-            "`columns: {text: NAME}` in the config."
+            "`columns: {text: NAME}` in the config, or `{html: NAME}` for pages from which a stage is to make the text."
         )
-    kind = result.field(TEXT).type
+    kind = result.field(TEXT).type if TEXT in result.names else TEXT_TYPE
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
         raise DataError(f"{where}: the column `text` is {kind}, not text. Map another one under `columns:`.")
     if ID in result.names:
         _refuse_wordless_id(result.field(ID).type, where)
-    result = result.set(result.get_field_index(TEXT), pa.field(TEXT, TEXT_TYPE))
-    names = [name for name in result.names if name not in (TEXT, ID, DOC_KEY)]
-    return pa.schema([pa.field(ID, pa.string()), result.field(TEXT), *(result.field(name) for name in names)])
+    # A slice may hold more than 2 GiB of text, or of payload in place of it.
+    wide = [pa.field(TEXT, TEXT_TYPE)] if TEXT in result.names else [_wide(item) for item in payloads]
+    first = {ID, DOC_KEY, *(item.name for item in wide)}
+    rest = [item for item in result if item.name not in first]
+    return pa.schema([pa.field(ID, pa.string()), *wide, *rest])
+
+
+def _wide(item: pa.Field) -> pa.Field:
+    is_text = pa.types.is_string(item.type) or pa.types.is_large_string(item.type)
+    return pa.field(item.name, TEXT_TYPE if is_text else pa.large_binary())
 
 
 def _names_of(theirs: str, mapping: Mapping[str, str]) -> list[str]:

@@ -210,13 +210,15 @@ def test_the_memory_that_a_stage_states_is_in_the_bound(tmp_path: Path) -> None:
     assert made.memory_bytes() == before + (3 << 30)
 
 
-def test_a_payload_is_text_or_bytes_and_made_text_is_refused_until_it_can_be_run(tmp_path: Path) -> None:
+def test_a_payload_is_text_or_bytes_and_text_that_is_there_is_not_made_again(tmp_path: Path) -> None:
     graph = "stages: {{reader: {{column: {column}, makes_text: {makes}}}}}"
     with pytest.raises(
         ConfigError, match=r"reads documents from the column `number`, which is int64; expected text or bytes"
     ):
         make_plan(config_of(tmp_path, graph.format(column="number", makes="false")))
-    with pytest.raises(ConfigError, match=r"stages.reader: the stage `reader` makes the text itself .* cannot run"):
+    with pytest.raises(
+        ConfigError, match=r"stages.reader: the stage `reader` makes the text, but documents from .* have one already"
+    ):
         make_plan(config_of(tmp_path, graph.format(column="url", makes="true")))
     with pytest.raises(ConfigError, match="its measure reads the column `html`, which"):
         make_plan(config_of(tmp_path, graph.format(column="html", makes="false")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal as signals
 import time
 from collections.abc import Iterator
@@ -345,11 +346,16 @@ class Reader(Stage):
 
     def declare(self) -> StageSpec:
         makes = self.config.makes_text
-        made = [("text", pa.large_string())] if makes else [("read", pa.large_string())]
-        return StageSpec(payload={self.config.column}, signals=pa.schema(made), makes_text=makes)
+        made = [("text" if makes else "read", pa.large_string()), ("tags", pa.int64())]
+        return StageSpec(payload={self.config.column}, signals=pa.schema(made), makes_text=makes, rules=("no_page",))
 
     def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
-        return {"read": batch[self.config.column].cast(pa.large_string())}
+        pages = [(page if isinstance(page, str) else page.decode()) for page in batch[self.config.column].to_pylist()]
+        text = [None if "%PDF" in page else re.sub("<[^>]*>", "", page) for page in pages]
+        return {
+            "text" if self.config.makes_text else "read": pa.array(text, pa.large_string()),
+            "tags": pa.array([page.count("<") for page in pages], pa.int64()),
+        }
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
-        return keep_all(batch.num_rows)
+        return from_failures({"no_page": np.asarray(batch["tags"]) == 0}, rows=batch.num_rows)

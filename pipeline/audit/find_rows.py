@@ -148,5 +148,5 @@ def _value(column: pa.ChunkedArray) -> Any:
     """The one value of a column; as Arrow prints it where Python has no form for it, such as a time in an unknown zone."""
     try:
         return column[0].as_py()
-    except (pa.ArrowException, ValueError, OverflowError):
+    except (pa.ArrowException, ValueError, LookupError, OverflowError):  # LookupError: an unknown zone, with pytz
         return " ".join(one_chunk(column).to_string().strip("[]").split())

@@ -84,7 +84,7 @@ def mapped_schema(
     _refuse_types(schema, where)
     fields = [pa.field(name, plain_type(item.type)) for item in schema for name in _names_of(item.name, mapping)]
     for name, value in (constants or {}).items():
-        if name in RESERVED or name in (TEXT, ID, "html"):
+        if name in RESERVED or name in (TEXT, ID, *PAYLOADS):
             raise ConfigError(f"{where}: `constants` gives `{name}` a value, which documents have of their own.")
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise ConfigError(f"{where}: `constants` gives `{name}` a number of more than 64 bits. Write it as text.")

@@ -214,12 +214,17 @@ Examples:
   gristmill audit out/web
   gristmill audit out/web --full
   gristmill audit out/web --full --sample 1/20
+  gristmill audit out/web --full --sources data/crawl
   gristmill audit out/web --key corpus.pub --previous out/last-month
 
 Exit codes: 0 clean; 3 something could not be read; 4 warnings only; from 10 the code of the first failed check.""",
 )
 def audit(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="An output folder.")],
+    roots: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROOT]...", help="With --sources: folders or URLs below which the input must lie."),
+    ] = None,
     full: Annotated[
         bool,
         typer.Option(
@@ -239,9 +244,10 @@ def audit(
     sources: Annotated[
         bool,
         typer.Option(
-            "--sources/--no-sources", help="In a full audit, also compare with the input, where it can be read."
+            "--sources/--no-sources",
+            help="In a full audit, also go back to the input: below ROOT, or wherever the config says if that is local.",
         ),
-    ] = True,
+    ] = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -249,7 +255,9 @@ def audit(
     from gristmill.launch.commands.audit import AuditOptions
     from gristmill.launch.commands.audit import audit as audit_folder
 
-    return audit_folder(AuditOptions(folder, full, part, key, previous, sources, tuple(plugin or ()), as_json))
+    return audit_folder(
+        AuditOptions(folder, full, part, key, previous, sources, tuple(roots or ()), tuple(plugin or ()), as_json)
+    )
 
 
 @app.command(
@@ -262,12 +270,20 @@ Examples:
 def explain(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="An output folder.")],
     ident: Annotated[str, typer.Argument(metavar="ID", help="A document's id, or its doc_key in hexadecimal.")],
+    roots: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROOT]...", help="With --sources: folders or URLs below which the input must lie."),
+    ] = None,
+    sources: Annotated[
+        bool,
+        typer.Option("--sources", help="Also look into the input for the byte at which a line of JSON lines begins."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Tell what happened to a document at each node: rule, value, threshold, witness."""
     from gristmill.launch.commands.audit import explain as explain_document
 
-    return explain_document(folder, ident, as_json)
+    return explain_document(folder, ident, as_json, tuple(roots or ()) if sources or roots else None)
 
 
 @app.command(

@@ -20,7 +20,8 @@ class AuditOptions:
     sample: str | None = None
     key: str | None = None
     previous: str | None = None
-    sources: bool = True
+    sources: bool = False
+    roots: Sequence[str] = ()
     plugins: Sequence[str] = ()
     json: bool = False
 
@@ -33,13 +34,17 @@ def audit(options: AuditOptions) -> int:
     share = None if options.sample is None else _share(options.sample)
     if share is not None and not options.full:
         raise ConfigError("--sample takes a share of the files of a full audit: add --full.")
+    if options.roots and not options.sources:
+        raise ConfigError(f"{options.roots[0]}: folders after the output are those of its input: add --sources.")
+    if options.sources and not options.full:
+        raise ConfigError("--sources compares rows with the input, as part of a full audit: add --full.")
     result = audit_output(
         options.folder,
         full=options.full,
         sample=share,
         key=None if options.key is None else _key(options.key),
         previous=options.previous,
-        sources=options.sources,
+        sources=tuple(options.roots) if options.sources else None,
         plugins=options.plugins,
     )
     if options.json:
@@ -65,14 +70,26 @@ def _key(path: str) -> bytes:
         raise ConfigError(f"--key {path}: cannot be read: {error.strerror}. Name the file of a public key.") from error
 
 
-def explain(folder: str, ident: str, as_json: bool) -> int:
-    """Tells a document's way through a run."""
-    from gristmill.pipeline.audit.explain import explain as explain_document
+def _stored(folder: str) -> int:
+    """Bytes below a local folder: how long a search may take goes by that."""
+    from gristmill.pipeline.storage import is_remote, items_within, local
 
-    found = explain_document(folder, ident)
+    here = local(folder)
+    return 1 << 36 if is_remote(folder) else sum(item.size for item in items_within(str(here))) if here.is_dir() else 0
+
+
+def explain(folder: str, ident: str, as_json: bool, roots: Sequence[str] | None = None) -> int:
+    """Tells a document's way through a run; `roots` as `audit_output` takes `sources`.
+
+    The files are read in a process of their own: an output may be anybody's.
+    """
+    from gristmill.pipeline.reader_process import ReaderProcess
+
+    with ReaderProcess() as reader:
+        found = reader.call("explain", [folder, ident, None if roots is None else list(roots)], _stored(folder))
     if as_json:
-        say_json(found.to_json())
+        say_json(found["json"])
     else:
-        for line in found.lines():
+        for line in found["lines"]:
             say(line)
     return 0

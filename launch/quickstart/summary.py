@@ -212,7 +212,7 @@ def _audit(console: Console, plan: Plan) -> int:
     _title(console, "Audit, every byte and every row")
     worst = 0
     for output in plan.graph.outputs:
-        found = audit_output(output.config.path, full=True)
+        found = audit_output(output.config.path, full=True, sources=())
         checked = sum(1 for check in found.checks if check.status == "pass")
         verdict = "clean" if found.exit_code == 0 else f"exit code {found.exit_code}"
         say(f"  {output.config.path}: {verdict}, {checked} checks passed")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from gristmill.pipeline.audit.allowed_sources import allowed_config
 from gristmill.pipeline.audit.documents import no_output, sound_log
 from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
 from gristmill.pipeline.audit.find_rows import Found, Searched, row_of, rows_with
@@ -66,12 +67,20 @@ class Explanation:
         return made[:-1] if made and not made[-1] else made
 
 
-def explain(folder: str, ident: str) -> Explanation:
+def explained(argument: Sequence[Any]) -> dict[str, Any]:
+    """In the reading process: a document's way as JSON and as lines. `argument`: folder, identifier, sources."""
+    found = explain(*argument)
+    return {"json": found.to_json(), "lines": found.lines()}
+
+
+def explain(folder: str, ident: str, sources: Sequence[str] | None = None) -> Explanation:
     """The way of a document through the run that wrote an output.
 
     Args:
         folder: the output, local or a URL.
         ident: a document's `id`, its `doc_key` in hexadecimal, or its URL.
+        sources: whether the input is looked into for the byte at which a record begins: None for not; folders below which
+            it must lie; an empty list for local input wherever the config says.
 
     Raises ConfigError for a folder without a manifest, DocumentNotFoundError, and DataError for files that cannot be
     read.
@@ -80,12 +89,13 @@ def explain(folder: str, ident: str) -> Explanation:
     if manifest is None:
         raise ConfigError(f"{folder}: there is no manifest.json. {no_output(folder)}")
     with what_a_run_wrote(folder):
-        return _Explainer(folder, manifest).explain(ident)
+        return _Explainer(folder, manifest, sources).explain(ident)
 
 
 class _Explainer:
-    def __init__(self, folder: str, manifest: Predicate) -> None:
+    def __init__(self, folder: str, manifest: Predicate, sources: Sequence[str] | None) -> None:
         self.folder, self.manifest = folder, manifest
+        self.config = None if sources is None else allowed_config(manifest.varies.config, sources)
         self.graph = AuditGraph.of(manifest)
         self.files: dict[str, list[tuple[str, int]]] = {}
         with open_within(folder, FILES_TABLE) as stream:
@@ -290,7 +300,7 @@ class _Explainer:
             "name": one.source,
             "path": one.path,
             "part": one.part,
-            **origin(one, log.snapshot, key, self._format(one.source), self.manifest.varies.config),
+            **origin(one, log.snapshot, key, self._format(one.source), self.config),
             "license": None if licence is None else licence.model_dump(),
             "snapshot": log.snapshot,
         }

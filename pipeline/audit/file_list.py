@@ -10,7 +10,7 @@ import fsspec
 import pyarrow as pa
 
 from gristmill.pipeline.audit.documents import DOCUMENTS, subject_digest
-from gristmill.pipeline.audit.messages import Entry
+from gristmill.pipeline.audit.messages import Entry, ask
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
@@ -49,7 +49,7 @@ def read_entries(folder: str, statement: Statement, reader: ReaderProcess, repor
     if found != expected:
         report.fail("files", f"expected the SHA-256 {expected}, found {found}", file=FILES_TABLE)
     try:
-        answer = reader.call("listing", [folder, FILES_TABLE])
+        answer = ask(reader, "listing", [folder, FILES_TABLE])
     except ReaderCrashed as error:
         report.unread("files", str(error), file=FILES_TABLE)
         return None

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
-from gristmill.pipeline.audit.messages import Entry
+from gristmill.pipeline.audit.messages import Entry, ask
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
@@ -373,13 +373,13 @@ def _footers(folder: str, entries: Sequence[Entry], reader: ReaderProcess) -> It
     for start in range(0, len(entries), _BATCH):
         batch = entries[start : start + _BATCH]
         try:
-            answers = reader.call("footers", [folder, [entry.path for entry in batch]])
+            answers = ask(reader, "footers", [folder, [entry.path for entry in batch]])
         except ReaderCrashed:
             # One of them kills the reader: ask for each alone.
             answers = []
             for entry in batch:
                 try:
-                    answers += reader.call("footers", [folder, [entry.path]])
+                    answers += ask(reader, "footers", [folder, [entry.path]])
                 except ReaderCrashed as error:
                     answers.append({"unreadable": str(error)})
         yield from zip(batch, answers, strict=True)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gristmill.pipeline.audit.routes import AuditNode
+from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ class TaskJob:
             spill=value["spill"],
             span=value["span"],
         )
+
+
+def ask(reader: ReaderProcess, function: str, argument: Any, size: int = 0) -> Any:
+    """The reading process's answer about an output's files. Raises ReaderCrashed for whatever kept it from one: what it reads
+    is an enemy's, so a failure is a finding about a file, and the audit goes on."""
+    try:
+        return reader.call(function, argument, size)
+    except ReaderCrashed:
+        raise
+    except (GristmillError, RuntimeError) as error:
+        raise ReaderCrashed(f"the reader failed ({str(error).strip().splitlines()[-1]})") from error
 
 
 @dataclass

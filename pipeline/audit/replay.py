@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.pipeline.audit.allowed_sources import allowed_config, refuse_elsewhere
 from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.key_order import key_order, places_in
 from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
@@ -58,32 +59,38 @@ class SourceJob:
         config: the run's config, as YAML.
         run: the run's key.
         plugins: modules with stages and sources that may be imported.
+        roots: folders below which the sources must lie (see `allowed_sources`).
     """
 
     task: TaskJob
     config: str
     run: str
     plugins: tuple[str, ...]
+    roots: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return {"task": self.task.to_json(), "config": self.config, "run": self.run, "plugins": list(self.plugins)}
+        return {**asdict(self), "task": self.task.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> SourceJob:
-        return cls(TaskJob.from_json(value["task"]), value["config"], value["run"], tuple(value["plugins"]))
+        return cls(
+            TaskJob.from_json(value["task"]),
+            value["config"],
+            value["run"],
+            tuple(value["plugins"]),
+            tuple(value["roots"]),
+        )
 
 
 def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """Compares one task's files with its slice. `argument` is a SourceJob; the answer an Answer, or `skipped` with why."""
+    """Compares one task's files with its slice. `argument` is a SourceJob; the answer an Answer."""
     job = SourceJob.from_json(argument)
-    plan = _plan(job.config, job.plugins)
-    if isinstance(plan, str):
-        return {"skipped": plan}
-    if plan.key != job.run:
-        return {
-            "skipped": "the config gives a different run here: its input, models, stage versions or Gristmill differ"
-        }
+    plan = _plan(job.config, job.run, job.plugins, job.roots)
     answer = Answer()
+    if isinstance(plan, str):
+        for name in ("source", "text", "replay"):
+            answer.unread(name, plan, None)
+        return answer.to_json()
     ledger_entry = next((entry for entry in job.task.files if entry.role == "ledger"), None)
     if ledger_entry is None:
         return answer.to_json()
@@ -121,12 +128,23 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _plan(config: str, plugins: tuple[str, ...]) -> Plan | str:
+def _plan(config: str, run: str, plugins: tuple[str, ...], roots: tuple[str, ...]) -> Plan | str:
     """The plan of a run's config, or why there is none here."""
     try:
-        return make_plan(load(config, "manifest.json", plugins=plugins))
+        plan = make_plan(load(allowed_config(config, roots), "manifest.json", plugins=plugins))
+        for one in plan.slices:
+            refuse_elsewhere(one.location, roots)
     except GristmillError as error:
         return f"the run cannot be planned here: {error}"
+    if plan.key != run:
+        return "the config gives a different run here: its input, models, stage versions or Gristmill differ"
+    return plan
+
+
+def plan_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the run can be planned here: {} or `skipped` with why. `argument`: config, run, plugins, roots."""
+    plan = _plan(argument["config"], argument["run"], tuple(argument["plugins"]), tuple(argument["roots"]))
+    return {"skipped": plan} if isinstance(plan, str) else {}
 
 
 @dataclass(frozen=True)

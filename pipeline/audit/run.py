@@ -12,7 +12,7 @@ from gristmill.pipeline.audit.documents import check_documents, read_statement
 from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
-from gristmill.pipeline.audit.messages import Entry, TaskJob
+from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
 from gristmill.pipeline.audit.replay import SourceJob
 from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
 from gristmill.pipeline.audit.routes import AuditGraph
@@ -26,6 +26,11 @@ from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
 
+BACK = ("source", "text", "replay")
+"""Checks that go back to the input."""
+MOST_CRASHES = 3
+"""Tasks whose comparison with the input may end its process; each costs its whole time limit."""
+
 
 def audit_output(
     folder: str,
@@ -34,7 +39,7 @@ def audit_output(
     sample: tuple[int, int] | None = None,
     key: bytes | None = None,
     previous: str | None = None,
-    sources: bool = True,
+    sources: Sequence[str] | None = None,
     plugins: Sequence[str] = (),
 ) -> AuditResult:
     """Verifies an output.
@@ -46,7 +51,8 @@ def audit_output(
             audits with i = 0 … n−1 read everything.
         key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
         previous: the output of the dataset's previous run, to compare sequence and drop rates with.
-        sources: whether a full audit also goes back to the input, where it is at hand.
+        sources: whether a full audit also goes back to the input: None for not; folders, local or URLs, below which it must
+            lie; an empty list for local input wherever the config says. The config is the word of whoever wrote the output.
         plugins: modules with stages and sources that the run used and that may be imported for that.
 
     Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
@@ -62,7 +68,8 @@ def audit_output(
         raise ConfigError(f"{folder}: this is a file. Give the folder of an output: the one with manifest.json.")
     begin = time.monotonic()
     public = None if key is None else public_key(key)
-    audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, sources, tuple(plugins))
+    roots = None if sources is None else tuple(sources)
+    audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, roots, tuple(plugins))
     with ReaderProcess() as reader:
         audit.run(reader)
     results = tuple(audit.report.results[check.name] for check in CHECKS)
@@ -76,11 +83,12 @@ class _Audit:
     sample: tuple[int, int]
     public: bytes | None
     previous: str | None
-    sources: bool
+    sources: tuple[str, ...] | None
     plugins: tuple[str, ...]
     report: Report = field(default_factory=Report)
     key: str | None = None
     bytes_read: int = 0
+    crashes: int = 0
 
     def run(self, reader: ReaderProcess) -> None:
         report, folder = self.report, self.folder
@@ -177,8 +185,10 @@ class _Audit:
         source_rules = {
             name: (*READ_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
         }
-        if not self.sources:
-            self.report.skip(("source", "text", "replay"), "not requested")
+        if self.sources is None:
+            self.report.skip(BACK, "not requested: --sources goes back to the input")
+        elif tasks and not self._plans(predicate, reader):
+            self.sources = None
         for number, files in sorted(tasks.items()):
             sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
             job = TaskJob(
@@ -199,10 +209,30 @@ class _Audit:
             size = sum(entry.size for entry in sound)
             if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):
                 continue
-            if self.sources:
-                again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins)
+            if self.sources is not None:
+                again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, self.sources)
                 # The slice is read and its documents are judged again: that takes far longer than reading the files.
-                self._ask(reader, "check_sources", again.to_json(), 50 * size, "source", sound)
+                if not self._ask(reader, "check_sources", again.to_json(), 50 * size, "source", sound):
+                    self.crashes += 1
+                if self.crashes == MOST_CRASHES:
+                    self._not_gone_back(f"given up after {MOST_CRASHES} tasks whose comparison with the input failed")
+
+    def _plans(self, predicate: Predicate, reader: ReaderProcess) -> bool:
+        """Whether the run can be planned here, as everything that goes back to the input must."""
+        job = {"config": predicate.varies.config, "run": predicate.run, "plugins": self.plugins, "roots": self.sources}
+        try:
+            why = ask(reader, "plan_sources", job).get("skipped")
+        except ReaderCrashed as error:
+            why = f"{error} while it planned the run of the manifest's config"
+        if why is not None:
+            self._not_gone_back(why)
+        return why is None
+
+    def _not_gone_back(self, why: str) -> None:
+        """Says why the input was not compared. It was asked for, so the output is not verified without it."""
+        for name in BACK:
+            self.report.unread(name, why)
+        self.sources = None
 
     def _ask(
         self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
@@ -214,15 +244,11 @@ class _Audit:
         self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
     ) -> Mapping[str, Any] | None:
         try:
-            answer: dict[str, Any] = reader.call(function, job, size)
+            answer: dict[str, Any] = ask(reader, function, job, size)
         except ReaderCrashed as error:
             for entry in files:
                 self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
             return None
-        if "skipped" in answer:
-            self.report.skip(("source", "text", "replay"), answer["skipped"])
-            self.sources = False
-            return answer
         for name, count in answer["seen"].items():
             self.report.saw(name, count)
         for finding in answer["findings"]:

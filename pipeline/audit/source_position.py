@@ -22,8 +22,11 @@ from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.registry import Registry
 from gristmill.pipeline.source import Source
 
+MOST_RECORDS = 1 << 26
+"""Numbers of records that are tried: a slice has far fewer, whatever its log says."""
 
-def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str) -> dict[str, int | None]:
+
+def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str | None) -> dict[str, int | None]:
     """A document's place in its file: `record` (its number, from 0) or `byte` (where it begins); the other is None, and
     both where the place is not known.
 
@@ -32,10 +35,12 @@ def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: 
         snapshot: its source's.
         key: the document's doc_key.
         kind: the source's format.
-        config: the run's config, as YAML.
+        config: the run's config, as YAML, where the input may be looked into.
     """
     if not _format(kind).by_offset:
         return {"record": _record(one, snapshot, key), "byte": None}
+    if config is None:
+        return {"record": None, "byte": None}
     offsets = _offsets(kind, config, one.source, one.path, tuple(sorted(one.part.items())))
     place = None if offsets is None else _index(key, one, snapshot, offsets)
     return {"record": None, "byte": None if place is None or offsets is None else int(offsets[place])}
@@ -56,7 +61,7 @@ def _index(key: bytes, one: SliceRead, snapshot: str | None, positions: np.ndarr
 
 def _record(one: SliceRead, snapshot: str | None, key: bytes) -> int | None:
     """The record's number in its file, by making the keys of all records in the slice."""
-    count = one.rows + one.rejects
+    count = min(one.rows + one.rejects, MOST_RECORDS)
     # Formats count records from the start of the file or, where a slice is a file of its own, of the slice.
     for first in sorted({0, int(one.part.get("first_row", 0))}, reverse=True):
         found = _index(key, one, snapshot, np.arange(first, first + count))

@@ -168,7 +168,7 @@ def audits(output: Path, repeats: int = 3) -> None:
     def seconds(*flags: str) -> float:
         return statistics.median(audit_seconds(output, *flags) for _ in range(repeats))
 
-    fast, full, source = seconds(), seconds("--full", "--no-sources"), seconds("--full")
+    fast, full, source = seconds(), seconds("--full"), seconds("--full", "--sources")
     print(f"    fast                      {fast:5.2f} s, most of it starting up")
     print(
         f"    full, without the input   {full:5.2f} s: {kept / (full - fast):.0f} MB/s of shards' text, "

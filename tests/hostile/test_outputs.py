@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.launch.cli import run_command
-from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.audit.explain import explain
+from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.errors import ConfigError, GristmillError, StorageError
+from gristmill.pipeline.reader_process import ReaderCrashed
 from gristmill.pipeline.storage import NotRegularError, open_within, read_within, sha256_within
-from tests.pipeline.audit.tampering import Output
+from gristmill.stages.sources.jsonl import JsonlSource
+from gristmill.stages.sources.parquet import ParquetSource
+from tests.hostile.configs import QUICK
+from tests.pipeline.audit.tampering import Output, SameProcess
 
 pytestmark = pytest.mark.usefixtures("alarm")
 
@@ -282,3 +289,99 @@ def test_no_more_is_read_than_is_allowed(tmp_path: Path) -> None:
         read_within(str(tmp_path), "x", 4)
     assert sha256_within(str(tmp_path), "x", 5) is not None
     assert sha256_within(str(tmp_path), "x", 4) is None
+
+
+# The config in the manifest is the word of whoever wrote the output
+
+
+def with_config(output: Output, old: str, new: str) -> None:
+    config = output.manifest()["predicate"]["varies"]["config"]
+    assert old in config
+    output.set_manifest(lambda s: s["predicate"]["varies"].update(config=config.replace(old, new)))
+
+
+def test_nothing_that_a_manifest_names_is_opened_unasked(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    for name in ("slices", "schema", "read", "offsets"):
+        for source in (JsonlSource, ParquetSource):
+            monkeypatch.setattr(source, name, lambda self, *_: opened.append(self.name), raising=False)
+    assert output.audit(sources=False).exit_code == 0
+    explain(str(output.folder), "j3")
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "http://127.0.0.1:9/x/*.parquet",
+        "s3://bucket/*.parquet",
+        "memory://x/*.parquet",
+        "simplecache::http://127.0.0.1:9/x",
+    ],
+)
+def test_no_host_is_asked_because_a_manifest_names_it(place: str, output: Output, wide_run: Path) -> None:
+    with_config(output, f"{wide_run}/a/*.parquet", place)
+    result = output.audit(plugins=("toy_stages", "audit_stages"))
+    assert result.exit_code == 3
+    assert (
+        f"the config names {place}, which is not below a folder given with --sources"
+        in result["replay"].findings[0].message
+    )
+    with pytest.raises(ConfigError, match="not below a folder"):
+        explain(str(output.folder), "j3", [])
+
+
+def test_a_model_s_place_is_no_host_either(output: Output, wide_run: Path) -> None:
+    with_config(output, f"{wide_run}/words.txt", "s3://bucket/words.txt")
+    assert "not below a folder" in output.audit(plugins=("toy_stages", "audit_stages"))["text"].findings[0].message
+
+
+def test_roots_bound_where_the_input_may_lie(output: Output, wide_run: Path, tmp_path: Path) -> None:
+    plugins = ("toy_stages", "audit_stages")
+    assert audit_output(str(output.folder), full=True, sources=[str(wide_run)], plugins=plugins).exit_code == 0
+    both = [str(wide_run / "a"), str(wide_run / "b")]
+    assert audit_output(str(output.folder), full=True, sources=both, plugins=plugins).exit_code == 0
+    (tmp_path / "link").symlink_to(wide_run)
+    for roots in ([str(wide_run / "a")], [str(tmp_path)], ["s3://bucket"]):
+        result = audit_output(str(output.folder), full=True, sources=roots, plugins=plugins)
+        assert result.exit_code == 3 and "is not below" in result["source"].findings[0].message
+
+
+@pytest.mark.parametrize(
+    "name", ["anchor_bomb", "deep_lists", "int_of_5000_digits", "half_surrogate", "everything", "a_word"]
+)
+def test_configs_that_mean_harm_are_a_finding(name: str, output: Output) -> None:
+    output.set_manifest(lambda s: s["predicate"]["varies"].update(config=QUICK[name].replace("{root}", "/")))
+    result = output.audit(sources=True)
+    assert result.exit_code == 3
+    with suppress(GristmillError):
+        assert explain(str(output.folder), "j3", []).documents[0].source["byte"] is None
+
+
+def test_an_audit_gives_up_where_the_input_kills_its_reader(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    call = SameProcess.call
+
+    def dying(self: SameProcess, function: str, argument: object, size: int = 0) -> object:
+        asked.append(function)
+        if function == "check_sources":
+            raise ReaderCrashed("the reader was stopped after 120 s")
+        return call(self, function, argument, size)
+
+    monkeypatch.setattr(SameProcess, "call", dying)
+    monkeypatch.setattr("gristmill.pipeline.audit.run.MOST_CRASHES", 2)
+    assert output.audit(plugins=("toy_stages", "audit_stages")).exit_code == 3
+    assert asked.count("check_sources") == 2
+
+
+def test_a_failure_of_the_reader_is_a_finding(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = SameProcess.call
+
+    def failing(self: SameProcess, function: str, argument: object, size: int = 0) -> object:
+        if function == "check_task":
+            raise RuntimeError("the reader has a defect: Traceback\nKeyError: 'x'")
+        return call(self, function, argument, size)
+
+    monkeypatch.setattr(SameProcess, "call", failing)
+    result = output.audit()
+    assert result.exit_code == 3 and "KeyError: 'x'" in result["content"].findings[0].message

@@ -62,7 +62,7 @@ def test_a_kept_document_with_its_copies_and_source_record(wide_run: Path) -> No
 def test_a_rejected_record_and_an_oversized_document(wide_run: Path) -> None:
     folder = wide_run / "out/corpus"
     reject = next(r for r in rows_of(folder, "ledger") if r["node"] == "b" and r["id"] is None)
-    document = explain(str(folder), reject["doc_key"].hex()).documents[0]
+    document = explain(str(folder), reject["doc_key"].hex(), []).documents[0]
     assert (document.steps[-1].node, document.steps[-1].decision) == ("b", "quarantined")
     assert (wide_run / "b/more.jsonl").read_bytes()[document.source["byte"] :].startswith(b'{"id": "broken"')
     oversized = next(r for r in rows_of(folder, "ledger") if r["rule"] == "too_large")
@@ -74,7 +74,7 @@ def test_a_document_of_json_lines_stands_at_a_byte_and_not_at_a_record(wide_run:
     folder, lines = wide_run / "out/corpus", (wide_run / "b/more.jsonl").read_bytes()
     places = set()
     for row in (r for part in ("data", "ledger") for r in rows_of(folder, part) if (r["id"] or "").startswith("j")):
-        found = explain(str(folder), row["id"])
+        found = explain(str(folder), row["id"], [])
         source = found.documents[0].source
         assert source["record"] is None
         assert json.loads(lines[source["byte"] :].split(b"\n")[0])["id"] == row["id"]
@@ -90,7 +90,7 @@ def test_a_document_of_json_lines_stands_at_a_byte_and_not_at_a_record(wide_run:
             config=s["predicate"]["varies"]["config"].replace(str(wide_run), gone)
         )
     )
-    source = explain(str(tmp_path / "copy"), row["id"]).documents[0].source
+    source = explain(str(tmp_path / "copy"), row["id"], []).documents[0].source
     assert (source["path"], source["record"], source["byte"]) == ("more.jsonl", None, None)
 
 

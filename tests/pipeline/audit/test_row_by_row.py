@@ -143,7 +143,7 @@ def test_a_run_and_its_audit_do_with_each_document_what_plain_python_does(tmp_pa
     check_accounts(result.accounts, ways)
     for name in ("corpus", "long"):
         check_output(tmp_path, name, ways)
-        audit = audit_output(str(tmp_path / "out" / name), full=True, plugins=TOYS)
+        audit = audit_output(str(tmp_path / "out" / name), full=True, sources=(), plugins=TOYS)
         assert audit.exit_code == 0, audit.problems
         # Its replay compared nodes with the ledger, which is the oracle's.
         replay = next(item for item in audit.checks if item.name == "replay")
@@ -168,6 +168,6 @@ def test_what_run_and_audit_get_wrong_alike_is_noticed(
     monkeypatch.setattr(State, "own", lambda self, name: None if name == "text" else own(self, name))
     plan = planned(tmp_path)
     Engine(plan, InlineExecutor()).run()
-    assert audit_output(str(tmp_path / "out/corpus"), full=True, plugins=TOYS).exit_code == 0
+    assert audit_output(str(tmp_path / "out/corpus"), full=True, sources=(), plugins=TOYS).exit_code == 0
     with pytest.raises(AssertionError):
         check_output(tmp_path, "corpus", ways_of(plan, corpus=True))

@@ -50,10 +50,10 @@ def test_a_clean_output_beside_its_input_passes_all_three(kind: str, request: py
 
 
 def test_an_audit_imports_no_plugin_that_it_was_not_given(output: Output) -> None:
-    result = output.audit()
-    assert result.exit_code == 0 and {result[name].status for name in BACK} == {"skipped"}
-    assert "no stage named `bounds`" in str(result["text"].skipped)
-    assert output.audit(sources=False, plugins=PLUGINS)["text"].skipped == "not requested"
+    result = output.audit(sources=True)
+    assert result.exit_code == 3 and {result[name].status for name in BACK} == {"unread"}
+    assert "no stage named `bounds`" in result["text"].findings[0].message
+    assert str(output.audit(sources=False, plugins=PLUGINS)["text"].skipped).startswith("not requested")
 
 
 def test_text_edited_under_the_same_key(plain: Output) -> None:
@@ -158,10 +158,11 @@ def test_another_input_or_none_is_no_fault_of_the_output(tmp_path: Path, in_proc
     assert output.audit(plugins=PLUGINS)["replay"].status == "pass"
     (tmp_path / "words.txt").write_text("other\n")
     result = output.audit(plugins=PLUGINS)
-    assert result.exit_code == 0 and "a different run here" in str(result["replay"].skipped)
+    assert result.exit_code == 3 and "a different run here" in result["replay"].findings[0].message
     shutil.rmtree(tmp_path / "a")
     result = output.audit(plugins=PLUGINS)
-    assert result.exit_code == 0 and "cannot be planned here" in str(result["replay"].skipped)
+    assert result.exit_code == 3 and "cannot be planned here" in result["replay"].findings[0].message
+    assert not result.failed and output.audit(sources=False).exit_code == 0
 
 
 def test_a_slice_that_cannot_be_read_leaves_the_audit_incomplete(

@@ -110,7 +110,7 @@ def test_documents_without_copies_are_shuffled_too(tmp_path: Path) -> None:
     assert all(row["text"] == source[row["id"]] for row in rows)
     hashes = [oracle_hash(row["doc_key"], 0, 1) for row in rows]
     assert hashes == sorted(hashes)
-    assert audit_output(str(tmp_path / "out"), full=True, plugins=("toy_stages",)).exit_code == 0
+    assert audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",)).exit_code == 0
 
 
 def ledger(folder: Path, task: int) -> list[dict[str, Any]]:
@@ -153,7 +153,7 @@ def test_without_a_seed_the_run_s_is_taken(untouched: Path, tmp_path: Path) -> N
     run(graph(untouched, tmp_path / "a", ", shuffle: {}"))
     run(graph(untouched, tmp_path / "b", ", shuffle: {seed: 5}"))
     assert pairs(tmp_path / "a") == pairs(tmp_path / "b")
-    assert audit_output(str(tmp_path / "a"), full=True, plugins=("toy_stages",)).exit_code == 0
+    assert audit_output(str(tmp_path / "a"), full=True, sources=(), plugins=("toy_stages",)).exit_code == 0
 
 
 @pytest.mark.parametrize("parts", [1, 8, 4096])
@@ -170,16 +170,16 @@ def test_an_output_without_rows_has_no_shards(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     run(graph(tmp_path, tmp_path / "out").replace("least: 2", "least: 1000"))
     assert not (tmp_path / "out/data").exists()
-    assert audit_output(str(tmp_path / "out"), full=True, plugins=("toy_stages",)).exit_code == 0
+    assert audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",)).exit_code == 0
 
 
 def test_a_full_audit_is_clean_and_so_are_its_samples(untouched: Path) -> None:
-    whole = audit_output(str(untouched / "out"), full=True, plugins=("toy_stages",))
+    whole = audit_output(str(untouched / "out"), full=True, sources=(), plugins=("toy_stages",))
     assert whole.exit_code == 0, whole.problems
     made = {result.check.name for result in whole.checks if result.status == "pass"}
     assert {"lineage", "accounts", "keys", "content", "join", "text", "replay"} <= made
     for number in range(2):
-        part = audit_output(str(untouched / "out"), sample=(number, 2), plugins=("toy_stages",))
+        part = audit_output(str(untouched / "out"), sample=(number, 2), sources=(), plugins=("toy_stages",))
         assert part.exit_code == 0, part.problems
 
 
@@ -249,7 +249,7 @@ def test_a_changed_byte_is_found(untouched: Path, tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[200] ^= 1
     path.write_bytes(data)
-    audit = audit_output(str(tmp_path / "out"), full=True, plugins=("toy_stages",))
+    audit = audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",))
     assert audit.exit_code == 30
     assert any("were not joined with their ledgers" in problem for problem in audit.problems)
 

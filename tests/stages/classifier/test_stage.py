@@ -149,7 +149,7 @@ def test_a_run_keeps_the_best_and_shows_them_beside_a_random_selection(
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in" / f"{file}.parquet")
     run(RUN.format(root=tmp_path, cut=cut, name="one"))
     out = tmp_path / "out" / "one"
-    audit = audit_output(str(out), full=True)
+    audit = audit_output(str(out), full=True, sources=())
     assert audit.exit_code == 0, audit.problems
     manifest = json.loads((out / "manifest.json").read_text())["predicate"]
     figures = manifest["reports"]["classifier"]["beside_chance"]

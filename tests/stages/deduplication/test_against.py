@@ -111,7 +111,7 @@ def test_runs_after_one_another_find_the_clusters_of_one_run_over_everything(
     assert report["earlier"]["known"] == sum(fate[3] == f"{stage}_duplicate_of_earlier" for fate in third.values())
     assert report["earlier"]["superseded"] == 0
     for name in ("a", "b", "c"):
-        audit = audit_output(str(out / name), full=True)
+        audit = audit_output(str(out / name), full=True, sources=())
         assert audit.exit_code == 0, audit.problems
 
 
@@ -150,7 +150,9 @@ def test_kept_notes_say_what_became_of_each_document_and_are_audited(run: Run, t
     listed = pq.read_table(out / "files.parquet").to_pylist()
     assert sum(row["rows"] for row in listed if row["role"] == "notes:dedup") == len(notes)
     (out / "notes/dedup/part-00000.parquet").write_bytes(b"other")
-    assert "sha256" in {item.name for item in audit_output(str(out), full=True).checks if item.status == "fail"}
+    assert "sha256" in {
+        item.name for item in audit_output(str(out), full=True, sources=()).checks if item.status == "fail"
+    }
 
 
 # What is refused.

@@ -111,7 +111,7 @@ def test_prompt_model_and_answer_are_on_record_and_the_address_is_no_identity(co
 def test_an_audit_replays_the_recorded_answers_and_contacts_no_model(corpus: Path) -> None:
     with EndpointServer(reply) as server:
         run(config_of(corpus, server))
-    result = audit_output(str(corpus / "out/corpus"), full=True)  # the endpoint may be long gone
+    result = audit_output(str(corpus / "out/corpus"), full=True, sources=())  # the endpoint may be long gone
     assert result.exit_code == 0, result.problems
     assert result["replay"].status == "pass" and result["replay"].looked_at == 2 * len(TEXTS)
 
@@ -169,7 +169,7 @@ def test_equal_answers_give_equal_bytes_and_a_cache_repeats_a_run(corpus: Path) 
         assert shards(corpus / "first/corpus") != shards(corpus / "third/corpus"), (
             "a model's answers are not reproducible"
         )
-    assert audit_output(str(corpus / "third/corpus"), full=True).exit_code == 0, "even without signals"
+    assert audit_output(str(corpus / "third/corpus"), full=True, sources=()).exit_code == 0, "even without signals"
 
 
 def test_equal_texts_in_different_tasks_get_one_answer(tmp_path: Path) -> None:

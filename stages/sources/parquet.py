@@ -36,6 +36,7 @@ class ParquetSource(Source):
     def _cut(self, file: FoundFile) -> list[Slice]:
         with _opened(file.location, file.size) as reader:
             metadata = reader.metadata
+            _refuse_contradictions(metadata, file.location)
             groups = [
                 (metadata.row_group(g).num_rows, *_bytes_of(metadata.row_group(g)))
                 for g in range(metadata.num_row_groups)
@@ -109,6 +110,32 @@ def _bytes_of(group: Any) -> tuple[int, int]:
     """Stored and uncompressed bytes of a row group."""
     columns = [group.column(c) for c in range(group.num_columns)]
     return sum(c.total_compressed_size for c in columns), sum(c.total_uncompressed_size for c in columns)
+
+
+def _refuse_contradictions(metadata: Any, location: str) -> None:
+    """Raises DataError for a footer that contradicts itself. Footers have no checksums, and Arrow does not compare what they
+    say twice: rows would be lost, and columns read under other names, without a word."""
+    total = 0
+    for g in range(metadata.num_row_groups):
+        group = metadata.row_group(g)
+        total += group.num_rows
+        for c in range(group.num_columns):
+            column, chunk = metadata.schema.column(c), group.column(c)
+            for what, here, there in (
+                ("a column's name", column.path, chunk.path_in_schema or column.path),
+                ("a column's type", column.physical_type, chunk.physical_type),
+                *([("a number of rows", group.num_rows, chunk.num_values)] if not column.max_repetition_level else []),
+            ):
+                if here != there:
+                    raise DataError(
+                        f"{location}: the footer contradicts itself about {what} in row group {g}: {here!r:.100} and "
+                        f"{there!r:.100}. The file is damaged: restore it, or leave it out with `exclude`."
+                    )
+    if total != metadata.num_rows:
+        raise DataError(
+            f"{location}: the footer states {metadata.num_rows} rows in all and {total} in its row groups. The file is "
+            "damaged: restore it, or leave it out with `exclude`."
+        )
 
 
 class _opened:

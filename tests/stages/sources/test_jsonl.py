@@ -88,6 +88,27 @@ def test_a_truncated_gzip_file_stops_with_its_name(tmp_path: Path) -> None:
         read(reader)
 
 
+def test_a_zstandard_file_that_ends_early_stops_with_its_name(tmp_path: Path) -> None:
+    half = zstandard.compress(lines(*({"text": f"text {i}"} for i in range(2000))))
+    body = half + half
+    path = tmp_path / "a.jsonl.zst"
+    for size in (1, 3, 5, len(half) - 5, len(half) - 1, len(half) + 2, len(half) + 9, len(body) - 1):
+        path.write_bytes(body[:size])
+        with pytest.raises(DataError, match=r"a.jsonl.zst: the file cannot be read to its end"):
+            read(source(path))
+    path.write_bytes(body + b"and more")
+    with pytest.raises(DataError, match=r"a.jsonl.zst: the file cannot be read to its end"):
+        read(source(path))
+
+
+@pytest.mark.parametrize("late", [10**400, 2**53 + 1, -(10**30)])
+def test_a_late_integer_that_no_float_equals_is_set_aside(tmp_path: Path, late: int) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(*[{"text": "a", "x": 0.5}] * 1000, {"text": "b", "x": late}))
+    rows, rejects = read(source(tmp_path / "a.jsonl"))
+    assert rows.num_rows == 1000
+    assert rejects["reason"].to_pylist() == ["value_of_another_type"]
+
+
 def test_a_missing_text_key_names_what_there_is(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(lines({"body": "x"}))
     reader = source(tmp_path / "a.jsonl")

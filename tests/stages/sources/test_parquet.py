@@ -249,3 +249,43 @@ def test_constants_are_columns_of_every_row(tmp_path: Path) -> None:
     reader = source(tmp_path / "b.parquet", constants={"year": 2})
     with pytest.raises(ConfigError, match="the input has a column of that name"):
         reader.schema(reader.slices()[0])
+
+
+def thrift_list(*numbers: int) -> bytes:
+    """Signed integers as a footer has them: variable-length, zigzag."""
+    return b"".join(
+        bytes([zigzag & 127 | 128, zigzag >> 7] if (zigzag := number << 1) > 127 else [zigzag]) for number in numbers
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        # A name of a column in the schema, which comes first, and not in the row group.
+        (b"\x02id", b"\x02ie", "a column's name in row group 0: 'ie' and 'id'"),
+        # num_rows of the file, which follows the schema: field 3, 64 bits.
+        (b"\x16" + thrift_list(90), b"\x16" + thrift_list(80), "states 80 rows in all and 90 in its row groups"),
+    ],
+)
+def test_a_footer_that_contradicts_itself_is_refused(tmp_path: Path, old: bytes, new: bytes, told: str) -> None:
+    path = write(tmp_path / "a.parquet", [f"text {i}" for i in range(90)])
+    data = path.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    place = data.index(old, start)
+    path.write_bytes(data[:place] + new + data[place + len(old) :])
+    with pytest.raises(DataError, match=f"a.parquet: the footer.*{told}"):
+        source(path).slices()
+
+
+def test_a_row_group_with_fewer_rows_than_its_columns_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [f"text {i}" for i in range(90)])
+    data = path.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    old, new = b"\x16" + thrift_list(90), b"\x16" + thrift_list(80)
+    # The rows of the file come first and those of its only row group last; between them are the columns' numbers of values.
+    first, last = data.index(old, start), data.rindex(old)
+    changed = bytearray(data)
+    changed[first : first + 3] = changed[last : last + 3] = new
+    path.write_bytes(changed)
+    with pytest.raises(DataError, match="a number of rows in row group 0: 80 and 90"):
+        source(path).slices()

@@ -15,12 +15,14 @@ from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
+from gristmill.pipeline.lease import is_claim
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, most_table_bytes
 from gristmill.pipeline.provenance.signing import ENVELOPE
 from gristmill.pipeline.provenance.statement import MANIFEST, Statement
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.storage import Item, is_remote, items_within, local, open_within, reason, sha256_within
+from gristmill.pipeline.writing.attempt import PUBLISHED, is_attempt
 
 TOOLS = (".git", ".cache")
 """Folders that tools which carry data sets about (git, the Hugging Face hub) leave in a folder."""
@@ -109,12 +111,12 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
     for item in items:
         top = item.path.split("/")[0]
         if item.kind == "a folder":
-            if item.path not in folders and top not in TOOLS:
+            if item.path not in folders and top not in TOOLS and not is_attempt(top):
                 report.fail("regular", "is a folder in which no listed file lies", file=item.path)
         elif item.kind is not None:
             message = f"is {item.kind}; an output holds regular files and the folders that they lie in, nothing else"
             report.fail("regular", message, file=item.path)
-        elif item.path not in known and not _left_by_tool(folder, item):
+        elif item.path not in known and not _left_by_run(item) and not _left_by_tool(folder, item):
             report.fail("stray", "is not listed in files.parquet", file=item.path)
     present = []
     report.saw("missing", max(1, len(entries)))
@@ -143,6 +145,13 @@ def _items(folder: str) -> list[Item]:
 def _parents(path: str) -> Iterator[str]:
     parts = path.split("/")
     return ("/".join(parts[:end]) for end in range(1, len(parts)))
+
+
+def _left_by_run(item: Item) -> bool:
+    """Whether an unlisted file is a run's claim on the output, or the list of what it moved there: they stay when a run is
+    killed after its manifest stands, and the same command removes them."""
+    top, _, below = item.path.partition("/")
+    return is_claim(item.path) or (is_attempt(top) and below == PUBLISHED)
 
 
 def _left_by_tool(folder: str, item: Item) -> bool:

@@ -9,6 +9,7 @@ PID:START: a process and its start in the kernel's ticks (field 22 of /proc/PID/
 given the same number is ever meant.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -27,10 +28,8 @@ def main(roots: list[str]) -> None:
             break
     for pid, start in descendants(known):
         if started(pid)[1] == start:
-            try:
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself meanwhile
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended by itself meanwhile
 
 
 def descendants(known: set[tuple[int, str]]) -> set[tuple[int, str]]:

@@ -104,14 +104,14 @@ def refuse_taken(plan: Plan, output: Output) -> None:
     """Raises ConfigError for an output that holds another run's result, or is a file."""
     path = output.config.path
     where = plan.config.where(f"outputs.{output.name}.path")
+    if not is_remote(path) and local(path).is_file():
+        raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
     manifest = read_manifest(path)
     if manifest is not None and manifest.run != plan.key:
         raise ConfigError(
             f"{where}: {path} already holds the result of another run (other input, config, stages or seed). Give this run "
             "another folder with --output, or remove that one first."
         )
-    if not is_remote(path) and local(path).is_file():
-        raise ConfigError(f"{where}: {path} is a file. Choose an empty or a new folder.")
     if manifest is None and exists(path) and not any(is_claim(name) or is_attempt(name) for name in names_in(path)):
         files = list_files(path)
         if files:

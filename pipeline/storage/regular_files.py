@@ -75,7 +75,10 @@ def open_within(folder: str, path: str) -> Any:
 
 
 def _opened(folder: str, parts: list[str]) -> Any:
-    here = os.open(folder, _FOLDER)
+    try:
+        here = os.open(folder, _FOLDER)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, "is a file, so nothing lies below it", folder) from error
     try:
         for part in parts[:-1]:
             below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=here)

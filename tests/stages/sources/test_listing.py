@@ -50,7 +50,8 @@ def test_a_list_names_files_below_its_folder_or_a_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["/etc/passwd", "../secret.jsonl", "data/../../x", "s3://other/x", "file:" + 3 * "/" + "etc/passwd", "a\x07b"]
+    "line",
+    ["/etc/passwd", "../secret.jsonl", "data/../../x", "s3://other/x", "file:" + 3 * "/" + "etc/passwd", "a\x07b"],
 )
 def test_a_line_that_leads_out_of_the_root_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "all.paths").write_text(f"\n{line}\n")

@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from gristmill.launch.commands.evaluate import evaluate
+from gristmill.launch.commands.options import ConfigArgument, JsonOption, OutputOption, PluginOption, SetOption
+from gristmill.launch.commands.signing_keys import keys
 from gristmill.launch.commands.train import train
 from gristmill.launch.signals import STOPPED, Stopped, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError
@@ -44,33 +47,8 @@ SIGTERM, SIGHUP or SIGQUIT, and the same command goes on; 130 stopped by Ctrl-C,
 1 anything else. `audit` has codes of its own.""",
 )
 app.add_typer(train, name="train")
-evaluate = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Measure a part of the pipeline on data that you have labelled."
-)
 app.add_typer(evaluate, name="evaluate")
-keys = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make signing keys, and sign the manifests of outputs."
-)
 app.add_typer(keys, name="keys")
-
-ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a preset (see `gristmill presets`).")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the config; repeatable."),
-]
-PluginOption = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="Import a module that defines custom stages or sources."),
-]
-OutputOption = Annotated[
-    str | None,
-    typer.Option(
-        "--output", metavar="DIR", help="Where to write: the folder of the output, or the parent folder of several."
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]
 
 
 class ExecutorName(StrEnum):
@@ -396,138 +374,6 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A p
     from gristmill.launch.presets import show_presets
 
     return show_presets(name)
-
-
-@evaluate.command(
-    epilog="""\b
-Examples:
-  gristmill evaluate language labelled.parquet
-  gristmill evaluate language labelled.jsonl --backend fasttext --model glotlid.bin --calibrate""",
-)
-def language(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Parquet, JSON lines or CSV with `text`, `language`, `script`.")
-    ],
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help="langid or fasttext; see `gristmill stages language`.")
-    ] = "langid",
-    model: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A model of the backend's format; default: its own.")
-    ] = None,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Also show what thresholds do, and a curve from score to probability.")
-    ] = False,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0, max=1.0, metavar="S", help="Reject answers below this score; default: the backend's own threshold."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Measure how well languages are identified, and how much text in other languages is rejected."""
-    from gristmill.launch.commands.evaluate_language import evaluate_language
-
-    return evaluate_language(file, backend, model, calibrate, min_score, as_json)
-
-
-@keys.command(
-    epilog="""\b
-Example:
-  gristmill keys new ~/.keys/corpus
-writes the private key there, readable by you alone, and the public one to ~/.keys/corpus.pub.""",
-)
-def new(file: Annotated[str, typer.Argument(metavar="FILE", help="Where to write the private key.")]) -> int:
-    """Make an Ed25519 key pair. A key that is there is never overwritten."""
-    from gristmill.launch.commands.keys import new_key
-
-    return new_key(file)
-
-
-@keys.command(
-    epilog="""\b
-Example:
-  gristmill keys show ~/.keys/corpus.pub""",
-)
-def show(file: Annotated[str, typer.Argument(metavar="FILE", help="A public or private key.")]) -> int:
-    """Print a key's identifier, as signatures name it."""
-    from gristmill.launch.commands.keys import show_key
-
-    return show_key(file)
-
-
-@keys.command(
-    epilog="""\b
-Example:
-  gristmill keys sign out/web --key ~/.keys/corpus""",
-)
-def sign(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A finished output.")],
-    key: Annotated[
-        str | None, typer.Option(metavar="FILE", help="The private key; else $GRISTMILL_SIGNING_KEY.")
-    ] = None,
-) -> int:
-    """Sign the manifest of a finished output, for a key that was not at hand when the run ended."""
-    from gristmill.launch.commands.keys import sign_folder
-
-    return sign_folder(folder, key)
-
-
-@evaluate.command(
-    "toxicity",
-    epilog="""\b
-Examples:
-  gristmill evaluate toxicity labelled.parquet
-  gristmill evaluate toxicity hatecheck.csv --config web.yaml --set stages.toxicity.max_chance=0.01
-  gristmill evaluate toxicity ethos/ --dataset ethos --json
-  gristmill evaluate toxicity labelled.parquet --clean reviews.parquet""",
-)
-def evaluate_toxicity(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", help="Parquet, JSON lines or CSV with texts and labels; with --dataset, its folder."
-        ),
-    ],
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Read FILE as the folder of this published data set: ethos.")
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CONFIG", help="Use the stage's settings from this config or preset; default: the default settings."
-        ),
-    ] = None,
-    node: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The config's node, where several use `toxicity`.")
-    ] = None,
-    overrides: SetOption = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="A model of `gristmill train toxicity`, or a checkpoint's folder."),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="embedded or celadon.")] = "embedded",
-    clean: Annotated[
-        list[str] | None,
-        typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`, for false positives by `source`."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> int:
-    """Measure how well toxic texts are separated from harmless ones: by dimension, level, group, and agreement of annotators.
-
-    FILE has a column `text` (or `comment`, `test_case`, `sentence`) and either the five dimensions as levels 0 to 3, −1
-    unknown, or one label (`label_gold`, `isHate`, `toxic`, …), yes or no or the share of annotators. Figures are also
-    broken down by `functionality`, `target_ident`, `source` and `language` where there are such columns.
-    """
-    from gristmill.launch.commands.evaluate_toxicity import ToxicityOptions
-    from gristmill.launch.commands.evaluate_toxicity import evaluate_toxicity as run_evaluation
-
-    return run_evaluation(
-        ToxicityOptions(
-            file=file, dataset=dataset, config=config, node=node, overrides=tuple(overrides or ()), model=model,
-            backend=backend, clean=tuple(clean or ()), as_json=as_json,
-        )
-    )  # fmt: skip
 
 
 @app.command()

@@ -1,0 +1,26 @@
+"""Arguments and options that several commands take. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a preset (see `gristmill presets`).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the config; repeatable."),
+]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="Import a module that defines custom stages or sources."),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output", metavar="DIR", help="Where to write: the folder of the output, or the parent folder of several."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]

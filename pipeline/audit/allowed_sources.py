@@ -36,7 +36,7 @@ def allowed_config(text: str, roots: Sequence[str]) -> str:
             continue
         if _URL.fullmatch(setting) and is_remote(setting) and not _below(setting, roots):
             raise ConfigError(f"the config names {setting}, which is not below a folder given with --sources")
-        if name in ("paths", "root") and not is_remote(setting):
+        if name in ("paths", "path_lists", "root") and not is_remote(setting):
             refuse_elsewhere(setting, roots)
     value.pop("work", None)
     for name, output in value["outputs"].items():

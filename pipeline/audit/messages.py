@@ -40,6 +40,8 @@ class TaskJob:
         shuffled: whether shards hold rows of many tasks.
         shards, spill, span: then all of them in order, where the identities of their rows lie (see
             pipeline.audit.shuffled; None when not all could be read), and of how many tasks rows are held at once.
+        measuring: nodes of which any task has signals.
+        dropped: which dropped texts the config keeps: none, sample or all.
     """
 
     folder: str
@@ -55,6 +57,8 @@ class TaskJob:
     shards: tuple[str, ...] = ()
     spill: str | None = None
     span: int = 1
+    measuring: tuple[str, ...] = ()
+    dropped: str = "none"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -75,6 +79,7 @@ class TaskJob:
                     tuple(item["ports"]),
                     tuple(item["rules"]),
                     item["makes_text"],
+                    tuple(item["columns"]),
                 )
                 for item in value["nodes"]
             ),
@@ -84,6 +89,8 @@ class TaskJob:
             shards=tuple(value["shards"]),
             spill=value["spill"],
             span=value["span"],
+            measuring=tuple(value["measuring"]),
+            dropped=value["dropped"],
         )
 
 

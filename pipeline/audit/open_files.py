@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gristmill.pipeline.audit.page_headers import page_without_checksum
 from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.storage import open_within, reason
@@ -63,8 +64,10 @@ class _Watched:
 
 
 @contextmanager
-def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
+def opened(folder: str, path: str, pages: bool = False) -> Iterator[pq.ParquetFile]:
     """A Parquet file of an output, with page checksums verified as rows are read.
+
+    `pages`: also look whether every page has a checksum.
 
     Raises Damaged for a file that cannot be parsed, here or while rows are read, and Unreadable for storage.
     """
@@ -77,7 +80,10 @@ def opened(folder: str, path: str) -> Iterator[pq.ParquetFile]:
     with raw:
         stream = _Watched(raw)
         try:
-            yield pq.ParquetFile(pa.PythonFile(stream, mode="r"), page_checksum_verification=True, pre_buffer=False)
+            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"), page_checksum_verification=True, pre_buffer=False)
+            if pages and (bare := page_without_checksum(file, stream)) is not None:
+                raise Damaged(bare, pages=True)
+            yield file
         except (Damaged, Unreadable):
             raise
         except (OSError, pa.ArrowException, ValueError, MemoryError) as error:
@@ -119,6 +125,12 @@ def _footer(folder: str, path: str) -> dict[str, Any]:
             metadata = file.metadata
             log = (metadata.metadata or {}).get(LOG_KEY.encode())
             columns = [[item.name, _type(item.type)] for item in file.schema_arrow]
+            strange = sorted(
+                {*(metadata.metadata or {}), *(file.schema_arrow.metadata or {})} - {LOG_KEY.encode(), b"ARROW:schema"}
+            )
+            if strange:
+                names = ", ".join(repr(name[:80].decode("utf-8", "replace")) for name in strange[:3])
+                return {"damaged": f"its footer has the keys {names}, which no run writes"}
             return {"rows": metadata.num_rows, "columns": columns, "log": None if log is None else log.decode("utf-8")}
     except Damaged as error:
         return {"damaged": str(error)}

@@ -70,6 +70,9 @@ CHECKS = (
         "in a sample, what that node makes of it",
     ),
     Check("replay", 40, True, "replaying the stages on sampled documents reproduces the ledger"),
+    Check(
+        "agreement", 41, True, "shards, ledger, signals and dropped texts say the same of each document, in one order"
+    ),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 

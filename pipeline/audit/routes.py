@@ -21,13 +21,14 @@ QUARANTINED = -2
 @dataclass(frozen=True)
 class AuditNode:
     """A node as the manifest describes it; `inputs` are edges `node.port`, the default port is the first. `makes_text`:
-    whether documents come to it without text."""
+    whether documents come to it without text; `columns`: what it adds."""
 
     name: str
     inputs: tuple[str, ...]
     ports: tuple[str, ...]
     rules: tuple[str, ...]
     makes_text: bool = False
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,14 @@ class AuditGraph:
     def of(cls, manifest: Predicate) -> AuditGraph:
         """From a manifest's predicate."""
         nodes = tuple(
-            AuditNode(item.name, tuple(item.from_), tuple(item.ports), tuple(item.rules), item.text == "made")
+            AuditNode(
+                item.name,
+                tuple(item.from_),
+                tuple(item.ports),
+                tuple(item.rules),
+                item.text == "made",
+                tuple(item.columns),
+            )
             for item in manifest.nodes
         )
         outputs = {

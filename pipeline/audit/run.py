@@ -189,6 +189,7 @@ class _Audit:
             self.report.skip(BACK, "not requested: --sources goes back to the input")
         elif tasks and not self._plans(predicate, reader):
             self.sources = None
+        measuring = tuple(sorted({entry.role[8:] for entry in entries if entry.role.startswith("signals:")}))
         for number, files in sorted(tasks.items()):
             sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
             job = TaskJob(
@@ -205,6 +206,8 @@ class _Audit:
                 tuple(shards or ()),
                 None if shards is None else spill,
                 max(1, predicate.tasks * HELD_ROWS // max(1, predicate.data.rows)),
+                measuring,
+                str((predicate.identity.outputs[predicate.output].model_extra or {}).get("dropped")),
             )
             size = sum(entry.size for entry in sound)
             if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):

@@ -16,14 +16,14 @@ from gristmill.pipeline.writing.parquet import read_log
 
 
 def scanned(
-    folder: str, entry: Entry, keep: list[str], answer: Answer, each: Callable[[pa.Table], None] | None = None
+    folder: str, entry: Entry, keep: list[str] | None, answer: Answer, each: Callable[[pa.Table], None] | None = None
 ) -> tuple[pa.Table | None, dict[str, Any] | None]:
     """Reads a file once: pages, rows, content digest and key sum against its entry. `each` sees every row group.
 
-    Returns the columns to keep, or None when it cannot be used, and the log in its footer.
+    Returns the columns to keep (None: all), or None when it cannot be used, and the log in its footer.
     """
     try:
-        with opened(folder, entry.path) as file:
+        with opened(folder, entry.path, pages=True) as file:
             schema = file.schema_arrow
             if len(set(schema.names)) != len(schema.names) or DOC_KEY not in schema.names:
                 answer.fail("content", f"has the columns {schema.names}: duplicate columns, or no doc_key", entry.path)
@@ -31,7 +31,7 @@ def scanned(
             if schema.field(DOC_KEY).type != KEY_TYPE:
                 answer.fail("content", f"doc_key is {schema.field(DOC_KEY).type}, not {KEY_TYPE}", entry.path)
                 return None, None
-            keep = [name for name in keep if name in schema.names]
+            keep = schema.names if keep is None else [name for name in schema.names if name in keep]
             digest = ContentDigest(schema)
             kept, keys = [], 0
             for group in range(file.metadata.num_row_groups):

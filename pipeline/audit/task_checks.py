@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from gristmill.pipeline.audit.agreement import SIZE, check_agreement
 from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.ledger import read_decisions, totals, vocabulary
 from gristmill.pipeline.audit.messages import Answer, TaskJob
@@ -17,10 +19,10 @@ from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shuffle import rows_of_task
-from gristmill.pipeline.document import COPY, DOC_KEY
+from gristmill.pipeline.document import COPY, DOC_KEY, ID, TEXT, one_chunk, text_bytes
 from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.logs import LedgerLog
-from gristmill.pipeline.writing.ledger import LEDGER
+from gristmill.pipeline.writing.ledger import LEDGER, URL
 
 
 def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
@@ -30,8 +32,18 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     tables: dict[str, pa.Table | None] = {}
     log: LedgerLog | None = None
     for entry in job.files:
-        keep = {"data": [DOC_KEY, COPY], "ledger": LEDGER.names, "dropped": ["node", "rule", DOC_KEY]}
-        table, found = scanned(job.folder, entry, keep.get(entry.role, [DOC_KEY, EMITTED]), answer)
+        sizes: list[pa.Array] = []
+
+        def each(piece: pa.Table, sizes: list[pa.Array] = sizes) -> None:
+            if TEXT in piece.column_names:
+                column = one_chunk(piece[TEXT])
+                sizes.append(pa.array(text_bytes(column), mask=np.asarray(column.is_null())))
+
+        table, found = scanned(
+            job.folder, entry, _kept(entry.role, job), answer, each if entry.role == "dropped" else None
+        )
+        if table is not None and sizes:
+            table = table.append_column(SIZE, pa.chunked_array(sizes, pa.int64()))
         tables[entry.path] = table
         if entry.role == "ledger":
             log = sound_log(LedgerLog, found)
@@ -79,4 +91,16 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
             join_notes(graph, entry.role.removeprefix("notes:"), table, keys, routes, entry.path, answer)
         elif entry.role == "dropped":
             listed_drops(table, ledger, entry.path, answer)
+    check_agreement(job, log, graph, tables, keys, routes, answer)
     return answer.to_json()
+
+
+def _kept(role: str, job: TaskJob) -> list[str] | None:
+    """What is held of a file's columns; None for all."""
+    if role == "ledger":
+        return list(LEDGER.names)
+    if role == "data":
+        return [DOC_KEY, COPY, ID, URL, *dict.fromkeys(name for node in job.nodes for name in node.columns)]
+    if role == "dropped":
+        return ["node", "rule", DOC_KEY, ID, "rank"]
+    return [DOC_KEY, EMITTED] if role.startswith("notes:") else None

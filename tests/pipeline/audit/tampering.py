@@ -53,8 +53,9 @@ class SameProcess(ReaderProcess):
 class Output:
     """A copy of a clean output, to be changed and audited."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, back: bool = False) -> None:
         self.folder = folder
+        self.back = back  # whether audits go back to the input unless they are told
         self.before = self.fingerprint()
 
     def fingerprint(self) -> dict[str, str]:
@@ -63,7 +64,7 @@ class Output:
 
     def audit(self, *, full: bool = True, **options: Any) -> AuditResult:
         # Whoever names the plugins of a run wants its stages to judge the input again.
-        back = () if options.pop("sources", "plugins" in options) is not False else None
+        back = () if options.pop("sources", self.back or "plugins" in options) else None
         return audit_output(str(self.folder), full=full, sources=back, **options)
 
     def expect(self, *checks: str, full: bool = True, **options: Any) -> AuditResult:

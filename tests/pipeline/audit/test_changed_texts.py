@@ -49,12 +49,16 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cut(changed: Path, copied: Callable[[Path], Output], in_process: None) -> Output:
-    return copied(changed / "out/cut")
+    output = copied(changed / "out/cut")
+    output.back = True
+    return output
 
 
 @pytest.fixture
 def warned(changed: Path, copied: Callable[[Path], Output], in_process: None) -> Output:
-    return copied(changed / "out/warned")
+    output = copied(changed / "out/warned")
+    output.back = True
+    return output
 
 
 def edit(output: Output, name: str, column: str, change: Callable[[int, dict[str, Any]], Any]) -> None:
@@ -253,7 +257,7 @@ def test_a_note_doubled(cut: Output) -> None:
     name = cut.named("notes:exact")[0]
     cut.rewrite(name, lambda table: pa.concat_tables([table, table.slice(0, 1)]).combine_chunks(), consistent=True)
     cut.seal(content=[name])
-    cut.expect("signals")
+    cut.expect("signals", "agreement")
 
 
 def test_a_note_that_is_another_document_s(cut: Output) -> None:

@@ -77,7 +77,7 @@ LOST = {"ledger", "join"}
         (column("data", "text", lambda c: pa.array(range(len(c)))), ["footer", "text"], set()),
         (column("dropped", "rule", lambda c: pa.array([1] * len(c))), ["dropped"], set()),
         (column("signals:bounds", "doc_key", lambda c: pa.nulls(len(c), c.type)), ["content"], set()),
-        (foreign_task, ["footer", "lineage", "keys", "join"], {"ledger"}),
+        (foreign_task, ["footer", "lineage", "keys", "join", "agreement"], {"ledger"}),
         (predicate(lambda p: p.update(tasks=10**9)), ["lineage"], {"lineage"}),
     ],
     ids=lambda value: None if callable(value) else "-".join(value) if isinstance(value, list) else "",

@@ -68,6 +68,7 @@ ROWS: dict[str, Row] = {
     "source": test_sources.test_input_that_changed_since_the_run_is_a_warning,
     "text": test_sources.test_a_text_edited_behind_a_node_that_left_it_alone,
     "replay": test_sources.test_a_false_value,
+    "agreement": test_tampering.test_a_url_that_the_ledger_contradicts,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import Accounts
@@ -91,6 +92,33 @@ def test_a_zeroed_page(output: Output) -> None:
     assert result["pages"].findings[0].file == name
 
 
+def test_pages_without_checksums(output: Output) -> None:
+    name = output.named("data")[0]
+    table, log = output.rows(name), output.log(name)
+    metadata = {"gristmill.log": canonical(log).decode()}
+    with pq.ParquetWriter(
+        output.path(name), table.schema.remove_metadata(), compression="zstd", version="2.6"
+    ) as writer:
+        writer.write_table(table.replace_schema_metadata(None))
+        writer.add_key_value_metadata(metadata)
+    output.seal()
+    result = output.expect("pages")
+    assert "has no checksum" in result["pages"].findings[0].message
+
+
+def test_further_keys_in_a_footer(output: Output) -> None:
+    name = output.named("signals:bounds")[0]
+    table = output.rows(name)
+    with pq.ParquetWriter(
+        output.path(name), table.schema, compression="zstd", write_page_checksum=True, version="2.6"
+    ) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({"huggingface": "{}"})
+    output.seal()
+    result = output.expect("footer")
+    assert "'huggingface'" in result["footer"].findings[0].message
+
+
 def test_appended_junk(output: Output) -> None:
     with output.path(output.named("ledger")[0]).open("ab") as stream:
         stream.write(b"junk")
@@ -123,7 +151,7 @@ def test_null_turned_into_empty(output: Output) -> None:
     name = next(n for n in output.named("data") if output.rows(n)["url"].null_count)
     output.rewrite(name, lambda t: t.set_column(t.column_names.index("url"), "url", pc.fill_null(t["url"], "")))
     output.seal()
-    output.expect("content")
+    output.expect("content", "agreement")
 
 
 def test_swapped_rows(output: Output) -> None:
@@ -131,7 +159,7 @@ def test_swapped_rows(output: Output) -> None:
     order = [1, 0, *range(2, output.rows(name).num_rows)]
     output.rewrite(name, lambda t: t.take(pa.array(order)))
     output.seal()
-    output.expect("content")
+    output.expect("content", "agreement")
 
 
 def test_a_rewrite_that_keeps_a_stale_log(output: Output) -> None:
@@ -238,7 +266,7 @@ def test_two_attempts_of_a_shard_committed(output: Output) -> None:
     name = shard["path"].replace(".parquet", "-attempt.parquet")
     shutil.copy(output.path(shard["path"]), output.path(name))
     output.seal(entries=[*entries[: index + 1], {**shard, "path": name}, *entries[index + 1 :]])
-    output.expect("footer", "lineage", "keys", "join")
+    output.expect("footer", "lineage", "keys", "join", "agreement")
 
 
 def test_an_old_manifest_restored(output: Output, other_run: Path) -> None:
@@ -294,7 +322,7 @@ def change_accounts(output: Output, task: int, change: Callable[[dict[str, Any]]
 
 def test_one_row_overwritten_by_another(output: Output) -> None:
     mended(output, output.named("data")[0], lambda t: pa.concat_tables([t.slice(2, 1), t.slice(1)]).combine_chunks())
-    output.expect("keys", "join")
+    output.expect("keys", "join", "agreement")
 
 
 def test_one_lost_and_one_doubled_elsewhere(output: Output) -> None:
@@ -303,7 +331,7 @@ def test_one_lost_and_one_doubled_elsewhere(output: Output) -> None:
     output.rewrite(first, without_row(0), consistent=True)
     output.rewrite(last, lambda t: pa.concat_tables([t, t.slice(0, 1)]).combine_chunks(), consistent=True)
     output.seal(content=[first, last])
-    result = output.expect("keys", "join")
+    result = output.expect("keys", "join", "agreement")
     documents = {finding.document for finding in result["join"].findings if finding.document}
     assert output.rows(last)["doc_key"][0].as_py().hex() in documents
 
@@ -371,14 +399,14 @@ def test_a_copy_numbered_twice(output: Output) -> None:
     name = output.named("data")[0]
     row = output.rows(name)["copy"].to_pylist().index(1)
     mended(output, name, with_value("copy", row, 0))
-    result = output.expect("join")
+    result = output.expect("join", "agreement")
     assert result["join"].findings[0].row is not None
 
 
 def test_a_drop_removed_from_the_ledger(output: Output) -> None:
     name, row = row_of_ledger(output, decision="dropped", node="bounds")
     mended(output, name, without_row(row))
-    output.expect("ledger", "dropped")
+    output.expect("ledger", "dropped", "agreement")
 
 
 def test_a_decision_doubled_in_the_ledger(output: Output) -> None:
@@ -392,7 +420,7 @@ def test_a_kept_document_declared_dropped(output: Output) -> None:
     name, row = row_of_ledger(output, decision="dropped", node="bounds")
     data = next(n for n in output.named("data") if output.log(n)["task"] == output.log(name)["task"])
     mended(output, name, with_value("doc_key", row, output.rows(data)["doc_key"][0].as_py()))
-    output.expect("ledger", "join", "dropped")
+    output.expect("ledger", "join", "dropped", "agreement")
 
 
 def test_signals_of_a_document_exchanged(output: Output) -> None:
@@ -406,7 +434,7 @@ def test_a_dropped_text_of_a_kept_document(output: Output) -> None:
     name = output.named("dropped")[0]
     kept = output.rows(output.named("data")[0])["doc_key"][0].as_py()
     mended(output, name, with_value("doc_key", 0, kept))
-    output.expect("dropped")
+    output.expect("dropped", "agreement")
 
 
 def test_an_empty_output_with_a_plausible_log(output: Output) -> None:
@@ -495,6 +523,86 @@ def test_accounts_that_do_not_balance(output: Output) -> None:
 def test_tasks_that_do_not_add_up_to_the_run(output: Output) -> None:
     output.set_manifest(lambda s: s["predicate"]["accounts"]["nodes"]["bounds"]["tallies"].update(extra=1))
     output.expect("accounts")
+
+
+# Deceit with every digest recomputed: files that contradict each other
+
+
+def column_of(output: Output, role: str, column: str) -> tuple[str, int]:
+    """The first file of a role with a row whose document is in its task's ledger and has a value in a column."""
+    for name in output.named(role):
+        task = output.log(name)["task"] if role == "data" else int(name.rpartition("-")[2].removesuffix(".parquet"))
+        known = set(output.rows(f"ledger/part-{task:05d}.parquet")["doc_key"].to_pylist())
+        for row, item in enumerate(output.rows(name).to_pylist()):
+            if item["doc_key"] in known and item[column] is not None:
+                return name, row
+    raise AssertionError(f"no file of {role} has such a row")
+
+
+@pytest.mark.parametrize("column", ["id", "url"])
+def test_an_identifier_that_the_ledger_contradicts(output: Output, column: str) -> None:
+    name, row = column_of(output, "data", column)
+    mended(output, name, with_value(column, row, "https://example.org/forged"))
+    result = output.expect("agreement")
+    assert any(f.row == row and f.file == name for f in result["agreement"].findings)
+
+
+def test_a_url_that_the_ledger_contradicts(output: Output) -> None:
+    test_an_identifier_that_the_ledger_contradicts(output, "url")
+
+
+def test_all_rows_of_a_shard_in_another_order(output: Output) -> None:
+    for name in output.named("data"):
+        output.rewrite(name, lambda t: t.take(pa.array(range(t.num_rows - 1, -1, -1))), consistent=True)
+    output.seal(content=output.named("data"))
+    assert "agreement" in output.audit().failed
+
+
+def test_signals_in_another_order(output: Output) -> None:
+    mended(output, output.named("signals:bounds")[0], lambda t: t.take(pa.array(range(t.num_rows - 1, -1, -1))))
+    output.expect("agreement")
+
+
+def test_a_ledger_in_another_order(output: Output) -> None:
+    mended(output, output.named("ledger")[0], lambda t: t.take(pa.array(range(t.num_rows - 1, -1, -1))))
+    output.expect("agreement")
+
+
+def test_a_signal_in_the_shards_that_was_not_measured(output: Output) -> None:
+    name = next(name for name in output.named("data") if "size" in output.rows(name).column_names)
+    mended(output, name, with_value("size", 0, 4711))
+    result = output.expect("agreement")
+    assert "`size` is 4711" in result["agreement"].findings[0].message
+
+
+def test_a_signal_that_the_shards_contradict(output: Output) -> None:
+    shown = {key for name in output.named("data") for key in output.rows(name)["doc_key"].to_pylist()}
+    name = output.named("signals:again")[0]
+    row = next(row for row, key in enumerate(output.rows(name)["doc_key"].to_pylist()) if key in shown)
+    mended(output, name, with_value("share", row, 0.125))
+    output.expect("agreement")
+
+
+def test_signals_of_a_task_left_out(output: Output) -> None:
+    name = output.named("signals:bounds")[0]
+    output.path(name).unlink()
+    output.seal(entries=[entry for entry in output.entries() if entry["path"] != name])
+    result = output.expect("agreement")
+    assert "no file has its signals" in result["agreement"].findings[0].message
+
+
+@pytest.mark.parametrize("column", ["text", "rank", "id"])
+def test_a_dropped_text_that_the_ledger_contradicts(output: Output, column: str) -> None:
+    name = output.named("dropped")[0]
+    old = next(row for row, text in enumerate(output.rows(name)["text"].to_pylist()) if text)
+    value = 1 if column == "rank" else "another text than that"
+    mended(output, name, with_value(column, old, value))
+    output.expect("agreement")
+
+
+def test_dropped_texts_left_out(output: Output) -> None:
+    mended(output, output.named("dropped")[0], without_row(0))
+    output.expect("agreement")
 
 
 # The manifest and the logs as documents

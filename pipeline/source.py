@@ -88,6 +88,7 @@ class Slice:
         file_bytes: size of the whole file.
         expanded: most bytes that the slice has uncompressed, as the file states them or the source holds it to; 0: as `bytes`.
         rows: most documents in it; 0 where a source cannot know. Both are for the bound on memory, part of no identity.
+        files: of a slice of several files: path, location and bytes of each; `path` and `location` are then the first one's.
         stamp: mtime in nanoseconds or ETag, as text: on resume, an equal stamp is taken to mean an unchanged file.
     """
 
@@ -100,6 +101,7 @@ class Slice:
     stamp: str = ""
     expanded: int = 0
     rows: int = 0
+    files: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import io
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import IO, Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import zstandard
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source, SourceConfig
-from gristmill.pipeline.storage import open_read
+from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
 from gristmill.stages.sources.columns import (
     MAX_NESTING,
     has_empty_struct,
@@ -26,7 +20,13 @@ from gristmill.stages.sources.columns import (
     mapped_table,
     with_fields,
 )
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.lines import cut_lines, lines_of
+from gristmill.stages.sources.listing import find_files
+from gristmill.stages.sources.rejects import Reject, rejects_table
+from gristmill.stages.sources.streams import (
+    longest_record,
+    uncompressed,
+)
 
 _ENDINGS = (
     ".jsonl",
@@ -41,13 +41,8 @@ _ENDINGS = (
 )
 _HEAD_BYTES = 4 << 20
 _HEAD_LINES = 1000
-_MAX_LINE = 1 << 30
 _BATCH_BYTES = 8 << 20
 """Bytes of lines that are held as Python values at once; what was read before them lies in Arrow's arrays."""
-EXPANSION = 8
-LEAST_EXPANDED = 64 << 20
-"""A compressed file may have as many bytes uncompressed as it states (gzip's last four bytes, zstd's frame header), and
-without that EXPANSION times its size, or LEAST_EXPANDED; what expands further is refused."""
 LEAST_RECORD = 40
 """Bytes of a record, for the bound on memory."""
 
@@ -74,26 +69,10 @@ class JsonlSource(Source):
     summary = "JSON lines, plain, gzip or zstd: one slice per byte range of a plain file, or per compressed file"
 
     def slices(self) -> Sequence[Slice]:
-        return [one for file in find_files(self.name, self.config, _ENDINGS) for one in self._cut(file)]
-
-    def _cut(self, file: FoundFile) -> list[Slice]:
-        size = self.config.slice_bytes
-        if file.location.endswith((".gz", ".zst")) or file.size <= size:
-            expanded = _expanded(file)
-            rows = expanded // LEAST_RECORD
-            return [Slice(self.name, file.path, file.location, {}, file.size, file.size, file.stamp, expanded, rows)]
         return [
-            Slice(
-                self.name,
-                file.path,
-                file.location,
-                {"start": start, "stop": min(start + size, file.size)},
-                min(start + size, file.size) - start,
-                file.size,
-                file.stamp,
-                rows=size // LEAST_RECORD,
-            )
-            for start in range(0, file.size, size)
+            one
+            for file in find_files(self.name, self.config, _ENDINGS)
+            for one in cut_lines(self.name, file, self.config.slice_bytes, LEAST_RECORD)
         ]
 
     def schema(self, one: Slice) -> pa.Schema:
@@ -111,10 +90,10 @@ class JsonlSource(Source):
     def input_schema(self, one: Slice) -> pa.Schema:
         """Types of the columns as the first lines of the file show them."""
         rows: list[dict[str, Any]] = []
-        with _stream(one) as stream:
+        with uncompressed(one.location) as stream:
             head = stream.read(_HEAD_BYTES)
             if b"\n" not in head:
-                head += stream.readline(self._longest())  # one long line, which shows the columns as well
+                head += stream.readline(longest_record(self.config))  # one long line, which shows the columns as well
             for line in head.split(b"\n")[:_HEAD_LINES]:
                 row = _parsed(line)[0]
                 if row is not None:
@@ -150,10 +129,10 @@ class JsonlSource(Source):
         paths = [name for name in {*kinds, text} if "." in name and name not in known]
         positions: list[int] = []
         values: dict[str, list[Any]] = {name: [] for name in kinds}
-        rejects: list[tuple[int, str, str, int]] = []
+        rejects: list[Reject] = []
         batches: list[pa.Table] = []
         held = 0
-        for offset, line, length in self._lines(one):
+        for offset, line, length in lines_of(one, self.config):
             if held > _BATCH_BYTES:
                 batches.append(_batch(values, kinds))
                 values, held = {name: [] for name in kinds}, 0
@@ -184,7 +163,7 @@ class JsonlSource(Source):
         table = pa.concat_tables([*batches, _batch(values, kinds)])
         keys = doc_keys(self.name, self.config.snapshot, one.path, np.array(positions, np.int64))
         rows = mapped_table(table, target, self.config.columns, keys, one.location, self.config.constants)
-        return SliceData(rows, self._rejects(one, rejects), one.bytes)
+        return SliceData(rows, rejects_table(self.name, self.config.snapshot, one.path, rejects), one.bytes)
 
     def _take_late(self, row: dict[str, Any], known: frozenset[str], one: Slice, offset: int) -> None:
         late = {name: row.pop(name) for name in list(row) if name not in known}
@@ -198,92 +177,7 @@ class JsonlSource(Source):
             )
 
     def offsets(self, one: Slice) -> np.ndarray:
-        return np.array([offset for offset, _, _ in self._lines(one)], np.int64)
-
-    def _rejects(self, one: Slice, rejects: list[tuple[int, str, str, int]]) -> pa.Table:
-        offsets = np.array([reject[0] for reject in rejects], np.int64)
-        return pa.table(
-            [
-                doc_keys(self.name, self.config.snapshot, one.path, offsets),
-                pa.array(offsets),
-                pa.array([reject[1] for reject in rejects], pa.string()),
-                pa.array([f"byte {reject[0]}: {reject[2]}" for reject in rejects], pa.string()),
-                pa.array([reject[3] for reject in rejects], pa.int64()),
-            ],
-            schema=REJECTS,
-        )
-
-    def _lines(self, one: Slice) -> Iterator[tuple[int, bytes, int]]:
-        """Lines that start in the slice, as (byte offset, bytes, length): a line belongs to the slice of its first byte. Of a
-        line that no document within `max_document_bytes` can need, only the beginning is held.
-
-        Raises DataError for a compressed file with more bytes than its slice states.
-        """
-        limit = self._longest()
-        compressed = one.location.endswith((".gz", ".zst"))
-        start, stop = one.part.get("start", 0), one.part.get("stop")
-        with _stream(one) as stream:
-            offset = start
-            if start:
-                stream.seek(start - 1)
-                # Up to the first line break at or after start - 1: that line began in an earlier slice.
-                offset = start - 1 + len(stream.readline())
-            while stop is None or offset < stop:
-                line = stream.readline(limit)
-                if not line:
-                    return
-                length = len(line)
-                if length == limit and not line.endswith(b"\n"):
-                    while rest := stream.readline(1 << 20):
-                        length += len(rest)
-                        if rest.endswith(b"\n"):
-                            break
-                if compressed and offset + length > one.expanded:
-                    raise DataError(
-                        f"{one.location}: the file of {one.file_bytes:,} bytes has more than the {one.expanded:,} uncompressed "
-                        "that it states or that are assumed, so memory could not be bounded. Compress it anew as one stream "
-                        "that states its size, unpack it, or leave it out with `exclude`."
-                    )
-                yield offset, line, length
-                offset += length
-
-    def _longest(self) -> int:
-        """Bytes of a line that a document within `max_document_bytes` may need."""
-        return min(_MAX_LINE, 2 * int(self.config.max_document_bytes) + (16 << 20))
-
-
-@contextlib.contextmanager
-def _stream(one: Slice) -> Iterator[IO[bytes]]:
-    """The uncompressed bytes of a file. Raises DataError when they end early or are damaged."""
-    try:
-        with contextlib.ExitStack() as opened:
-            stream = opened.enter_context(open_read(one.location))
-            if one.location.endswith(".gz"):
-                stream = opened.enter_context(gzip.GzipFile(fileobj=stream))
-            elif one.location.endswith(".zst"):
-                # Arrow's stream fails where a file ends within a frame; zstandard's takes that for the end of the data.
-                stream = opened.enter_context(pa.CompressedInputStream(stream, "zstd"))
-            yield stream if isinstance(stream, io.BufferedReader) else opened.enter_context(io.BufferedReader(stream))
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{one.location}: the file cannot be read to its end ({error}). It is truncated or damaged: restore it, "
-            "or leave it out with `exclude`."
-        ) from error
-
-
-def _expanded(file: FoundFile) -> int:
-    """Most bytes that a file may have uncompressed."""
-    stated = file.size
-    if file.location.endswith((".gz", ".zst")):
-        stated = max(EXPANSION * file.size, LEAST_EXPANDED)
-        with open_read(file.location) as stream:
-            if file.location.endswith(".gz") and file.size >= 18:
-                stream.seek(-4, io.SEEK_END)
-                stated = max(stated, int.from_bytes(stream.read(4), "little"))
-            elif file.location.endswith(".zst"):
-                with contextlib.suppress(zstandard.ZstdError):  # damage is told where the file is read
-                    stated = max(stated, zstandard.frame_content_size(stream.read(18)))
-    return stated
+        return np.array([offset for offset, _, _ in lines_of(one, self.config)], np.int64)
 
 
 def _batch(values: dict[str, list[Any]], kinds: dict[str, pa.DataType]) -> pa.Table:

@@ -126,7 +126,7 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path: Path) -> None:
 def test_what_expands_further_than_it_states_is_refused(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.stages.sources.jsonl.LEAST_EXPANDED", 1000)
+    monkeypatch.setattr("gristmill.stages.sources.streams.LEAST_EXPANDED", 1000)
     data = lines(*({"text": "a" * 1000} for _ in range(100)))
     path = tmp_path / f"a.jsonl{ending}"
     if ending == ".gz":

@@ -107,7 +107,7 @@ def test_a_run_draws_its_sample_by_its_seed_and_is_explained(tmp_path: Path) -> 
     run(RUN.format(root=tmp_path, seed=1))
     rows = rows_of(tmp_path / "out-1")
     assert len(rows) == len(drawn[0])
-    assert explain(str(tmp_path / "out-1"), rows[0]["doc_key"].hex()).documents[0].source["byte"] == 0
+    assert explain(str(tmp_path / "out-1"), rows[0]["doc_key"].hex(), []).documents[0].source["byte"] == 0
 
 
 class Served(BaseHTTPRequestHandler):

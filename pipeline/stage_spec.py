@@ -85,6 +85,9 @@ class StageSpec:
             fingerprint of what they decide.
         reproducible: whether `measure` finds the same again. One that asks a model elsewhere may not: its signals are
             then recorded facts. Audits replay decisions from the recorded signals, and samples do not ask.
+        irreproducible: rules that depend on the machine and its load, such as a time limit, with the largest share of the
+            rows that enter the node which may carry each (a few always may): more end the run. What they decide is a recorded
+            fact, the manifest names them, and audits do not measure those documents again.
         keeps_notes: whether outputs keep this node's notes (one row per document, with `doc_key`), for runs after this.
         against: outputs of finished runs whose kept notes of this stage join this run's when it settles. Their rows have
             a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i for one
@@ -114,6 +117,7 @@ class StageSpec:
     emits_copies: bool = False
     seeded: bool = False
     reproducible: bool = True
+    irreproducible: Mapping[str, float] = field(default_factory=dict)
     keeps_notes: bool = False
     against: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
@@ -130,6 +134,7 @@ class StageSpec:
         if self.makes_text is True:
             self._set("rules", (*self.rules, *(rule for rule in TEXT_RULES if rule not in self.rules)))
         self._set("names_sources", {k: tuple(_names("names_sources", v)) for k, v in self._map("names_sources")})
+        self._set("irreproducible", dict(self._map("irreproducible")))
         self._set("models", {k: Path(_text("models", v)) for k, v in self._map("models")})
         self._set("libraries", {k: _text("libraries", v) for k, v in self._map("libraries")})
         self._check_types()
@@ -183,6 +188,9 @@ class StageSpec:
             raise ContractError(f"the column `{doubled}` is declared twice, among `signals` and `findings`")
         for name in sorted(RESERVED & set(columns)):
             raise ContractError(f"`{name}` is a column that the engine makes; give the stage's another name")
+        foreign = sorted(set(self.irreproducible) - set(self.rules))
+        if foreign:
+            raise ContractError(f"`irreproducible` names `{foreign[0]}`, which is not among `rules`")
         for name, names in (("hidden", self.hidden), ("shown", self.shown or ())):
             unknown = sorted(set(names) - set(self.signals.names))
             if unknown:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -48,19 +48,20 @@ class Fields:
 @dataclass(frozen=True, kw_only=True)
 class ManifestNode(NodeLog):
     """A node as the manifest states it: with ports (the default one first), rules, the columns that it adds (name →
-    logical type), the fields that fingerprints follow from, and whether it makes documents' texts or may change them (left
-    out where it does neither)."""
+    logical type), the fields that fingerprints follow from, whether it makes documents' texts or may change them (left out
+    where it does neither), and rules that depend on the machine (left out where there are none)."""
 
     ports: Annotated[list[str], Field(min_length=1)]
     rules: list[str]
     columns: dict[str, str]
     fields: Fields
     text: Literal["made", "changed"] | None = None
+    irreproducible: list[str] = field(default_factory=list)
 
     @model_serializer(mode="wrap")
-    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         made: dict[str, Any] = handler(self)
-        return {name: value for name, value in made.items() if name != "text" or value is not None}
+        return {name: value for name, value in made.items() if value or name not in ("text", "irreproducible")}
 
 
 @dataclass(frozen=True, kw_only=True)

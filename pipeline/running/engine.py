@@ -142,6 +142,7 @@ class Engine:
                 accounts = self._pass(one, plan_file, plan_digest, records)
                 check()
                 self._check_quarantine(accounts)
+                self._check_irreproducible(accounts)
                 self._check_expect(one, accounts)
                 for name in one.settles_after:
                     self._settle(name, [task[one.index] for task in records])
@@ -298,6 +299,19 @@ class Engine:
                 f"max_quarantined: {self.plan.config.max_quarantined:.2%} allows ({'; '.join(worst)}). {rest}. "
                 "Look at the input, or raise `max_quarantined` if this is what you expect."
             )
+
+    def _check_irreproducible(self, accounts: Accounts) -> None:
+        """Stops a run in which too many decisions depend on the machine, such as those of time limits."""
+        for node in self.plan.graph.nodes:
+            account = accounts.nodes.get(node.name)
+            for rule, most in node.spec.irreproducible.items():
+                rows = 0 if account is None or rule not in account.rules else account.rules[rule].first[0]
+                if account is not None and rows > max(MIN_QUARANTINED, most * account.entered.rows):
+                    raise DataError(
+                        f"{self.plan.config.where(f'stages.{node.name}')}: {rows} of {account.entered.rows} documents have the "
+                        f"rule `{rule}`, which depends on the machine; a share of {most:g} may. Nothing was published. Give "
+                        "the stage more time or memory, or run it where less else runs."
+                    )
 
     def _check_expect(self, one: Pass, accounts: Accounts, rest: str | None = None) -> None:
         if rest is None:

@@ -17,7 +17,7 @@ from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, kept_records
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
-from gristmill.pipeline.slices.outcome import Outcome, State
+from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.settled import settled_view
 from gristmill.pipeline.slices.traversal import Answers
@@ -84,11 +84,9 @@ class PassAnswers(Answers):
                 continue
             old_rows, old = found
             missing = state.rows[~np.isin(state.rows, old_rows, assume_unique=True)]
-            partial = State(missing, np.ones(len(missing), np.int64))
-            partial.arrivals = {e: np.intersect1d(r, missing, assume_unique=True) for e, r in state.arrivals.items()}
-            slice_rows.states[node.name] = partial
-            new = slice_rows.measure(node)
-            slice_rows.states[node.name] = state
+            chosen = np.isin(state.rows, missing, assume_unique=True)
+            some = slice_rows.measure_some(node, chosen)
+            new = {name: array.filter(pa.array(chosen)) for name, array in some.items()}
             return {name: fill_in(state.rows, old_rows, old[name], missing, new[name]) for name in new}
         return None
 

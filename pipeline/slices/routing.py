@@ -200,6 +200,16 @@ class SliceRows:
                 parts[item.name].append(array)
         return {item.name: joined(parts[item.name], item.type) for item in schema}
 
+    def measure_some(self, node: Node, chosen: np.ndarray) -> dict[str, pa.Array]:
+        """The node's signals for those rows that entered it which are chosen (bool), null for the others."""
+        state = self.states[node.name]
+        rows = state.rows[chosen]
+        arrivals = {edge: np.intersect1d(some, rows, assume_unique=True) for edge, some in state.arrivals.items()}
+        self.states[node.name] = State(rows, state.weight[chosen], arrivals)
+        made = self.measure(node)
+        self.states[node.name] = state
+        return {name: scattered(array, np.flatnonzero(chosen), len(state.rows)) for name, array in made.items()}
+
     def survey(self, node: Node, observed: str) -> pa.Table | None:
         """The node's notes about the rows that entered it, or that entered the node that it observes; None for no rows."""
         seen = self.graph.by_name[observed]

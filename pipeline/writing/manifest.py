@@ -140,6 +140,7 @@ def _manifest_node(plan: Plan, node: Node) -> ManifestNode:
         rules=list(node.spec.rules),
         columns={i.name: logical_type(i.type) for i in plan.graph.own_columns(node.name)},
         fields=Fields(signal=dict(fields["signal"]), threshold=dict(fields["threshold"])),
+        irreproducible=list(node.spec.irreproducible),
         text="made" if node.spec.makes_text else "changed" if node.spec.changes_text else None,
     )
 

@@ -123,9 +123,9 @@ def test_pages_that_nobody_can_use_are_dropped_with_their_rule_and_the_others_ar
         "blank": ("dropped", "empty_text"),
     }
     assert (ledger["deep"]["value"], ledger["deep"]["threshold"]) == (100_000, 3000)
-    result = audit_output(str(tmp_path / "out"), full=True, plugins=("toy_stages",))
+    result = audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",))
     assert result.exit_code == 0, result.problems
-    assert result["replay"].status == "pass"
+    assert result["replay"].status == "pass", result["replay"].skipped
 
 
 def test_a_run_gives_the_same_again(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_audit_takes_them_as_recorded_and_does_not_try_them_again(
 
     monkeypatch.setattr(ParserProcess, "parse", watched)
     monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", SameProcess)
-    result = audit_output(str(tmp_path / "out"), full=True, plugins=("toy_stages",))
+    result = audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",))
     assert result.exit_code == 0, result.problems
     assert result["replay"].status == "pass" and set(seen) == {b"fine one", b"raise odd"}
 

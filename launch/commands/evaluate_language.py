@@ -15,7 +15,7 @@ from gristmill.stages.evaluation.labelled_texts import read_labelled
 from gristmill.stages.labels.labels import UNDETERMINED
 from gristmill.stages.language.calibration import apply_to_scores, document_weights, fit_scores, held_out
 from gristmill.stages.language.evaluation import evaluate, expected_calibration_error
-from gristmill.stages.language.stage import BACKENDS, CALIBRATED_MIN_SCORES, answer_labels, named_labels
+from gristmill.stages.language.identify import BACKENDS, CALIBRATED_MIN_SCORES, answer_labels, named_labels
 
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
 """Thresholds that are tried."""

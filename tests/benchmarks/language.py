@@ -27,11 +27,12 @@ from gristmill.pipeline.document import TEXT_TYPE, one_chunk, text_buffers
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.fasttext import model_file as fasttext_format
 from gristmill.stages.fasttext.predict import FastTextClassifier
-from gristmill.stages.labels.labels import UNDETERMINED, canonical_label
+from gristmill.stages.labels.labels import UNDETERMINED, canonical_label, supported_labels
 from gristmill.stages.language import langid_format
 from gristmill.stages.language.evaluation import evaluate, expected_calibration_error
+from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import LangidClassifier
-from gristmill.stages.language.stage import Language, LanguageConfig, default_model, supported_labels
+from gristmill.stages.language.stage import Language, LanguageConfig
 
 EVERY = 8
 """The libraries run on every n-th document, for they are slow."""

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from gristmill.pipeline.document import TEXT_TYPE, one_chunk
 from gristmill.stages.evaluation.labelled_texts import read_labelled
-from gristmill.stages.labels.labels import UNDETERMINED
+from gristmill.stages.labels.labels import UNDETERMINED, supported_labels
 from gristmill.stages.language.evaluation import evaluate
-from gristmill.stages.language.stage import answer_labels, supported_labels
+from gristmill.stages.language.identify import answer_labels
 
 THRESHOLDS = (0.0, 0.3, 0.5, 0.8, 0.85, 0.9, 0.91, 0.92)
 SHOWN = 60

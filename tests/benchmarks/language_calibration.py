@@ -20,12 +20,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.hashing import file_digest
-from gristmill.stages.labels.labels import canonical_label, pairs_of
+from gristmill.stages.labels.labels import canonical_label, pairs_of, supported_labels
 from gristmill.stages.language import langid_format
 from gristmill.stages.language.calibration import document_weights, fit
 from gristmill.stages.language.evaluation import expected_calibration_error
+from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import LangidClassifier
-from gristmill.stages.language.stage import default_model, supported_labels
 
 CUTS = (60, 150)
 """Texts are also tried cut to so many characters,"""

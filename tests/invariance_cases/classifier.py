@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.testing import InvarianceCase
-from gristmill.stages.language.stage import default_model
+from gristmill.stages.language.identify import default_model
 from tests.invariance_cases.texts import documents
 
 MODEL = str(default_model("fasttext"))

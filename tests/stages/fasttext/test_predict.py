@@ -15,7 +15,7 @@ from gristmill.stages.fasttext import tables as fasttext_tables
 from gristmill.stages.fasttext.features import BATCHED_ROWS, MAX_KNOWN_TOKEN
 from gristmill.stages.fasttext.model_file import read_model
 from gristmill.stages.fasttext.predict import FastTextClassifier
-from gristmill.stages.language.stage import default_model
+from gristmill.stages.language.identify import default_model
 from tests.stages.fasttext.fasttext_files import TinyModel
 
 SENTENCES = [

@@ -11,7 +11,7 @@ from gristmill.stages.fasttext import model_file as fasttext_format
 from gristmill.stages.kernels.unicode import SCRIPT_NAMES
 from gristmill.stages.labels.labels import MODEL_CODES, canonical_label, canonical_labels, codes, map_labels, pairs_of
 from gristmill.stages.language import langid_format
-from gristmill.stages.language.stage import default_model
+from gristmill.stages.language.identify import default_model
 
 
 def test_canonical_labels_are_fineweb2s_1929_pairs_and_english() -> None:

@@ -17,9 +17,9 @@ from gristmill.stages.language.calibration import (
     fit_scores,
     held_out,
 )
+from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import EVIDENCE, LangidClassifier
 from gristmill.stages.language.langid_format import read_model
-from gristmill.stages.language.stage import default_model
 from tests.stages.fasttext.test_predict import SENTENCES, buffers
 from tests.stages.language.langid_files import write
 

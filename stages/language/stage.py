@@ -90,11 +90,12 @@ class LanguageConfig(StageConfig):
         for field, labels in (("keep", self.keep or ()), ("min_scores", tuple(self.min_scores))):
             for label in labels:
                 if label not in allowed:
-                    raise ValueError(f"{field}: {label!r} is not a label pair: {_hint(label, allowed)}")
+                    raise ValueError(f"{field}: {label!r} is not a label pair: {hint(label, allowed)}")
         return self
 
 
-def _hint(label: str, allowed: Iterable[str]) -> str:
+def hint(label: str, allowed: Iterable[str]) -> str:
+    """What a label that nobody knows was probably meant to be."""
     known = codes().get(label)
     if known:
         return f"did you mean {' or '.join(known)}? Labels are ISO 639-3 and ISO 15924 codes, such as por_Latn."
@@ -147,7 +148,7 @@ class Language(Stage):
                 if label not in known | canonical_labels():
                     raise ConfigError(
                         f"stage language: {field}: {label!r} is neither a label of {self.config.model} nor a "
-                        f"canonical one: {_hint(label, known)}"
+                        f"canonical one: {hint(label, known)}"
                     )
 
     def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:

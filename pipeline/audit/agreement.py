@@ -25,7 +25,7 @@ SIZE = "text_bytes"
 """Column that stands for the texts of dropped documents: their UTF-8 bytes, null where there is no text."""
 
 
-class _Keyed:
+class RowsByKey:
     """A table's rows by doc_key; of several rows with one key, one stands for all."""
 
     def __init__(self, table: pa.Table) -> None:
@@ -64,7 +64,7 @@ def check_agreement(
     (ledger_path, ledger) = by_role["ledger"][0]
     answer.saw(CHECK)
     shards = by_role.get("data", [])
-    by_key = _Keyed(ledger)
+    by_key = RowsByKey(ledger)
     made = {name for node in graph.nodes for name in node.columns}
     for path, table in [*shards, *by_role.get("dropped", [])]:
         rows = by_key.find(key_words(table[DOC_KEY]))
@@ -116,7 +116,7 @@ def _dropped(graph: AuditGraph, table: pa.Table, ledger: pa.Table, seed: int, pa
     for node in set(pc.unique(table["node"]).to_pylist()) - makers:
         mine = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(table["node"], node), False)))
         theirs = ledger.filter(pc.equal(ledger["node"], node))
-        rows = _Keyed(theirs).find(words[mine])
+        rows = RowsByKey(theirs).find(words[mine])
         sizes = one_chunk(table[SIZE]).take(pa.array(mine))
         known = np.flatnonzero((rows >= 0) & np.asarray(sizes.is_valid()))
         stated = one_chunk(theirs["bytes"]).take(pa.array(rows[known]))
@@ -137,7 +137,7 @@ def _signals(
     """A column of a shard that a node measured has the value in `signals/` of the last node on the document's way that makes
     it."""
     tables = {role.removeprefix("signals:"): one[0] for role, one in by_role.items() if role.startswith("signals:")}
-    keyed = {name: _Keyed(table) for name, (_, table) in tables.items()}
+    keyed = {name: RowsByKey(table) for name, (_, table) in tables.items()}
     for path, table in by_role.get("data", []):
         words = key_words(table[DOC_KEY])
         order = key_order(words)
@@ -231,7 +231,7 @@ def _order(
 
 def _reference(
     log: LedgerLog, graph: AuditGraph, by_role: Mapping[str, Sequence[tuple[str, pa.Table]]]
-) -> _Keyed | None:
+) -> RowsByKey | None:
     """Documents in the order of the slice."""
     one = log.slices[0]
     some = next((table for files in by_role.values() for _, table in files if table.num_rows), None)
@@ -242,12 +242,12 @@ def _reference(
     for first in sorted({0, int(one.part.get("first_row", 0))}, reverse=True):
         if 0 < count <= MOST_RECORDS and first >= 0:
             keys = doc_keys(one.source, log.snapshot, one.path, np.arange(first, first + count))
-            numbered = _Keyed(pa.table({DOC_KEY: keys}))
+            numbered = RowsByKey(pa.table({DOC_KEY: keys}))
             if (numbered.find(wanted[:1]) >= 0).all():
                 return numbered
     signals = (by_role[f"signals:{node.name}"] for node in graph.nodes if f"signals:{node.name}" in by_role)
     first_files = next(signals, None)
-    return None if first_files is None else _Keyed(first_files[0][1])
+    return None if first_files is None else RowsByKey(first_files[0][1])
 
 
 def _misplaced(table: pa.Table, row: int, path: str, answer: Answer) -> None:

@@ -22,6 +22,14 @@ from gristmill.pipeline.audit.key_order import key_order, places_in
 from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
 from gristmill.pipeline.audit.messages import Answer, TaskJob
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
+from gristmill.pipeline.audit.recompute import (
+    as_told,
+    compare_measured,
+    compare_recorded,
+    keys_of,
+    recorded_signals,
+    told_by,
+)
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import NAMED
 from gristmill.pipeline.audit.shuffle import rows_of_task, text_hashes
@@ -32,17 +40,20 @@ from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.planning.prior_runs import EMITTED
-from gristmill.pipeline.provenance.content import ContentDigest
+from gristmill.pipeline.provenance.content import ContentDigest, logical_type
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.logs import LedgerLog
+from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
-from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
+from gristmill.pipeline.slices.traversal import Answers, traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
+from gristmill.pipeline.writing.manifest import manifest_node
 from gristmill.pipeline.writing.parquet import read_log
+from gristmill.pipeline.writing.task_files import data_columns
 
 SAMPLE = 8
 """Documents that are replayed per task for each node that decided about some, and as many that no ledger lists."""
@@ -88,7 +99,7 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
     plan = _plan(job.config, job.run, job.plugins, job.roots)
     answer = Answer()
     if isinstance(plan, str):
-        for name in ("source", "text", "replay"):
+        for name in ("source", "text", "replay", "columns"):
             answer.unread(name, plan, None)
         return answer.to_json()
     ledger_entry = next((entry for entry in job.task.files if entry.role == "ledger"), None)
@@ -118,6 +129,7 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
             return answer.to_json()
         remade = _replay(job.task, plan, data, ledger, ledger_entry.path, answer)
         _text(job.task, plan, data, ledger, remade, answer)
+        compare_recorded(job.task, plan, one.source, data, ledger, ledger_entry.path, answer)
     except Damaged:
         return answer.to_json()  # other checks have said so
     except Unreadable as error:
@@ -142,9 +154,59 @@ def _plan(config: str, run: str, plugins: tuple[str, ...], roots: tuple[str, ...
 
 
 def plan_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the run can be planned here: {} or `skipped` with why. `argument`: config, run, plugins, roots."""
+    """Whether the run can be planned here, else `skipped` with why; and where the manifest says other than the plan, as an
+    Answer. `argument`: config, run, plugins, roots, manifest (parts of the predicate, see `stated`)."""
     plan = _plan(argument["config"], argument["run"], tuple(argument["plugins"]), tuple(argument["roots"]))
-    return {"skipped": plan} if isinstance(plan, str) else {}
+    if isinstance(plan, str):
+        return {"skipped": plan}
+    answer, manifest = Answer(), argument["manifest"]
+    answer.saw("config")
+    output = next(one for one in plan.graph.outputs if one.name == manifest["output"])
+    planned = {
+        "output": output.name,
+        "name": plan.config.name,
+        "notices": list(plan.graph.notices),
+        "nodes": [to_json(manifest_node(plan, node)) for node in plan.graph.nodes],
+        "columns": {name: logical_type(kind) for name, kind in data_columns(plan, output)},
+        "sources": {
+            spec.name: {
+                "format": spec.config.format,
+                "snapshot": spec.config.snapshot,
+                "license": None if spec.config.license is None else spec.config.license.model_dump(mode="json"),
+            }
+            for spec in plan.config.sources
+        },
+    }
+    for name, value in planned.items():
+        if canonical(value) != canonical(manifest[name]):
+            answer.fail(
+                "config", f"`{name}` is not what its config gives{_first_difference(manifest[name], value)}", MANIFEST
+            )
+    return answer.to_json()
+
+
+def stated(predicate: Predicate) -> dict[str, Any]:
+    """What a manifest says that follows from its config alone."""
+    whole = to_json(predicate)
+    kept = {name: whole[name] for name in ("output", "name", "notices", "nodes")}
+    sources = {
+        name: {key: source[key] for key in ("format", "snapshot", "license")}
+        for name, source in whole["sources"].items()
+    }
+    return {**kept, "columns": whole["data"]["columns"], "sources": sources}
+
+
+def _first_difference(found: Any, expected: Any, place: str = "") -> str:
+    """Where two values differ first, with both."""
+    if isinstance(found, Mapping) and isinstance(expected, Mapping):
+        names = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
+        if names:
+            return _first_difference(found.get(names[0]), expected.get(names[0]), f"{place}.{names[0]}")
+    if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        at = next((at for at in range(len(found)) if found[at] != expected[at]), None)
+        if at is not None:
+            return _first_difference(found[at], expected[at], f"{place}[{at}]")
+    return f": {place.lstrip('.')} expected {str(expected)[:200]}, found {str(found)[:200]}"
 
 
 @dataclass(frozen=True)
@@ -271,14 +333,15 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
     come of that."""
     source = data_source(plan, job)
     table = take(data.table, _sampled(plan, data, ledger))
-    told = _told(ledger, table)
+    told = told_by(ledger, table)
     slice_rows = SliceRows(plan.graph, source, table)
     decided = traverse(plan.graph, slice_rows, _AuditAnswers(job, plan, told, path, answer))
+    compare_measured(job, plan, slice_rows, decided, answer)
     guessed = np.zeros(slice_rows.count, bool)
     for node in plan.graph.nodes:
         rows = slice_rows.states[node.name].rows
         if node.spec.changes_text and node.name not in decided:
-            guessed[rows] |= np.array([(node.name, key) in told for key in _keys(slice_rows, rows)], bool)
+            guessed[rows] |= np.array([(node.name, key) in told for key in keys_of(slice_rows, rows)], bool)
         if node.spec.makes_text and node.name not in decided:
             guessed[rows] = True
     return _remade(job, plan, slice_rows, guessed)
@@ -316,16 +379,16 @@ class _AuditAnswers(Answers):
         self._compare(node.name, slice_rows, slice_rows.states[node.name].outcome)
 
     def _compare(self, name: str, slice_rows: SliceRows, outcome: Outcome | None) -> None:
-        keys = _keys(slice_rows, slice_rows.states[name].rows)
+        keys = keys_of(slice_rows, slice_rows.states[name].rows)
         facts = self._facts(name, keys, outcome)
         _compare(self.plan.graph.ports_of(name), name, keys, outcome, self.told, self.path, self.answer, facts)
 
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         if not node.spec.reproducible:
-            return _recorded(self.job, node, slice_rows)
+            return recorded_signals(self.job, node, slice_rows)
         # What took too long or ended a parser once is not tried again: that would be its third time.
         state = slice_rows.states[node.name]
-        facts = self._facts(node.name, _keys(slice_rows, state.rows), None)
+        facts = self._facts(node.name, keys_of(slice_rows, state.rows), None)
         return slice_rows.measure_some(node, ~facts) if facts.any() else None
 
     def _facts(self, name: str, keys: Sequence[bytes], outcome: Outcome | None) -> np.ndarray:
@@ -346,7 +409,7 @@ class _AuditAnswers(Answers):
         return not node.settles
 
     def undecided(self, node: Node, slice_rows: SliceRows) -> Outcome:
-        return _as_told(node, slice_rows, self.told)
+        return as_told(node, slice_rows, self.told)
 
 
 def _compare_notes(job: TaskJob, node: Node, slice_rows: SliceRows, surveyed: pa.Table | None, answer: Answer) -> None:
@@ -369,11 +432,6 @@ def _compare_notes(job: TaskJob, node: Node, slice_rows: SliceRows, surveyed: pa
             answer.fail("replay", f"{said} when it is surveyed again", None if entry is None else entry.path, **place)
 
 
-def _keys(slice_rows: SliceRows, rows: np.ndarray) -> list[bytes]:
-    keys: list[bytes] = slice_rows.table[DOC_KEY].take(pa.array(rows)).to_pylist()
-    return keys
-
-
 def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray) -> Remade:
     """The texts with which replayed documents leave for the output. `guessed`: rows whose text was not produced again."""
     words, hashes = [np.empty((0, 2), np.uint64)], [np.empty(0, np.uint64)]
@@ -394,31 +452,6 @@ def _remade(job: TaskJob, plan: Plan, slice_rows: SliceRows, guessed: np.ndarray
     return Remade(keys[order], np.concatenate(hashes)[order])
 
 
-def _recorded(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
-    """A node's signals for the rows that entered it, as the output has them; None when some are missing."""
-    state = slice_rows.states[node.name]
-    entry = next((entry for entry in job.files if entry.role == f"signals:{node.name}"), None)
-    if not len(state.rows):
-        return {item.name: pa.array([], item.type) for item in node.spec.signals}
-    if entry is None or node.spec.hidden:
-        return None
-    with opened(job.folder, entry.path) as file:
-        table = file.read(use_threads=False).combine_chunks()
-    if not {item.name for item in node.spec.signals} <= set(table.column_names):
-        return None
-    keys = key_words(table[DOC_KEY])
-    order = key_order(keys)
-    entered = slice_rows.keys[state.rows]
-    ascending = key_order(entered)
-    place = places_in(keys[order], entered[ascending])
-    if (place >= len(keys)).any():
-        return None
-    rows = np.empty(len(entered), np.int64)
-    rows[ascending] = order[place]
-    chosen = pa.array(rows)
-    return {item.name: one_chunk(table[item.name]).take(chosen).cast(item.type) for item in node.spec.signals}
-
-
 def _sampled(plan: Plan, data: SliceData, ledger: pa.Table) -> np.ndarray:
     """Rows of the slice: those of the lowest seeded rank per node of the ledger, and of all documents."""
     keys = key_words(data.table[DOC_KEY])
@@ -432,13 +465,6 @@ def _sampled(plan: Plan, data: SliceData, ledger: pa.Table) -> np.ndarray:
         place = places_in(keys[order], some)
         chosen.append(order[place[place < len(keys)]])
     return np.unique(np.concatenate(chosen))
-
-
-def _told(ledger: pa.Table, table: pa.Table) -> dict[tuple[str, bytes], dict[str, Any]]:
-    """What the ledger says about documents, by node and key."""
-    numbered = ledger.append_column("row", pa.array(np.arange(ledger.num_rows)))
-    mine = numbered.filter(pc.is_in(numbered[DOC_KEY], value_set=one_chunk(table[DOC_KEY])))
-    return {(item["node"], item[DOC_KEY]): item for item in mine.to_pylist()}
 
 
 def _compare(
@@ -501,19 +527,3 @@ def _same(before: Mapping[str, Any], again: Mapping[str, Any]) -> bool:
 
 def _words(decision: Mapping[str, Any]) -> str:
     return canonical({name: value for name, value in decision.items() if value not in (None, [])}).decode("utf-8")
-
-
-def _as_told(node: Node, slice_rows: SliceRows, told: Mapping[tuple[str, bytes], Mapping[str, Any]]) -> Outcome:
-    """A node's decisions as the ledger records them, with its columns unknown."""
-    rows = slice_rows.states[node.name].rows
-    count = len(rows)
-    keys = _keys(slice_rows, rows)
-    port, copies = np.zeros(count, np.int16), np.ones(count, np.int64)
-    codes = {"dropped": DROPPED, "quarantined": QUARANTINED}
-    for position, key in enumerate(keys):
-        item = told.get((node.name, key))
-        if item is not None:
-            name = item["port"]
-            port[position] = codes.get(item["decision"], 0 if name is None else node.spec.ports.index(name))
-            copies[position] = max(1, item["copies"])
-    return as_decided(port, copies, null_findings(node, count))

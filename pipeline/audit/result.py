@@ -73,6 +73,8 @@ CHECKS = (
     Check(
         "agreement", 41, True, "shards, ledger, signals and dropped texts say the same of each document, in one order"
     ),
+    Check("columns", 42, True, "columns are the input's, or follow from the signals, and in a sample from the text"),
+    Check("config", 43, True, "the manifest's nodes, columns, sources and notices are those of its config"),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 

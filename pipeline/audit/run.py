@@ -13,7 +13,7 @@ from gristmill.pipeline.audit.file_list import check_presence, check_roots, read
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
 from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
-from gristmill.pipeline.audit.replay import SourceJob
+from gristmill.pipeline.audit.replay import SourceJob, stated
 from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shuffle import HELD_ROWS
@@ -26,7 +26,7 @@ from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
 
-BACK = ("source", "text", "replay")
+BACK = ("source", "text", "replay", "columns", "config")
 """Checks that go back to the input."""
 MOST_CRASHES = 3
 """Tasks whose comparison with the input may end its process; each costs its whole time limit."""
@@ -224,7 +224,10 @@ class _Audit:
         """Whether the run can be planned here, as everything that goes back to the input must."""
         job = {"config": predicate.varies.config, "run": predicate.run, "plugins": self.plugins, "roots": self.sources}
         try:
-            why = ask(reader, "plan_sources", job).get("skipped")
+            answer = ask(reader, "plan_sources", {**job, "manifest": stated(predicate)})
+            why = answer.get("skipped")
+            if why is None:
+                self._record(answer)
         except ReaderCrashed as error:
             why = f"{error} while it planned the run of the manifest's config"
         if why is not None:
@@ -252,12 +255,15 @@ class _Audit:
             for entry in files:
                 self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
             return None
+        self._record(answer)
+        return answer
+
+    def _record(self, answer: Mapping[str, Any]) -> None:
         for name, count in answer["seen"].items():
             self.report.saw(name, count)
         for finding in answer["findings"]:
             name, message = finding.pop("check"), finding.pop("message")
             (self.report.unread if finding.pop("unread", False) else self.report.fail)(name, message, **finding)
-        return answer
 
     def _right_bytes(self, entry: Entry) -> bool:
         report = self.report

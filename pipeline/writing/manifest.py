@@ -71,7 +71,7 @@ def make_manifest(
         output=output.name,
         run=plan.key,
         identity=parse(Identity, plan.identity()),
-        nodes=[_manifest_node(plan, node) for node in plan.graph.nodes],
+        nodes=[manifest_node(plan, node) for node in plan.graph.nodes],
         sources={spec.name: _source_totals(spec, records) for spec in plan.config.sources},
         accounts=accounts,
         settled=dict(settled),
@@ -131,7 +131,8 @@ def seal(manifest: Statement, documents: Mapping[str, str]) -> Statement:
     return replace(whole, predicate=replace(whole.predicate, varies=varies))
 
 
-def _manifest_node(plan: Plan, node: Node) -> ManifestNode:
+def manifest_node(plan: Plan, node: Node) -> ManifestNode:
+    """A node as the manifest states it."""
     fields = plan.fingerprints[node.name].fields
     return extend(
         ManifestNode,

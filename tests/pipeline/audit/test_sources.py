@@ -125,7 +125,7 @@ def test_a_false_reason(output: Output) -> None:
     output.set_manifest(lambda s: moved(s["predicate"]["accounts"], gone))
     output.seal(content=[ledger, dropped])
     assert output.audit(sources=False).exit_code == 0, "everything in the folder agrees"
-    result = output.expect("replay", plugins=PLUGINS)
+    result = output.expect("replay", "columns", plugins=PLUGINS)
     assert '"rule":"too_long"' in result.problems[0] and '"rule":"too_short"' in result.problems[0]
     assert {finding.node for finding in result["replay"].findings} == {"bounds"}
 
@@ -178,3 +178,76 @@ def test_a_slice_that_cannot_be_read_leaves_the_audit_incomplete(
     monkeypatch.setattr("gristmill.pipeline.audit.replay.read_slice", fail)
     result = output.audit(plugins=PLUGINS)
     assert result.exit_code == 3 and "the disk went away" in result.problems[0]
+
+
+# Every column, and what the manifest says of the config
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, (int, float)) else "xyz_forged" if isinstance(value, str) else value
+
+
+def test_a_column_of_the_input_that_no_ledger_holds(output: Output) -> None:
+    """Documents that were emitted plainly at every node stand in no ledger."""
+    listed = {key for name in output.named("ledger") for key in output.rows(name)["doc_key"].to_pylist()}
+    for name in output.named("data"):
+        rows = output.rows(name).to_pylist()
+        row = next((n for n, item in enumerate(rows) if item["doc_key"] not in listed and item["url"]), None)
+        if row is not None:
+            break
+    else:
+        name, row = output.named("data")[0], 0
+    values = [changed(item) if n == row else item for n, item in enumerate(output.rows(name)["url"].to_pylist())]
+    mended(output, name, set_column("url", values))
+    assert "columns" in output.audit(plugins=PLUGINS).failed
+
+
+def test_signals_and_shards_forged_together(output: Output) -> None:
+    """Nothing in the folder contradicts them: the text does."""
+    for name in [*output.named("signals:bounds"), *output.named("signals:again"), *output.named("data")]:
+        values = [None if value is None else value + 0.5 for value in output.rows(name)["share"].to_pylist()]
+        output.rewrite(name, set_column("share", values), consistent=True)
+    output.seal(content=[entry["path"] for entry in output.entries()])
+    assert output.audit(sources=False).exit_code == 0, "everything in the folder agrees"
+    result = output.expect("columns", plugins=PLUGINS)
+    assert "measured again" in result["columns"].findings[0].message
+
+
+def test_all_signals_left_out(output: Output) -> None:
+    gone = [entry["path"] for entry in output.entries() if entry["role"].startswith("signals:")]
+    shutil.rmtree(output.path("signals"))
+    output.seal(entries=[entry for entry in output.entries() if entry["path"] not in gone])
+    result = output.expect("columns", plugins=PLUGINS)
+    assert "no file has its signals" in result["columns"].findings[0].message
+
+
+@pytest.mark.parametrize("column", ["value", "threshold", "witness"])
+def test_a_single_number_of_the_ledger(output: Output, column: str) -> None:
+    """All rows are decided about again, not a sample of them."""
+    name = "ledger/part-00000.parquet"
+    old = output.rows(name)
+    nodes = old["node"].to_pylist()
+    row = max(
+        n for n, value in enumerate(old[column].to_pylist()) if nodes[n] == "bounds" and (value or column == "witness")
+    )
+    values = [
+        ("forged" if column == "witness" else item + 1) if n == row else item
+        for n, item in enumerate(old[column].to_pylist())
+    ]
+    mended(output, name, set_column(column, values))
+    assert output.audit(sources=False).exit_code == 0
+    output.expect("replay", plugins=PLUGINS)
+
+
+def test_a_manifest_that_its_config_contradicts(output: Output) -> None:
+    def change(statement: dict[str, Any]) -> None:
+        statement["predicate"]["notices"].append("this corpus was checked by hand")
+
+    output.set_manifest(change)
+    output.seal()
+    assert output.audit(sources=False).exit_code == 0
+    result = output.expect("config", plugins=PLUGINS)
+    assert "`notices`" in result["config"].findings[0].message

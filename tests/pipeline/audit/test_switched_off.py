@@ -69,6 +69,8 @@ ROWS: dict[str, Row] = {
     "text": test_sources.test_a_text_edited_behind_a_node_that_left_it_alone,
     "replay": test_sources.test_a_false_value,
     "agreement": test_tampering.test_a_url_that_the_ledger_contradicts,
+    "columns": test_sources.test_signals_and_shards_forged_together,
+    "config": test_sources.test_a_manifest_that_its_config_contradicts,
 }
 
 

@@ -18,7 +18,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 TAKES_PEERS = ("minhash", "quality", "whole_run", "provenance")
 """Benchmarks that run something in the peers' environment."""
-NAMES = ("language", "quality", "minhash", "toxicity", "rehydration", "exchange", "settling", "whole_run", "provenance")
+NAMES = (
+    "language", "quality", "minhash", "toxicity", "rehydration", "exchange", "settling", "extraction", "whole_run",
+    "provenance",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, take, text_buffers, text_bytes
-from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.slices.outcome import Outcome
+from gristmill.pipeline.slices.read import read_slice
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import node_account
 from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
@@ -126,20 +126,12 @@ def _tables(plan: Plan, documents: int) -> Iterator[tuple[str, pa.Table, list[st
         if left <= 0:
             return
         one = plan.slices[index]
-        data = read(plan.graph.sources[one.source], one)
-        table = _named(plan.graph, one.source, data.table)
+        data = read_slice(plan, one, None)
+        table = data.table
         wanted = -(-left // max(1, len(first) - position))
         rows = np.unique(np.linspace(0, table.num_rows - 1, min(wanted, table.num_rows)).astype(np.int64))
         left -= len(rows)
         yield one.source, take(table, rows), data.rejects["reason"].to_pylist()
-
-
-def _named(graph: Graph, source: str, table: pa.Table) -> pa.Table:
-    """The table with the graph's names: an input column whose name a stage takes is called `input_…`."""
-    known = set(graph.source_schema[source].names)
-    return table.rename_columns(
-        [name if name in known or f"input_{name}" not in known else f"input_{name}" for name in table.column_names]
-    )
 
 
 def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int) -> None:

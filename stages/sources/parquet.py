@@ -121,8 +121,15 @@ def _refuse_contradictions(metadata: Any, location: str) -> None:
         total += group.num_rows
         for c in range(group.num_columns):
             column, chunk = metadata.schema.column(c), group.column(c)
+            try:
+                names = column.path, chunk.path_in_schema or column.path
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{location}: the footer's name of column {c} in row group {g} is not UTF-8 ({error}). It is damaged: "
+                    "restore it, or leave it out with `exclude`."
+                ) from error
             for what, here, there in (
-                ("a column's name", column.path, chunk.path_in_schema or column.path),
+                ("a column's name", *names),
                 ("a column's type", column.physical_type, chunk.physical_type),
                 *([("a number of rows", group.num_rows, chunk.num_values)] if not column.max_repetition_level else []),
             ):

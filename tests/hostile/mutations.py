@@ -50,7 +50,7 @@ def mutant(seed: int, number: int) -> Mutant:
     change = draw.choice(kinds)
     changed = change(draw, data, files)
     name = f"{sound.name}: {change.__name__.strip('_')}"
-    slice_bytes = 1 + len(data) // draw.choice((1, 3, 12))
+    slice_bytes = 1 + len(sound.data) // draw.choice((1, 3, 12))
     return Mutant(number, name, sound, bytes(data), changed, draw.random() < 0.5, slice_bytes)
 
 

@@ -100,6 +100,16 @@ def test_unreadable_records_are_told(gristmill: Command, tmp_path: Path) -> None
     assert "unreadable in these slices: not_json, 1 record" in ran.out
 
 
+def test_columns_with_names_of_ours_are_named_as_in_a_run(gristmill: Command, tmp_path: Path) -> None:
+    table = pa.table({"text": ["one", "two"], "doc_key": ["x", "y"], "copy": [1, 2], "length": [3, 4]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    text = "sources: {s: {format: parquet, paths: [in.parquet]}}\nstages: {length: {least: 2}}\noutputs: {o: {path: out}}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    ran = gristmill("sample", "c.yaml", *TOYS, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["documents"] == 2
+
+
 def test_terminal_codes_in_a_document_are_not_obeyed(gristmill: Command, tmp_path: Path) -> None:
     table = pa.table({"text": ["\x1b]0;owned\x07 evil \x1b[2J text", "x"]})
     pq.write_table(table, tmp_path / "in.parquet")

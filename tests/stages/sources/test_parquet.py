@@ -263,6 +263,8 @@ def thrift_list(*numbers: int) -> bytes:
     [
         # A name of a column in the schema, which comes first, and not in the row group.
         (b"\x02id", b"\x02ie", "a column's name in row group 0: 'ie' and 'id'"),
+        # The same name in the row group, which comes last.
+        (b"\x02id", b"\x02i\xff", "name of column 0 in row group 0 is not UTF-8"),
         # num_rows of the file, which follows the schema: field 3, 64 bits.
         (b"\x16" + thrift_list(90), b"\x16" + thrift_list(80), "states 80 rows in all and 90 in its row groups"),
     ],
@@ -271,7 +273,7 @@ def test_a_footer_that_contradicts_itself_is_refused(tmp_path: Path, old: bytes,
     path = write(tmp_path / "a.parquet", [f"text {i}" for i in range(90)])
     data = path.read_bytes()
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    place = data.index(old, start)
+    place = data.rindex(old) if b"\xff" in new else data.index(old, start)
     path.write_bytes(data[:place] + new + data[place + len(old) :])
     with pytest.raises(DataError, match=f"a.parquet: the footer.*{told}"):
         source(path).slices()

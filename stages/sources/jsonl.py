@@ -87,8 +87,17 @@ class JsonlSource(Source):
             schema = schema.append(pa.field(LATE, pa.string()))
         return mapped_schema(schema, self.config.columns, one.location, self.config.constants)
 
+    _last: tuple[tuple[str, int, str], pa.Schema] | None = None
+    """The file whose first lines were read last, and its columns: its other slices come next."""
+
     def input_schema(self, one: Slice) -> pa.Schema:
         """Types of the columns as the first lines of the file show them."""
+        file = (one.location, one.file_bytes, one.stamp)
+        if self._last is None or self._last[0] != file:
+            self._last = file, self._shown(one)
+        return self._last[1]
+
+    def _shown(self, one: Slice) -> pa.Schema:
         rows: list[dict[str, Any]] = []
         with uncompressed(one.location) as stream:
             head = stream.read(_HEAD_BYTES)

@@ -15,13 +15,14 @@ import pytest
 
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.parser_process import ParserProcess
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.extraction import stage as extraction
 from gristmill.stages.extraction.stage import Extract, ExtractConfig
 from tests.invariance_cases.extract import SENTENCE, page
 from tests.pipeline.audit.tampering import SameProcess
-from tests.pipeline.toy_runs import plan_of, rows_of, run, shards
+from tests.pipeline.toy_runs import PLUGINS, plan_of, rows_of, run, shards
 
 ODD = str(Path(__file__).parents[2] / "plugins" / "odd_parsers.py")
 
@@ -134,6 +135,18 @@ def test_a_run_gives_the_same_again(tmp_path: Path) -> None:
     run(text)
     run(text, output=str(tmp_path / "again"))
     assert shards(tmp_path / "out") == shards(tmp_path / "again")
+
+
+@pytest.mark.ray
+def test_ray_s_workers_have_parsers_of_their_own_and_find_the_same(tmp_path: Path) -> None:
+    for part in range(4):
+        crawl(tmp_path, {f"p{part}-{n}": page(f"Page {n}", 1 + part).encode() for n in range(5)})
+        (tmp_path / "in/pages.parquet").rename(tmp_path / f"in/pages-{part}.parquet")
+    text = CONFIG.format(root=tmp_path, settings="{}")
+    with RayExecutor(workers=2, plugin_folders=[PLUGINS]) as executor:
+        run(text, executor, output=str(tmp_path / "ray"))
+    run(text)
+    assert shards(tmp_path / "ray") == shards(tmp_path / "out") and rows_of(tmp_path / "out")
 
 
 @pytest.fixture

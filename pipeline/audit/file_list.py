@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 
 from gristmill.pipeline.audit.documents import DOCUMENTS, subject_digest
@@ -21,7 +20,7 @@ from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, most_table_b
 from gristmill.pipeline.provenance.signing import ENVELOPE
 from gristmill.pipeline.provenance.statement import MANIFEST, Statement
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.storage import Item, is_remote, items_within, local, open_within, reason, sha256_within
+from gristmill.pipeline.storage import Item, items_within, open_within, reason, sha256_within
 from gristmill.pipeline.writing.attempt import PUBLISHED, is_attempt
 
 TOOLS = (".git", ".cache")
@@ -95,7 +94,7 @@ def listing(argument: Sequence[str]) -> dict[str, Any]:
 def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> list[Entry]:
     """Missing and stray files, what is no regular file, and sizes. Returns the entries whose files are there."""
     try:
-        items = _items(folder)
+        items = list(items_within(folder))
     except (OSError, GristmillError) as error:
         told = reason(error) if isinstance(error, OSError) and not isinstance(error, GristmillError) else str(error)
         for check in ("missing", "stray", "size", "regular"):
@@ -131,15 +130,6 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
         if there[entry.path] != entry.size:
             report.fail("size", f"expected {entry.size} bytes, found {there[entry.path]}", file=entry.path)
     return present
-
-
-def _items(folder: str) -> list[Item]:
-    """All that lies below an output's folder."""
-    if not is_remote(folder):
-        return list(items_within(str(local(folder))))
-    system, root = fsspec.core.url_to_fs(folder)
-    found = system.find(root, detail=True)
-    return [Item(str(path).removeprefix(root).lstrip("/"), None, int(item["size"])) for path, item in found.items()]
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
-from gristmill.pipeline.storage.object_store import ObjectStore
+from gristmill.pipeline.storage.object_store import ObjectStore, info_of
 from gristmill.pipeline.storage.regular_files import (
     Item,
     NotRegularError,
@@ -27,8 +27,8 @@ from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
 from gristmill.pipeline.storage.web import WebFiles, is_web
 
 __all__ = [
-    "Item", "NotRegularError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "is_remote",
-    "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
+    "Item", "NotRegularError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "info_of",
+    "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
     "put_if_absent", "read_small", "read_within", "reason", "remove", "retrying", "sha256_of", "sha256_within",
     "size_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,18 +109,22 @@ class ObjectStore:
 
     def exists(self, location: str) -> bool:
         with _told(location, "cannot be looked up"):
-            system, path = _fresh(location)
-            return bool(retrying(lambda: system.exists(path)))
+            return info_of(*_fresh(location)) is not None
 
     def size(self, location: str) -> int | None:
         with _told(location, "cannot be looked up"):
-            system, path = _fresh(location)
-            return retrying(lambda: int(system.size(path)) if system.isfile(path) else None)
+            info = info_of(*_fresh(location))
+            return int(info["size"]) if info is not None and info["type"] == "file" else None
 
     def list(self, location: str) -> Paths:
+        return [path for path, _ in self.sizes(location)]
+
+    def sizes(self, location: str) -> Sequence[tuple[str, int]]:
+        """All files below a folder, relative, sorted, each with its bytes."""
         with _told(location, "cannot be listed"):
             system, path = _fresh(location)
-            return sorted(str(item).removeprefix(path).lstrip("/") for item in retrying(lambda: system.find(path)))
+            found = retrying(lambda: system.find(path, detail=True))
+            return sorted((str(name).removeprefix(path).lstrip("/"), int(one["size"])) for name, one in found.items())
 
     def names(self, location: str) -> Paths:
         with _told(location, "cannot be listed"):
@@ -136,7 +140,7 @@ class ObjectStore:
             system, path = _fresh(location)
 
             def delete() -> None:
-                if system.exists(path):
+                if info_of(system, path) is not None:
                     system.rm(path, recursive=True)
 
             retrying(delete)
@@ -147,6 +151,18 @@ def _fresh(location: str) -> tuple[Any, str]:
     system, path = fsspec.core.url_to_fs(location)
     system.invalidate_cache()
     return system, str(path)
+
+
+def info_of(system: Any, path: str) -> Mapping[str, Any] | None:
+    """What a store says of a path (`type`, `size` and its own), None where nothing is.
+
+    fsspec's `exists`, `isdir` and `isfile` take any error for the answer that nothing is there.
+    """
+    try:
+        found: Mapping[str, Any] = retrying(lambda: system.info(path))
+    except FileNotFoundError:
+        return None
+    return found
 
 
 def _creates(system: Any) -> bool:

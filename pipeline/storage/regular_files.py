@@ -131,10 +131,14 @@ def sha256_within(folder: str, path: str, most: int) -> str | None:
 
 
 def items_within(folder: str) -> Iterator[Item]:
-    """All that lies below a local folder, folders before what is in them; links are named and not followed.
+    """All that lies below a folder, folders before what is in them; links are named and not followed.
 
-    Raises OSError for a folder that cannot be listed.
+    Raises OSError for a local folder that cannot be listed, StorageError for a store that cannot.
     """
+    if "://" in folder and not folder.startswith("file://"):
+        yield from (Item(path, None, size) for path, size in _OBJECTS.sizes(folder))
+        return
+    folder = folder.removeprefix("file://")
     waiting = [""]
     while waiting:
         below = waiting.pop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import fsspec
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError, StorageError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.source import SourceConfig
-from gristmill.pipeline.storage import is_remote, is_web, reason, retrying, web_file
+from gristmill.pipeline.storage import info_of, is_remote, is_web, reason, retrying, web_file
 from gristmill.pipeline.storage.advice import advice
 from gristmill.stages.sources.path_lists import listed_files
 
@@ -86,7 +86,7 @@ def _named(source: str, config: SourceConfig, endings: Sequence[str]) -> Iterato
                 f"sources.{source}.paths: {pattern} matches no file{_hint(pattern, endings)}. Check the path "
                 f"(relative paths start at the current folder)."
             )
-        root = _root(source, pattern, config.root)
+        root = _root(source, pattern, config.root, [location for location, _, _ in kept])
         for location, size, stamp in kept:
             path = _relative(source, location, root)
             yield pattern, FoundFile(location, path, size, stamp) if drawn(config, path) else None
@@ -118,13 +118,13 @@ def _size_and_stamp(where: str, location: str) -> tuple[int, str]:
         if is_web(location):
             return web_file(location)
         system, plain = _system(where, location)
-        info = retrying(lambda: system.info(plain))
-    except FileNotFoundError as error:
-        raise DataError(f"{where}: {location} is not there. Check the list and `root:`.") from error
+        info = info_of(system, plain)
     except GristmillError:
         raise
     except Exception as error:
         raise DataError(f"{where}: {location} cannot be looked up: {advice(location, error)}.") from error
+    if info is None:
+        raise DataError(f"{where}: {location} is not there. Check the list and `root:`.")
     if info.get("type") != "file":
         raise DataError(f"{where}: {location} is no regular file. Take it out of the list.")
     return int(info["size"]), _stamp(info)
@@ -136,9 +136,8 @@ def _matches(source: str, pattern: str, config: SourceConfig, endings: Sequence[
         return _on_the_web(where, pattern)
     system, plain = _system(where, pattern)
     try:
-        if is_remote(pattern):
-            return retrying(lambda: _listed(where, system, plain, pattern, endings, config.exclude))
-        _refuse_endless(where, pattern, plain)
+        if not is_remote(pattern):
+            _refuse_endless(where, pattern, plain)
         return _listed(where, system, plain, pattern, endings, config.exclude)
     except GristmillError:
         raise
@@ -204,11 +203,12 @@ def _listed(
     where: str, system: Any, plain: str, pattern: str, endings: Sequence[str], exclude: Sequence[str]
 ) -> list[tuple[str, int, str]]:
     if _is_glob(pattern):
-        names = [name for name in system.glob(plain) if not system.isdir(name)]
-    elif system.isdir(plain):
-        names = [name for name in system.find(plain) if name.lower().endswith(tuple(endings))]
+        names = [name for name in retrying(lambda: system.glob(plain)) if not _is_folder(system, name, pattern)]
+    elif _is_folder(system, plain, pattern):
+        names = [name for name in retrying(lambda: system.find(plain)) if name.lower().endswith(tuple(endings))]
     else:
-        names = [plain] if system.exists(plain) else []
+        there = info_of(system, plain) is not None if is_remote(pattern) else system.exists(plain)
+        names = [plain] if there else []
     result = []
     for name in names:
         parts = name.split("/")
@@ -218,16 +218,19 @@ def _listed(
         location = system.unstrip_protocol(name) if is_remote(pattern) else name
         if any(_excluded(location, e) for e in exclude):
             continue
-        try:
-            info = system.info(name)
-        except FileNotFoundError as error:
-            raise DataError(
-                f"{where}: {name} is a link to nothing, or was removed. Leave it out with `exclude`."
-            ) from error
+        info = info_of(system, name)
+        if info is None:
+            raise DataError(f"{where}: {name} is a link to nothing, or was removed. Leave it out with `exclude`.")
         if info.get("type") != "file":
             raise DataError(f"{where}: {name} is no regular file. Leave it out with `exclude`.")
         result.append((location, int(info["size"]), _stamp(info)))
     return sorted(result)
+
+
+def _is_folder(system: Any, path: str, pattern: str) -> bool:
+    if not is_remote(pattern):
+        return bool(system.isdir(path))
+    return (info_of(system, path) or {}).get("type") == "directory"
 
 
 def _is_glob(pattern: str) -> bool:
@@ -238,7 +241,7 @@ def _is_glob(pattern: str) -> bool:
     return is_remote(pattern) or not system.exists(plain)
 
 
-def _stamp(info: dict[str, Any]) -> str:
+def _stamp(info: Mapping[str, Any]) -> str:
     for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created"):
         if info.get(key) is not None:
             value = info[key]
@@ -246,7 +249,7 @@ def _stamp(info: dict[str, Any]) -> str:
     return "none"
 
 
-def _root(source: str, pattern: str, root: str | None) -> str:
+def _root(source: str, pattern: str, root: str | None, matched: Sequence[str]) -> str:
     if root is not None:
         return _absolute(source, root, "root").rstrip("/")
     if is_web(pattern):
@@ -255,7 +258,8 @@ def _root(source: str, pattern: str, root: str | None) -> str:
     parts = plain.split("/")
     if _is_glob(pattern):
         return "/".join(parts[: next(i for i, part in enumerate(parts) if any(c in part for c in _WILD))])
-    return str(plain.rstrip("/") if system.isdir(plain) else posixpath.dirname(plain))
+    is_file = len(matched) == 1 and _absolute(source, matched[0]) == plain
+    return str(posixpath.dirname(plain) if is_file else plain.rstrip("/"))
 
 
 def _absolute(source: str, location: str, key: str = "paths") -> str:

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline import storage
-from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.errors import DataError, StorageError
+from gristmill.pipeline.source import SourceConfig
 from gristmill.pipeline.storage import retries
 from gristmill.pipeline.storage.retries import ATTEMPTS, LONGEST_WAIT, is_transient, retrying
+from gristmill.stages.sources.listing import find_files
 
 
 @pytest.fixture
@@ -124,8 +126,10 @@ def test_other_errors_end_it_at_once(waits: list[float]) -> None:
         ("pipe_file", lambda place: storage.put_if_absent(f"{place}/b", b"sound")),
         ("cat_file", lambda place: storage.read_small(f"{place}/a", 100)),
         ("find", lambda place: storage.list_files(place)),
+        ("find", lambda place: list(storage.items_within(place))),
         ("ls", lambda place: storage.names_in(place)),
-        ("exists", lambda place: storage.exists(f"{place}/a")),
+        ("info", lambda place: storage.size_of(f"{place}/a")),
+        ("info", lambda place: storage.exists(f"{place}/a")),
         ("cp_file", lambda place: storage.move(f"{place}/a", f"{place}/b", storage.sha256_of(f"{place}/a"))),
         ("rm", lambda place: storage.remove(f"{place}/a")),
         ("_open", lambda place: storage.sha256_of(f"{place}/a")),
@@ -153,6 +157,33 @@ def test_every_operation_on_a_store_survives_an_error_that_passes(
     with pytest.raises(StorageError, match="status 503"):
         act(remote)
     left[0] = 0
+
+
+@pytest.mark.parametrize("method", ["find", "info", "glob"])
+@pytest.mark.parametrize("path", ["", "/a.jsonl", "/*.jsonl"])
+def test_a_source_is_listed_in_spite_of_errors_that_pass(
+    remote: str, waits: list[float], monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    """fsspec's own `exists` and `isdir` take a busy server for one that has no such file."""
+    storage.put(f"{remote}/a.jsonl", b"{}")
+    system = type(fsspec.core.url_to_fs(remote)[0])
+    real, calls, failing_calls = getattr(system, method), [0], [2]
+
+    @functools.wraps(real)
+    def flaky(self: Any, *args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] <= failing_calls[0]:
+            raise Answered(503)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(system, method, flaky)
+    config = SourceConfig(format="jsonl", paths=(remote + path,))
+    assert [(file.path, file.size) for file in find_files("s", config, (".jsonl",))] == [("a.jsonl", 2)]
+    if calls[0]:
+        failing_calls[0] = 10**6
+        with pytest.raises(DataError, match="503"):
+            find_files("s", config, (".jsonl",))
+        failing_calls[0] = 0
 
 
 def test_a_read_goes_on_where_the_connection_broke(

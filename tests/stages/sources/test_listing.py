@@ -218,7 +218,7 @@ class NoCredentialsError(Exception):
 class Closed(MemoryFileSystem):
     protocol = "closed"
 
-    def isdir(self, path: str) -> bool:
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
         raise NoCredentialsError("Unable to locate credentials")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Mapping
 
 from gristmill.pipeline.storage.retries import causes, http_status
@@ -41,11 +42,9 @@ def advice(location: str, error: BaseException) -> str:
         return f"{text}: no credentials: {_CREDENTIALS.get(protocol, 'set those of the store')}"
     if names & _REFUSED or status in (401, 403):
         return f"{text}: access is refused: {_CREDENTIALS.get(protocol, 'check the address and your rights')}"
-    if any(isinstance(one, socket.gaierror) for one in found) or "ClientConnectorDNSError" in names:
-        return (
-            f"{text}: the name of the server is not known: check the address, the network, and HTTPS_PROXY where there is a "
-            "proxy"
-        )
+    unconnected = no_connection(error)
+    if unconnected is not None:
+        return f"{text}: {unconnected}"
     if status is not None and status >= 500 or status == 429:
         return (
             f"{text}: the server still answers HTTP {status} after several attempts: run the same command again later"
@@ -53,4 +52,26 @@ def advice(location: str, error: BaseException) -> str:
     return text
 
 
-__all__ = ["advice"]
+def no_connection(error: BaseException) -> str | None:
+    """Why no server was reached, with what to do about it; None for other errors."""
+    found = list(causes(error))
+    names = {kind.__name__ for one in found for kind in type(one).__mro__}
+    if any(isinstance(one, socket.gaierror) for one in found) or "ClientConnectorDNSError" in names:
+        return "the name of the server is not known: check the address, the network, and HTTPS_PROXY where there is a proxy"
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in found):
+        return (
+            "the server's certificate is not trusted: check the address; for an authority of your own set SSL_CERT_FILE to "
+            "its certificates"
+        )
+    if any(isinstance(one, ssl.SSLError) for one in found):
+        return "no encrypted connection can be made: check that the server speaks https and not http at this port"
+    if any(isinstance(one, ConnectionRefusedError) for one in found):
+        return "nothing listens at this address: start the server, or check host and port"
+    if names & {"TimeoutError", "TimeoutException"}:
+        return (
+            "the server does not answer in time: check the address, the network, and HTTPS_PROXY where there is a proxy"
+        )
+    return None
+
+
+__all__ = ["advice", "no_connection"]

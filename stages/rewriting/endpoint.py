@@ -34,6 +34,7 @@ from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.stage import StageConfig, runtime, signal
 from gristmill.pipeline.storage import create_once
+from gristmill.pipeline.storage.advice import no_connection
 
 TIMEOUT = "endpoint_timeout"
 UNREACHABLE = "endpoint_unreachable"
@@ -169,14 +170,20 @@ def check_endpoint(config: EndpointConfig, stage: str) -> None:
         client = _client(openai, config, stage).with_options(timeout=min(PROBE_SECONDS, config.timeout))
         client.models.with_raw_response.list()
     except openai.APIConnectionError as error:
+        told = no_connection(error) or "start it, or correct `base_url`"
         raise ConfigError(
-            f"stage {stage}: no endpoint answers at {config.base_url} ({error.__cause__ or error}). Start it, or correct "
-            "`base_url`."
+            f"stage {stage}: no endpoint answers at {config.base_url} ({error.__cause__ or error}): {told}."
         ) from error
     except openai.APIStatusError as error:
         # Any other status is an answer too: not every endpoint lists its models.
         if error.status_code in (401, 403):
             raise _stopped_by(error.status_code, config, stage) from error
+    except Exception as error:
+        # The client raises what it likes for what it cannot even send.
+        raise ConfigError(
+            f"stage {stage}: no request can be sent to {config.base_url} ({type(error).__name__}: {error}). Correct "
+            "`base_url`, and HTTPS_PROXY where it is set."
+        ) from error
 
 
 def _stopped_by(status: int, config: EndpointConfig, stage: str) -> ConfigError:
@@ -205,6 +212,11 @@ def _key(config: EndpointConfig, stage: str) -> str:
         raise ConfigError(
             f"stage {stage}: the environment variable {config.key_variable} holds no key for {config.base_url}. Set it (on "
             "every worker), name another with `key_variable`, or set `key_variable: null` for an endpoint that needs none."
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(
+            f"stage {stage}: the environment variable {config.key_variable} holds a space, a line end or a letter that no key "
+            "has. Set it to the key alone."
         )
     return key
 
@@ -339,7 +351,10 @@ class Endpoint:
         except openai.APITimeoutError as error:
             raise _Failure(TIMEOUT, f"no answer within {self.config.timeout:g} s") from error
         except openai.APIConnectionError as error:
-            raise _Failure(UNREACHABLE, f"no connection: {error.__cause__ or error}") from error
+            told = no_connection(error)
+            raise _Failure(
+                UNREACHABLE, f"no connection: {error.__cause__ or error}" + (f": {told}" if told else "")
+            ) from error
         except openai.APIStatusError as error:
             raise self._status(error) from error
         finally:

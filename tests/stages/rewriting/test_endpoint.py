@@ -256,6 +256,37 @@ def test_what_is_missing_is_said_before_a_run(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://127.0.0.1:{closed}/v1", "nothing listens at this address: start the server"),
+        ("http://no-such-host.invalid/v1", "the name of the server is not known: check the address"),
+        ("https://127.0.0.1:{open}/v1", "check that the server speaks https"),
+        ("http://127.0.0.1:{silent}/v1", "does not answer in time"),
+        (f"http://{'a' * 70}.com/v1", "no request can be sent to .* Correct `base_url`"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_reached_is_said_to_be_so(address: str, message: str) -> None:
+    with EndpointServer(always(Scripted("yes"))) as server, socket.socket() as closed, socket.socket() as silent:
+        closed.bind(("127.0.0.1", 0))
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        ports = {"closed": closed.getsockname()[1], "silent": silent.getsockname()[1]}
+        url = address.format(open=server.url.split(":")[2].split("/")[0], **ports)
+        settings = EndpointConfig(base_url=url, model="m", key_variable=None, timeout=0.5)
+        with pytest.raises(ConfigError, match=f"stage toy: .*{message}"):
+            check_endpoint(settings, "toy")
+
+
+@pytest.mark.parametrize("key", ["two words", "line\n", "kéy", " "])
+def test_a_key_that_no_header_holds_is_refused_without_being_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", key)
+    settings = EndpointConfig(base_url="http://127.0.0.1:1/v1", model="m", key_variable="TEST_KEY")
+    with pytest.raises(ConfigError, match="the environment variable TEST_KEY holds a space") as raised:
+        check_endpoint(settings, "toy")
+    assert key == " " or key not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"base_url": "localhost:8000"}, "expected an address such as http://localhost:8000/v1"),

@@ -30,6 +30,10 @@ REJECTS = pa.schema(
 """Records that could not be read: where (ordinal or byte offset), why in one word, what was found, how many bytes."""
 
 
+SOURCE_RULE = "source_rule"
+"""Column of a slice as its source read it, beside its schema: the rule by which the source drops a record, null for most."""
+
+
 class License(BaseModel):
     """What is known about a source's licence, and who says so."""
 
@@ -110,7 +114,7 @@ class SliceData:
 
     Attributes:
         table: `doc_key`, `text` (large_string, nulls allowed: they are dropped as `empty_text`), `id` (string) and the
-            other input columns; in record order.
+            other input columns; in record order. A source that drops records itself adds `source_rule`.
         rejects: unreadable records, schema REJECTS.
         bytes_read: stored bytes read, the base of the quarantine share.
     """

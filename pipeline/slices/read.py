@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
 from gristmill.pipeline.hashing import digest
@@ -14,7 +15,7 @@ from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
-from gristmill.pipeline.source import Slice, SliceData
+from gristmill.pipeline.source import SOURCE_RULE, Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.stage_spec import TEXT_RULES
 
@@ -53,6 +54,9 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
         else:
             arrays.append(pa.nulls(table.num_rows, item.type))
         fields.append(pa.field(item.name, item.type))
+    if SOURCE_RULE in table.column_names:
+        arrays.append(one_chunk(table[SOURCE_RULE]))
+        fields.append(table.schema.field(SOURCE_RULE))
     return SliceData(pa.table(arrays, schema=pa.schema(fields)), data.rejects, data.bytes_read)
 
 
@@ -65,8 +69,28 @@ def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:
 
 
 def read_outcome(table: pa.Table, payloads: frozenset[str], max_document_bytes: int) -> Outcome:
-    """The decisions of a source for the rows of a slice: about their texts, else about their payloads as far as they
-    were read."""
+    """The decisions of a source for the rows of a slice: by the rules of its format, then about their texts, else about
+    their payloads as far as they were read."""
+    outcome = _judged_content(table, payloads, max_document_bytes)
+    if SOURCE_RULE not in table.column_names or table[SOURCE_RULE].null_count == table.num_rows:
+        return outcome
+    given = one_chunk(table[SOURCE_RULE])
+    rules = (*outcome.rules, *sorted(set(given.drop_null().to_pylist())))
+    number = pc.fill_null(pc.index_in(given, pa.array(rules, given.type)), -1)
+    chosen = np.asarray(given.is_valid())
+    rule = np.where(chosen, np.asarray(number), outcome.rule).astype(np.int16)
+    return replace(
+        outcome,
+        rules=rules,
+        port=np.where(chosen, DROPPED, outcome.port).astype(np.int16),
+        rule=rule,
+        failed=np.where(chosen, np.uint64(1) << np.maximum(rule, 0).astype(np.uint64), outcome.failed),
+        value=np.where(chosen, np.nan, outcome.value),
+        threshold=np.where(chosen, np.nan, outcome.threshold),
+    )
+
+
+def _judged_content(table: pa.Table, payloads: frozenset[str], max_document_bytes: int) -> Outcome:
     if TEXT in table.column_names:
         return _judged(READ_RULES, blank_rows(table[TEXT]), text_bytes(table[TEXT]), max_document_bytes)
     read = [name for name in table.column_names if name in payloads]

@@ -1,0 +1,92 @@
+"""A server's answer as a crawl keeps it: status, headers, and the body with its transfer and content encodings undone."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+MAX_HEAD = 1 << 18
+"""Bytes of an answer's headers."""
+_STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})(?: [^\n]*)?\r?$")
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer. `body` is None where its encodings cannot be undone within the limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+def parsed_response(content: bytes, limit: int) -> Response | None:
+    """The answer in a record's content, or None when there is none. `limit`: bytes of a decoded body."""
+    ends = [
+        (place, place + len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (place := content.find(mark, 0, MAX_HEAD)) >= 0
+    ]
+    head_end, begin = min(ends, default=(len(content), len(content)))
+    lines = content[:head_end].split(b"\n")
+    status = _STATUS.match(lines[0])
+    if status is None:
+        return None
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.decode("utf-8", "replace").partition(":")
+        if colon:
+            headers.setdefault(name.strip().lower(), value.strip())
+    body: bytes | None = content[begin:]
+    # Common Crawl undoes the encodings and says so under other names.
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        body = _dechunked(content[begin:])
+    for coding in reversed([part.strip().lower() for part in headers.get("content-encoding", "").split(",")]):
+        body = None if body is None else _decoded(body, coding, limit)
+    return Response(int(status[1]), headers, body)
+
+
+def _dechunked(body: bytes) -> bytes:
+    """The body without chunk lengths; as it is where it has none, since many crawlers undo the chunks and keep the header."""
+    parts: list[bytes] = []
+    place = 0
+    while True:
+        line_end = body.find(b"\n", place, place + 1024)
+        size = body[place : max(line_end, place)].split(b";")[0].strip()
+        if line_end < 0 or not re.fullmatch(rb"[0-9a-fA-F]{1,8}", size):
+            return b"".join(parts) if parts and place >= len(body) else body
+        length = int(size, 16)
+        if length == 0:
+            return b"".join(parts)
+        parts.append(body[line_end + 1 : line_end + 1 + length])
+        place = line_end + 1 + length
+        place += 2 if body[place : place + 2] == b"\r\n" else 1 if body[place : place + 1] == b"\n" else 0
+
+
+def _decoded(body: bytes, coding: str, limit: int) -> bytes | None:
+    """The body with one content encoding undone; as it is where it does not have it, None where that fails."""
+    if coding in ("", "identity", "none") or not body:
+        return body
+    if coding in ("gzip", "x-gzip", "deflate"):
+        if coding != "deflate" and not body.startswith(b"\x1f\x8b"):
+            return body
+        for wbits in (31,) if coding != "deflate" else (15, -15):
+            inflater = zlib.decompressobj(wbits=wbits)
+            try:
+                data = inflater.decompress(body, limit + 1)
+            except zlib.error:
+                continue
+            return data if len(data) <= limit else None
+        return body if coding == "deflate" and body.lstrip()[:1] == b"<" else None
+    if coding in ("br", "zstd"):
+        if body.lstrip()[:1] == b"<":
+            return body
+        try:
+            with pa.CompressedInputStream(io.BytesIO(body), "brotli" if coding == "br" else "zstd") as stream:
+                data = bytes(stream.read(limit + 1))
+        except (OSError, pa.ArrowException):
+            return None
+        return data if len(data) <= limit else None
+    return None

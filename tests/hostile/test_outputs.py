@@ -92,6 +92,7 @@ def manifest_as_pipe(output: Output) -> None:
 
 
 def envelope_as_pipe(output: Output) -> None:
+    output.path("manifest.dsse.json").unlink(missing_ok=True)
     os.mkfifo(output.path("manifest.dsse.json"))
 
 

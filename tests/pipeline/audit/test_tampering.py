@@ -92,7 +92,7 @@ def test_a_zeroed_page(output: Output) -> None:
     assert result["pages"].findings[0].file == name
 
 
-def test_pages_without_checksums(output: Output) -> None:
+def pages_without_checksums(output: Output) -> None:
     name = output.named("data")[0]
     table, log = output.rows(name), output.log(name)
     metadata = {"gristmill.log": canonical(log).decode()}
@@ -102,11 +102,15 @@ def test_pages_without_checksums(output: Output) -> None:
         writer.write_table(table.replace_schema_metadata(None))
         writer.add_key_value_metadata(metadata)
     output.seal()
+
+
+def test_pages_without_checksums(output: Output) -> None:
+    pages_without_checksums(output)
     result = output.expect("pages")
     assert "has no checksum" in result["pages"].findings[0].message
 
 
-def test_further_keys_in_a_footer(output: Output) -> None:
+def further_footer_key(output: Output) -> None:
     name = output.named("signals:bounds")[0]
     table = output.rows(name)
     with pq.ParquetWriter(
@@ -115,6 +119,10 @@ def test_further_keys_in_a_footer(output: Output) -> None:
         writer.write_table(table)
         writer.add_key_value_metadata({"huggingface": "{}"})
     output.seal()
+
+
+def test_further_keys_in_a_footer(output: Output) -> None:
+    further_footer_key(output)
     result = output.expect("footer")
     assert "'huggingface'" in result["footer"].findings[0].message
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +33,26 @@ JSON_LINES = (
     ".json.gz",
     ".json.zst",
 )
-FORMATS = {"parquet": PARQUET, "jsonl": JSON_LINES}
+FORMATS = {
+    "parquet": PARQUET,
+    "jsonl": JSON_LINES,
+    "csv": (".csv", ".csv.gz", ".csv.zst"),
+    "tsv": (".tsv", ".tsv.gz", ".tsv.zst", ".tab"),
+    "arrow": (".arrow", ".arrows", ".feather", ".ipc"),
+    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
+    "html": (".html", ".htm", ".xhtml"),
+    "text": (".txt", ".text", ".md"),
+}
+BESIDES = frozenset(
+    {"state.json", "dataset_info.json", "dataset_dict.json", "readme.md", "license.txt", "croissant.json"}
+)
+"""Files that data sets keep beside their data."""
+LOOKED_THROUGH = 10_000
+"""Files of a folder whose endings are looked at."""
 ID_GUESSES = ("id", "doc_id", "document_id", "docid", "uuid", "uid", "_id", "warc_record_id")
 URL_GUESSES = ("url", "uri", "source_url", "link")
+LEAST_LENGTH = 2.0
+"""Characters on average of a column that may hold text."""
 LOOKED_AT = 1000
 """Rows whose texts are measured when no column has a usual name."""
 
@@ -104,7 +124,7 @@ def guess(files: Sequence[str]) -> Guess:
     total = sum({one.path: one.file_bytes for one in slices}.values())
     said = [f"format: {format_} ({count(len(names))} file{'s' if len(names) != 1 else ''}, {size(total)})"]
     columns = _columns(source, config, slices[0], said)
-    if format_ == "jsonl":
+    if format_ in ("jsonl", "csv", "tsv", "warc"):
         _refuse_unreadable(source("data", config.model_copy(update={"columns": columns})), slices[0])
     return Guess(_name(files[0]), format_, tuple(files), columns, tuple(said))
 
@@ -142,11 +162,10 @@ def _format(files: Sequence[str]) -> str:
 def _format_of(file: str) -> str:
     if "://" not in file and not set("*?[") & set(file) and not Path(file).exists():
         raise ConfigError(f"{file}: no such file or folder. Relative paths start at the current folder.")
-    by_ending = [name for name, endings in FORMATS.items() if file.lower().endswith(endings)]
-    if by_ending:
-        return by_ending[0]
-    names = [path.name.lower() for path in Path(file).rglob("*") if path.is_file()] if Path(file).is_dir() else []
-    inside = Counter(name for item in names for name, endings in FORMATS.items() if item.endswith(endings))
+    by_ending = _by_ending(file)
+    if by_ending is not None:
+        return by_ending
+    inside = Counter(found for name in _names_in(file) if (found := _by_ending(name)) is not None)
     if len(inside) == 1:
         return next(iter(inside))
     if len(inside) > 1:
@@ -154,17 +173,54 @@ def _format_of(file: str) -> str:
             f"{file}: the folder holds {' and '.join(f'{n} {name}' for name, n in sorted(inside.items()))} files. Name "
             f"one kind with a glob, such as '{file.rstrip('/')}/**/*.parquet'."
         )
-    if Path(file).is_file():
-        with Path(file).open("rb") as stream:
-            head = stream.read(64)
-        if head.startswith(b"PAR1"):
-            return "parquet"
-        if head.lstrip().startswith(b"{"):
-            return "jsonl"
-    endings = ", ".join((*PARQUET, *JSON_LINES[:3]))
+    found = _by_content(Path(file)) if Path(file).is_file() else None
+    if found is not None:
+        return found
+    endings = ", ".join(known[0] for known in FORMATS.values())
     raise ConfigError(
         f"{file}: its format is unknown. Expected {endings} files, a folder of them, or a glob that ends so."
     )
+
+
+def _by_ending(name: str) -> str | None:
+    name = name.lower()
+    return next((format_ for format_, endings in FORMATS.items() if name.endswith(endings)), None)
+
+
+def _names_in(folder: str) -> list[str]:
+    """Names of files below a folder or prefix, without those that stand beside data."""
+    import fsspec
+
+    from gristmill.pipeline.storage import is_web
+    from gristmill.pipeline.storage.advice import advice
+
+    if is_web(folder) or set("*?[") & set(folder):
+        return []
+    try:
+        system, plain = fsspec.core.url_to_fs(folder)
+        walk = (name for _, _, files in system.walk(plain) for name in files)
+        names = [str(name) for name in itertools.islice(walk, LOOKED_THROUGH)]
+    except Exception as error:
+        # A store's library raises what it likes.
+        raise DataError(f"{folder}: cannot be listed: {advice(folder, error)}.") from error
+    return [name for name in names if name.lower() not in BESIDES and not name.startswith((".", "_", "cache-"))]
+
+
+def _by_content(file: Path) -> str | None:
+    with file.open("rb") as stream:
+        head = stream.read(1 << 12)
+    if head.startswith(b"\x1f\x8b"):
+        with contextlib.suppress(zlib.error):
+            head = zlib.decompressobj(wbits=31).decompress(head, 1 << 12)
+            return "warc" if head.startswith(b"WARC/1.") else None
+    known = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow", b"WARC/1.": "warc"}
+    for magic, format_ in known.items():
+        if head.startswith(magic):
+            return format_
+    start = head.lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "html"
+    return "jsonl" if start.startswith(b"{") else None
 
 
 def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str, str]:
@@ -172,21 +228,34 @@ def _columns(source: Any, config: Any, first: Any, said: list[str]) -> dict[str,
     from gristmill.stages.sources.columns import TEXT_GUESSES
 
     schema = input_schema(source("data", config), first)
-    texts = [item.name for item in schema if _is_text(item.type)]
+    texts = [path for path, kind in _leaves(schema) if _is_text(kind)]
+    if "html" in schema.names and not set(texts) & set(TEXT_GUESSES):
+        said.append("html: pages, from which the stage `extract` makes the text")
+        return {}
     if not texts:
         listed = ", ".join(f"{item.name} ({item.type})" for item in schema) or "none"
         raise DataError(f"{first.location}: no column holds text; found {listed}. Name other files.")
     columns: dict[str, str] = {}
-    usual = [name for name in TEXT_GUESSES if name in texts]
+    usual = [path for name in TEXT_GUESSES for path in texts if path.rpartition(".")[2] == name]
+    usual.sort(key=lambda path: path.count("."))
+    lengths = _mean_lengths(source, config, first, texts)
+    if lengths and max(lengths.values()) < LEAST_LENGTH:
+        raise DataError(
+            f"{first.location}: no column holds text: {_listed(texts)} have {max(lengths.values()):.1f} characters on average "
+            "at most. Name other files, or map the column in a config of your own."
+        )
+    short = [name for name in usual if lengths and lengths[name] < LEAST_LENGTH]
+    usual = [name for name in usual if name not in short]
+    if short:
+        said.append(f"not text: the column {_listed(short)}, of {lengths[short[0]]:.1f} characters on average")
     if usual:
         chosen = usual[0]
         said.append(f"text: the column `{chosen}`" + (f", rather than {_listed(usual[1:])}" if usual[1:] else ""))
     else:
-        lengths = _mean_lengths(source, config, first, texts)
-        chosen = max(texts, key=lambda name: (lengths[name], name))
+        chosen = max(texts, key=lambda name: (lengths.get(name, 0.0), name))
         said.append(
-            f"text: the column `{chosen}`, which holds the longest texts ({lengths[chosen]:,.0f} characters on average); "
-            f"no column has a usual name for text"
+            f"text: the column `{chosen}`, which holds the longest texts ({lengths.get(chosen, 0.0):,.0f} characters on "
+            "average); no column has a usual name for text"
         )
     if chosen != "text":
         columns["text"] = chosen
@@ -217,18 +286,35 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _mean_lengths(source: Any, config: Any, first: Any, texts: Sequence[str]) -> dict[str, float]:
-    """Mean characters of the first values of each text column."""
+    """Mean characters of the first values of each text column; nothing where there are no rows."""
     import pyarrow.compute as pc
 
     from gristmill.pipeline.planning.foreign_files import read
 
-    mapped = config.model_copy(update={"columns": {"text": texts[0]}})
+    names = {f"looked_at_{number}": name for number, name in enumerate(texts)}
+    mapped = config.model_copy(update={"columns": {"text": texts[0], **names}})
     table = read(source("data", mapped), first).table.slice(0, LOOKED_AT)
-    lengths = {}
-    for name in texts:
-        column = table["text" if name == texts[0] else name]
-        lengths[name] = float(pc.mean(pc.fill_null(pc.utf8_length(column), 0)).as_py() or 0.0)
-    return lengths
+    if not table.num_rows:
+        return {}
+    return {
+        name: float(pc.mean(pc.fill_null(pc.utf8_length(table[ours]), 0)).as_py() or 0.0)
+        for ours, name in names.items()
+    }
+
+
+def _leaves(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    """Columns, and the fields of structs by their paths, with their types."""
+    import pyarrow as pa
+
+    found: list[tuple[str, pa.DataType]] = []
+    pending = [(item.name, item.type) for item in reversed(schema)]
+    while pending and len(found) < LOOKED_AT:
+        name, kind = pending.pop()
+        found.append((name, kind))
+        if pa.types.is_struct(kind):
+            inner = [kind.field(i) for i in range(kind.num_fields)]
+            pending += [(f"{name}.{item.name}", item.type) for item in reversed(inner)]
+    return found
 
 
 def _name(file: str) -> str:
@@ -258,6 +344,9 @@ def config_text(found: Guess) -> str:
     _, _, body = preset.partition("\n\n")
     text = re.sub(r"(?ms)^sources:\n.*?(?=^(?:#|[a-z]))", lambda _: "\n".join(source) + "\n\n", body, count=1)
     text = re.sub(r"(?m)^name: .*$", f"name: {found.name}", text, count=1)
+    if any(line.startswith("html: ") for line in found.said):
+        made = "stages:\n  extract: {}                      # the text of each page, by trafilatura\n\n"
+        text = text.replace("stages:\n", made, 1)
     text = text.replace("out/web/", f"out/{found.name}/")
     said = "\n".join(f"#   {line}" for line in found.said)
     return f"# Written by `gristmill init` from the preset `web`. Guessed from the data:\n{said}\n\n{text}"

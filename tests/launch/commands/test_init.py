@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.launch.commands.init import config_text, guess
+from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import build
 from tests.launch.running import Command
@@ -137,3 +138,54 @@ def test_a_config_that_is_there_is_left_as_it_is(gristmill: Command, tmp_path: P
     assert (tmp_path / "a.yaml").read_text() == "mine"
     assert gristmill("init", "a.parquet", "--output", "new/b.yaml").code == 0
     assert (tmp_path / "new" / "b.yaml").is_file()
+
+
+def test_every_format_is_known_by_its_ending_in_a_folder_and_by_its_content(tmp_path: Path) -> None:
+    stored = (
+        b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: 40\r\n\r\nHTTP/1.1 200 OK\r\n\r\n<p>a</p>"
+        + b" " * 13
+        + b"\r\n\r\n"
+    )
+    table = pa.table({"text": [LONG]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    bodies = {
+        "csv": ("a.csv", f'text,n\n"{LONG}",1\n'.encode(), False),
+        "tsv": ("a.tsv", f"text\tn\n{LONG}\t1\n".encode(), False),
+        "text": ("a.txt", LONG.encode(), False),
+        "html": ("a.html", b"<!DOCTYPE html><p>a</p>", True),
+        "arrow": ("a.arrow", sink.getvalue().to_pybytes(), True),
+        "warc": ("a.warc.gz", gzip.compress(stored), True),
+    }
+    for format_, (name, body, known) in bodies.items():
+        folder = tmp_path / format_
+        folder.mkdir()
+        (folder / name).write_bytes(body)
+        (folder / "README.md").write_text("about it")
+        if format_ != "text":
+            assert guess([str(folder)]).format == format_
+        found = guess([str(folder / name)])
+        assert found.format == format_
+        (folder / "nameless").write_bytes(body)
+        if known:
+            assert guess([str(folder / "nameless")]).format == format_
+        loaded = load(config_text(found), "init.yaml")
+        assert [node.name for node in build(loaded).nodes][0] == (
+            "extract" if format_ in ("html", "warc") else "language"
+        )
+
+
+def test_text_in_a_nested_column_is_found(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", doc=[{"text": LONG, "lang": "en"}], title=["Weather"])
+    assert guess([str(file)]).columns["text"] == "doc.text"
+
+
+def test_a_text_column_of_single_characters_is_refused(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", text=["a", "b"], n=[1, 2])
+    with pytest.raises(DataError, match="`text` have 1.0 characters on average at most"):
+        guess([str(file)])
+    file = parquet(tmp_path / "b.parquet", text=["a", "b"], article=[LONG, LONG])
+    found = guess([str(file)])
+    assert found.columns["text"] == "article"
+    assert "not text: the column `text`, of 1.0 characters on average" in found.said

@@ -217,7 +217,7 @@ def _other_key(draw: random.Random, data: bytearray, files: Sequence[SoundFile])
 
 def _same_key_everywhere(draw: random.Random, data: bytearray, files: Sequence[SoundFile]) -> None:
     """All records with a column more, of values drawn from two."""
-    key = draw.choice(_KEYS)
+    key = draw.choice([key for key in _KEYS if len(key) < 1000])
     values = draw.choices([value for value in _VALUES if len(value) < 1000], k=2)
     lines = bytes(data).split(b"\n")
     data[:] = b"\n".join(

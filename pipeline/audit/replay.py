@@ -164,7 +164,8 @@ def plan_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
     output = next(one for one in plan.graph.outputs if one.name == manifest["output"])
     planned = {
         "output": output.name,
-        "name": plan.config.name,
+        # A config without a name takes that of its file, which no manifest records.
+        "name": plan.config.name if "name" in plan.config.document.value else manifest["name"],
         "notices": list(plan.graph.notices),
         "nodes": [to_json(manifest_node(plan, node)) for node in plan.graph.nodes],
         "columns": {name: logical_type(kind) for name, kind in data_columns(plan, output)},

@@ -84,7 +84,7 @@ def test_each_document_is_emitted_as_often_as_its_ledger_entry_says(tmp_path: Pa
         size: {emitted[n] for n, (s, short, _) in known.items() if s == size and not short} for size in range(1, 7)
     }
     assert by_size[1] == {1} and max(by_size[6]) == 5
-    audit = audit_output(str(tmp_path / "out"), full=True, sources=())
+    audit = audit_output(str(tmp_path / "out"), full=True, sources=(), plugins=("toy_stages",))
     assert audit.exit_code == 0, audit.problems
 
 

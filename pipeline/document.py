@@ -29,7 +29,10 @@ TEXT_TYPE = pa.large_string()
 PAYLOADS = ("html", "bytes")
 """Columns in which a source may bring documents as they were found, in place of text: a stage makes the text from them."""
 
-RESERVED = frozenset({DOC_KEY, COPY, FROM_TASK})
+SOURCE_RULE = "source_rule"
+"""Column of a slice as its source read it, beside its schema: the rule by which the source drops a record, null for most."""
+
+RESERVED = frozenset({DOC_KEY, COPY, FROM_TASK, SOURCE_RULE})
 """Columns that the engine makes; a stage's column of that name is refused, an input column goes on as `input_NAME`."""
 
 

@@ -30,10 +30,6 @@ REJECTS = pa.schema(
 """Records that could not be read: where (ordinal or byte offset), why in one word, what was found, how many bytes."""
 
 
-SOURCE_RULE = "source_rule"
-"""Column of a slice as its source read it, beside its schema: the rule by which the source drops a record, null for most."""
-
-
 class License(BaseModel):
     """What is known about a source's licence, and who says so."""
 

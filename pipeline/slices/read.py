@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gristmill.pipeline.document import DOC_KEY, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
+from gristmill.pipeline.document import DOC_KEY, SOURCE_RULE, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
-from gristmill.pipeline.source import SOURCE_RULE, Slice, SliceData
+from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.stage_spec import TEXT_RULES
 

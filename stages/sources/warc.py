@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
+from gristmill.pipeline.document import SOURCE_RULE, TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import SOURCE_RULE, Slice, SliceData, Source, SourceConfig
+from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
 from gristmill.stages.sources.http_message import parsed_response

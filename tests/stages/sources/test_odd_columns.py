@@ -123,3 +123,8 @@ def test_an_id_that_has_no_form_as_text_is_refused(tmp_path: Path) -> None:
 def test_list_views_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the column `x` is struct<a: list_view.*write them as plain lists"):
         parquet(tmp_path, pa.array([{"a": [1, 2]}], pa.struct([("a", pa.list_view(pa.int8()))])))
+
+
+def test_a_column_called_as_the_rule_of_a_source_drops_nothing(tmp_path: Path) -> None:
+    (row,) = parquet(tmp_path, pa.array(["pdf"]), "source_rule")
+    assert row["input_source_rule"] == "pdf" and "source_rule" not in row

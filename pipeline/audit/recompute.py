@@ -153,7 +153,7 @@ def _ledger(
     numbered = ledger.append_column("row", pa.array(np.arange(ledger.num_rows)))
     mine = numbered.filter(pc.is_in(numbered["node"], value_set=pa.array(known, pa.string())))
     rows = mine["row"].to_pylist()
-    answer.saw("replay", max(1, again.num_rows))
+    answer.saw(CHECK, max(1, again.num_rows))
     count = min(mine.num_rows, again.num_rows)
     moved = np.zeros(count, bool)
     for name in ("node", DOC_KEY):

@@ -4,9 +4,12 @@ The page's text is cut out roughly (see `stages.pages`): no scripts, styles and 
 language stage's own model names the language of the whole cut and of its quarters. A page is dropped when
 
 - the cut is long enough,
-- the answer for the whole is not wanted, with a score of at least `min_score`, or `min_score_declared` where the page declares
-  a wanted language, and
-- no wanted language has a score of `max_kept_score` in the whole or in any quarter: a page in two languages is in doubt.
+- the answer for the whole is a language, and not a wanted one, and
+- no wanted language has a score of `max_kept_score` in the whole or in any quarter: a page in two languages is in doubt. For a
+  page that declares a wanted language the limit is `max_kept_score_declared`.
+
+Which other language it is does not matter, and models are least sure of that where languages are small: that nothing in the
+page looks like a wanted one is the evidence.
 
 What a page declares (`<html lang>`, else `content-language`, else `og:locale`) only raises the bar: templates declare what
 their makers left in them. The language stage judges the extracted text of what goes on.
@@ -57,9 +60,8 @@ class LanguageGuessConfig(StageConfig):
         keep: label pairs that may stay, such as `eng_Latn`: those that the language stage keeps.
         backend: as in the language stage.
         model: the model file; None is the backend's default.
-        min_score: score from which another language is sure.
-        min_score_declared: the same for a page that declares a wanted language.
         max_kept_score: from this score of a wanted language on, anywhere in the cut, a page is in doubt.
+        max_kept_score_declared: the same for a page that declares a wanted language.
         min_bytes: bytes of text below which a page is in doubt.
         max_bytes: bytes of text that are cut from a page.
     """
@@ -67,9 +69,8 @@ class LanguageGuessConfig(StageConfig):
     keep: tuple[str, ...] = threshold(min_length=1)
     backend: Literal["langid", "fasttext"] = signal("langid")
     model: Path | None = resource("signal", None)
-    min_score: float = threshold(0.6, ge=0.0, le=1.0)
-    min_score_declared: float = threshold(0.9, ge=0.0, le=1.0)
-    max_kept_score: float = threshold(0.1, ge=FLOOR, le=1.0)
+    max_kept_score: float = threshold(0.05, ge=FLOOR, le=1.0)
+    max_kept_score_declared: float = threshold(0.02, ge=FLOOR, le=1.0)
     min_bytes: int = threshold(200, ge=1)
     max_bytes: int = signal(4096, ge=256, le=1 << 20)
 
@@ -142,16 +143,15 @@ class LanguageGuess(Stage):
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         config, keep = self.config, frozenset(self.config.keep)
-        score = batch["guess_score"].to_numpy()
         labels = one_chunk(batch["guess_language"]).to_pylist()
         declared = one_chunk(batch["declared_language"]).to_pylist()
         listed = one_chunk(batch["guess_langs"]).to_pylist()
         enough = batch["guess_bytes"].to_numpy() >= config.min_bytes
         other = np.array([label not in keep and label != UNDETERMINED for label in labels], bool)
-        doubt = np.array([_kept_score(one, keep) >= config.max_kept_score for one in listed], bool)
         wanted = np.array([_names_any(tag, keep) for tag in declared], bool)
-        limit = np.where(wanted, config.min_score_declared, config.min_score)
-        drops = other & enough & ~doubt & (score >= limit)
+        score = np.array([_kept_score(one, keep) for one in listed], np.float64)
+        limit = np.where(wanted, config.max_kept_score_declared, config.max_kept_score)
+        drops = other & enough & (score < limit)
         rules = self.spec.rules
         decisions = from_failures(
             {rules[0]: drops & ~wanted, rules[1]: drops & wanted},

@@ -59,7 +59,7 @@ def test_pages_surely_in_another_language_go_and_the_ledger_says_why() -> None:
         "deu_Latn, declared en",
         None,
     ]
-    assert found.threshold[:3].tolist() == [0.6, 0.6, 0.9] and (found.value[:3] >= 0.9).all()
+    assert found.threshold[:3].tolist() == [0.05, 0.05, 0.02] and (found.value[:3] < 0.02).all()
 
 
 def test_what_a_page_declares_drops_nothing() -> None:
@@ -82,11 +82,18 @@ def test_pages_in_doubt_stay(doubtful: str | None) -> None:
     assert rules([page(GERMAN * 3), doubtful]) == ["other_language", None]
 
 
+def test_a_wanted_language_in_a_part_of_the_page_is_a_doubt() -> None:
+    mixed = page(*[GERMAN] * 12, *[ENGLISH] * 3)
+    assert rules([mixed]) == [None]
+    assert rules([mixed], max_kept_score=1.0) == ["other_language"]
+
+
 def test_thresholds_are_those_of_the_config() -> None:
     assert rules([page(GERMAN * 3)], keep=("deu_Latn",)) == [None]
-    assert rules([page(GERMAN * 3)], min_score=1.0) == [None]
     assert rules([page(GERMAN * 3)], min_bytes=5000) == [None]
-    assert rules([page(GERMAN * 6, lang="en")], min_score_declared=1.0) == [None]
+    mixed = page(*[GERMAN] * 12, *[ENGLISH] * 3, lang="en")
+    assert rules([mixed], max_kept_score=1.0) == [None]
+    assert rules([mixed], max_kept_score_declared=1.0) == ["other_language_than_declared"]
     assert rules([page(GERMAN[:120])], min_bytes=50) == ["other_language"]
 
 

@@ -6,7 +6,7 @@ corpus smaller.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 
 from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
+from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.storage import open_within
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 
@@ -48,23 +50,38 @@ def signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Besi
     without a finding, beside a random selection.
 
     The selection is drawn task by task: of each task's documents as many as passed there, those with the lowest seeded
-    hash of doc_key. Memory: one task's signals and ledger. Raises DataError for files that are damaged.
+    hash of doc_key. Memory: one task's signals and ledger, in a reading process. Raises DataError for files that are damaged.
     """
+    nodes = [node.name for node in manifest.nodes]
+    with ReaderProcess(__name__) as reader:
+        try:
+            found = reader.call("signals", [folder, nodes, manifest.identity.seed], manifest.data.bytes)
+        except ReaderCrashed as error:
+            raise DataError(f"{folder}: {error}. `gristmill audit {folder}` says which file is damaged.") from error
+    return {name: Beside(**fields) for name, fields in found.items()}
+
+
+def _signals(argument: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    folder, nodes, seed = argument
     with what_a_run_wrote(folder):
-        return _signals_against_baseline(folder, manifest)
+        return {name: beside.to_json() for name, beside in _signals_against_baseline(folder, nodes, seed).items()}
 
 
-def _signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Beside]:
+FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"signals": _signals}
+"""What the reading process is asked for: the files may be anybody's."""
+
+
+def _signals_against_baseline(folder: str, nodes: Sequence[str], seed: int) -> dict[str, Beside]:
     with open_within(folder, FILES_TABLE) as stream:
         table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
     files = table.to_pylist()
     ledgers = {file["task"]: file["path"] for file in files if file["role"] == "ledger"}
     found = {}
-    for node in [node.name for node in manifest.nodes]:
+    for node in nodes:
         mine = [file for file in files if file["role"] == f"signals:{node}"]
         sums = _Sums()
         for file in mine:
-            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), manifest.identity.seed)
+            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), seed)
         if sums.documents["passed"] < sums.documents["all"] and sums.means():
             found[node] = sums.result()
     return found

@@ -8,9 +8,10 @@ their documents: -1 - 2i for a document that the i-th prior run emitted at that 
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from gristmill.pipeline.provenance.statement import (
     read_statement_bytes,
 )
 from gristmill.pipeline.provenance.values import described, parse
+from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import join, open_within, read_within
 
@@ -115,7 +117,7 @@ def prior_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]) 
 def _notes_of(
     where: str, folder: str, graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
 ) -> tuple[PriorNotes, list[str]]:
-    manifest, table = _manifest_of(where, folder)
+    manifest, listed = _manifest_of(where, folder)
     same = [item for item in manifest.nodes if item.use == node.use]
     mine = [item for item in same if item.name == node.name] or same
     if len(mine) != 1:
@@ -124,8 +126,6 @@ def _notes_of(
             f"{where}: expected one node of the stage `{node.use}` there, found {names}. Give this node the name of the one "
             "that is meant."
         )
-    columns = ["path", "role", "sha256", "content_digest", "rows", "size", "source", "slice_path"]
-    listed = pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()
     kept = [item for item in listed if item["role"] == notes_role(mine[0].name)]
     if not kept:
         raise ConfigError(
@@ -141,8 +141,8 @@ def _notes_of(
     return PriorNotes(folder, manifest.run, mine[0].name, files, identity, sum(item["size"] for item in kept)), before
 
 
-def _manifest_of(where: str, folder: str) -> tuple[Predicate, bytes]:
-    """An output's manifest and its files.parquet, which must be what the run wrote: all that follows rests on them."""
+def _manifest_of(where: str, folder: str) -> tuple[Predicate, list[dict[str, Any]]]:
+    """An output's manifest and the rows of its files.parquet, which must be what the run wrote."""
     again = f"`gristmill audit {folder}` shows what else differs. Restore the folder, or repeat that run"
     try:
         found = read_statement_bytes(folder)
@@ -155,7 +155,8 @@ def _manifest_of(where: str, folder: str) -> tuple[Predicate, bytes]:
             )
         statement = parse(Statement, stored)
         expected = {item.name: item.digest for item in statement.subject}[FILES_TABLE]["sha256"]
-        table = read_within(folder, FILES_TABLE, most_table_bytes(statement.predicate.files.count))
+        most = most_table_bytes(statement.predicate.files.count)
+        answer = _apart("listed_files", [folder, most, expected], f"{folder}: {FILES_TABLE}", most)
     except ValidationError as error:
         wrong = described(error)[0]
         raise ConfigError(f"{where}: its manifest.json is not what a run writes ({wrong}). {again}.") from error
@@ -165,13 +166,42 @@ def _manifest_of(where: str, folder: str) -> tuple[Predicate, bytes]:
         raise
     except GristmillError as error:
         raise ConfigError(f"{where}: {error}. {again}.") from error
-    sha256 = hashlib.sha256(table).hexdigest()
-    if sha256 != expected:
+    if "rows" not in answer:
         raise ConfigError(
-            f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {sha256}), so it "
+            f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {answer['sha256']}), so it "
             f"is unknown which notes belong to it. {again}."
         )
-    return statement.predicate, table
+    return statement.predicate, answer["rows"]
+
+
+# What is read of a prior run's Parquet files: in a reading process, or in a worker, which may die of one.
+
+
+def _apart(function: str, argument: Any, location: str, size: int) -> Any:
+    """One of FUNCTIONS. Raises what it raises, and DataError for a file that ends its reader."""
+    if is_expendable():
+        return FUNCTIONS[function](argument)
+    try:
+        return shared_reader(__name__).call(function, argument, size)
+    except ReaderCrashed as error:
+        raise DataError(f"{location}: cannot be read: {error}. It is damaged, or made to do this") from error
+
+
+def _listed_files(argument: Sequence[Any]) -> dict[str, Any]:
+    """The rows of files.parquet, when its bytes have the digest that the manifest states; else the digest that they have.
+
+    `argument`: folder, most bytes, expected SHA-256 in hexadecimal.
+    """
+    folder, most, expected = argument
+    table = read_within(folder, FILES_TABLE, most)
+    sha256 = hashlib.sha256(table).hexdigest()
+    if sha256 != expected:
+        return {"sha256": sha256}
+    columns = ["path", "role", "sha256", "content_digest", "rows", "size", "source", "slice_path"]
+    try:
+        return {"rows": pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{FILES_TABLE} cannot be read ({error})") from error
 
 
 def _differences(there: ManifestNode, node: Node) -> str:
@@ -237,14 +267,27 @@ def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor:
         for number, one in enumerate(prior)
         for file, (path, sha256, rows) in enumerate(one.files)
     ]
-    for _ in executor.run(fetch_notes, jobs):
+    for _ in executor.run(_fetched, jobs):
         pass
     files = notes.files + tuple(job.path for job in jobs)
     return Rows(files, notes.schema, notes.count + sum(job.rows for job in jobs))
 
 
+def _fetched(job: FetchJob) -> int:
+    """`fetch_notes`, apart from a process that must not die."""
+    fields = {**asdict(job), "schema": base64.b64encode(job.schema).decode()}
+    return int(_apart("fetch_notes", fields, join(job.folder, job.name), 100 * job.rows))
+
+
 def fetch_notes(job: FetchJob) -> int:
     """Writes a file of kept notes as rows with a negative `task`. Returns how many."""
+    try:
+        return _written(job)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{join(job.folder, job.name)}: these notes cannot be read ({error}).") from error
+
+
+def _written(job: FetchJob) -> int:
     location = join(job.folder, job.name)
     schema = pa.ipc.read_schema(pa.py_buffer(job.schema))
     with open_within(job.folder, job.name) as stream, written_elsewhere(Path(job.path)) as temporary:
@@ -271,6 +314,13 @@ def fetch_notes(job: FetchJob) -> int:
     if writer.rows != job.rows:
         raise ConservationError(f"{location}: {writer.rows} notes, expected {job.rows}.")
     return writer.rows
+
+
+FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "listed_files": _listed_files,
+    "fetch_notes": lambda fields: fetch_notes(FetchJob(**{**fields, "schema": base64.b64decode(fields["schema"])})),
+}
+"""What a reading process is asked for."""
 
 
 def kept_notes(notes: pa.Table, keys: pa.Array, emitted: np.ndarray) -> pa.Table:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,13 @@ import pytest
 
 from gristmill.launch.commands.plan import plan_json, plan_lines
 from gristmill.pipeline.audit.run import audit_output
-from gristmill.pipeline.errors import ConfigError, ConservationError
+from gristmill.pipeline.errors import ConfigError, ConservationError, DataError
 from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.planning import prior_runs
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import make_plan
+from gristmill.pipeline.planning.prior_runs import prior_notes
+from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.running.engine import Engine, RunResult
 from tests.invariance_cases.minhash import similar_texts
 from tests.pipeline.toy_runs import rows_of
@@ -275,3 +280,66 @@ outputs: {{corpus: {{path: "{tmp_path}/out"}}}}
 """,
             "test.yaml",
         )
+
+
+@pytest.fixture
+def forged_list(run: Run, tmp_path: Path) -> Path:
+    """An output whose manifest states the digest of a files.parquet that is damaged."""
+    run("old", "a", "exact", "keep_notes: true")
+    folder = tmp_path / "out/old"
+    data = bytearray((folder / "files.parquet").read_bytes())
+    data[-100:-8] = bytes(92)
+    (folder / "files.parquet").write_bytes(data)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    subject = next(item for item in manifest["subject"] if item["name"] == "files.parquet")
+    subject["digest"]["sha256"] = hashlib.sha256(data).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_no_file_of_a_prior_run_is_parsed_in_the_driver(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow aborts the process that parses some damaged footers."""
+    run("old", "a", "exact", "keep_notes: true")
+    monkeypatch.setattr(prior_runs, "pq", None)
+    run("new", "b", "exact", f'against: ["{tmp_path}/out/old"]')
+    assert (tmp_path / "out/new/manifest.json").exists()
+
+
+def test_a_damaged_list_that_its_manifest_vouches_for_is_refused_by_name(run: Run, forged_list: Path) -> None:
+    with pytest.raises(ConfigError, match=r"against.*out/old: files.parquet cannot be read"):
+        run("new", "b", "exact", f'against: ["{forged_list}"]')
+
+
+def test_a_prior_run_that_ends_its_reader_is_refused_by_name(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("old", "a", "exact", "keep_notes: true")
+
+    def ends(*arguments: Any) -> Any:
+        raise ReaderCrashed("the reader ended with signal 6 (SIGABRT)")
+
+    call = ReaderProcess.call
+    monkeypatch.setattr(
+        ReaderProcess, "call", lambda self, name, *rest: ends() if name == "listed_files" else call(self, name, *rest)
+    )
+    with pytest.raises(ConfigError, match=r"out/old.*files.parquet: cannot be read: .*SIGABRT"):
+        run("new", "b", "exact", f'against: ["{tmp_path}/out/old"]')
+
+
+def test_damaged_notes_are_refused_by_name(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("old", "a", "exact", "keep_notes: true")
+
+    def forged(*arguments: Any) -> Any:
+        """As with a manifest and a list that state the digests of damaged files."""
+        (found,) = prior_notes(*arguments)
+        files = []
+        for path, _, rows in found.files:
+            (tmp_path / "out/old" / path).write_bytes(b"damaged")
+            files.append((path, hashlib.sha256(b"damaged").hexdigest(), rows))
+        return (replace(found, files=tuple(files)),)
+
+    monkeypatch.setattr("gristmill.pipeline.planning.plan.prior_notes", forged)
+    with pytest.raises(DataError, match=r"notes/.*parquet: these notes cannot be read"):
+        run("new", "b", "exact", f'against: ["{tmp_path}/out/old"]')

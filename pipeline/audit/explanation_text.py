@@ -102,6 +102,9 @@ def document_lines(document: DocumentWay, output: str) -> list[str]:
         where += f", the record that begins at byte {source['byte']}"
     elif source["part"]:
         where += f", somewhere in {', '.join(f'{n} {v}' for n, v in source['part'].items())}"
+    stored = [document.columns.get(name) for name in ("offset", "length")]
+    if all(isinstance(value, int) for value in stored):
+        where += f"; by its columns, {stored[1]} bytes from byte {stored[0]} on"
     licence = source["license"]
     stated = f", licence {licence['spdx']} (stated by {licence['stated_by']})" if licence else ""
     snapshot = f", snapshot {source['snapshot']}" if source["snapshot"] else ""

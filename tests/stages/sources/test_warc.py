@@ -275,6 +275,8 @@ def test_a_run_over_a_crawl_accounts_for_every_record_and_leads_back_to_it(tmp_p
     dropped = [row["rule"] for row in ledger if row["decision"] == "dropped"]
     assert sorted(dropped) == ["not_a_page"] * 4 + ["pdf"]
     row = rows_of(tmp_path / "out")[0]
+    told = "\n".join(explain(str(tmp_path / "out"), row["doc_key"].hex()).lines())
+    assert f"by its columns, {row['length']} bytes from byte {row['offset']} on" in told
     found = explain(str(tmp_path / "out"), row["doc_key"].hex(), []).documents[0]
     assert found.source["byte"] == row["offset"]
     result = audit_output(str(tmp_path / "out"), sources=[], plugins=("toy_stages",))

@@ -1,4 +1,4 @@
-"""Whether a worker stays within the memory that `gristmill plan` states, over ten inputs that are hard on it.
+"""Whether a worker stays within the memory that `gristmill plan` states, over inputs that are hard on it.
 
     python -m tests.benchmarks.memory [NAME …]
 
@@ -74,6 +74,12 @@ INPUTS: dict[str, Callable[[], Callable[[Path], None]]] = {
     "500,000 tiny documents in JSON lines": lambda: _lines([f"{i:x}" for i in range(500_000)]),
     "one document of 100 MB in Parquet": lambda: _parquet(_documents(1, 1_000_000)),
     "one document of 100 MB in JSON lines": lambda: _lines(_documents(1, 1_000_000)),
+    "one document of 200 MB in Parquet": lambda: _parquet(_documents(1, 2_080_000)),
+    "one document of 200 MB in JSON lines": lambda: _lines(_documents(1, 2_080_000)),
+    "two million tiny documents in one row group": lambda: _parquet(
+        [f"{i:x}" for i in range(2_000_000)], row_group_size=2_000_000
+    ),
+    "two million tiny documents in JSON lines": lambda: _lines([f"{i:x}" for i in range(2_000_000)]),
 }
 
 

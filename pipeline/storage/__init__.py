@@ -24,12 +24,12 @@ from gristmill.pipeline.storage.regular_files import (
 )
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
-from gristmill.pipeline.storage.web import WebFiles, is_web
+from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 
 __all__ = [
-    "Item", "NotRegularError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size", "info_of",
-    "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
-    "put_if_absent", "read_small", "read_within", "reason", "remove", "retrying", "sha256_of", "sha256_within",
+    "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size",
+    "info_of", "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
+    "put_if_absent", "range_get", "read_small", "read_within", "reason", "remove", "retrying", "sha256_of", "sha256_within",
     "size_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip
 
@@ -120,6 +120,19 @@ def read_small(location: str, most: int) -> bytes | None:
     if len(data) > most:
         raise StorageError(f"{location}: expected at most {most} bytes, found more. This is no file of Gristmill's.")
     return data
+
+
+def range_get(location: str, start: int, length: int) -> bytes:
+    """At most `length` bytes of a file from `start` on, in one request; fewer where the file ends before.
+
+    Raises FileNotFoundError, and StorageError: as RangeError where a web server does not serve them.
+    """
+    try:
+        return store_of(location).range_get(location, start, length)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{location}: cannot be read: {reason(error)}") from error
 
 
 def write_checked(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:

@@ -29,6 +29,14 @@ def is_web(location: str) -> bool:
     return location.startswith(("http://", "https://"))
 
 
+class RangeError(StorageError):
+    """A server does not serve the bytes that it is asked for: no ranges, another one, or fewer bytes than it announced."""
+
+
+class _BodyCutError(ConnectionError):
+    """A body ended early. Worth another request."""
+
+
 class WebFiles:
     """The reading operations of `pipeline.storage.Store` on web addresses; the others are refused."""
 
@@ -37,13 +45,13 @@ class WebFiles:
             return io.BufferedReader(RetryingReader(lambda: _Body(location)), _READ_BUFFER)
 
     def range_get(self, location: str, start: int, length: int) -> bytes:
-        def get() -> bytes:
-            with contextlib.closing(_Body(location)) as body:
-                body.seek(start)
-                return body.read(length)
-
+        """One request for these bytes and no more. Raises FileNotFoundError, and RangeError for a server that serves no
+        ranges, serves another one, or ends before it has sent what it announced."""
         with _told(location):
-            return retrying(get)
+            try:
+                return retrying(lambda: _range(location, start, length))
+            except _BodyCutError as error:
+                raise RangeError(f"{location}: {error}, each time it was asked for them.") from error
 
     def exists(self, location: str) -> bool:
         return self.size(location) is not None
@@ -102,16 +110,10 @@ class _Body:
                 raise
             self._size = self._position
             return
-        headers = self._answer.headers
-        if self._answer.status == 206:
-            begin, _, size = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-            if begin.partition("-")[0] != str(self._position) or not size.isdigit():
-                raise StorageError(f"{self._location}: the server answered with another byte range than was asked for.")
-            self._size = int(size)
-        elif self._position == 0 and (headers.get("Content-Length") or "").isdigit():
-            self._size = int(headers["Content-Length"])
-        else:
-            raise StorageError(f"{self._location}: the server does not serve byte ranges. Download the file first.")
+        size = _size_from(self._answer, self._location, self._position)
+        if size is None:
+            raise _no_ranges(self._location)
+        self._size = size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
@@ -135,6 +137,46 @@ class _Body:
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.close()
+
+
+def _range(location: str, start: int, length: int) -> bytes:
+    if length <= 0:
+        return b""
+    try:
+        answer = _request(location, "GET", {"Range": f"bytes={start}-{start + length - 1}"})
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        return b""  # the file ends before
+    with contextlib.closing(answer):
+        size = _size_from(answer, location, start)
+        if size is None:
+            raise _no_ranges(location)
+        expected = min(length, size - start)
+        parts: list[bytes] = []
+        while expected and (data := answer.read(expected)):
+            parts.append(data)
+            expected -= len(data)
+    if expected:
+        raise _BodyCutError(f"the server sent {expected} bytes less than the range from byte {start} on has")
+    return b"".join(parts)
+
+
+def _size_from(answer: Any, location: str, start: int) -> int | None:
+    """Bytes of the whole file, as the answer to a request for the bytes from `start` on states them; None where the answer
+    does not begin there because the server knows no ranges."""
+    headers = answer.headers
+    if answer.status == 206:
+        begin, _, size = headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
+        if begin.partition("-")[0] != str(start) or not size.isdigit() or int(size) < start:
+            raise RangeError(f"{location}: the server answered with another byte range than was asked for.")
+        return int(size)
+    length = headers.get("Content-Length") or ""
+    return int(length) if start == 0 and length.isdigit() else None
+
+
+def _no_ranges(location: str) -> RangeError:
+    return RangeError(f"{location}: the server does not serve byte ranges. Download the file first.")
 
 
 def _request(location: str, method: str, headers: dict[str, str] | None = None) -> Any:

@@ -7,7 +7,7 @@ user's columns. Records that cannot be read become rejects: they are quarantined
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -89,6 +89,7 @@ class Slice:
         expanded: most bytes that the slice has uncompressed, as the file states them or the source holds it to; 0: as `bytes`.
         rows: most documents in it; 0 where a source cannot know. Both are for the bound on memory, part of no identity.
         files: of a slice of several files: path, location and bytes of each; `path` and `location` are then the first one's.
+        records: of a slice of single records: where each lies, in the source's own form; `part` holds a digest of it.
         stamp: mtime in nanoseconds or ETag, as text: on resume, an equal stamp is taken to mean an unchanged file.
     """
 
@@ -102,6 +103,7 @@ class Slice:
     expanded: int = 0
     rows: int = 0
     files: tuple[tuple[str, str, int], ...] = ()
+    records: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,11 @@ class Source:
     def slices(self) -> Sequence[Slice]:
         """All slices in plan order. Raises DataError when nothing matches or a file cannot be read as this format."""
         raise NotImplementedError
+
+    def facts(self) -> Mapping[str, Any]:
+        """After `slices`: what else decided which records are read, such as the digest of an index. JSON values; they enter
+        the run's identity and its manifest."""
+        return {}
 
     def schema(self, one: Slice) -> pa.Schema:
         """The input columns after mapping, without reading rows."""

@@ -117,7 +117,7 @@ def guess(files: Sequence[str]) -> Guess:
     format_ = _format(files)
     source = Registry().source(format_, "format")
     config = source.Config.model_validate({"format": format_, "paths": tuple(files)})
-    slices, _ = described(source("data", config), schemas=False)
+    slices = described(source("data", config), schemas=False).slices
     if not slices:
         raise DataError(f"{', '.join(files)}: no records. Name files that hold documents.")
     names = {one.path for one in slices}

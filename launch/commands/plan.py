@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.presets import read_config
@@ -93,9 +93,15 @@ def _source(plan: Plan, name: str) -> str:
         size(sum(one.bytes for one in mine)),
     ]
     parts += [f"snapshot {spec.config.snapshot}"] if spec.config.snapshot else []
+    parts += [f"{count(value)} {key.replace('_', ' ')}" for key, value in _numbers(plan.facts.get(name, {}))]
     licence = spec.config.license
     parts.append(f"licence {licence.spdx} (stated by: {licence.stated_by})" if licence else "licence not stated")
     return ", ".join(parts)
+
+
+def _numbers(values: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """What is a number of a source's facts."""
+    return [(key, value) for key, value in values.items() if isinstance(value, int)]
 
 
 def _node(plan: Plan, name: str) -> str:
@@ -162,6 +168,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "format": spec.config.format,
                 "files": len({one.path for one in plan.slices if one.source == spec.name}),
                 "bytes": sum(one.bytes for one in plan.slices if one.source == spec.name),
+                **({"facts": dict(plan.facts[spec.name])} if plan.facts.get(spec.name) else {}),
             }
             for spec in plan.config.sources
         },

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,19 +21,30 @@ from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shar
 from gristmill.pipeline.source import Slice, SliceData, Source
 
 
-def described(source: Source, *, schemas: bool = True) -> tuple[list[Slice], list[tuple[Slice, pa.Schema]]]:
-    """A source's slices in plan order, and the schema of each file by its first slice, where they are asked for.
+class Described(NamedTuple):
+    """A source's slices in plan order, the schema of each file by its first slice, and `Source.facts`."""
+
+    slices: list[Slice]
+    schemas: list[tuple[Slice, pa.Schema]]
+    facts: Mapping[str, Any]
+
+
+def described(source: Source, *, schemas: bool = True) -> Described:
+    """What a source will read; its schemas where they are asked for.
 
     Raises what `Source.slices` and `Source.schema` raise, and DataError naming a file that ends its reader.
     """
     if not _apart(source):
         slices = list(source.slices())
-        return slices, [(one, source.schema(one)) for one in _heads(slices)] if schemas else []
+        return Described(
+            slices, [(one, source.schema(one)) for one in _heads(slices)] if schemas else [], source.facts()
+        )
     answer = _asked(source, "describe", {"schemas": schemas})
     slices = [Slice(**one) for one in answer["slices"]]
     found = [pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for text in answer["schemas"]]
     heads = _heads(slices) if schemas else []
-    return slices, [(one, found[index]) for one, index in zip(heads, answer["schema_of"], strict=True)]
+    schemas_found = [(one, found[index]) for one, index in zip(heads, answer["schema_of"], strict=True)]
+    return Described(slices, schemas_found, answer["facts"])
 
 
 def input_schema(source: Any, one: Slice) -> pa.Schema:
@@ -107,7 +118,12 @@ def _describe(argument: Mapping[str, Any]) -> dict[str, Any]:
     schemas: dict[str, int] = {}
     heads = _heads(slices) if argument["schemas"] else []
     schema_of = [schemas.setdefault(_encoded(source.schema(one)), len(schemas)) for one in heads]
-    return {"slices": [asdict(one) for one in slices], "schemas": list(schemas), "schema_of": schema_of}
+    return {
+        "slices": [asdict(one) for one in slices],
+        "schemas": list(schemas),
+        "schema_of": schema_of,
+        "facts": dict(source.facts()),
+    }
 
 
 def _input_schema(argument: Mapping[str, Any]) -> str:

@@ -83,6 +83,8 @@ class Plan:
     slices: tuple[Slice, ...]
     fingerprints: Mapping[str, Fingerprint]
     prior: Mapping[str, tuple[PriorNotes, ...]] = field(default_factory=dict)
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By source, its `facts`."""
 
     @property
     def config(self) -> RunConfig:
@@ -114,7 +116,7 @@ class Plan:
         return {
             "format": FORMAT_VERSION,
             "seed": config.seed,
-            "sources": {spec.name: _source_identity(spec.name, self.graph) for spec in config.sources},
+            "sources": {spec.name: self._source_identity(spec.name) for spec in config.sources},
             "nodes": [
                 [node.name, node.use, [str(edge) for edge in node.inputs], self.fingerprints[node.name].full]
                 for node in self.graph.nodes
@@ -129,6 +131,14 @@ class Plan:
             },
             "discard": sorted(str(edge) for edge in self.graph.discarded),
         }
+
+    def _source_identity(self, name: str) -> dict[str, Any]:
+        source = self.graph.sources[name]
+        config = source.config
+        # The licence decides nothing, but it is written into every shard's log.
+        fields = config.model_dump(mode="json", exclude={"paths", "path_lists", "exclude", "root"}, exclude_none=True)
+        facts = dict(self.facts.get(name, {}))
+        return {"version": type(source).version, "config": fields, **({"facts": facts} if facts else {})}
 
     def columns_needed(self, source: str) -> frozenset[str] | None:
         """Input columns (after mapping) that any node or output needs; None for all of them, where an output takes all
@@ -179,14 +189,6 @@ def _unused(output: Output) -> set[str]:
 
 def _slice_identity(one: Slice) -> list[Any]:
     return [one.source, one.path, sorted(one.part.items()), one.file_bytes]
-
-
-def _source_identity(name: str, graph: Graph) -> dict[str, Any]:
-    source = graph.sources[name]
-    config = source.config
-    # The licence decides nothing, but it is written into every shard's log.
-    fields = config.model_dump(mode="json", exclude={"paths", "path_lists", "exclude", "root"}, exclude_none=True)
-    return {"version": type(source).version, "config": fields}
 
 
 def passes_of(graph: Graph) -> tuple[Pass, ...]:
@@ -261,9 +263,10 @@ def make_plan(config: RunConfig) -> Plan:
     build(config)  # wiring errors come before any file is touched
     slices: list[Slice] = []
     schemas: dict[str, pa.Schema] = {}
+    facts: dict[str, Mapping[str, Any]] = {}
     for spec in config.sources:
         source = spec.source(spec.name, spec.config)
-        found, schemas_found = described(source)
+        found, schemas_found, facts[spec.name] = described(source)
         if not found:
             raise DataError(
                 f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "
@@ -285,7 +288,7 @@ def make_plan(config: RunConfig) -> Plan:
         if node.spec.against
     }
     fingerprints |= {name: fingerprint(graph.by_name[name], config.seed, notes) for name, notes in prior.items()}
-    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, prior)
+    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, prior, facts)
 
 
 def check_ready(plan: Plan) -> None:

@@ -28,9 +28,9 @@ from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 
 __all__ = [
     "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size",
-    "info_of", "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read", "open_within", "put",
-    "put_if_absent", "range_get", "read_small", "read_within", "reason", "remove", "retrying", "sha256_of", "sha256_within",
-    "size_of", "sync_folder", "web_file", "write_checked",
+    "info_of", "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read",
+    "open_within", "put", "put_if_absent", "range_get", "read_small", "read_within", "reason", "remove", "retrying",
+    "sha256_of", "sha256_within", "size_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip
 
 

@@ -26,10 +26,7 @@ class Response:
 
 def parsed_response(content: bytes, limit: int) -> Response | None:
     """The answer in a record's content, or None when there is none. `limit`: bytes of a decoded body."""
-    ends = [
-        (place, place + len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (place := content.find(mark, 0, MAX_HEAD)) >= 0
-    ]
-    head_end, begin = min(ends, default=(len(content), len(content)))
+    head_end, begin = _head(content)
     lines = content[:head_end].split(b"\n")
     status = _STATUS.match(lines[0])
     if status is None:
@@ -46,6 +43,19 @@ def parsed_response(content: bytes, limit: int) -> Response | None:
     for coding in reversed([part.strip().lower() for part in headers.get("content-encoding", "").split(",")]):
         body = None if body is None else _decoded(body, coding, limit)
     return Response(int(status[1]), headers, body)
+
+
+def body_of(content: bytes) -> bytes:
+    """What follows the headers of an answer, as it was kept."""
+    return content[_head(content)[1] :]
+
+
+def _head(content: bytes) -> tuple[int, int]:
+    """Where the headers end and where the body begins."""
+    ends = [
+        (place, place + len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (place := content.find(mark, 0, MAX_HEAD)) >= 0
+    ]
+    return min(ends, default=(len(content), len(content)))
 
 
 def _dechunked(body: bytes) -> bytes:

@@ -105,14 +105,11 @@ class WarcSource(Source):
         """The columns of the file, before any mapping: with `text` where its first records are extracted texts."""
         is_text = False
         for number, record in enumerate(self._stored(one.location, one.file_bytes, 0, 1 << 16)):
-            kind = _headers(record.body).get("warc-type", "")
+            kind = record_headers(record.body).get("warc-type", "")
             is_text |= kind == "conversion"
             if number == 16 or kind in ("conversion", "response"):
                 break
-        content = pa.field(TEXT, TEXT_TYPE) if is_text else pa.field("html", pa.large_binary())
-        names = ("id", "url", "date", "record_id", "file_path", "http_content_type", "truncated")
-        strings = [pa.field(name, pa.string()) for name in names]
-        return pa.schema([*strings, content, pa.field("offset", pa.int64()), pa.field("length", pa.int64())])
+        return columns_of(is_text)
 
     def schema(self, one: Slice) -> pa.Schema:
         return mapped_schema(self.input_schema(one), self.config.columns, one.location, self.config.constants)
@@ -157,7 +154,7 @@ class WarcSource(Source):
         problem = _damage(record, self.config.max_document_bytes)
         if problem is not None:
             return {}, None, problem
-        head = _headers(record.body)
+        head = record_headers(record.body)
         begin = body_start(record.body) or 0
         content = record.body[begin : begin + (content_length(record.body) or 0)]
         row = {
@@ -206,7 +203,15 @@ class WarcSource(Source):
             return row, None, ("not_utf8", f"{error.reason} at byte {error.start} of the content")
 
 
-def _headers(body: bytes) -> dict[str, str]:
+def columns_of(is_text: bool) -> pa.Schema:
+    """The columns of a file before any mapping: of pages, or of extracted texts."""
+    content = pa.field(TEXT, TEXT_TYPE) if is_text else pa.field("html", pa.large_binary())
+    names = ("id", "url", "date", "record_id", "file_path", "http_content_type", "truncated")
+    strings = [pa.field(name, pa.string()) for name in names]
+    return pa.schema([*strings, content, pa.field("offset", pa.int64()), pa.field("length", pa.int64())])
+
+
+def record_headers(body: bytes) -> dict[str, str]:
     """The fields of a record's header, by lower-case name."""
     found: dict[str, str] = {}
     name = ""

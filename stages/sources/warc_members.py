@@ -70,7 +70,7 @@ def _members(stream: Any, file_size: int, start: int, keep: int, most: int) -> I
     offset = start
     budget = [RESYNC_BYTES]
     while offset < file_size:
-        member = _inflated(stream, offset, keep, most)
+        member = inflated(stream, offset, keep, most)
         if not member.problem:
             yield Stored(offset, member.end - offset, member.body, member.size)
             offset = member.end
@@ -80,7 +80,7 @@ def _members(stream: Any, file_size: int, start: int, keep: int, most: int) -> I
         offset = stop
 
 
-def _inflated(stream: Any, offset: int, keep: int, most: int, step: int = CHUNK) -> _Member:
+def inflated(stream: Any, offset: int, keep: int, most: int, step: int = CHUNK) -> _Member:
     """The member at an offset, inflated in pieces, so that no more is held than is kept."""
     stream.seek(offset)
     inflater = zlib.decompressobj(wbits=31)
@@ -127,7 +127,7 @@ def _next_sound(stream: Any, offset: int, file_size: int, most: int, budget: lis
 
 def _reach(stream: Any, offset: int, file_size: int, most: int) -> int:
     """A place that a damaged member ends before: by the length that its header states, if that much can be read."""
-    head = _inflated(stream, offset, MAX_HEADER, min(most, MAX_HEADER), 64).body
+    head = inflated(stream, offset, MAX_HEADER, min(most, MAX_HEADER), 64).body
     length, start = content_length(head), body_start(head)
     if length is None or start is None:
         return file_size
@@ -155,7 +155,7 @@ def _chained(
         if place in ends:
             break
         seen.append(place)
-        member = _inflated(stream, place, len(b"WARC/1."), most)
+        member = inflated(stream, place, len(b"WARC/1."), most)
         budget[0] -= member.size + CHUNK // 16
         if member.problem or member.body != b"WARC/1.":
             ends[place] = False

@@ -60,10 +60,10 @@ def stored_records(stream: Any, file_size: int, start: int, keep: int, most: int
         most: bytes to which a record may inflate; one that goes on is set aside.
     """
     stream.seek(0)
-    if stream.read(3) == GZIP:
-        yield from _members(stream, file_size, start, keep, most)
-    else:
+    if stream.read(5) == b"WARC/":
         yield from _plain(stream, file_size, start, keep)
+    else:
+        yield from _members(stream, file_size, start, keep, most)  # also where its very first bytes are damaged
 
 
 def _members(stream: Any, file_size: int, start: int, keep: int, most: int) -> Iterator[Stored]:

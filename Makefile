@@ -25,7 +25,7 @@ quickstart: venv ## set up if needed, then curate the small web that ships with 
 	$(BIN)/gristmill run quickstart
 
 test: lint ## set up if needed, then lint, types and every test but the long ones
-	$(BIN)/python -m pytest -m "not long and not torch" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not torch" --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from enum import StrEnum
@@ -389,6 +390,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0, or the code of what went wrong."""
     with stopping_at_signals():
         code = run_command(sys.argv[1:] if arguments is None else arguments)
+        if code in (STOPPED, INTERRUPTED):
+            # At once, without the libraries' own handlers at exit: Ray's may abort the process with tasks under way.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code)
 
 

@@ -102,6 +102,8 @@ class RayExecutor:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if _stopped(exception[0] if exception else None):
+            return
         if self._ours or self.address is not None:
             _ray().shutdown()
         if self._guard is not None:
@@ -147,12 +149,13 @@ class RayExecutor:
                     index, subject = waiting.pop(reference)
                     yield index, self._result(ray, reference, function, subject)
         finally:
-            for reference in waiting:
-                ray.cancel(reference, force=False)
-            if waiting and sys.exc_info()[0] is not None:
-                # Ray's own code may abort when it is shut down with answers under way.
-                with contextlib.suppress(ray.exceptions.RayError):
-                    ray.wait(list(waiting), num_returns=len(waiting), timeout=_CANCEL_SECONDS)
+            if waiting and not _stopped(sys.exc_info()[0]):
+                for reference in waiting:
+                    ray.cancel(reference, force=False)
+                if sys.exc_info()[0] is not None:
+                    # Ray's own code may abort when it is shut down with answers under way.
+                    with contextlib.suppress(ray.exceptions.RayError):
+                        ray.wait(list(waiting), num_returns=len(waiting), timeout=_CANCEL_SECONDS)
 
     def _result(self, ray: Any, reference: Any, function: Callable[..., Any], subject: str) -> Any:
         try:
@@ -171,6 +174,12 @@ class RayExecutor:
             ) from error
         except ray.exceptions.RayError as error:
             raise _ray_failed(error) from error
+
+
+def _stopped(kind: object) -> bool:
+    """Whether a signal ends this process. Ray is then left as it is: its own code may abort when it is shut down or told to
+    cancel with tasks under way, and what it started ends with the driver (a cluster of our own by the guard)."""
+    return isinstance(kind, type) and not issubclass(kind, (Exception, GeneratorExit))
 
 
 def _ray_failed(error: BaseException) -> GristmillError:

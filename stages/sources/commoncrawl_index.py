@@ -35,6 +35,8 @@ MAX_SELECTED = 10_000_000
 """Records that a plan holds, at some 50 bytes each."""
 MAX_ROW_GROUP = 2 << 30
 """Bytes, stored and uncompressed, of the columns that are read of a row group."""
+MAX_PLACE = 1 << 60
+"""No offset or length is larger, so that their sums do not overflow."""
 _BATCH_ROWS = 1 << 16
 _TAIL = 1 << 20
 """Bytes at the end of an index file that are asked for first: its footer lies there."""
@@ -205,9 +207,10 @@ class Selection:
                     file, group, row + int(rows[place]), f"`{FILE}` is {name!r:.200}, `{URL}` {urls[place]!r:.200}"
                 )
             by_file.setdefault(name, []).append(place)
-        if offsets.null_count or lengths.null_count or (len(rows) and pc.min(offsets).as_py() < 0):
-            bad = np.flatnonzero(np.asarray(pc.or_(pc.is_null(offsets), pc.less(pc.fill_null(offsets, 0), 0))))
-            raise self._bad(file, group, row + int(rows[bad[0]] if len(bad) else 0), "no offset or no length")
+        sane = np.asarray(pc.and_(_between(offsets, 0), _between(lengths, -MAX_PLACE)))
+        if not sane.all():
+            first = int(rows[np.flatnonzero(~sane)[0]])
+            raise self._bad(file, group, row + first, "no offset or no length that a file can have")
         found = np.zeros(len(rows), RECORD)
         found["offset"], found["length"] = np.asarray(offsets), np.asarray(lengths)
         found["url"] = [xxhash.xxh3_64_intdigest(url.encode()) if url else 0 for url in urls]
@@ -289,6 +292,11 @@ class RangedFile(io.RawIOBase):
 
 def _plain(column: pa.Array, name: str) -> pa.Array:
     return column.cast(pa.int64() if name in _INTEGERS else pa.string())
+
+
+def _between(values: pa.Array, least: int) -> pa.Array:
+    found = pc.and_(pc.greater_equal(values, least), pc.less_equal(values, MAX_PLACE))
+    return pc.fill_null(found, False)
 
 
 def _is_inside(name: str | None) -> bool:

@@ -39,7 +39,7 @@ SCHEMA = pa.schema(
         "url": pa.string(), "url_host_name": pa.string(), "url_host_registered_domain": pa.string(),
         "fetch_status": pa.int16(), "content_digest": pa.string(), "content_mime_detected": pa.string(),
         "content_languages": pa.string(), "content_truncated": pa.string(), "warc_filename": pa.string(),
-        "warc_record_offset": pa.int32(), "warc_record_length": pa.int32(),
+        "warc_record_offset": pa.int64(), "warc_record_length": pa.int32(),
     }
 )  # fmt: skip
 Row = dict[str, Any]
@@ -126,6 +126,7 @@ class Counted:
     url: str = ""
     requests: list[tuple[str, str, int]] = field(default_factory=list)
     """Path, range and bytes of each answer to GET."""
+    refused: list[str] = field(default_factory=list)
     fault: Callable[[str], str] = lambda path: ""
 
     def of(self, ending: str) -> tuple[int, int]:
@@ -144,6 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         file = self.counted.folder / self.path.lstrip("/")
         fault = self.counted.fault(self.path) if self.command == "GET" else ""
         if fault.isdigit() or not file.is_file():
+            self.counted.refused.append(self.path)
             self.send_error(int(fault) if fault.isdigit() else 404)
             return
         body = file.read_bytes()
@@ -359,6 +361,7 @@ def test_what_a_server_does_not_serve_is_set_aside_and_other_files_are_read(
     assert set(rejects["reason"].to_pylist()) == {reason}
     assert rejects.num_rows == table.num_rows == 4
     assert served.of("part-00000.warc.gz")[0] == requests
+    assert len(served.refused) == (fault == "404")  # a file that is not there is asked for once
 
 
 def test_a_server_that_is_busy_for_a_while_is_asked_again_and_one_that_refuses_stops_the_run(served: Counted) -> None:
@@ -393,7 +396,8 @@ def _damaged(rows: list[Row], **change: Any) -> list[Row]:
         (lambda rows: _damaged(rows, warc_filename="../../etc/passwd"), "does not say where a record lies: .*passwd"),
         (lambda rows: _damaged(rows, warc_filename="https://elsewhere.org/x"), "does not say where a record lies"),
         (lambda rows: _damaged(rows, warc_record_offset=-1), "no offset or no length"),
-        (lambda rows: _damaged(rows, warc_record_length=None), "no offset or no length"),
+        (lambda rows: _damaged(rows, warc_record_offset=(1 << 63) - 1), "no offset or no length"),
+        (lambda rows: _damaged(rows, warc_record_length=None), "row 0 of row group 0 .* no offset or no length"),
         (lambda rows: [*rows, rows[0]], "more than once"),
     ],
 )

@@ -390,7 +390,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0, or the code of what went wrong."""
     with stopping_at_signals():
         code = run_command(sys.argv[1:] if arguments is None else arguments)
-        if code in (STOPPED, INTERRUPTED):
+        if code in (STOPPED, INTERRUPTED) and "ray" in sys.modules and sys.modules["ray"].is_initialized():
             # At once, without the libraries' own handlers at exit: Ray's may abort the process with tasks under way.
             sys.stdout.flush()
             sys.stderr.flush()

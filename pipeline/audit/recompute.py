@@ -19,7 +19,7 @@ from gristmill.pipeline.audit.key_order import key_order, name_of, places_in
 from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.open_files import opened
 from gristmill.pipeline.audit.same_values import shown, unlike
-from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, key_words, one_chunk
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.slices.outcome import Outcome
@@ -236,8 +236,10 @@ def recorded_signals(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[st
         return None
     with opened(job.folder, entry.path) as file:
         table = file.read(use_threads=False).combine_chunks()
-    if not {item.name for item in node.spec.signals} <= set(table.column_names):
+    if not {DOC_KEY, *node.spec.signals.names} <= set(table.column_names):
         return None
+    if table.schema.field(DOC_KEY).type != KEY_TYPE or table[DOC_KEY].null_count:
+        return None  # the checks of contents and columns say so
     keys = key_words(table[DOC_KEY])
     order = key_order(keys)
     entered = slice_rows.keys[state.rows]

@@ -75,7 +75,7 @@ LOST = {"ledger", "join"}
         (column("ledger", "copies", lambda c: c.cast(pa.string())), ["footer", "vocabulary"], LOST),
         (column("data", "text"), ["footer"], set()),
         (column("data", "text", lambda c: pa.array(range(len(c)))), ["footer", "text"], set()),
-        (column("dropped", "rule", lambda c: pa.array([1] * len(c))), ["dropped"], set()),
+        (column("dropped", "rule", lambda c: pa.array([1] * len(c))), ["dropped", "columns"], set()),
         (column("signals:bounds", "doc_key", lambda c: pa.nulls(len(c), c.type)), ["content"], set()),
         (foreign_task, ["footer", "lineage", "keys", "join", "agreement"], {"ledger"}),
         (predicate(lambda p: p.update(tasks=10**9)), ["lineage"], {"lineage"}),

@@ -14,6 +14,7 @@ import pytest
 from gristmill.pipeline import reader_process as child_module
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
+from gristmill.pipeline.storage import regular_files
 from tests.pipeline.audit.tampering import Output, SameProcess
 
 
@@ -92,17 +93,17 @@ def test_rows_that_kill_the_reader_leave_the_audit_incomplete(output: Output, mo
 
 
 @pytest.mark.parametrize("kind", ["data", "ledger", "signals:bounds"])
-def test_a_link_to_nowhere_is_a_missing_file(output: Output, kind: str) -> None:
+def test_a_link_to_nowhere_is_no_regular_file(output: Output, kind: str) -> None:
     path = output.path(output.named(kind)[0])
     path.unlink()
     path.symlink_to(path.with_name("nowhere"))
-    output.expect("missing")
+    output.expect("regular")
 
 
 @pytest.mark.parametrize("where", ["open", "read"])
 def test_read_errors_leave_the_audit_incomplete(output: Output, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     name = output.named("data")[0]
-    real = __import__("gristmill.pipeline.storage", fromlist=["open_read"]).open_read
+    real = regular_files._opened
 
     class Broken:
         def __init__(self, stream: Any) -> None:
@@ -120,15 +121,14 @@ def test_read_errors_leave_the_audit_incomplete(output: Output, monkeypatch: pyt
         def __exit__(self, *exception: object) -> None:
             self.stream.close()
 
-    def open_read(location: str) -> Any:
-        if not location.endswith(name):
-            return real(location)
+    def opened(folder: str, parts: list[str]) -> Any:
+        if "/".join(parts) != name:
+            return real(folder, parts)
         if where == "open":
             raise PermissionError(errno.EACCES, "Permission denied")
-        return Broken(real(location))
+        return Broken(real(folder, parts))
 
-    for module in ("gristmill.pipeline.storage", "gristmill.pipeline.audit.open_files"):
-        monkeypatch.setattr(f"{module}.open_read", open_read)
+    monkeypatch.setattr(regular_files, "_opened", opened)
     for full in (False, True):
         result = output.audit(full=full)
         assert result.exit_code == 3 and result.failed == set(), result.problems

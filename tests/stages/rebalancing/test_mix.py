@@ -324,5 +324,5 @@ def test_phases_are_outputs_of_their_own_from_one_mix(tmp_path: Path) -> None:
     assert last == {"books": 25, "web": 25}
     assert len(rows_of(out / "bulk")) == 300
     for name in ("bulk", "last"):
-        audit = audit_output(str(out / name), full=True, sources=())
+        audit = audit_output(str(out / name), full=True, sources=(), plugins=("toy_stages",))
         assert audit.exit_code == 0, audit.problems

@@ -331,3 +331,8 @@ def test_only_one_distribution_installs_a_module_named_fasttext() -> None:
     providers = {name for name, _ in _locked("requirements-dev.lock") if "fasttext" in name}
     # Which of the two is installed depends on the Python version; their markers exclude each other.
     assert providers == {"fasttext-predict", "fasttext-predict-v2"}
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1)), [page.name for page in pages]

@@ -1,7 +1,7 @@
 """Foreign files, looked at and read where a library that aborts cannot take the driver along.
 
 A source that says `may_crash` is asked in a reading process, unless this process is one that may die: a Ray worker, whose
-executor names the file. See docs/decisions/0021.
+executor names the file. See docs/decisions/0017.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ _PARTIAL = re.compile(r"\.\.gristmill-(?:claim-[0-9]{6}|beat-[0-9a-f]{32})\.json
 """What is left of a claim or a beat by a process that was killed while it wrote it."""
 
 _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
-_MOST = 1 << 14
+MOST_BYTES = 1 << 14
 """Bytes of a claim or a beat."""
 
 
@@ -180,11 +180,11 @@ class Lease:
         for name in names_in(self.folder):
             matched = _CLAIM.match(name)
             if matched:
-                found.append(Claim(int(matched[1]), _parsed(read_small(join(self.folder, name), _MOST))))
+                found.append(Claim(int(matched[1]), _parsed(read_small(join(self.folder, name), MOST_BYTES))))
         return sorted(found, key=lambda claim: claim.epoch)
 
     def _beat_of(self, claim: Claim) -> bytes | None:
-        return None if claim.token is None else read_small(join(self.folder, _beat_name(claim.token)), _MOST)
+        return None if claim.token is None else read_small(join(self.folder, _beat_name(claim.token)), MOST_BYTES)
 
     def _held(self, claim: Claim) -> StorageError:
         return StorageError(
@@ -198,7 +198,7 @@ class Lease:
         epochs = [int(matched[1]) for matched in map(_CLAIM.match, names_in(self.folder)) if matched]
         if not epochs or max(epochs) != self._epoch:
             return False
-        says = _parsed(read_small(join(self.folder, _claim_name(self._epoch)), _MOST))
+        says = _parsed(read_small(join(self.folder, _claim_name(self._epoch)), MOST_BYTES))
         return says.get("token") == self.token
 
     def _beat(self, released: bool) -> None:

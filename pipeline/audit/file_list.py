@@ -14,7 +14,7 @@ from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import merkle_root
-from gristmill.pipeline.lease import is_claim
+from gristmill.pipeline.lease import MOST_BYTES, is_claim
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, most_table_bytes
 from gristmill.pipeline.provenance.signing import ENVELOPE
@@ -141,7 +141,7 @@ def _left_by_run(item: Item) -> bool:
     """Whether an unlisted file is a run's claim on the output, or the list of what it moved there: they stay when a run is
     killed after its manifest stands, and the same command removes them."""
     top, _, below = item.path.partition("/")
-    return is_claim(item.path) or (is_attempt(top) and below == PUBLISHED)
+    return (is_claim(item.path) and item.size <= MOST_BYTES) or (is_attempt(top) and below == PUBLISHED)
 
 
 def _left_by_tool(folder: str, item: Item) -> bool:

@@ -219,6 +219,14 @@ def test_a_stray_shard(output: Output) -> None:
     assert result["stray"].findings[0].file == "data/part-00000-77.parquet"
 
 
+def test_what_a_killed_run_leaves_is_no_stray_but_a_file_that_borrows_its_name_is(output: Output) -> None:
+    claim = output.folder / ".gristmill-claim-000001.json"
+    claim.write_text("{}")
+    output.expect()
+    claim.write_bytes(bytes((1 << 14) + 1))
+    output.expect("stray")
+
+
 def test_a_writer_s_partial_file_is_a_stray(output: Output) -> None:
     output.path("data/.part-00000-00.parquet.host-1").write_bytes(b"half")
     output.expect("stray")

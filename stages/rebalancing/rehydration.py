@@ -37,18 +37,22 @@ def rehydration_repeats(
     removal_rates: np.ndarray | Sequence[float],
     global_rate: float,
     max_repeats: int,
+    *,
+    few_as_published: bool = True,
 ) -> np.ndarray:
     """How often FineWeb2 repeats a document of each cluster size.
 
     Sizes whose removal rate is at or above the global rate get 1, the size with the lowest rate gets `max_repeats`,
     linear in between; then a centred moving average over 5 neighbouring sizes, where the two sizes at each end keep
-    their own value (and all do when there are fewer than 5 sizes); then rounding, halves to even.
+    their own value (see `moving_average` for fewer than 5 sizes); then rounding, halves to even.
 
     Args:
         sizes: distinct cluster sizes in any order; the last bin, of all larger sizes, by its lowest size.
         removal_rates: share (or per cent) of the clusters of each size that the quality filters remove.
         global_rate: the same over all clusters, in the same unit.
         max_repeats: at least 1.
+        few_as_published: whether three and four sizes come out as the published code has them, which smooths them in a way
+            that nobody would choose; else they keep their own values.
 
     Returns int64 of shape (len(sizes),), in the order of `sizes`.
 
@@ -76,7 +80,9 @@ def rehydration_repeats(
     order = np.argsort(size, kind="stable")
     if (np.diff(size[order]) == 0).any():
         raise ValueError("sizes holds a size twice; add up its clusters first")
-    smooth = moving_average(interpolated_repeats(rate[order], float(global_rate), int(max_repeats)))
+    smooth = interpolated_repeats(rate[order], float(global_rate), int(max_repeats))
+    if few_as_published or len(smooth) >= WINDOW:
+        smooth = moving_average(smooth)
     repeats = np.empty(len(size), np.int64)
     repeats[order] = np.round(smooth).astype(np.int64)
     return repeats
@@ -93,15 +99,26 @@ def interpolated_repeats(rates: np.ndarray, global_rate: float, max_repeats: int
 
 
 def moving_average(values: np.ndarray) -> np.ndarray:
-    """Centred mean over WINDOW values; the WINDOW // 2 values at each end stay, and all stay if there are fewer."""
-    if len(values) < WINDOW:
-        return values
+    """Centred mean over WINDOW values; the WINDOW // 2 values at each end stay.
+
+    Fewer values than WINDOW come out as they do in the published code, whose `numpy.convolve(…, mode="same")` then returns
+    as many values as its kernel has: one and two stay, the third becomes a fifth of the sum of all, and the fourth takes
+    the value of the third.
+    """
     weight = 1.0 / WINDOW
+    result = values.copy()
+    if len(values) < WINDOW:
+        if len(values) > WINDOW // 2:
+            total = values[-1] * weight
+            for value in values[-2::-1]:
+                total = total + value * weight
+            result[2] = total
+            result[3:] = values[2 : len(values) - 1]
+        return result
     inner = len(values) - WINDOW + 1
     total = values[:inner] * weight
     for shift in range(1, WINDOW):
         total = total + values[shift : shift + inner] * weight
-    result = values.copy()
     result[WINDOW // 2 : WINDOW // 2 + inner] = total
     return result
 
@@ -185,7 +202,7 @@ def curve(counts: Counts, max_repeats: int, min_cluster_count: int) -> Curve:
 
     Bins: the tail first; then, from small sizes to large, a bin with fewer than `min_cluster_count` clusters takes in
     the next larger size. The largest bin, which has none to grow into, joins the one below it. `min_cluster_count` of
-    1 or less leaves every size by itself, as FineWeb2 does.
+    1 or less leaves every size by itself and smooths fewer than five as FineWeb2 does.
     """
     starts = bin_starts(counts, min_cluster_count)
     ends = [*starts[1:], len(counts.sizes)]
@@ -198,7 +215,7 @@ def curve(counts: Counts, max_repeats: int, min_cluster_count: int) -> Curve:
         size_from=size_from,
         removal_rate=rates,
         clusters=np.array([sum(clusters[part]) / (1 << FIXED_POINT_BITS) for part in parts], np.float64),
-        repeats=rehydration_repeats(size_from, rates, overall, max_repeats),
+        repeats=rehydration_repeats(size_from, rates, overall, max_repeats, few_as_published=min_cluster_count <= 1),
         global_rate=overall,
     )
 

@@ -2,7 +2,8 @@
 
     GRISTMILL_DATA=DIR python -m tests.benchmarks.rehydration
 
-DIR holds `rehydration-examples.json`: by language, the `distribution` (cluster_sizes, cluster_removal_rates and the tail's
+DIR holds FineWeb2's `misc/rehydration` (its folders `distributions` and `weights`: all 14,848 tables), or else
+`rehydration-examples.json`: by language, the `distribution` (cluster_sizes, cluster_removal_rates and the tail's
 threshold and rate, global_removal_rate) and the published `weights` by maximum, as lists of change points. Without the
 variable only the speed is measured. Exits with 1 when a language comes out otherwise.
 """
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,10 +39,25 @@ def change_points(sizes: list[int], repeats: np.ndarray) -> dict[str, int]:
     return {str(sizes[index]): int(repeats[index]) for index in change}
 
 
-def compare(path: Path) -> int:
+def published_tables(folder: Path) -> dict[str, dict[str, Any]]:
+    """By language, the distribution and the weights by maximum."""
+    if not (folder / "distributions").is_dir():
+        found: dict[str, dict[str, Any]] = json.loads((folder / "rehydration-examples.json").read_bytes())
+        return found
+    tables: dict[str, dict[str, Any]] = {
+        path.stem: {"distribution": json.loads(path.read_bytes()), "weights": {}}
+        for path in sorted((folder / "distributions").glob("*.json"))
+    }
+    for path in sorted((folder / "weights").glob("up_to_*_reps.json")):
+        for language, weights in json.loads(path.read_bytes()).items():
+            tables[language]["weights"][path.stem.split("_")[2]] = weights
+    return tables
+
+
+def compare(folder: Path) -> int:
     """Number of (language, maximum) pairs whose weights differ from the published ones."""
     wrong = total = 0
-    for language, example in json.loads(path.read_bytes()).items():
+    for language, example in published_tables(folder).items():
         given = example["distribution"]
         sizes = [*given["cluster_sizes"], given["tail_threshold"]]
         rates = [*given["cluster_removal_rates"], given["tail_removal_rate"]]
@@ -137,7 +154,7 @@ def measure_mix(table: pa.Table) -> None:
 def main() -> int:
     """Compare, where there is data, and measure."""
     folder = os.environ.get("GRISTMILL_DATA")
-    wrong = compare(Path(folder) / "rehydration-examples.json") if folder else 0
+    wrong = compare(Path(folder)) if folder else 0
     pa.set_cpu_count(1)
     table = corpus(2_000_000)
     rates = {"observe": "minhash", "marked_by": "quality"}

@@ -86,7 +86,14 @@ def test_a_documents_copies_follow_its_size_and_say_why(tmp_path: Path) -> None:
     settled = settle(stage, batch, folder=tmp_path)
     found = decide(stage, corpus([1, 2, 3, 7]), settled)
     overall = 7 / 12
-    assert copies(found) == [1, 4, 2, 2]  # 3: 1 + 3 · (7/12 − 1/2) / (7/12 − 1/4) = 1.75; 7 belongs to the last bin
+    # 3: 1 + 3 · (7/12 − 1/2) / (7/12 − 1/4) = 1.75 of its own, and (1 + 4 + 1.75) / 5 as three sizes were smoothed where
+    # the weights were published; 7 belongs to the last bin.
+    assert copies(found) == [1, 4, 1, 1]
+    stage = make(
+        min_cluster_count=2, min_group_clusters=0
+    )  # no bin is so small, and a run of its own smooths none of three
+    found = decide(stage, corpus([1, 2, 3, 7]), settle(stage, batch, folder=tmp_path))
+    assert copies(found) == [1, 4, 2, 2]
     assert found.rule is not None and found.rule.tolist() == [-1, 1, 1, 1] and found.rules[1] == "rehydrated"
     assert found.value is not None and found.value[1:].tolist() == [0.25, 0.5, 0.5] and np.isnan(found.value[0])
     assert found.threshold is not None and found.threshold[1:].tolist() == [overall] * 3

@@ -75,6 +75,11 @@ def plain_repeats(rates: list[float], overall: float, most: int) -> list[int]:
         for value in values[i - 1 : i + 3]:
             total = total + value * 0.2
         smooth[i] = total
+    if len(values) in (3, 4):
+        smooth[2] = 0.0
+        for value in reversed(values):
+            smooth[2] += value * 0.2
+        smooth[3:] = values[2:-1]
     return [round(value) for value in smooth]
 
 
@@ -94,11 +99,40 @@ def test_repeats_come_in_the_order_of_the_sizes_given() -> None:
     assert mixed.dtype == np.int64
 
 
-def test_fewer_than_five_sizes_are_not_smoothed() -> None:
-    assert rehydration_repeats([1, 2, 3, 4], [50, 0, 50, 25], 50, 9).tolist() == [1, 9, 1, 5]
-    assert rehydration_repeats([1, 2, 3], [50, 0, 50], 50, 4).tolist() == [1, 4, 1]
+def test_fewer_than_five_sizes_come_out_as_published() -> None:
+    # A kernel longer than its input: the third value is a fifth of the sum of all, the fourth takes the third's place.
+    assert rehydration_repeats([1, 2, 3, 4], [50, 0, 50, 25], 50, 9).tolist() == [1, 9, 3, 1]
+    assert rehydration_repeats([1, 2, 3], [50, 0, 50], 50, 14).tolist() == [1, 14, 3]
+    assert rehydration_repeats([1, 2], [50, 0], 50, 4).tolist() == [1, 4]
     assert rehydration_repeats([7], [0.0], 50, 4).tolist() == [4]
     assert rehydration_repeats([], [], 50, 4).tolist() == []
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_smoothing_is_that_of_the_published_code(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for _ in range(200):
+        values = 1 + 9 * rng.integers(0, 8, count) / 7
+        published = np.convolve(values, np.ones(5) / 5, mode="same")
+        published[:2] = values[:2]
+        published[-2:] = values[-2:]
+        assert moving_average(values).tolist() == published[:count].tolist()
+
+
+def test_few_bins_of_a_run_keep_their_values_unless_every_size_is_one() -> None:
+    counts = Counts(
+        np.array([1, 2, 3, 4]), np.array([10**6, 10**5, 10**5, 10**5]), np.array([500000, 0, 50000, 25000]), False
+    )
+    merged, published = curve(counts, 9, 30), curve(counts, 9, 1)
+    assert merged.size_from.tolist() == published.size_from.tolist() == [1, 2, 3, 4]
+    rates = counts.marked / counts.rows
+    unsmoothed = rehydration_repeats(counts.sizes, rates, merged.global_rate, 9, few_as_published=False)
+    assert merged.repeats.tolist() == unsmoothed.tolist()
+    assert (
+        merged.repeats.tolist()
+        != published.repeats.tolist()
+        == rehydration_repeats(counts.sizes, rates, merged.global_rate, 9).tolist()
+    )
 
 
 def test_the_two_sizes_at_each_end_keep_their_own_value() -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -135,6 +135,19 @@ def load(
     return _Reader(document, Registry(plugins)).read(output, tuple(plugins))
 
 
+class Classes(Protocol):
+    """Stage and source classes by the names that a config has for them; `Registry` is one."""
+
+    def stage(self, name: str, where: str) -> type[Stage]: ...
+
+    def source(self, name: str, where: str) -> type[Source]: ...
+
+
+def read_document(document: Document, classes: Classes, plugins: tuple[str, ...]) -> RunConfig:
+    """A config from a parsed document, with classes that somebody has looked up already. Raises as `load` does."""
+    return _Reader(document, classes).read(None, plugins)
+
+
 def _override(document: Document, item: str) -> None:
     path, equals, value = item.partition("=")
     if not equals or not path:
@@ -160,7 +173,7 @@ def _kind(value: Any) -> str:
 class _Reader:
     """Reads one document; keeps the registry and the key path for messages."""
 
-    def __init__(self, document: Document, registry: Registry) -> None:
+    def __init__(self, document: Document, registry: Classes) -> None:
         self.document = document
         self.registry = registry
 

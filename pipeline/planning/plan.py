@@ -85,6 +85,8 @@ class Plan:
     prior: Mapping[str, tuple[PriorNotes, ...]] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """By source, its `facts`."""
+    stored_key: str | None = None
+    """The run's key, where the plan was read from a file without its slices."""
 
     @property
     def config(self) -> RunConfig:
@@ -101,6 +103,8 @@ class Plan:
     @cached_property
     def key(self) -> str:
         """Identity of the run: config, stages, models, seed, and which slices (by name and size) go in."""
+        if self.stored_key is not None:
+            return self.stored_key
         slices = hashlib.sha256()
         for one in self.slices:
             slices.update(digest("gristmill.slice", _slice_identity(one)).encode())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from gristmill.pipeline.lease import Lease
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.folder_checks import check_places
 from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
+from gristmill.pipeline.planning.plan_file import write_plan
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import Lineage, read_manifest
@@ -207,13 +207,8 @@ class Engine:
             self.work.remove_place()
 
     def _write_plan(self) -> tuple[str, str]:
-        path = self.work.root / f"plan-{self.plan.key[:32]}.pickle"
-        data = pickle.dumps(self.plan)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
-        sha256, _ = file_sha256_and_size(str(path))
-        return str(path), sha256
+        path = str(self.work.root / f"plan-{self.plan.key[:32]}.json")
+        return path, write_plan(self.plan, path)
 
     # Passes
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import pickle
 import socket
 import time
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT, key_words, one_chunk
-from gristmill.pipeline.errors import ConservationError, DataError, StorageError
-from gristmill.pipeline.planning.plan import Pass, Plan
+from gristmill.pipeline.errors import ConservationError, DataError
+from gristmill.pipeline.planning.plan import Pass
+from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
@@ -41,26 +39,9 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.storage import reason, sha256_of
+from gristmill.pipeline.storage import sha256_of
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
-
-
-@lru_cache(maxsize=2)
-def load_plan(path: str, expected: str) -> Plan:
-    """The plan of a run, once per process. Raises ConservationError when the file is another one."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: the plan cannot be read: {reason(error)}") from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise ConservationError(f"{path}: the plan changed under a running task (expected {expected}, found {found}).")
-    # The very bytes that were hashed: opened again, the file might be another one, and a pickle runs code.
-    plan = pickle.loads(data)
-    if not isinstance(plan, Plan):
-        raise ConservationError(f"{path}: this is not a plan file.")
-    return plan
 
 
 def run_task(job: TaskInput) -> TaskRecord:
@@ -71,7 +52,7 @@ def run_task(job: TaskInput) -> TaskRecord:
 class _Task:
     def __init__(self, job: TaskInput) -> None:
         self.job = job
-        self.plan = load_plan(job.plan_file, job.plan_digest)
+        self.plan = read_plan(job.plan_file, job.plan_digest)
         self.one: Pass = self.plan.passes[job.index]
         self.work = WorkFolder(Path(job.work))
         self.started = time.time()

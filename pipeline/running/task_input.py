@@ -15,7 +15,7 @@ class TaskInput:
     """What a task needs to know; plain data.
 
     Attributes:
-        plan_file: the pickled plan in the work folder, and its SHA-256.
+        plan_file: the plan in the work folder (`planning.plan_file`), and its SHA-256.
         preceding: records of this task's preceding passes, in order.
     """
 

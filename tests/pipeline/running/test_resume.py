@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +12,6 @@ import pytest
 
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.running.engine import work_folder
-from gristmill.pipeline.running.task import load_plan
 from gristmill.pipeline.work_folder import RUN_FILES
 from tests.pipeline.toy_runs import GRAPH, plan_of, run, shards, write_corpus
 
@@ -160,33 +156,6 @@ def test_a_settled_answer_that_changes_while_the_run_is_on_stops_it(tmp_path: Pa
 
     with pytest.raises(ConservationError, match="is not what was settled"):
         run(text, listener=change)
-
-
-def test_the_plan_is_loaded_from_the_very_bytes_that_were_hashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file that is exchanged between hashing and loading would run whatever code its pickle names."""
-    write_corpus(tmp_path / "in", files=1)
-    plan = plan_of(GRAPH.format(root=tmp_path))
-    path = tmp_path / "plan.pickle"
-    path.write_bytes(pickle.dumps(plan))
-    expected = hashlib.sha256(path.read_bytes()).hexdigest()
-    opened = []
-    real = io.open
-
-    def exchanging(file: object, *args: object, **options: object) -> object:
-        if str(file) == str(path):
-            opened.append(file)
-            if len(opened) == 2:
-                path.write_bytes(pickle.dumps("another plan"))
-        return real(file, *args, **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(io, "open", exchanging)
-    assert load_plan(str(path), expected).key == plan.key
-    load_plan.cache_clear()
-    path.write_bytes(pickle.dumps("another plan"))
-    with pytest.raises(ConservationError, match="the plan changed under a running task"):
-        load_plan(str(path), expected)
 
 
 def test_a_lease_of_a_dead_driver_is_taken_over(tmp_path: Path) -> None:

@@ -95,6 +95,9 @@ class StageSpec:
             documents.
         notices: warnings for the person who starts the run: what the config will not do as one might think.
         resources: what a process needs that runs this stage.
+        slow: whether `measure` takes seconds for a batch (at most 16 MiB of text or payload), as parsers of pages and large
+            models do: what it finds is then kept batch by batch while a task is under way, so that an attempt after one
+            that was killed goes on where that was.
     """
 
     ports: tuple[str, ...] = ()
@@ -122,6 +125,7 @@ class StageSpec:
     against: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     resources: Resources = Resources()
+    slow: bool = False
 
     def __post_init__(self) -> None:
         for name in ("ports", "rules", "against", "notices"):

@@ -34,12 +34,13 @@ from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
 from gristmill.pipeline.slices.annotations import Annotations, read_annotations, write_annotations, write_arrow
+from gristmill.pipeline.slices.checkpoints import Checkpoints
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.storage import sha256_of
+from gristmill.pipeline.storage import join, sha256_of
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
 
@@ -68,6 +69,8 @@ class _Task:
             slice_rows.set_sizes(annotations.sizes())
         slice_digest = self._slice().digest if self.job.preceding else digest_of_slice(data, columns)
         keys = signal_keys(self.plan, slice_digest)
+        folder = join(str(self.work.root), "checkpoints", task_name(self.job.task))
+        slice_rows.checkpoints = checkpoints = Checkpoints(folder, keys, self.attempt)
         answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
         traverse(self.plan.graph, slice_rows, answers)
         self.files += answers.files
@@ -112,7 +115,9 @@ class _Task:
                 seconds=time.time() - self.started,
             ),
         )
-        if commit(self.work, record):
+        won = commit(self.work, record)
+        checkpoints.remove()
+        if won:
             return record
         return committed(self.work, self.job.task, self.one.index, self.job.key) or record
 

@@ -7,6 +7,7 @@ where it was made and taken for the rows at hand.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from gristmill.pipeline.document import DOC_KEY, TEXT, TEXT_TYPE, key_words, one
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.planning.graph import Edge, Graph, Node
 from gristmill.pipeline.planning.plan import BATCH_BYTES
+from gristmill.pipeline.slices.checkpoints import Checkpoints
 from gristmill.pipeline.slices.column_lookup import ColumnLookup, taken
 from gristmill.pipeline.slices.outcome import Outcome, State, check_decisions, joined, joined_outcome
 from gristmill.pipeline.slices.read import judge_made_text
@@ -30,7 +32,10 @@ BATCH_ROWS = 1 << 16
 
 
 class SliceRows:
-    """One slice's rows in a graph. `work` is the folder that stages share in a run, None outside of one."""
+    """One slice's rows in a graph. `work` is the folder that stages share in a run, None outside of one; `checkpoints`
+    keep what slow stages measure, in a run."""
+
+    checkpoints: Checkpoints | None = None
 
     def __init__(self, graph: Graph, source: str, table: pa.Table, work: Path | None = None) -> None:
         self.graph = graph
@@ -179,26 +184,40 @@ class SliceRows:
         wanted = _present(node.spec.measure_reads | node.spec.optional_reads, self.graph, node)
         parts: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
         context = self._context(node, decides=False)
-        for part, batch in self.batches(node, sorted(wanted)):
-            with _declared(node, "measure"):
-                made = node.stage.measure(batch, context)
-            if set(made) != set(schema.names):
-                raise ContractError(
-                    f"node `{node.name}`: `measure` returned the columns {sorted(made)}, but declares {sorted(schema.names)}."
-                )
-            for item in schema:
-                array = one_chunk(made[item.name])
-                if len(array) != part.stop - part.start:
-                    raise ConservationError(
-                        f"node `{node.name}`: `measure` returned {len(array)} values of `{item.name}` for "
-                        f"{part.stop - part.start} documents."
-                    )
-                if array.type != item.type:
-                    raise ContractError(
-                        f"node `{node.name}`: the signal `{item.name}` is {array.type}, but declared as {item.type}."
-                    )
-                parts[item.name].append(array)
+        for _, batch in self.batches(node, sorted(wanted)):
+            made = self._measured(node, batch, context)
+            for name, arrays in parts.items():
+                arrays.append(made[name])
         return {item.name: joined(parts[item.name], item.type) for item in schema}
+
+    def _measured(self, node: Node, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
+        """The checked signals of a batch: as an earlier attempt left them, else measured."""
+        checkpoints = self.checkpoints if node.spec.slow else None
+        kept = None if checkpoints is None else checkpoints.found(node, batch[DOC_KEY])
+        if kept is not None:
+            return kept
+        schema, begin = node.spec.signals, time.monotonic()
+        with _declared(node, "measure"):
+            found = node.stage.measure(batch, context)
+        if set(found) != set(schema.names):
+            raise ContractError(
+                f"node `{node.name}`: `measure` returned the columns {sorted(found)}, but declares {sorted(schema.names)}."
+            )
+        made = {name: one_chunk(array) for name, array in found.items()}
+        for item in schema:
+            array = made[item.name]
+            if len(array) != batch.num_rows:
+                raise ConservationError(
+                    f"node `{node.name}`: `measure` returned {len(array)} values of `{item.name}` for "
+                    f"{batch.num_rows} documents."
+                )
+            if array.type != item.type:
+                raise ContractError(
+                    f"node `{node.name}`: the signal `{item.name}` is {array.type}, but declared as {item.type}."
+                )
+        if checkpoints is not None:
+            checkpoints.keep(node, batch[DOC_KEY], made, time.monotonic() - begin)
+        return made
 
     def measure_some(self, node: Node, chosen: np.ndarray) -> dict[str, pa.Array]:
         """The node's signals for those rows that entered it which are chosen (bool), null for the others."""

@@ -128,6 +128,7 @@ class Extract(Stage):
             irreproducible={"parser_timeout": self.config.max_lost, "parser_crash": self.config.max_lost},
             libraries=_libraries(self.config.extractors),
             resources=Resources(memory_bytes=RESIDENT_BYTES),
+            slow=True,
         )
 
     def check_files(self) -> None:

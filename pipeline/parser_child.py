@@ -46,13 +46,13 @@ def main(start: dict[str, Any]) -> None:
         _answer(answers, UNUSABLE, traceback.format_exc().encode())
         return
     _answer(answers, READY, b"")
-    with os.fdopen(0, "rb", buffering=1 << 20) as pages:
-        _serve(pages, answers, parse, start["resident"])
+    _serve(0, answers, parse, start["resident"])
 
 
-def _serve(pages: BinaryIO, answers: BinaryIO, parse: Callable[[bytes, bytes], bytes], resident: int) -> None:
-    while len(head := pages.read(PAGE.size)) == PAGE.size:
-        note, body = (pages.read(size) for size in PAGE.unpack(head))
+def _serve(pages: int, answers: BinaryIO, parse: Callable[[bytes, bytes], bytes], resident: int) -> None:
+    statm = os.open("/proc/self/statm", os.O_RDONLY) if os.path.exists("/proc/self/statm") else None
+    while len(head := _read(pages, PAGE.size)) == PAGE.size:
+        note, body = (_read(pages, size) for size in PAGE.unpack(head))
         try:
             kind, found = PARSED, parse(note, body)
         except MemoryError:
@@ -60,10 +60,22 @@ def _serve(pages: BinaryIO, answers: BinaryIO, parse: Callable[[bytes, bytes], b
         except Exception as error:
             # Of a library that chokes on a page: its author's affair. The parent sets the page aside and says so.
             kind, found = RAISED, f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:1000]
-        last = LAST if kind == NO_MEMORY or _resident_bytes() > resident else 0
+        last = LAST if kind == NO_MEMORY or _resident_bytes(statm) > resident else 0
         _answer(answers, kind | last, found)
         if last:
             return
+
+
+def _read(pages: int, size: int) -> bytes:
+    """So many bytes of a pipe, fewer at its end: past Python's buffers, since most pages are there to be read at once."""
+    data = os.read(pages, size) if size else b""
+    if len(data) == size:
+        return data
+    parts, left = [data], size - len(data)
+    while left and (data := os.read(pages, min(left, 1 << 20))):
+        parts.append(data)
+        left -= len(data)
+    return b"".join(parts)
 
 
 def _answer(answers: BinaryIO, kind: int, found: bytes) -> None:
@@ -88,10 +100,10 @@ def _end_with(parent: int) -> None:
             os._exit(1)
 
 
-def _resident_bytes() -> int:
-    if os.path.exists("/proc/self/statm"):
-        with open("/proc/self/statm", "rb") as stream:
-            return int(stream.read().split()[1]) * resource.getpagesize()
+def _resident_bytes(statm: int | None) -> int:
+    """Resident memory, from /proc/self/statm where that is open; elsewhere the highest so far."""
+    if statm is not None:
+        return int(os.pread(statm, 200, 0).split()[1]) * resource.getpagesize()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -39,7 +39,7 @@ def decode(body: bytes, content_type: str) -> tuple[str, str]:
         text: str | None = body.decode("utf-8")
     except UnicodeDecodeError:
         text = None
-    if text is not None and not body.isascii():
+    if text is not None and not text.isascii():
         return text, "utf-8"
     header = _HEADER.search(content_type)
     meta = _META.search(body, 0, _META_BYTES)

@@ -83,6 +83,29 @@ def test_texts_are_those_of_the_library_in_a_fresh_process_whatever_came_before(
     assert found[0] == first and found[5] == last
 
 
+def test_equal_pages_are_parsed_once_and_others_of_their_length_are_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    parse = ParserProcess.parse
+
+    def watched(self: Any, pages: Any, seconds: float) -> Any:
+        sent.append(len(pages))
+        return parse(self, pages, seconds)
+
+    monkeypatch.setattr(ParserProcess, "parse", watched)
+    first, second = page("Page 1", 3).encode(), page("Page 2", 3).encode()
+    assert len(first) == len(second)
+    column = pa.chunked_array([pa.array([b"before", first, second, None], pa.large_binary()).slice(1), [first, b""]])
+    batch = pa.table({"html": column, "http_content_type": pa.array(["text/html"] * 4 + [None])})
+    found = Extract(ExtractConfig()).measure(batch, StageContext())["text"].to_pylist()
+    assert sent == [2] and found[0] == found[3] == library(first.decode())[0]
+    assert found[1] == library(second.decode())[0] != found[0] and found[2] is None and found[4] is None
+    other_header = batch.set_column(
+        1, "http_content_type", pa.array(["text/html"] * 3 + ["text/html; charset=utf-8", None])
+    )
+    Extract(ExtractConfig()).measure(other_header, StageContext())
+    assert sent == [2, 3]
+
+
 def test_each_extractor_finds_the_article_and_leaves_the_navigation() -> None:
     for name in ("trafilatura", "resiliparse"):
         (text,) = extracted({"with": name}, page("Ferries", 5).encode())

@@ -7,7 +7,6 @@ import logging
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 import gristmill
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.executor import ray_guard, trampoline
+from gristmill.pipeline.executor.ray_connection import check_address, connection_failed, quiet_stderr
 from gristmill.pipeline.reader_process import set_expendable
 
 Payload = TypeVar("Payload")
@@ -67,15 +67,12 @@ class RayExecutor:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
         if self.address is not None:
             quiet.pop("include_dashboard")
+            check_address(self.address)
             try:
-                _knock(self.address)
-                with _our_signal_handlers():
+                with _our_signal_handlers(), quiet_stderr():
                     ray.init(address=self.address, **quiet)
-            except (OSError, ValueError, RuntimeError) as error:
-                raise GristmillError(
-                    f"--address {self.address}: no Ray cluster answers there ({error}). Start one with `ray start --head`, or "
-                    "leave --address out to run on this machine."
-                ) from error
+            except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+                raise connection_failed(self.address, error) from error
         else:
             self._workers = self._asked or os.cpu_count() or 1
             try:
@@ -225,13 +222,6 @@ def _guard(ray: Any) -> subprocess.Popen[bytes] | None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # what ends the driver's group must not end it first
     )
-
-
-def _knock(address: str) -> None:
-    """Raises OSError when nothing listens at HOST:PORT. Ray itself ends the whole process in that case."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _in_worker(task: tuple[Callable[[Any], Any], Any]) -> Any:

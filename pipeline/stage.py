@@ -25,7 +25,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.pipeline.errors import GUIDE, ContractError
-from gristmill.pipeline.stage_spec import MAX_RULES, Resources, StageContext, StageSpec
+from gristmill.pipeline.resources import Resources
+from gristmill.pipeline.stage_spec import MAX_RULES, StageContext, StageSpec
 
 if TYPE_CHECKING:
     from gristmill.pipeline.exchange import Exchange, Rows

@@ -6,7 +6,6 @@ stage from outside, so that one object serves every task of a process.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import RESERVED, TEXT, TEXT_TYPE
 from gristmill.pipeline.errors import ContractError
+from gristmill.pipeline.resources import Resources
 
 TEXT_RULES = ("empty_text", "too_large")
 """Rules by which the engine judges a text where it comes into being, read by a source or made by a stage: `empty_text` (null,
@@ -24,28 +24,6 @@ no bytes or only white space) drops, `too_large` (above `max_document_bytes`) qu
 MAX_RULES = 64
 """All failing rules of a row travel as one 64-bit mask."""
 NO_COLUMNS: pa.Schema = pa.schema([])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What a process needs that runs a stage's functions, above what reading and writing need.
-
-    Attributes:
-        cpus: cores that one call keeps busy.
-        gpus: accelerators that one call uses; a fraction where several calls share one.
-        memory_bytes: resident bytes, such as those of a model; the plan's bound on memory counts them.
-    """
-
-    cpus: float = 1.0
-    gpus: float = 0.0
-    memory_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("cpus", self.cpus, 0.0), ("gpus", self.gpus, 0.0)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
-                raise ContractError(f"`resources`: `{name}` is {value!r}; expected a number of at least 0")
-        if isinstance(self.memory_bytes, bool) or not isinstance(self.memory_bytes, int) or self.memory_bytes < 0:
-            raise ContractError(f"`resources`: `memory_bytes` is {self.memory_bytes!r}; expected a whole number ≥ 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +66,11 @@ class StageSpec:
         irreproducible: rules that depend on the machine and its load, such as a time limit, with the largest share of the
             rows that enter the node which may carry each (a few always may): more end the run. What they decide is a recorded
             fact, the manifest names them, and audits do not measure those documents again.
+        tolerances: largest differences, by signal, between what `measure` finds and what it finds elsewhere, with another
+            processor or in other batches, as scores of neural networks have them: |a - b| ≤ tolerance · max(1, |a|, |b|).
+            Signals of such a stage are recorded facts: they are measured before the last pass, audits replay decisions
+            exactly from what is on record, and what they measure again is compared within these bounds. `math.inf`: not at
+            all. Signals that are not named are the same again.
         keeps_notes: whether outputs keep this node's notes (one row per document, with `doc_key`), for runs after this.
         against: outputs of finished runs whose kept notes of this stage join this run's when it settles. Their rows have
             a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i for one
@@ -121,6 +104,7 @@ class StageSpec:
     seeded: bool = False
     reproducible: bool = True
     irreproducible: Mapping[str, float] = field(default_factory=dict)
+    tolerances: Mapping[str, float] = field(default_factory=dict)
     keeps_notes: bool = False
     against: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
@@ -139,6 +123,7 @@ class StageSpec:
             self._set("rules", (*self.rules, *(rule for rule in TEXT_RULES if rule not in self.rules)))
         self._set("names_sources", {k: tuple(_names("names_sources", v)) for k, v in self._map("names_sources")})
         self._set("irreproducible", dict(self._map("irreproducible")))
+        self._set("tolerances", dict(self._map("tolerances")))
         self._set("models", {k: Path(_text("models", v)) for k, v in self._map("models")})
         self._set("libraries", {k: _text("libraries", v) for k, v in self._map("libraries")})
         self._check_types()
@@ -195,7 +180,10 @@ class StageSpec:
         foreign = sorted(set(self.irreproducible) - set(self.rules))
         if foreign:
             raise ContractError(f"`irreproducible` names `{foreign[0]}`, which is not among `rules`")
-        for name, names in (("hidden", self.hidden), ("shown", self.shown or ())):
+        for name, bound in self.tolerances.items():
+            if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not bound >= 0:
+                raise ContractError(f"`tolerances`: `{name}` is {bound!r}; expected a number of at least 0")
+        for name, names in (("tolerances", self.tolerances), ("hidden", self.hidden), ("shown", self.shown or ())):
             unknown = sorted(set(names) - set(self.signals.names))
             if unknown:
                 raise ContractError(f"`{name}` names `{unknown[0]}`, which is not among `signals`")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.presets import read_config
@@ -57,7 +58,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += [f"  discarded: {', '.join(map(str, plan.graph.discarded))}"] if plan.graph.discarded else []
     lines += ["", "passes"]
     for one in plan.passes:
-        lines += _pass(one)
+        lines += _pass(plan, one)
     disk = plan.disk_bytes()
     lines += [
         "",
@@ -138,8 +139,13 @@ def _goal(plan: Plan, name: str, port: str) -> str:
     return ", ".join(goals) or "discarded"
 
 
-def _pass(one: Pass) -> list[str]:
-    steps = []
+def _pass(plan: Plan, one: Pass) -> list[str]:
+    needs = plan.resources(one)
+    amounts = [f"{needs.cpus:g} core{'' if needs.cpus == 1 else 's'}"]
+    amounts += [f"{needs.gpus:g} GPU{'' if needs.gpus <= 1 else 's'}"] if needs.gpus else []
+    amounts.append(f"at most {size(plan.pass_memory_bytes(one))}")
+    amounts += ["in workers of its own"] if needs.own_workers else []
+    steps = [("each task", ", ".join(amounts))]
     if one.measures:
         steps.append(("measure", ", ".join(one.measures)))
     if one.surveys:
@@ -199,6 +205,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "decide": list(one.decides),
                 "settle": list(one.settles_after),
                 "final": one.final,
+                "resources": {**asdict(plan.resources(one)), "bound": plan.pass_memory_bytes(one)},
             }
             for one in plan.passes
         ],

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
+
+from gristmill.pipeline.resources import Resources
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
+
+
+ONE_CORE = Resources()
+"""What a task needs of which nothing else is said."""
 
 
 class Executor(Protocol):
@@ -19,10 +25,19 @@ class Executor(Protocol):
     @property
     def workers(self) -> int: ...
 
-    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
+    def machines(self) -> Sequence[Resources]:
+        """What each machine has on which tasks may run."""
+        ...
+
+    def run(
+        self,
+        function: Callable[[Payload], Result],
+        payloads: Iterable[Payload],
+        resources: Resources = ONE_CORE,
+    ) -> Iterator[tuple[int, Result]]:
         """Run `function` over `payloads`; yields (index, result) as they finish, in any order, each index once.
 
         A task may run more than once (a lost worker), so tasks write under deterministic names, elsewhere first. Any
-        exception stops everything and is raised.
+        exception stops everything and is raised. `resources`: what each task needs; results never depend on it.
         """
         ...

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar
+
+from gristmill.pipeline.executor import ONE_CORE
+from gristmill.pipeline.resources import Resources, this_machine
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -23,7 +27,16 @@ class InlineExecutor:
     def __init__(self, order: int | None = None) -> None:
         self.order = order
 
-    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
+    def machines(self) -> list[Resources]:
+        """This one. Its cores bound nothing: a task that wants more of them than there are takes its time."""
+        return [replace(this_machine(), cpus=float(1 << 20))]
+
+    def run(
+        self,
+        function: Callable[[Payload], Result],
+        payloads: Iterable[Payload],
+        resources: Resources = ONE_CORE,
+    ) -> Iterator[tuple[int, Result]]:
         """See `pipeline.executor.Executor.run`."""
         if self.order is None:
             for index, payload in enumerate(payloads):

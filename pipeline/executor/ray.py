@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 import gristmill
 from gristmill.pipeline.errors import GristmillError
-from gristmill.pipeline.executor import ray_guard, trampoline
+from gristmill.pipeline.executor import ONE_CORE, ray_guard, trampoline
 from gristmill.pipeline.executor.ray_connection import check_address, connection_failed, quiet_stderr
+from gristmill.pipeline.executor.ray_workers import OwnWorkers, SharedWorkers, Workers, machines
 from gristmill.pipeline.reader_process import set_expendable
+from gristmill.pipeline.resources import Resources, this_machine
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -77,7 +79,8 @@ class RayExecutor:
             self._workers = self._asked or os.cpu_count() or 1
             try:
                 with _our_signal_handlers():
-                    ray.init(num_cpus=self._workers, address="local", **quiet)
+                    memory = this_machine().memory_bytes or None
+                    ray.init(num_cpus=self._workers, _memory=memory, address="local", **quiet)
             except Exception as error:  # whatever it is, it is not of our making
                 ray.shutdown()
                 raise GristmillError(
@@ -117,25 +120,44 @@ class RayExecutor:
             ray.cloudpickle.unregister_pickle_by_value(trampoline)
         return remote
 
-    def run(self, function: Callable[[Payload], Result], payloads: Iterable[Payload]) -> Iterator[tuple[int, Result]]:
+    def machines(self) -> list[Resources]:
+        """What each node of the cluster has."""
+        return machines(_ray())
+
+    def _workers_for(self, ray: Any, needs: Resources) -> Workers:
+        if not needs.own_workers:
+            return SharedWorkers(self._remote, self._workers * (_AHEAD if self._ours else 1), needs)
+        ray.cloudpickle.register_pickle_by_value(trampoline)
+        try:
+            return OwnWorkers(ray, trampoline.Worker, self._workers, needs, MAX_RETRIES)
+        finally:
+            ray.cloudpickle.unregister_pickle_by_value(trampoline)
+
+    def run(
+        self,
+        function: Callable[[Payload], Result],
+        payloads: Iterable[Payload],
+        resources: Resources = ONE_CORE,
+    ) -> Iterator[tuple[int, Result]]:
         """Runs `function` over `payloads` and yields (index, result) as they finish.
 
         Raises what a task raised; GristmillError when a task's worker died more than MAX_RETRIES times.
         """
         ray = _ray()
+        workers = self._workers_for(ray, resources)
         waiting: dict[Any, tuple[int, str]] = {}
         source = enumerate(payloads)
         exhausted = False
         try:
             while True:
-                while not exhausted and len(waiting) < self._workers * (_AHEAD if self._ours else 1):
+                while not exhausted and len(waiting) < workers.room():
                     item = next(source, None)
                     if item is None:
                         exhausted = True
                         break
                     index, payload = item
                     body = pickle.dumps((_in_worker, (function, payload)))
-                    waiting[self._remote.remote(self.roots, body)] = (index, getattr(payload, "subject", ""))
+                    waiting[workers.call(self.roots, body)] = (index, getattr(payload, "subject", ""))
                 if not waiting:
                     return
                 try:
@@ -144,6 +166,7 @@ class RayExecutor:
                     raise _ray_failed(error) from error
                 for reference in done:
                     index, subject = waiting.pop(reference)
+                    workers.answered(reference)
                     yield index, self._result(ray, reference, function, subject)
         finally:
             if waiting and not _stopped(sys.exc_info()[0]):
@@ -153,6 +176,8 @@ class RayExecutor:
                     # Ray's own code may abort when it is shut down with answers under way.
                     with contextlib.suppress(ray.exceptions.RayError):
                         ray.wait(list(waiting), num_returns=len(waiting), timeout=_CANCEL_SECONDS)
+            if not _stopped(sys.exc_info()[0]):
+                workers.close()
 
     def _result(self, ray: Any, reference: Any, function: Callable[..., Any], subject: str) -> Any:
         try:
@@ -162,7 +187,11 @@ class RayExecutor:
             if isinstance(cause, GristmillError):
                 raise cause from None
             raise cause from error
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.RayActorError,
+        ) as error:
             raise GristmillError(
                 f"{subject or 'a task'}: a worker died {MAX_RETRIES + 1} times over the same task of "
                 f"{function.__module__}.{function.__qualname__} ({type(error).__name__}). Its input may crash a reader, or "

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.yaml_reader import MAX_DEPTH, Document, parse
 from gristmill.pipeline.registry import Registry
+from gristmill.pipeline.resources import Resources, wrong_amount
 from gristmill.pipeline.source import Source, SourceConfig
 from gristmill.pipeline.stage import Stage, StageConfig
 from gristmill.pipeline.storage import is_remote
@@ -26,7 +27,7 @@ MAX_NAME = 100
 """Characters of the name of a source, node or output: it becomes part of file names."""
 _TOP_KEYS = (
     "name", "seed", "sources", "stages", "outputs", "discard", "expect", "work", "max_quarantined", "exchange_bytes",
-    "description",
+    "description", "resources",
 )  # fmt: skip
 
 
@@ -69,6 +70,32 @@ class OutputConfig(BaseModel):
         return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
+class ResourcesConfig(BaseModel):
+    """What a node needs, where it differs from what its stage states."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    cpus: float | None = None
+    """Cores that a task of the node's pass gets."""
+    gpus: float | None = None
+    """Accelerators that a task of the node's pass gets; a fraction where several tasks share one."""
+    memory_bytes: int | None = Field(None, ge=0)
+    """Resident memory of what the node holds, such as its model."""
+    shares_worker: bool | None = None
+    """Whether its processes may run other nodes too."""
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _amount(cls, value: float | None) -> float | None:
+        problem = None if value is None else wrong_amount(value)
+        if problem:
+            raise ValueError(f"expected {problem}, found {value:g}")
+        return value
+
+    def applied(self, stated: Resources) -> Resources:
+        """What a stage states, with what is said here in its place."""
+        return replace(stated, **self.model_dump(exclude_none=True))
+
+
 @dataclass(frozen=True)
 class NodeSpec:
     """One entry of `stages:`."""
@@ -107,6 +134,8 @@ class RunConfig:
     plugins: tuple[str, ...] = ()
     exchange_bytes: int = EXCHANGE_BYTES
     """Memory of one exchange operator's process for rows and buffers. Part of no identity: it cannot change a result."""
+    resources: Mapping[str, ResourcesConfig] = field(default_factory=dict)
+    """By node. Part of no identity either."""
 
     def where(self, path: str) -> str:
         """File, line and key path, for messages."""
@@ -227,6 +256,7 @@ class _Reader:
             document=self.document,
             plugins=plugins,
             exchange_bytes=budget,
+            resources=self.resources(top.get("resources"), [node.name for node in nodes]),
         )
 
     def section(self, key: str, may_be_empty: bool = False) -> dict[str, Any]:
@@ -284,6 +314,18 @@ class _Reader:
             raise self.fail(path, f"expected a map such as {{path: out/{name}}}, found {_kind(value)}.")
         made: OutputConfig = self.model(OutputConfig, value, path)
         return made
+
+    def resources(self, value: Any, nodes: Sequence[str]) -> dict[str, ResourcesConfig]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.fail("resources", f"expected a map of nodes, found {_kind(value)}.")
+        for name, needs in value.items():
+            if name not in nodes:
+                raise self.fail(f"resources.{name}", f"there is no node named `{name}`; {nearest(str(name), nodes)}")
+            if not isinstance(needs, dict):
+                raise self.fail(f"resources.{name}", f"expected a map such as {{gpus: 1}}, found {_kind(needs)}.")
+        return {name: self.model(ResourcesConfig, needs, f"resources.{name}") for name, needs in value.items()}
 
     def expect(self, value: Any) -> dict[str, dict[str, tuple[float, float]]]:
         if value is None:

@@ -19,6 +19,7 @@ from gristmill.pipeline.document import COPY, DOC_KEY, KEY_TYPE, PAYLOADS, RESER
 from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, RunConfig
 from gristmill.pipeline.registry import STAGES, Registry
+from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage, StageContext, StageSpec
 
@@ -45,11 +46,23 @@ class Node:
     use: str
     stage: Stage
     inputs: tuple[Edge, ...]
+    given: Resources | None = None
+    """What the config asks for instead of what the stage states."""
+
+    @property
+    def resources(self) -> Resources:
+        """What a process needs that runs the node: as the config says, else as the stage states."""
+        return self.spec.resources if self.given is None else self.given
 
     @property
     def spec(self) -> StageSpec:
         """What the stage declares."""
         return self.stage.spec
+
+    @property
+    def is_fact(self) -> bool:
+        """Whether its signals are recorded facts: measured again, on another machine, they are only nearly the same."""
+        return bool(self.spec.tolerances) or self.resources.gpus > 0
 
     @property
     def settles(self) -> bool:
@@ -290,7 +303,9 @@ class _Builder:
                     f"stages.{waiting[0]}.from",
                     f"a cycle: {self._cycle(waiting[0], wired)}. Remove one of these connections.",
                 )
-            order.append(Node(name, specs[name].use, self.stages[name], wired[name]))
+            asked = self.config.resources.get(name)
+            given = None if asked is None else asked.applied(self.stages[name].spec.resources)
+            order.append(Node(name, specs[name].use, self.stages[name], wired[name], given))
             done.add(name)
             waiting.remove(name)
         return tuple(order)

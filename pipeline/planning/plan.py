@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,7 @@ from gristmill.pipeline.planning.foreign_files import described
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
 from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
+from gristmill.pipeline.resources import Resources, largest
 from gristmill.pipeline.source import Slice
 
 BATCH_BYTES = 16 << 20
@@ -101,6 +102,30 @@ class Plan:
         return {name: one.index for one in self.passes for name in one.measures}
 
     @cached_property
+    def entered_in(self) -> dict[str, int]:
+        """The pass in which a node's rows first have something done to them there."""
+        found: dict[str, int] = {}
+        for one in self.passes:
+            for name in (*one.measures, *(n for n, seen in one.surveys if n == seen), *one.decides):
+                found.setdefault(name, one.index)
+        return found
+
+    def resources(self, one: Pass) -> Resources:
+        """What a task of a pass needs above what reading and writing need: for the nodes that it measures and surveys, and
+        those that decide where they measured. What waited for an answer of the whole corpus costs next to nothing then."""
+        names = {*one.measures, *(n for n, _ in one.surveys), *one.decides}
+        return largest(
+            node.resources
+            for node in self.graph.nodes
+            if node.name in names and self.entered_in[node.name] == one.index
+        )
+
+    @cached_property
+    def splits_by_resources(self) -> bool:
+        """Whether some pass gives its tasks other than one core of a shared worker."""
+        return any(replace(self.resources(one), memory_bytes=0) != Resources() for one in self.passes)
+
+    @cached_property
     def key(self) -> str:
         """Identity of the run: config, stages, models, seed, and which slices (by name and size) go in."""
         if self.stored_key is not None:
@@ -162,11 +187,18 @@ class Plan:
         return frozenset(names & set(self.graph.source_schema[source].names))
 
     def memory_bytes(self) -> int:
+        """Upper bound of one worker's memory in any pass; see `pass_memory_bytes`."""
+        return max(self.pass_memory_bytes(one) for one in self.passes)
+
+    def pass_memory_bytes(self, one: Pass) -> int:
         """Upper bound of one worker's memory, above what a bare worker needs: for a slice's uncompressed bytes, for the largest
-        document that may be in it, and for each of its documents (see the constants)."""
+        document that may be in it, for each of its documents (see the constants), and for what stages keep. A shared
+        worker keeps what nodes of other passes loaded."""
         largest = max((self._slice_memory(one) for one in self.slices), default=0)
         exchange = self.config.exchange_bytes if any(p.settles_after for p in self.passes) else 0
-        models = max((node.spec.resources.memory_bytes for node in self.graph.nodes), default=0)
+        needs = self.resources(one)
+        shared = (node.resources.memory_bytes for node in self.graph.nodes if not node.resources.own_workers)
+        models = needs.memory_bytes if needs.own_workers else sum(shared)
         # A bucket of a shuffled output is gathered, joined and encoded: three times a shard.
         buckets = [3 * out.config.shard_bytes for out in self.graph.outputs if out.config.shuffle is not None]
         return PROCESS_BYTES + models + max(largest, exchange, *buckets, 0)
@@ -196,20 +228,38 @@ def _slice_identity(one: Slice) -> list[Any]:
 
 
 def passes_of(graph: Graph) -> tuple[Pass, ...]:
-    """The passes of a graph, by the levels at which each node has its input and its answer."""
-    measured: dict[str, int] = {}
+    """The passes of a graph: each node is measured in the first pass that has its input and gives tasks what the node needs.
+
+    A pass has one kind of tasks: nodes that need other cores or accelerators, or processes of their own, wait for another
+    one. Signals that are facts (see `StageSpec.tolerances`) are measured before the last pass, so that whatever becomes of a
+    task that writes shards, they are on record.
+    """
     decided: dict[str, int] = {name: 0 for name in graph.sources}
+    measured: dict[str, int] = {}
     surveyed: dict[str, tuple[int, str]] = {}
-    for node in graph.nodes:
-        level = max(decided[edge.node] for edge in node.inputs)
-        measured[node.name] = level
-        decided[node.name] = level
-        if node.settles:
-            observed = node.spec.observes
-            at = level if observed is None else decided[observed]
-            surveyed[node.name] = (at, node.name if observed is None else observed)
-            decided[node.name] = max(level, at + 1)
+    waiting, index = list(graph.nodes), 0
+    while waiting:
+        kind: tuple[object, ...] | None = None
+        ready = [node for node in waiting if all(decided.get(edge.node, index + 1) <= index for edge in node.inputs)]
+        if ready:
+            # As far as plain workers come before any others are started.
+            plain = next((node for node in ready if not node.resources.own_workers), ready[0])
+            kind = _task_kind(plain)
+        later = []
+        for node in waiting:  # in topological order, so that what is placed here makes others ready
+            if any(decided.get(edge.node, index + 1) > index for edge in node.inputs) or _task_kind(node) != kind:
+                later.append(node)
+                continue
+            measured[node.name] = decided[node.name] = index
+            if node.settles:
+                observed = node.spec.observes
+                at = index if observed is None else decided[observed]
+                surveyed[node.name] = (at, node.name if observed is None else observed)
+                decided[node.name] = max(index, at + 1)
+        waiting, index = later, index + 1
     last = max(decided.values())
+    if any(node.measures and node.is_fact and measured[node.name] == last for node in graph.nodes):
+        last += 1
     return tuple(
         Pass(
             index=index,
@@ -221,6 +271,12 @@ def passes_of(graph: Graph) -> tuple[Pass, ...]:
         )
         for index in range(last + 1)
     )
+
+
+def _task_kind(node: Node) -> tuple[object, ...]:
+    """What nodes of one pass have in common. Memory is added up instead: it costs no pass."""
+    needs = node.resources
+    return needs.cpus, needs.gpus, None if needs.shares_worker else node.name
 
 
 def fingerprint(node: Node, seed: int, prior: Sequence[PriorNotes] = ()) -> Fingerprint:

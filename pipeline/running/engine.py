@@ -20,6 +20,7 @@ from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
 from gristmill.pipeline.provenance.statement import Lineage, read_manifest
 from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
+from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.task import run_task
@@ -112,6 +113,7 @@ class Engine:
             return done
         check_places(self.plan, self.place)
         check_ready(self.plan)
+        check_capacity(self.plan, self.executor)
         for output in self.plan.graph.outputs:
             refuse_taken(self.plan, output)
         links = self.attestation.links([output.name for output in self.plan.graph.outputs])
@@ -237,7 +239,7 @@ class Engine:
             jobs.append(
                 TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, preceding, settled)
             )
-        for index, record in self.executor.run(run_task, jobs):
+        for index, record in self.executor.run(run_task, jobs, self.plan.resources(one)):
             records[jobs[index].task].append(record)
             self._told(record)
         accounts = Accounts()

@@ -62,7 +62,7 @@ class PassAnswers(Answers):
         return super().read(slice_rows)
 
     def visits(self, node: Node) -> bool:
-        return max((self.plan.decided_in.get(edge.node, 0) for edge in node.inputs), default=0) <= self.job.index
+        return self.plan.entered_in[node.name] <= self.job.index
 
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         if self.plan.measured_in[node.name] < self.job.index:

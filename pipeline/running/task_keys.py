@@ -26,6 +26,9 @@ def task_key(plan: Plan, index: int, one: Slice, slice_digest: str | None, settl
         "signals": {name: plan.fingerprints[name].signal for name in names},
         "columns": sorted(plan.columns_needed(one.source) or ["*"]),
     }
+    if plan.splits_by_resources:
+        # The same nodes may lie in other passes when a config asks for other resources.
+        identity["passes"] = [[p.measures, p.decides] for p in plan.passes[: index + 1]]
     if plan.passes[index].final:
         # Footer logs name the run, so they are those of one set of slices only.
         identity["outputs"] = [plan.key, [output.config.path for output in plan.graph.outputs]]

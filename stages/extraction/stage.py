@@ -26,6 +26,7 @@ from pydantic import field_validator
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.parser_process import Failed, Page, shared_parser
+from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.stage import (
     Decisions,
     SettledView,
@@ -37,7 +38,6 @@ from gristmill.pipeline.stage import (
     runtime,
     signal,
 )
-from gristmill.pipeline.stage_spec import Resources
 from gristmill.stages.extraction.kernels.markup import FLAT, count_markup
 from gristmill.stages.kernels.pointers import read_only
 

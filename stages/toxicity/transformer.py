@@ -98,8 +98,9 @@ def _tensors(folder: Path) -> Mapping[str, Any]:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return load_file(str(path))  # type: ignore[no-any-return]  # safetensors has no types here
-    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]  # nor has torch
+        found: Mapping[str, Any] = load_file(str(path))
+        return found
+    return torch.load(path, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]  # torch has no types here
 
 
 class Checkpoint:

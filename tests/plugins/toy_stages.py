@@ -18,6 +18,7 @@ from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.stage import (
     DROPPED,
     Decisions,
+    Resources,
     Settled,
     SettledView,
     Stage,
@@ -359,3 +360,40 @@ class Reader(Stage):
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         return from_failures({"no_page": np.asarray(batch["tags"]) == 0}, rows=batch.num_rows)
+
+
+class NeuralConfig(StageConfig):
+    column: str = signal("neural")
+    gpus: float = signal(0.0)
+    wobble: str | None = threshold(None)
+    least: float = threshold(0.0)
+
+
+class Neural(Stage):
+    """Scores as a neural network has them: nearly the same wherever they are measured. `wobble` names a file whose number is
+    added to every score, as if this machine were another."""
+
+    Config = NeuralConfig
+    version = 1
+    summary = "scores that another machine finds nearly the same"
+
+    def declare(self) -> StageSpec:
+        return StageSpec(
+            measure_reads={"text"},
+            signals=pa.schema([(self.config.column, pa.float32())]),
+            rules=("low_score",),
+            tolerances={self.config.column: 0.01},
+            resources=Resources(cpus=1.0, gpus=self.config.gpus, memory_bytes=1 << 20, shares_worker=False),
+        )
+
+    def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
+        size = np.asarray(pc.utf8_length(batch["text"].combine_chunks()), np.float64)
+        added = 0.0 if self.config.wobble is None else float(Path(self.config.wobble).read_text())
+        return {self.config.column: pa.array((1.0 / (1.0 + size) + added).astype(np.float32))}
+
+    def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
+        score = np.asarray(batch[self.config.column], np.float64)
+        low = score < self.config.least
+        return from_failures(
+            {"low_score": low}, {"low_score": score}, {"low_score": self.config.least}, rows=len(score)
+        )

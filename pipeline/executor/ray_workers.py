@@ -1,0 +1,146 @@
+"""Worker processes on Ray: tasks on any worker, or actors where a process must keep what it was given.
+
+Ray hands a process to one task after another, so what a task loaded is there for the next. It does not do so for tasks with an
+accelerator: their processes end with each task. These, and tasks that may not share a process with others, run in actors,
+which keep their accelerator and what they loaded until the pass ends. An actor holds nothing else: what it is given and
+what it answers are those of a task.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol
+
+from gristmill.pipeline.resources import Resources
+
+_SPARE = 2
+"""Calls sent to an actor, so that it finds the next one waiting."""
+
+
+class Workers(Protocol):
+    """Where the calls of one `run` go."""
+
+    def room(self) -> int:
+        """Calls that may be under way now."""
+        ...
+
+    def call(self, roots: list[str], body: bytes) -> Any:
+        """Starts a call; returns the reference of its answer."""
+        ...
+
+    def answered(self, reference: Any) -> None:
+        """Told once of each reference that is done."""
+        ...
+
+    def close(self) -> None:
+        """Ends what was started."""
+        ...
+
+
+class SharedWorkers:
+    """Tasks that Ray runs on whichever worker is free.
+
+    Args:
+        remote: the remote function. most: calls under way. resources: what each of them needs.
+    """
+
+    def __init__(self, remote: Any, most: int, resources: Resources) -> None:
+        self._remote = remote if resources == Resources() else remote.options(**_asked(resources))
+        self._most = most
+
+    def room(self) -> int:
+        return self._most
+
+    def call(self, roots: list[str], body: bytes) -> Any:
+        return self._remote.remote(roots, body)
+
+    def answered(self, reference: Any) -> None:
+        """Ray keeps count of its workers itself."""
+
+    def close(self) -> None:
+        """They are the cluster's."""
+
+
+class OwnWorkers:
+    """Actors, as many as the cluster has room for, at most `workers`. Calls go to the ready one with the fewest, so that one
+    for which there is no room just now holds nothing up.
+
+    Args:
+        actor: the actor's class, `trampoline.Worker`. retries: how often a call is made again when its actor dies.
+    """
+
+    def __init__(self, ray: Any, actor: Any, workers: int, resources: Resources, retries: int) -> None:
+        self._ray = ray
+        options = {**_asked(resources), "max_restarts": -1, "max_task_retries": retries}
+        actors = [ray.remote(actor).options(**options).remote() for _ in range(_places(ray, resources, workers))]
+        self._all = actors
+        self._starting = {actor.ready.remote(): actor for actor in actors}
+        self._ready: list[Any] = []
+        self._busy: Counter[int] = Counter()
+        self._at: dict[Any, int] = {}
+
+    def room(self) -> int:
+        if self._starting:
+            # Without one there is nothing to wait for but the first of them.
+            wait = 0 if self._ready else None
+            done, _ = self._ray.wait(list(self._starting), num_returns=1, timeout=wait)
+            if wait == 0:
+                done, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
+            for reference in done:
+                self._ray.get(reference)
+                self._ready.append(self._starting.pop(reference))
+        return _SPARE * len(self._ready)
+
+    def call(self, roots: list[str], body: bytes) -> Any:
+        place = min(range(len(self._ready)), key=lambda at: self._busy[at])
+        reference = self._ready[place].call.remote(roots, body)
+        self._busy[place] += 1
+        self._at[reference] = place
+        return reference
+
+    def answered(self, reference: Any) -> None:
+        self._busy[self._at.pop(reference)] -= 1
+
+    def close(self) -> None:
+        for actor in self._all:
+            self._ray.kill(actor)
+
+
+def machines(ray: Any) -> list[Resources]:
+    """What each living node of the cluster has."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [
+        Resources(
+            cpus=float(int(has.get("CPU", 0))),
+            gpus=float(int(has.get("GPU", 0))),
+            memory_bytes=int(has.get("memory", 0)),
+        )
+        for has in found
+    ]
+
+
+def _asked(resources: Resources) -> dict[str, Any]:
+    """What Ray is asked for. Memory is what stages state to keep, not the bound on a task: that is for the largest document,
+    which few slices hold, and cores would idle for it."""
+    return {
+        "num_cpus": resources.cpus,
+        **({"num_gpus": resources.gpus} if resources.gpus else {}),
+        **({"memory": resources.memory_bytes} if resources.memory_bytes else {}),
+    }
+
+
+def _places(ray: Any, needs: Resources, workers: int) -> int:
+    """Processes with these needs that the cluster has room for, from 1 to `workers`."""
+    total = 0
+    for has in machines(ray):
+        shares = [
+            int(there / needed)
+            for there, needed in (
+                (has.cpus, needs.cpus),
+                (has.gpus, needs.gpus),
+                (has.memory_bytes, needs.memory_bytes),
+            )
+            if needed
+        ]
+        total += min(shares, default=workers)
+    return max(1, min(workers, total))

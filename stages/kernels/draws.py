@@ -46,3 +46,16 @@ def draws(words: np.ndarray, seed: np.uint64, out: np.ndarray) -> None:
     for row in range(len(words)):
         value = mix(mix(mix(seed) ^ words[row, 0]) ^ words[row, 1])
         out[row] = np.float64(value >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True, nogil=True)
+def hashes(words: np.ndarray, seed: np.uint64, out: np.ndarray) -> None:
+    """64 bits for each doc_key, of which `draws` are the upper 53.
+
+    Args:
+        words: uint64 of shape (rows, 2), as `pipeline.document.key_words` gives them.
+        seed: equal seeds give equal hashes, whatever the order of the rows.
+        out: uint64, one per row, is filled.
+    """
+    for row in range(len(words)):
+        out[row] = mix(mix(mix(seed) ^ words[row, 0]) ^ words[row, 1])

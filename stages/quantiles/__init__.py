@@ -1,0 +1,1 @@
+"""Quantiles of scores within groups of documents."""

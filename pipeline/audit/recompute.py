@@ -22,6 +22,7 @@ from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, key_words, one_chunk
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.resources import visible_gpus
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
@@ -83,6 +84,8 @@ def compare_measured(job: TaskJob, plan: Plan, slice_rows: SliceRows, decided: S
         state = slice_rows.states.get(node.name)
         if state is None or not len(state.rows) or not node.spec.reproducible or _unmeasured(slice_rows, node):
             continue
+        if node.is_fact and node.resources.gpus > len(visible_gpus()):
+            continue  # its scores are on record, and there is nothing here to find them with
         if node.spec.irreproducible:
             continue  # what it measures of a document that took too long or ended a parser is not the same again
         told = recorded_signals(job, node, slice_rows)
@@ -90,11 +93,12 @@ def compare_measured(job: TaskJob, plan: Plan, slice_rows: SliceRows, decided: S
             continue
         answer.saw(CHECK, len(state.rows))
         entry = next(entry for entry in job.files if entry.role == f"signals:{node.name}")
+        again = slice_rows.measure(node) if node.is_fact else state.signals
         for name, recorded in told.items():
-            for at in np.flatnonzero(unlike(recorded, state.signals[name], exact=False))[:NAMED].tolist():
-                message = (
-                    f"the signal `{name}` is {shown(recorded, at)}; measured again, {shown(state.signals[name], at)}"
-                )
+            within = node.spec.tolerances.get(name)
+            for at in np.flatnonzero(unlike(recorded, again[name], exact=False, within=within))[:NAMED].tolist():
+                message = f"the signal `{name}` is {shown(recorded, at)}; measured again, {shown(again[name], at)}"
+                message += "" if within is None else f" (a difference of {within:g} · max(1, |value|) is allowed)"
                 document = name_of(slice_rows.keys[state.rows[at]])
                 answer.fail(CHECK, message, entry.path, node=node.name, document=document)
     compare_shards(job, plan, slice_rows, decided, answer)

@@ -351,8 +351,9 @@ def _replay(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, path: s
 class _AuditAnswers(Answers):
     """What the audit can decide again is decided again; the rest is as the output says.
 
-    What a stage measured that may not find the same again is taken from the output's signals: the audit then shows that
-    what was published follows from what was recorded, and contacts no model. What the whole corpus decided is taken from the
+    What a stage measured that may not find the same again, or only nearly, is taken from the output's signals: the audit then
+    shows that what was published follows from what was recorded, and contacts no model. What the whole corpus decided is taken
+    from the
     ledger, and what follows from it is not replayed.
     """
 
@@ -385,7 +386,7 @@ class _AuditAnswers(Answers):
         _compare(self.plan.graph.ports_of(name), name, keys, outcome, self.told, self.path, self.answer, facts)
 
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
-        if not node.spec.reproducible:
+        if not self.measures(node):
             return recorded_signals(self.job, node, slice_rows)
         # What took too long or ended a parser once is not tried again: that would be its third time.
         state = slice_rows.states[node.name]
@@ -401,7 +402,7 @@ class _AuditAnswers(Answers):
         return found
 
     def measures(self, node: Node) -> bool:
-        return node.spec.reproducible
+        return node.spec.reproducible and not node.is_fact
 
     def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
         _compare_notes(self.job, node, slice_rows, notes, self.answer)

@@ -16,19 +16,22 @@ INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv venv-dev test test-long lint bench wheel lock clean clean-all check-python
+.PHONY: help quickstart venv venv-dev test test-long test-cluster lint bench wheel lock clean clean-all check-python
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 quickstart: venv ## set up if needed, then curate the small web that ships with Gristmill
 	$(BIN)/gristmill run quickstart
 
 test: lint ## set up if needed, then lint, types and every test but the long ones
-	$(BIN)/python -m pytest -m "not long and not torch" --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not torch and not cluster" --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+
+test-cluster: venv-dev ## the tests that need an S3 server and the like, which it starts and stops
+	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster
 
 lint: venv-dev ## ruff, mypy (strict), and the layers of imports
 	$(BIN)/ruff check .

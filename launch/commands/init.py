@@ -189,15 +189,13 @@ def _by_ending(name: str) -> str | None:
 
 def _names_in(folder: str) -> list[str]:
     """Names of files below a folder or prefix, without those that stand beside data."""
-    import fsspec
-
-    from gristmill.pipeline.storage import is_web
+    from gristmill.pipeline.storage import file_system_of, is_web
     from gristmill.pipeline.storage.advice import advice
 
     if is_web(folder) or set("*?[") & set(folder):
         return []
     try:
-        system, plain = fsspec.core.url_to_fs(folder)
+        system, plain = file_system_of(folder)
         walk = (name for _, _, files in system.walk(plain) for name in files)
         names = [str(name) for name in itertools.islice(walk, LOOKED_THROUGH)]
     except Exception as error:

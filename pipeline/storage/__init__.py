@@ -1,17 +1,22 @@
 """Storage, by location: files that are read back before they count, and records that win once.
 
-One small interface over three kinds of place: local and mounted file systems (paths), object stores (URLs), and web
-servers, which are only read. What is transient is tried again here and nowhere else (`retries`).
+One small interface over four kinds of place: local and mounted file systems (paths), buckets (`s3://`, `gs://`, `az://`),
+other stores that fsspec knows, and web servers, which are only read. What is transient is tried again here and nowhere
+else (`retries`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.bucket_listing import file_system_of
+from gristmill.pipeline.storage.buckets import Buckets, is_bucket
 from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
 from gristmill.pipeline.storage.object_store import ObjectStore, info_of
 from gristmill.pipeline.storage.regular_files import (
@@ -27,10 +32,11 @@ from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
 from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 
 __all__ = [
-    "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "exists", "file_sha256_and_size",
-    "info_of", "is_remote", "is_web", "items_within", "join", "list_files", "local", "move", "names_in", "open_read",
-    "open_within", "put", "put_if_absent", "range_get", "read_small", "read_within", "reason", "remove", "retrying",
-    "sha256_of", "sha256_within", "size_of", "sync_folder", "web_file", "write_checked",
+    "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "delete_if", "exists",
+    "file_sha256_and_size", "file_system_of", "info_of", "is_remote", "is_web", "items_within", "join", "list_files",
+    "local", "move", "names_in", "open_read", "open_within", "probe_conditions", "put", "put_if_absent", "range_get",
+    "read_small", "read_with_etag", "read_within", "reason", "remove", "replace_if", "retrying", "sha256_of",
+    "sha256_within", "size_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip
 
 
@@ -52,6 +58,15 @@ class Store(Protocol):
     def put_if_absent(self, location: str, data: bytes) -> bool:
         """Creates a small file unless there is one; True for the one who did, of all who try at the same time."""
 
+    def read_with_etag(self, location: str) -> tuple[bytes, str] | None:
+        """A record that is replaced on conditions, with its ETag; None when there is none."""
+
+    def replace_if(self, location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
+        """Replaces a record that still has this ETag (None: creates it); the new ETag, or None when it has not."""
+
+    def delete_if(self, location: str, etag: str) -> bool:
+        """Removes a record that still has this ETag; whether it did."""
+
     def move(self, source: str, target: str, sha256: str) -> None:
         """Gives a file with that digest another name in the same store, in place of a file that has it."""
 
@@ -71,13 +86,15 @@ class Store(Protocol):
         """Removes a file or a folder with all that is in it, if it is there. Links are removed, not followed."""
 
 
-_FILES, _OBJECTS, _WEB = FileSystem(), ObjectStore(), WebFiles()
+_FILES, _BUCKETS, _OBJECTS, _WEB = FileSystem(), Buckets(), ObjectStore(), WebFiles()
 
 
 def store_of(location: str) -> Store:
     """The kind of storage that a location lies in."""
     if is_web(location):
         return _WEB
+    if is_bucket(location):
+        return _BUCKETS
     return _OBJECTS if is_remote(location) else _FILES
 
 
@@ -170,6 +187,51 @@ def put_if_absent(location: str, data: bytes) -> bool:
     Raises StorageError for a store that cannot promise that.
     """
     return store_of(location).put_if_absent(location, data)
+
+
+def read_with_etag(location: str) -> tuple[bytes, str] | None:
+    """A record that is replaced on conditions, with its ETag; None when there is none.
+
+    Records are small (64 KiB), and are written by `replace_if` alone.
+    """
+    return store_of(location).read_with_etag(location)
+
+
+def replace_if(location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
+    """Replaces a record if it still has this ETag, or creates it if `etag` is None and there is none.
+
+    Returns the new ETag, or None when the record was not as it was asked for. Of all who try with one ETag at the same time
+    at most one succeeds; none may, so read before concluding anything. Let no two contents be equal, or ETags may be too.
+    """
+    return store_of(location).replace_if(location, data, etag, seconds)
+
+
+def delete_if(location: str, etag: str) -> bool:
+    """Removes a record if it still has this ETag; whether it did."""
+    return store_of(location).delete_if(location, etag)
+
+
+def probe_conditions(folder: str) -> None:
+    """Raises StorageError for storage that does not keep the conditions of `put_if_absent` and `replace_if`.
+
+    Some stores refuse them, which they say; others take and ignore them, so that two drivers would both win.
+    """
+    name = join(folder, f".gristmill-probe-{secrets.token_hex(16)}")
+    try:
+        first = replace_if(name, b"1", None)
+        kept = first is not None and replace_if(name, b"2", None) is None
+        second = replace_if(name, b"3", first) if first is not None else None
+        kept = kept and second is not None and replace_if(name, b"4", first) is None
+        if not (kept and second is not None and delete_if(name, second)):
+            raise StorageError(
+                f"{folder}: the store does not keep the conditions of writes (If-None-Match, If-Match), so two runs could "
+                "write one output at the same time. Use a store that does (Amazon S3, Google Cloud Storage, Azure Blob "
+                "Storage, recent versions of MinIO and Ceph), or a mounted file system."
+            )
+    except StorageError:
+        with contextlib.suppress(StorageError):
+            remove(name)  # where even that is refused, the first error is the one to tell
+        raise
 
 
 def create_once(path: Path, data: bytes) -> bool:

@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from gristmill.pipeline.storage.retries import causes, http_status
 
 _CREDENTIALS: Mapping[str, str] = {
-    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a public bucket set "
-    """FSSPEC_S3='{"anon": true}'""",
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (needs boto3); for a public bucket "
+    "set AWS_SKIP_SIGNATURE=true",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS to a key file, or run `gcloud auth application-default login`; for a public "
-    """bucket set FSSPEC_GS='{"token": "anon"}'""",
+    "bucket set GOOGLE_SKIP_SIGNATURE=true",
+    "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_SAS_TOKEN, or what a service "
+    "principal has (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET)",
     "hf": "set HF_TOKEN, or run `hf auth login`; a gated data set must be accepted on its page first",
 }
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure", "hf": "hf"}
+_SAME = {"s3a": "s3", "gcs": "gs", "azure": "az", "abfs": "az", "abfss": "az"}
+_NO_BUCKET = frozenset({"NoSuchBucket", "ContainerNotFound"})
 _NO_CREDENTIALS = frozenset(
     {
         "NoCredentialsError",
@@ -31,6 +35,7 @@ _REFUSED = frozenset({"PermissionError", "GatedRepoError", "RepositoryNotFoundEr
 def advice(location: str, error: BaseException) -> str:
     """The error in a sentence, with what to do about it where that is known."""
     protocol = location.partition("://")[0]
+    protocol = _SAME.get(protocol, protocol)
     found = list(causes(error))
     names = {kind.__name__ for one in found for kind in type(one).__mro__}
     status = next((code for one in found if (code := http_status(one)) is not None), None)
@@ -42,6 +47,16 @@ def advice(location: str, error: BaseException) -> str:
         return f"{text}: no credentials: {_CREDENTIALS.get(protocol, 'set those of the store')}"
     if names & _REFUSED or status in (401, 403):
         return f"{text}: access is refused: {_CREDENTIALS.get(protocol, 'check the address and your rights')}"
+    words = (getattr(one, "code", None) for one in found)
+    if any(word in _NO_BUCKET for word in words):
+        return f"{text}: create the bucket, or check its name and AWS_ENDPOINT_URL"
+    if "RegionError" in names:
+        return f"{text}: set AWS_REGION to the bucket's region (`aws s3api get-bucket-location --bucket …` tells it)"
+    if status == 501:
+        return (
+            f"{text}: the store lacks an operation that is needed; where that is a write on a condition (If-None-Match, "
+            "If-Match), two runs could write one output: use a store that has them, or a mounted file system"
+        )
     unconnected = no_connection(error)
     if unconnected is not None:
         return f"{text}: {unconnected}"

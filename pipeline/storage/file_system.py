@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage import versions
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import Paths, Tee, WrittenFile, read_back, reason
 
@@ -77,6 +78,24 @@ class FileSystem:
         except OSError as error:
             raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
 
+    def read_with_etag(self, location: str) -> tuple[bytes, str] | None:
+        try:
+            return retrying(lambda: versions.read(_path(location)))
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be read: {reason(error)}") from error
+
+    def replace_if(self, location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
+        try:
+            return retrying(lambda: versions.replace(_path(location), data, etag, _created), seconds)
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+
+    def delete_if(self, location: str, etag: str) -> bool:
+        try:
+            return retrying(lambda: versions.delete(_path(location), etag))
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be removed: {reason(error)}") from error
+
     def move(self, source: str, target: str, sha256: str) -> None:
         place = _path(target)
         try:
@@ -132,7 +151,9 @@ def _created(path: Path, data: bytes) -> bool:
         try:
             os.link(partial, path)
         except FileExistsError:
-            return False
+            # A server of files may answer so to its own first attempt, whose answer was lost.
+            if partial.stat().st_nlink != 2:
+                return False
         sync_folder(path.parent)
         return True
     finally:

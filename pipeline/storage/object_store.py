@@ -1,16 +1,19 @@
-"""Object stores by URL (`s3://`, `gs://`, `hf://`, `memory://`), through fsspec. A put is atomic by itself there."""
+"""Other stores by URL (`hf://`, `memory://`, what is installed), through fsspec. A put is atomic by itself there."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import io
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from gristmill.pipeline.errors import StorageError
@@ -19,6 +22,7 @@ from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import Paths, RetryingReader, Tee, WrittenFile, read_back, reason
 
 _READ_BUFFER = 1 << 16
+_MEMORY = threading.RLock()
 
 
 class ObjectStore:
@@ -83,6 +87,36 @@ class ObjectStore:
             "could write one output. Choose a store that honours conditional puts."
         )
 
+    def read_with_etag(self, location: str) -> tuple[bytes, str] | None:
+        with _told(location, "cannot be read"):
+            system, path = fsspec.core.url_to_fs(location)
+            try:
+                data = bytes(retrying(lambda: system.cat_file(path)))
+            except FileNotFoundError:
+                return None
+            return data, hashlib.sha256(data).hexdigest()
+
+    def replace_if(self, location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
+        if etag is None:
+            return hashlib.sha256(data).hexdigest() if self.put_if_absent(location, data) else None
+        with _told(location, "cannot be written"):
+            _refuse_unheld(location)
+            with _MEMORY:
+                there = self.read_with_etag(location)
+                if there is None or there[1] != etag:
+                    return None
+                self.put(location, data, seconds)
+            return hashlib.sha256(data).hexdigest()
+
+    def delete_if(self, location: str, etag: str) -> bool:
+        _refuse_unheld(location)
+        with _MEMORY:
+            there = self.read_with_etag(location)
+            if there is None or there[1] != etag:
+                return False
+            self.delete(location)
+            return True
+
     def _create(self, system: Any, path: str, data: bytes, ours: bool = True) -> bool:
         """Creates an object unless there is one. One with these very bytes is ours when the answer to the first request
         was lost and it was made again."""
@@ -144,6 +178,16 @@ class ObjectStore:
                     system.rm(path, recursive=True)
 
             retrying(delete)
+
+
+def _refuse_unheld(location: str) -> None:
+    """fsspec has no conditional replacement. What it keeps in the memory of one process, a lock of that process guards."""
+    system, _ = fsspec.core.url_to_fs(location)
+    if not isinstance(system, MemoryFileSystem):
+        raise StorageError(
+            f"{location}: {type(system).__name__} (protocol {location.partition('://')[0]}) cannot replace an object on the "
+            "condition that it is unchanged. Write to a folder, or to s3://, gs:// or az://, and copy the result."
+        )
 
 
 def _fresh(location: str) -> tuple[Any, str]:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.storage.buckets import Buckets, is_bucket
 from gristmill.pipeline.storage.object_store import ObjectStore
 from gristmill.pipeline.storage.retries import retrying
 from gristmill.pipeline.storage.streams import CHUNK, reason
 
-_OBJECTS = ObjectStore()
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Without waiting: opening a pipe would wait for somebody who writes to it."""
@@ -61,7 +61,7 @@ def open_within(folder: str, path: str) -> Any:
         raise NotRegularError(f"{path!r} does not name a file below {folder}")
     try:
         if "://" in folder and not folder.startswith("file://"):
-            return _OBJECTS.open_read("/".join([folder.rstrip("/"), path]))
+            return _store_of(folder).open_read("/".join([folder.rstrip("/"), path]))
         return retrying(lambda: _opened(folder.removeprefix("file://"), parts))
     except FileNotFoundError as error:
         raise MissingFileError(f"{folder}: there is no {path}") from error
@@ -72,6 +72,10 @@ def open_within(folder: str, path: str) -> Any:
             ) from error
         told = reason(error) if isinstance(error, OSError) else str(error)
         raise StorageError(f"{path}: cannot be opened for reading: {told}") from error
+
+
+def _store_of(folder: str) -> Buckets | ObjectStore:
+    return Buckets() if is_bucket(folder) else ObjectStore()
 
 
 def _opened(folder: str, parts: list[str]) -> Any:
@@ -136,7 +140,7 @@ def items_within(folder: str) -> Iterator[Item]:
     Raises OSError for a local folder that cannot be listed, StorageError for a store that cannot.
     """
     if "://" in folder and not folder.startswith("file://"):
-        yield from (Item(path, None, size) for path, size in _OBJECTS.sizes(folder))
+        yield from (Item(path, None, size) for path, size in _store_of(folder).sizes(folder))
         return
     folder = folder.removeprefix("file://")
     waiting = [""]

@@ -12,6 +12,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
@@ -92,6 +93,12 @@ def retrying(call: Callable[[], Value], seconds: float = RETRY_SECONDS) -> Value
         time.sleep(wait)
         bound = min(2 * bound, LONGEST_WAIT)
     raise AssertionError("the last attempt returns or raises")
+
+
+def part_retries() -> dict[str, Any]:
+    """The same for the parts of one large object, which its client sends by itself."""
+    waits = {"init_backoff": timedelta(seconds=FIRST_WAIT), "max_backoff": timedelta(seconds=LONGEST_WAIT), "base": 2}
+    return {"max_retries": ATTEMPTS - 1, "retry_timeout": timedelta(seconds=RETRY_SECONDS), "backoff": waits}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

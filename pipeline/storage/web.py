@@ -80,6 +80,15 @@ class WebFiles:
     def put_if_absent(self, location: str, data: bytes) -> bool:
         raise _read_only(location)
 
+    def read_with_etag(self, location: str) -> tuple[bytes, str] | None:
+        raise _read_only(location)
+
+    def replace_if(self, location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
+        raise _read_only(location)
+
+    def delete_if(self, location: str, etag: str) -> bool:
+        raise _read_only(location)
+
     def move(self, source: str, target: str, sha256: str) -> None:
         raise _read_only(target)
 

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import fsspec
-
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError, StorageError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.source import SourceConfig
-from gristmill.pipeline.storage import info_of, is_remote, is_web, reason, retrying, web_file
+from gristmill.pipeline.storage import file_system_of, info_of, is_remote, is_web, reason, retrying, web_file
 from gristmill.pipeline.storage.advice import advice
 from gristmill.stages.sources.path_lists import listed_files
 
@@ -119,6 +117,8 @@ def _size_and_stamp(where: str, location: str) -> tuple[int, str]:
             return web_file(location)
         system, plain = _system(where, location)
         info = info_of(system, plain)
+    except StorageError as error:
+        raise DataError(f"{where}: {error}.") from error
     except GristmillError:
         raise
     except Exception as error:
@@ -139,6 +139,8 @@ def _matches(source: str, pattern: str, config: SourceConfig, endings: Sequence[
         if not is_remote(pattern):
             _refuse_endless(where, pattern, plain)
         return _listed(where, system, plain, pattern, endings, config.exclude)
+    except StorageError as error:
+        raise DataError(f"{where}: {error}.") from error
     except GristmillError:
         raise
     except Exception as error:
@@ -167,7 +169,7 @@ def _system(where: str, pattern: str) -> tuple[Any, str]:
     if not pattern:
         raise ConfigError(f"{where}`` is an empty path. Name files, folders or globs.")
     try:
-        system, plain = fsspec.core.url_to_fs(pattern)
+        system, plain = file_system_of(pattern)
     except ImportError as error:
         raise ConfigError(f"{where}: {advice(pattern, error)}.") from error
     except ValueError as error:
@@ -237,12 +239,12 @@ def _is_glob(pattern: str) -> bool:
     """Whether a path has wildcards; one that exists as it is written, such as `page[1].parquet`, has none."""
     if not any(c in pattern for c in _WILD):
         return False
-    system, plain = fsspec.core.url_to_fs(pattern)
+    system, plain = file_system_of(pattern)
     return is_remote(pattern) or not system.exists(plain)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:
-    for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created"):
+    for key in ("ETag", "etag", "e_tag", "md5Hash", "mtime", "LastModified", "last_modified", "created"):
         if info.get(key) is not None:
             value = info[key]
             return f"{key}:{value.hex() if isinstance(value, float) else value}"
@@ -254,7 +256,7 @@ def _root(source: str, pattern: str, root: str | None, matched: Sequence[str]) -
         return _absolute(source, root, "root").rstrip("/")
     if is_web(pattern):
         return posixpath.dirname(pattern)
-    system, plain = fsspec.core.url_to_fs(pattern)
+    system, plain = file_system_of(pattern)
     parts = plain.split("/")
     if _is_glob(pattern):
         return "/".join(parts[: next(i for i, part in enumerate(parts) if any(c in part for c in _WILD))])

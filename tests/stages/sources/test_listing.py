@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
-from fsspec.registry import _registry
 
 from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
-from gristmill.pipeline.storage import open_read, read_small, retries
+from gristmill.pipeline.storage import buckets, open_read, read_small, retries
+from gristmill.pipeline.storage.store_errors import NoCredentialsError
 from gristmill.stages.sources.jsonl import JsonlConfig, JsonlSource
 from gristmill.stages.sources.listing import find_files
 from tests.pipeline.toy_runs import plan_of, rows_of, run
@@ -211,28 +210,20 @@ def test_an_unknown_host_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         found(paths=("https://no-such-host.invalid/a.jsonl",))
 
 
-class NoCredentialsError(Exception):
-    """As botocore's."""
-
-
-class Closed(MemoryFileSystem):
-    protocol = "closed"
-
-    def info(self, path: str, **options: Any) -> dict[str, Any]:
-        raise NoCredentialsError("Unable to locate credentials")
-
-
 def test_a_store_without_credentials_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_registry, "s3", Closed)
-    monkeypatch.setattr(Closed, "protocol", "s3")
-    with pytest.raises(DataError, match=r"no credentials: .*AWS_ACCESS_KEY_ID.*AWS_PROFILE.*anon"):
-        found(paths=("s3://bucket/a.jsonl",))
+    def no_client(*arguments: Any) -> None:
+        raise NoCredentialsError("none are set")
+
+    monkeypatch.setattr(buckets, "_store", no_client)
+    for path in ("s3://bucket/a.jsonl", "s3://bucket/*.jsonl", "s3://bucket/folder/"):
+        with pytest.raises(DataError, match=r"no credentials: .*AWS_ACCESS_KEY_ID.*AWS_PROFILE.*AWS_SKIP_SIGNATURE"):
+            found(paths=(path,))
 
 
-def test_a_store_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*arguments: Any) -> None:
-        raise ImportError("Install s3fs to access S3")
-
-    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
-    with pytest.raises(ConfigError, match=r"Install s3fs to access S3 \(`pip install 'gristmill\[s3\]'`\)"):
-        found(paths=("s3://bucket/a.jsonl",))
+@pytest.mark.parametrize(("protocol", "extra"), [("s3", "s3"), ("gs", "gcs"), ("az", "azure")])
+def test_a_store_whose_package_is_missing_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=rf"obstore is not installed \(`pip install 'gristmill\[{extra}\]'`\)"):
+        found(paths=(f"{protocol}://bucket/a.jsonl",))

@@ -1,0 +1,1 @@
+"""Tests against real services on this machine: an S3 server, Azurite. Run by `make test-cluster`."""

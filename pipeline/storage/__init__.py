@@ -200,8 +200,8 @@ def read_with_etag(location: str) -> tuple[bytes, str] | None:
 def replace_if(location: str, data: bytes, etag: str | None, seconds: float = RETRY_SECONDS) -> str | None:
     """Replaces a record if it still has this ETag, or creates it if `etag` is None and there is none.
 
-    Returns the new ETag, or None when the record was not as it was asked for. Of all who try with one ETag at the same time
-    at most one succeeds; none may, so read before concluding anything. Let no two contents be equal, or ETags may be too.
+    Returns the new ETag, or None when the record was not as it was asked for, or was replaced again by another before the
+    answer came. Of all who try with one ETag at most one succeeds. Let no two contents be equal, or ETags may be too.
     """
     return store_of(location).replace_if(location, data, etag, seconds)
 

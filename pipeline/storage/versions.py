@@ -33,17 +33,18 @@ def read(path: Path) -> tuple[bytes, str] | None:
 def replace(path: Path, data: bytes, etag: str | None, create: Callable[[Path, bytes], bool]) -> str | None:
     """The new ETag when the file had this one (None: when there was none) and now holds `data`; else None.
 
-    Of all who try at the same time at most one succeeds; it can happen that none does. `create` makes a file with some
-    content unless there is one, and says whether it did.
+    Of all who try with one ETag at most one succeeds. None does where another has replaced the file again at once.
+    `create` makes a file with some content unless there is one, and says whether it did.
     """
     before = int(etag) if etag is not None else 0
     mine = _version(path, before + 1)
     if not create(mine, data):
         return None
-    # Somebody slow may make a number again that was already replaced or removed.
     numbers = _numbers(path)
-    if numbers[-1:] != [before + 1] or (before and before not in numbers) or (not before and len(numbers) > 1):
-        mine.unlink(missing_ok=True)
+    if numbers[-1:] != [before + 1]:
+        return None  # replaced since, or a number made again by somebody slow: it counts for nothing, and is left to be cleared
+    if before and before not in numbers:
+        mine.unlink(missing_ok=True)  # the file was removed meanwhile
         return None
     # The one before stays: who lists the folder while names come and go must not find none of them.
     for number in numbers[:-2]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import Counter
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -39,6 +39,7 @@ from gristmill.pipeline.stage import (
     signal,
 )
 from gristmill.stages.extraction.kernels.markup import FLAT, count_markup
+from gristmill.stages.extraction.lately_parsed import MOST_BYTES, Answer, LatelyParsed, page_digest
 from gristmill.stages.kernels.pointers import read_only
 
 PARSERS = str(Path(__file__).with_name("parsers.py"))
@@ -47,6 +48,7 @@ CONTENT_TYPE = "http_content_type"
 """The column with the value of a page's HTTP header, where a source has it."""
 RESIDENT_BYTES = 600 << 20
 """A parser process above this is replaced; the plan's bound counts it."""
+_HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 SIGNALS = pa.schema(
     [
         (TEXT, TEXT_TYPE),
@@ -129,7 +131,7 @@ class Extract(Stage):
             ),
             irreproducible={"parser_timeout": self.config.max_lost, "parser_crash": self.config.max_lost},
             libraries=_libraries(self.config.extractors),
-            resources=Resources(memory_bytes=RESIDENT_BYTES),
+            resources=Resources(memory_bytes=RESIDENT_BYTES + MOST_BYTES),
             slow=True,
         )
 
@@ -143,15 +145,16 @@ class Extract(Stage):
             )
 
     def measure(self, batch: pa.Table, context: StageContext) -> dict[str, pa.Array]:
-        """Counts the markup of all pages and parses those within the limits; equal pages of a batch once."""
+        """Counts the markup of all pages and parses those within the limits; equal pages once."""
         config = self.config
+        lately = context.kept.setdefault("answers", LatelyParsed(MOST_BYTES))
         pages = one_chunk(batch[config.column])
         pages = pages.cast(pa.large_binary())
         types = batch[CONTENT_TYPE].to_pylist() if CONTENT_TYPE in batch.column_names else [None] * len(pages)
         sizes = np.asarray(pc.fill_null(pc.binary_length(pages), 0), np.int64)
         elements, depths = markup_counts(pages)
         within = (sizes <= config.max_page_bytes) & (elements <= config.max_elements) & (depths <= config.max_depth)
-        answers = self._parsed(pages, types, np.flatnonzero(within & (sizes > 0)))
+        answers = self._parsed(pages, types, np.flatnonzero(within & (sizes > 0)), lately)
         text, extractor, charset, failed = zip(*answers, strict=True) if answers else ((), (), (), ())
         return {
             TEXT: pa.array(text, TEXT_TYPE),
@@ -163,30 +166,35 @@ class Extract(Stage):
             "extraction_failed": pa.array(failed, pa.string()),
         }
 
-    def _parsed(self, pages: pa.Array, types: Sequence[Any], rows: np.ndarray) -> list[tuple[str | None, ...]]:
+    def _parsed(self, pages: pa.Array, types: Sequence[Any], rows: np.ndarray, lately: LatelyParsed) -> list[Answer]:
         """Text, extractor, charset and failure of each page; all None of those that are not parsed."""
-        bodies = _bodies(pages)
-        notes = {row: str(types[row] or "").encode("utf-8", "replace")[:1000] for row in rows.tolist()}
-        # Digests of pages cost as much as the pipe does: only those of one length with others are compared.
-        alike = Counter((note, len(bodies[row])) for row, note in notes.items())
-        asked: dict[tuple[bytes, bytes | int], int] = {}
-        which: dict[int, int] = {}
-        sent: list[Page] = []
-        for row, note in notes.items():
-            body = bodies[row]
-            page = bytes(body) if alike[note, len(body)] > 1 else row
-            which[row] = asked.setdefault((note, page), len(asked))
-            if which[row] == len(sent):
-                sent.append((note, body))
         settings = {
             "extractors": list(self.config.extractors),
             "keep": self.config.keep,
             "least_characters": self.config.least_characters,
         }
+        bodies = _bodies(pages)
+        which: dict[int, bytes] = {}
+        known: dict[bytes, Answer] = {}
+        asked: dict[bytes, Page] = {}
+        for row in rows.tolist():
+            note = str(types[row] or "")[:1000]
+            digest = which[row] = page_digest(_charset(note), bodies[row])
+            if digest in known or digest in asked:
+                continue
+            answer = lately.get(digest)
+            if answer is None:
+                asked[digest] = note.encode("utf-8", "replace"), bodies[row]
+            else:
+                known[digest] = answer
         parser = shared_parser(PARSERS, settings, resident=RESIDENT_BYTES)
-        answers = [_read(answer) for answer in parser.parse(sent, self.config.seconds)] if sent else []
-        nothing: tuple[str | None, ...] = (None, None, None, None)
-        return [answers[which[row]] if row in which else nothing for row in range(len(pages))]
+        answers = parser.parse(list(asked.values()), self.config.seconds) if asked else []
+        for digest, found in zip(asked, answers, strict=True):
+            answer = known[digest] = _read(found)
+            if not isinstance(found, Failed) or found.kind == "error":
+                lately.add(digest, answer)
+        nothing: Answer = (None, None, None, None)
+        return [known[which[row]] if row in which else nothing for row in range(len(pages))]
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Pages above a limit, and pages that could not be parsed, are dropped."""
@@ -241,7 +249,13 @@ def _bodies(pages: pa.Array) -> list[memoryview]:
     return [data[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 
-def _read(answer: bytes | Failed) -> tuple[str | None, ...]:
+def _charset(content_type: str) -> bytes:
+    """All of a page's header that parsers look at: the charset that it states."""
+    found = _HEADER.search(content_type)
+    return b"" if found is None else found[1].lower().encode()
+
+
+def _read(answer: bytes | Failed) -> Answer:
     if isinstance(answer, Failed):
         # The machine's share of the answer (a signal, a time) stays out of what is kept, a parser's own words go in.
         return None, None, None, f"error: {answer.detail}" if answer.kind == "error" else answer.kind

@@ -101,3 +101,9 @@ def test_pages_that_changed_are_not_found_in_checkpoints(tmp_path: Path) -> None
     code, batches = extract(tmp_path)
     assert code == 0 and sum(batches) == PAGES
     assert rows_of(tmp_path / "out") and all("train" in row["text"] for row in rows_of(tmp_path / "out"))
+
+
+def test_equal_pages_of_a_slice_are_parsed_once(tmp_path: Path) -> None:
+    crawl(tmp_path, {f"p{n}": page("Same", 3).encode() for n in range(PAGES)})
+    assert extract(tmp_path) == (0, [1])
+    assert len(rows_of(tmp_path / "out", "ledger")) == PAGES - 1  # `exact` sees them all

@@ -16,11 +16,12 @@ import hashlib
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from gristmill.pipeline.user_cache import user_cache
 
 _LOCATORS = "gristmill.pipeline.kernel_cache.SourcesLocator,IPythonCacheLocator,ZipCacheLocator"
 _OURS = "gristmill"
@@ -82,19 +83,8 @@ def is_cold() -> bool:
 
 @cache
 def cache_root() -> Path:
-    """`$NUMBA_CACHE_DIR`, or `$XDG_CACHE_HOME/gristmill/kernels`, or below ~/.cache; below the temporary folder where none
-    can be written. What is cached is run, so the folder must be the user's own."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    private = Path(tempfile.gettempdir()) / f"gristmill-{os.getuid()}"
-    chosen = os.environ.get("NUMBA_CACHE_DIR")
-    for folder in (*([Path(chosen)] if chosen else []), Path(base) / "gristmill/kernels", private / "kernels"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
-            return folder
-    return Path(tempfile.mkdtemp(prefix="gristmill-kernels-"))
+    """`$NUMBA_CACHE_DIR`, or the user's cache. What is cached is run."""
+    return user_cache("kernels", os.environ.get("NUMBA_CACHE_DIR"))
 
 
 _digests: dict[Path, tuple[tuple[_Stamp, ...], str]] = {}

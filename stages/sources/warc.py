@@ -1,11 +1,12 @@
 """Crawls: WARC files of responses, which bring pages as the payload `html`, and WET files of extracted text, plain or `.gz`.
 
-A slice is a run of records, cut where one walk over the file found them to begin, by stored and uncompressed bytes. A record's
-position is the byte at which it begins; `offset` and `length` say where it lies in the file, `url`, `date` and `record_id` are
-its header's, `truncated` is the crawler's reason for a page that it cut. Every record enters the run. Those that are no page
-are dropped with a rule: `not_a_page` (requests, metadata and other types), `not_http`, `not_200`, `pdf`, `not_html`,
-`undecodable` (a body whose content encoding cannot be undone) and `empty_payload`. Only damage is quarantined: a record that
-is cut, a corrupt gzip member, one that inflates without end, a header that is none.
+A slice is a run of records, cut where one walk over the file found them to begin (see `known_cuts`), by stored and
+uncompressed bytes. A record's position is the byte at which it begins; `offset` and `length` say where it lies in the file,
+`url`, `date` and `record_id` are its header's, `truncated` is the crawler's reason for a page that it cut. Every record
+enters the run. Those that are no page are dropped with a rule: `not_a_page` (requests, metadata and other types),
+`not_http`, `not_200`, `pdf`, `not_html`, `undecodable` (a body whose content encoding cannot be undone) and
+`empty_payload`. Only damage is quarantined: a record that is cut, a corrupt gzip member, one that inflates without end, a
+header that is none.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
 from gristmill.stages.sources.http_message import parsed_response
+from gristmill.stages.sources.known_cuts import Cut, KnownCuts
 from gristmill.stages.sources.listing import FoundFile, find_files
 from gristmill.stages.sources.rejects import Reject, rejects_table
 from gristmill.stages.sources.warc_members import Stored, body_start, content_length, stored_records
@@ -58,19 +60,19 @@ class WarcSource(Source):
         return [one for file in find_files(self.name, self.config, ENDINGS) for one in self._cut(file)]
 
     def _cut(self, file: FoundFile) -> list[Slice]:
-        cuts: list[tuple[int, int, int]] = []
-        target = self.config.slice_bytes
-        stored = expanded = rows = start = 0
-        for record in self._stored(file.location, file.size, 0, 0):
-            if rows and (
-                stored + record.length > target or expanded + record.size > MAX_EXPANSION * target or rows == MAX_ROWS
-            ):
-                cuts.append((start, expanded, rows))
-                start, stored, expanded, rows = record.offset, 0, 0, 0
-            stored += record.length
-            expanded += record.size
-            rows += 1
-        cuts.append((start, expanded, rows))
+        known = KnownCuts(
+            file,
+            {
+                "version": self.version,
+                "slice_bytes": self.config.slice_bytes,
+                "max_document_bytes": self.config.max_document_bytes,
+                "bounds": [MAX_EXPANSION, MAX_ROWS],
+            },
+        )
+        cuts = known.found()
+        if cuts is None:
+            cuts = self._walked(file)
+            known.keep(cuts)
         stops = [cut[0] for cut in cuts[1:]] + [file.size]
         return [
             Slice(
@@ -86,6 +88,22 @@ class WarcSource(Source):
             )
             for (begin, expanded, rows), stop in zip(cuts, stops, strict=True)
         ]
+
+    def _walked(self, file: FoundFile) -> list[Cut]:
+        """Where a walk over the file cuts it."""
+        cuts: list[Cut] = []
+        target = self.config.slice_bytes
+        stored = expanded = rows = start = 0
+        for record in self._stored(file.location, file.size, 0, 0):
+            if rows and (
+                stored + record.length > target or expanded + record.size > MAX_EXPANSION * target or rows == MAX_ROWS
+            ):
+                cuts.append((start, expanded, rows))
+                start, stored, expanded, rows = record.offset, 0, 0, 0
+            stored += record.length
+            expanded += record.size
+            rows += 1
+        return [*cuts, (start, expanded, rows)]
 
     def _stored(self, location: str, size: int, start: int, keep: int) -> Iterator[Stored]:
         reading(location)

@@ -67,7 +67,7 @@ def decode(data, i, end):
 def copy(tmp_path: Path) -> Path:
     """A copy of the shared kernels, with one that uses them in a folder that has nothing to do with kernels."""
     package = tmp_path / "src/gristmill"
-    for name in ("pipeline/__init__.py", "pipeline/kernel_cache.py", "stages/__init__.py"):
+    for name in ("pipeline/__init__.py", "pipeline/kernel_cache.py", "pipeline/user_cache.py", "stages/__init__.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, package / name)
     (package / "__init__.py").write_text("")

@@ -15,9 +15,10 @@ from gristmill.launch.commands.evaluate import evaluate
 from gristmill.launch.commands.options import ConfigArgument, JsonOption, OutputOption, PluginOption, SetOption
 from gristmill.launch.commands.signing_keys import keys
 from gristmill.launch.commands.train import train
-from gristmill.launch.signals import STOPPED, Stopped, stopping_at_signals
+from gristmill.launch.signals import STOPPED, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.provenance.key_variable import withdraw_key
+from gristmill.pipeline.stopping import Stopped
 
 DEBUG = "--debug"
 INTERRUPTED = 130

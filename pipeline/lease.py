@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
+from gristmill.pipeline.stopping import set_grace
 from gristmill.pipeline.storage import join, names_in, put, put_if_absent, read_small, remove
 
 LEASE_SECONDS = 60.0
@@ -222,7 +223,8 @@ class Lease:
 
     def _lose(self, why: str) -> None:
         self.lost = self._loss(why)
-        # The run is in the middle of something: stop it as a signal would, and say why on exit.
+        # The run is in the middle of something: stop it as a signal would, without delay, and say why on exit.
+        set_grace(0)
         number = signal.SIGTERM if callable(signal.getsignal(signal.SIGTERM)) else signal.SIGINT
         _thread.interrupt_main(number)
 

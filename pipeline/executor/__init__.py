@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gristmill.pipeline.resources import Resources
@@ -10,9 +11,23 @@ from gristmill.pipeline.resources import Resources
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
 
-
 ONE_CORE = Resources()
 """What a task needs of which nothing else is said."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """What became of an independent task that failed wherever it was tried.
+
+    Attributes:
+        subject: what the task was about: its input's location.
+        reason: the message of its last error.
+        input_is_cause: whether the input must change before it can succeed; else the storage, the memory or a node.
+    """
+
+    subject: str
+    reason: str
+    input_is_cause: bool
 
 
 class Executor(Protocol):
@@ -38,6 +53,22 @@ class Executor(Protocol):
         """Run `function` over `payloads`; yields (index, result) as they finish, in any order, each index once.
 
         A task may run more than once (a lost worker), so tasks write under deterministic names, elsewhere first. Any
-        exception stops everything and is raised. `resources`: what each task needs; results never depend on it.
+        exception stops everything and is raised. `resources`: what each task needs; results never depend on it. Payloads are
+        drawn as tasks are started. After a request to stop (`pipeline.stopping`) no task is started any more; Stopped is
+        raised when those under way have ended.
+        """
+        ...
+
+    def run_independent(
+        self,
+        function: Callable[[Payload], Result],
+        payloads: Iterable[Payload],
+        resources: Resources = ONE_CORE,
+    ) -> Iterator[tuple[int, Result | SetAside]]:
+        """As `run`, for tasks of which one may be missing while the others go on, and which may run twice at a time.
+
+        One that fails by its input or by storage (`failures.may_be_set_aside`) is tried on another node, if there is one, and
+        then yields SetAside. One that lags may be started a second time with another `attempt` of its payload; the first
+        result counts, and whatever else is under way has ended before the iterator does.
         """
         ...

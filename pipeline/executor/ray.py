@@ -16,24 +16,18 @@ from typing import Any, TypeVar
 
 import gristmill
 from gristmill.pipeline.errors import GristmillError
-from gristmill.pipeline.executor import ONE_CORE, ray_guard, trampoline
+from gristmill.pipeline.executor import ONE_CORE, SetAside, ray_guard, trampoline
 from gristmill.pipeline.executor.ray_connection import check_address, connection_failed, quiet_stderr
+from gristmill.pipeline.executor.ray_tasks import MAX_RETRIES, TasksUnderWay, first_line, is_stopped, ray_failed
 from gristmill.pipeline.executor.ray_workers import OwnWorkers, SharedWorkers, Workers, machines
-from gristmill.pipeline.reader_process import set_expendable
 from gristmill.pipeline.resources import Resources, this_machine
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
 
-MAX_RETRIES = 3
-"""Times that Ray runs a task again whose worker died; tasks write under deterministic names and commit once."""
-
 _AHEAD = 2
 """Tasks submitted per worker of a cluster of our own, so that a worker finds the next one waiting; on somebody else's
 cluster, which may have more cores than we were asked to use, no more than `workers` are under way."""
-
-_CANCEL_SECONDS = 5.0
-"""Time that tasks get to end when a run is stopped."""
 
 
 class RayExecutor:
@@ -84,7 +78,7 @@ class RayExecutor:
             except Exception as error:  # whatever it is, it is not of our making
                 ray.shutdown()
                 raise GristmillError(
-                    f"Ray could not be started on this machine ({_first_line(error)}). Look for what it says in /tmp/ray or "
+                    f"Ray could not be started on this machine ({first_line(error)}). Look for what it says in /tmp/ray or "
                     "$RAY_TMPDIR: often there is too little memory, disk or shared memory, or a limit on processes. "
                     "`--executor inline` needs no Ray."
                 ) from error
@@ -97,12 +91,12 @@ class RayExecutor:
         except BaseException as error:
             self.__exit__()
             if isinstance(error, ray.exceptions.RayError):
-                raise _ray_failed(error) from error
+                raise ray_failed(error) from error
             raise
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if _stopped(exception[0] if exception else None):
+        if is_stopped(exception[0] if exception else None):
             return
         if self._ours or self.address is not None:
             _ray().shutdown()
@@ -124,100 +118,37 @@ class RayExecutor:
         """What each node of the cluster has."""
         return machines(_ray())
 
-    def _workers_for(self, ray: Any, needs: Resources) -> Workers:
-        if not needs.own_workers:
-            return SharedWorkers(self._remote, self._workers * (_AHEAD if self._ours else 1), needs)
-        ray.cloudpickle.register_pickle_by_value(trampoline)
-        try:
-            return OwnWorkers(ray, trampoline.Worker, self._workers, needs, MAX_RETRIES)
-        finally:
-            ray.cloudpickle.unregister_pickle_by_value(trampoline)
-
     def run(
         self,
         function: Callable[[Payload], Result],
         payloads: Iterable[Payload],
         resources: Resources = ONE_CORE,
     ) -> Iterator[tuple[int, Result]]:
-        """Runs `function` over `payloads` and yields (index, result) as they finish.
+        """See `pipeline.executor.Executor.run`.
 
         Raises what a task raised; GristmillError when a task's worker died more than MAX_RETRIES times.
         """
+        return TasksUnderWay(_ray(), self._workers_for(resources), self.roots, function).results(payloads)
+
+    def run_independent(
+        self,
+        function: Callable[[Payload], Result],
+        payloads: Iterable[Payload],
+        resources: Resources = ONE_CORE,
+    ) -> Iterator[tuple[int, Result | SetAside]]:
+        """Sets aside what `Executor.run_independent` says, and a task whose worker died more than MAX_RETRIES times."""
+        workers = self._workers_for(resources)
+        return TasksUnderWay(_ray(), workers, self.roots, function, independent=True).results(payloads)
+
+    def _workers_for(self, needs: Resources) -> Workers:
         ray = _ray()
-        workers = self._workers_for(ray, resources)
-        waiting: dict[Any, tuple[int, str]] = {}
-        source = enumerate(payloads)
-        exhausted = False
+        if not needs.own_workers:
+            return SharedWorkers(ray, self._remote, self._workers, _AHEAD if self._ours else 1, needs)
+        ray.cloudpickle.register_pickle_by_value(trampoline)
         try:
-            while True:
-                while not exhausted and len(waiting) < workers.room():
-                    item = next(source, None)
-                    if item is None:
-                        exhausted = True
-                        break
-                    index, payload = item
-                    body = pickle.dumps((_in_worker, (function, payload)))
-                    waiting[workers.call(self.roots, body)] = (index, getattr(payload, "subject", ""))
-                if not waiting:
-                    return
-                try:
-                    done, _ = ray.wait(list(waiting), num_returns=1)
-                except ray.exceptions.RayError as error:
-                    raise _ray_failed(error) from error
-                for reference in done:
-                    index, subject = waiting.pop(reference)
-                    workers.answered(reference)
-                    yield index, self._result(ray, reference, function, subject)
+            return OwnWorkers(ray, trampoline.Worker, self._workers, needs, MAX_RETRIES)
         finally:
-            if waiting and not _stopped(sys.exc_info()[0]):
-                for reference in waiting:
-                    ray.cancel(reference, force=False)
-                if sys.exc_info()[0] is not None:
-                    # Ray's own code may abort when it is shut down with answers under way.
-                    with contextlib.suppress(ray.exceptions.RayError):
-                        ray.wait(list(waiting), num_returns=len(waiting), timeout=_CANCEL_SECONDS)
-            if not _stopped(sys.exc_info()[0]):
-                workers.close()
-
-    def _result(self, ray: Any, reference: Any, function: Callable[..., Any], subject: str) -> Any:
-        try:
-            return pickle.loads(ray.get(reference))
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(getattr(error, "cause", None), BaseException) else error
-            if isinstance(cause, GristmillError):
-                raise cause from None
-            raise cause from error
-        except (
-            ray.exceptions.WorkerCrashedError,
-            ray.exceptions.OutOfMemoryError,
-            ray.exceptions.RayActorError,
-        ) as error:
-            raise GristmillError(
-                f"{subject or 'a task'}: a worker died {MAX_RETRIES + 1} times over the same task of "
-                f"{function.__module__}.{function.__qualname__} ({type(error).__name__}). Its input may crash a reader, or "
-                "memory is short: see `gristmill plan` for the bound. Committed tasks are kept; the same command goes on "
-                "from there."
-            ) from error
-        except ray.exceptions.RayError as error:
-            raise _ray_failed(error) from error
-
-
-def _stopped(kind: object) -> bool:
-    """Whether a signal ends this process. Ray is then left as it is: its own code may abort when it is shut down or told to
-    cancel with tasks under way, and what it started ends with the driver (a cluster of our own by the guard)."""
-    return isinstance(kind, type) and not issubclass(kind, (Exception, GeneratorExit))
-
-
-def _ray_failed(error: BaseException) -> GristmillError:
-    return GristmillError(
-        f"Ray stopped working in the middle of the run ({type(error).__name__}: {_first_line(error)}). One of its own "
-        "processes ended: it was killed, the machine was short of memory or disk, or a node went away; its logs are in "
-        "/tmp/ray or $RAY_TMPDIR. Committed tasks are kept; the same command goes on from there."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+            ray.cloudpickle.unregister_pickle_by_value(trampoline)
 
 
 @contextlib.contextmanager
@@ -251,13 +182,6 @@ def _guard(ray: Any) -> subprocess.Popen[bytes] | None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # what ends the driver's group must not end it first
     )
-
-
-def _in_worker(task: tuple[Callable[[Any], Any], Any]) -> Any:
-    """A task in a worker, which may die of a file: it is run again, and the error names what it was about."""
-    set_expendable()
-    function, payload = task
-    return function(payload)
 
 
 def _ready(payload: None) -> str:

@@ -24,12 +24,20 @@ class Workers(Protocol):
         """Calls that may be under way now."""
         ...
 
-    def call(self, roots: list[str], body: bytes) -> Any:
-        """Starts a call; returns the reference of its answer."""
+    def count(self) -> int:
+        """Processes: so many calls run at a time."""
+        ...
+
+    def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
+        """Starts a call, on a node if one is named and has room; returns the reference of its answer."""
         ...
 
     def answered(self, reference: Any) -> None:
         """Told once of each reference that is done."""
+        ...
+
+    def cancel(self, reference: Any, force: bool) -> None:
+        """Asks a call to end; with `force`, ends its process."""
         ...
 
     def close(self) -> None:
@@ -41,21 +49,33 @@ class SharedWorkers:
     """Tasks that Ray runs on whichever worker is free.
 
     Args:
-        remote: the remote function. most: calls under way. resources: what each of them needs.
+        remote: the remote function. count: calls that run at a time. ahead: calls under way for each of them. resources: what
+            each call needs.
     """
 
-    def __init__(self, remote: Any, most: int, resources: Resources) -> None:
+    def __init__(self, ray: Any, remote: Any, count: int, ahead: int, resources: Resources) -> None:
+        self._ray = ray
         self._remote = remote if resources == Resources() else remote.options(**_asked(resources))
-        self._most = most
+        self._count, self._ahead = count, ahead
 
     def room(self) -> int:
-        return self._most
+        return self._count * self._ahead
 
-    def call(self, roots: list[str], body: bytes) -> Any:
-        return self._remote.remote(roots, body)
+    def count(self) -> int:
+        return self._count
+
+    def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
+        remote = self._remote
+        if node is not None:
+            kind = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+            remote = remote.options(scheduling_strategy=kind(node_id=node, soft=True))
+        return remote.remote(roots, body)
 
     def answered(self, reference: Any) -> None:
         """Ray keeps count of its workers itself."""
+
+    def cancel(self, reference: Any, force: bool) -> None:
+        self._ray.cancel(reference, force=force)
 
     def close(self) -> None:
         """They are the cluster's."""
@@ -91,7 +111,10 @@ class OwnWorkers:
                 self._ready.append(self._starting.pop(reference))
         return _SPARE * len(self._ready)
 
-    def call(self, roots: list[str], body: bytes) -> Any:
+    def count(self) -> int:
+        return len(self._ready)
+
+    def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
         place = min(range(len(self._ready)), key=lambda at: self._busy[at])
         reference = self._ready[place].call.remote(roots, body)
         self._busy[place] += 1
@@ -100,6 +123,10 @@ class OwnWorkers:
 
     def answered(self, reference: Any) -> None:
         self._busy[self._at.pop(reference)] -= 1
+
+    def cancel(self, reference: Any, force: bool) -> None:
+        """Ray ends no call of an actor by force; `close` ends the actors."""
+        self._ray.cancel(reference)
 
     def close(self) -> None:
         for actor in self._all:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -39,8 +40,11 @@ def described(source: Source, *, schemas: bool = True) -> Described:
         return Described(
             slices, [(one, source.schema(one)) for one in _heads(slices)] if schemas else [], source.facts()
         )
-    answer = _asked(source, "describe", {"schemas": schemas})
-    slices = [Slice(**one) for one in answer["slices"]]
+    # There may be a million slices, or slices of ten million records: one by one, and never all as one text.
+    with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
+        answer = _asked(source, "describe", {"schemas": schemas, "folder": folder})
+        with (Path(folder) / "slices").open(encoding="utf-8") as lines:
+            slices = [Slice(**json.loads(line)) for line in lines]
     found = [pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for text in answer["schemas"]]
     heads = _heads(slices) if schemas else []
     schemas_found = [(one, found[index]) for one, index in zip(heads, answer["schema_of"], strict=True)]
@@ -117,9 +121,11 @@ def _describe(argument: Mapping[str, Any]) -> dict[str, Any]:
     slices = list(source.slices())
     schemas: dict[str, int] = {}
     heads = _heads(slices) if argument["schemas"] else []
+    with (Path(argument["folder"]) / "slices").open("w", encoding="utf-8") as lines:
+        for one in slices:
+            lines.write(json.dumps(asdict(one)) + "\n")
     schema_of = [schemas.setdefault(_encoded(source.schema(one)), len(schemas)) for one in heads]
     return {
-        "slices": [asdict(one) for one in slices],
         "schemas": list(schemas),
         "schema_of": schema_of,
         "facts": dict(source.facts()),

@@ -1,9 +1,9 @@
 """Common Crawl by selection: records chosen in its columnar index before any download, then read by byte ranges.
 
-A slice is a run of selected records of one WARC file in the order of their offsets; neighbours are read by one request. Rows
-and doc_keys are those that the source `warc` gives the same records. A record that is not what the index says, or not there, is
-quarantined with its offset. Rows that are not selected are no documents, but what was selected of which index enters the run's
-identity.
+A slice is a run of selected records of one WARC file in the order of their offsets; neighbours are read by one request.
+Rows and doc_keys are those that the source `warc` gives the same records. A record that is not what the index says, or not
+there, is quarantined with its offset, and a selected row that says of no record where it lies, with its number in the index
+file. Rows that are not selected are no documents, but what was selected of which index enters the run's identity.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ class CommonCrawlSource(WarcSource):
         selection = Selection(self._index(), self.config.select, lambda name: drawn(self.config, name), where)
         result: list[Slice] = []
         whole = hashlib.sha256()
-        for name, records in selection.records.items():
+        for name, records in selection.records():
             for run in self._runs(records):
                 whole.update(
                     digest("gristmill.commoncrawl.records", [name, hashlib.sha256(run.tobytes()).hexdigest()]).encode()
@@ -91,6 +92,9 @@ class CommonCrawlSource(WarcSource):
             raise DataError(
                 f"{where}: none of {selection.rows:,} index rows is selected. Loosen the conditions, or raise `sample`."
             )
+        aside = [self._without_place(file, selection.aside[file], result) for file in selection.aside]
+        for one in aside:
+            whole.update(one.stamp.encode())
         self._facts = {
             "index_files": selection.index_files,
             "index_bytes": selection.index_bytes,
@@ -99,8 +103,9 @@ class CommonCrawlSource(WarcSource):
             "requests": sum(one.part["requests"] for one in result),
             "index_sha256": selection.index_sha256,
             "selection_sha256": whole.hexdigest(),
+            **({"rows_set_aside": sum(one.rows for one in aside)} if aside else {}),
         }
-        return result
+        return [*result, *aside]
 
     def facts(self) -> Mapping[str, Any]:
         return self._facts
@@ -180,6 +185,29 @@ class CommonCrawlSource(WarcSource):
             records=base64.b64encode(zlib.compress(packed, 1)).decode(),
         )
 
+    def _without_place(self, file: FoundFile, rows: list[tuple[int, str]], others: Sequence[Slice]) -> Slice:
+        """The slice of an index file's rows that say of no record where it lies. Each counts as many bytes as the others have
+        on average, since nobody knows how long its record is."""
+        packed = json.dumps(rows).encode()
+        sha256 = hashlib.sha256(packed).hexdigest()
+        mean = max(1, sum(one.bytes for one in others) // max(1, sum(one.rows for one in others)))
+        return Slice(
+            self.name,
+            file.path,
+            file.location,
+            {"start": rows[0][0], "records": len(rows), "requests": 0, "selection": int(sha256[:15], 16), "index": 1},
+            bytes=mean * len(rows),
+            file_bytes=file.size,
+            stamp=sha256,
+            expanded=LEAST_EXPANDED,
+            rows=len(rows),
+            records=base64.b64encode(zlib.compress(packed, 1)).decode(),
+        )
+
+    def _rows(self, one: Slice) -> list[tuple[int, str]]:
+        """Of a slice of index rows: their numbers, and what is wrong with them."""
+        return [(row, told) for row, told in json.loads(zlib.decompress(base64.b64decode(one.records)))]
+
     def _records(self, one: Slice) -> np.ndarray:
         return np.frombuffer(zlib.decompress(base64.b64decode(one.records)), RECORD)
 
@@ -188,9 +216,20 @@ class CommonCrawlSource(WarcSource):
         return columns_of(is_text=False)
 
     def offsets(self, one: Slice) -> np.ndarray:
+        if "index" in one.part:
+            return np.array([row for row, _ in self._rows(one)], np.int64)
         return np.asarray(self._records(one)["offset"], np.int64)
 
     def _of_slice(self, one: Slice, keep: int) -> Iterator[Stored]:
+        if "index" in one.part:
+            for row, told in self._rows(one):
+                yield _problem(
+                    row,
+                    one.bytes // one.rows,
+                    "no_place",
+                    f"row {row} of the index says of no record where it lies: {told}",
+                )
+            return
         room = one.expanded
         missing = ""
         for run in self._stretches(self._records(one)):

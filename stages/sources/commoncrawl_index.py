@@ -32,7 +32,9 @@ _INTEGERS = frozenset({OFFSET, LENGTH, STATUS})
 RECORD = np.dtype([("offset", "<i8"), ("length", "<i8"), ("url", "<u8"), ("sha1", "V20")])
 """A selected record: its bytes in the WARC file, XXH3 of its URL, the SHA-1 of its payload (zeros where the index has none)."""
 MAX_SELECTED = 10_000_000
-"""Records that a plan holds, at some 50 bytes each."""
+"""Records that a plan holds; see docs/sources.md for the memory that they take."""
+MAX_ASIDE = 10_000
+"""Selected index rows without a place that are set aside; an index with more is damaged as a whole."""
 MAX_ROW_GROUP = 2 << 30
 """Bytes, stored and uncompressed, of the columns that are read of a row group."""
 MAX_PLACE = 1 << 60
@@ -119,7 +121,7 @@ class Selection:
     """Which records of which WARC files are selected, and what of the index that came from.
 
     Attributes:
-        records: by WARC file name, in the order of the names, RECORD arrays in the order of offsets.
+        aside: by index file, the selected rows that say of no record where it lies: row number and what is wrong.
     """
 
     def __init__(self, files: Sequence[FoundFile], select: Select, keeps: Callable[[str], bool], where: str) -> None:
@@ -127,13 +129,17 @@ class Selection:
         self._kept: dict[str, list[np.ndarray]] = {}
         self._left_out: set[str] = set()
         self.rows = self.selected = 0
+        self.aside: dict[FoundFile, list[tuple[int, str]]] = {}
         footers = [[file.path, file.size, self._read(file)] for file in files]
         self.index_bytes = sum(file.size for file in files)
         self.index_files = len(files)
         self.index_sha256 = digest("gristmill.commoncrawl.index", footers)
-        self.records: dict[str, np.ndarray] = {}
+
+    def records(self) -> Iterator[tuple[str, np.ndarray]]:
+        """WARC file names in their order, each with its RECORDs in the order of offsets. To be asked for once: the records of
+        a file are let go with the next."""
         for name in sorted(self._kept):
-            self.records[name] = self._sorted(name, np.concatenate(self._kept.pop(name)))
+            yield name, self._sorted(name, np.concatenate(self._kept.pop(name)))
 
     def _sorted(self, name: str, records: np.ndarray) -> np.ndarray:
         records = records[np.argsort(records["offset"], kind="stable")]
@@ -148,6 +154,7 @@ class Selection:
     def _read(self, file: FoundFile) -> str:
         """Selects rows of a file; the SHA-256 of its footer."""
         reading(file.location)
+        self._rows_before = self.rows
         stream = RangedFile(file.location, file.size)
         try:
             with pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True) as reader:
@@ -184,15 +191,15 @@ class Selection:
                     f"{file.location}: row group {group} has {size:,} bytes in the columns that are read; at most "
                     f"{MAX_ROW_GROUP:,} are. Write the index anew with smaller row groups."
                 )
+        row = self.rows - self._rows_before
         self.rows += metadata.num_rows
         if any(_excluded(chunks.get(name), wanted) for name, wanted in self._select.wanted().items()):
             return
-        row = 0
         for batch in reader.iter_batches(_BATCH_ROWS, [group], columns, use_threads=False):
-            self._take(file, group, row, batch)
+            self._take(file, row, batch)
             row += batch.num_rows
 
-    def _take(self, file: FoundFile, group: int, row: int, batch: pa.RecordBatch) -> None:
+    def _take(self, file: FoundFile, row: int, batch: pa.RecordBatch) -> None:
         mask = pa.repeat(True, batch.num_rows)
         values = {name: _plain(batch.column(name), name) for name in batch.schema.names}
         for name, met in self._select.conditions().items():
@@ -200,23 +207,30 @@ class Selection:
         rows = np.flatnonzero(np.asarray(mask))
         names, urls, digests = (values[name].take(pa.array(rows)).to_pylist() for name in (FILE, URL, DIGEST))
         offsets, lengths = (values[name].take(pa.array(rows)) for name in (OFFSET, LENGTH))
-        by_file: dict[str, list[int]] = {}
-        for place, name in enumerate(names):
-            if not _is_inside(name) or not urls[place]:
-                raise self._bad(
-                    file, group, row + int(rows[place]), f"`{FILE}` is {name!r:.200}, `{URL}` {urls[place]!r:.200}"
-                )
-            by_file.setdefault(name, []).append(place)
         sane = np.asarray(pc.and_(_between(offsets, 0), _between(lengths, -MAX_PLACE)))
-        if not sane.all():
-            first = int(rows[np.flatnonzero(~sane)[0]])
-            raise self._bad(file, group, row + first, "no offset or no length that a file can have")
+        by_file: dict[str, list[int]] = {}
+        for place, (name, url) in enumerate(zip(names, urls, strict=True)):
+            if not _is_inside(name) or not url:
+                self._set_aside(file, row + int(rows[place]), f"`{FILE}` is {name!r:.200}, `{URL}` {url!r:.200}")
+            elif sane[place]:
+                by_file.setdefault(name, []).append(place)
+            elif name in self._kept or self._keeps(name):
+                told = f"`{OFFSET}` is {offsets[place].as_py()}, `{LENGTH}` {lengths[place].as_py()}"
+                self._set_aside(file, row + int(rows[place]), told)
         found = np.zeros(len(rows), RECORD)
-        found["offset"], found["length"] = np.asarray(offsets), np.asarray(lengths)
+        found["offset"], found["length"] = (np.asarray(pc.fill_null(column, 0)) for column in (offsets, lengths))
         found["url"] = [xxhash.xxh3_64_intdigest(url.encode()) if url else 0 for url in urls]
         found["sha1"] = np.frombuffer(b"".join(sha1_of(one) or bytes(20) for one in digests), "V20")
         for name, places in by_file.items():
             self._keep(name, found[places])
+
+    def _set_aside(self, file: FoundFile, row: int, what: str) -> None:
+        self.aside.setdefault(file, []).append((row, what))
+        if sum(map(len, self.aside.values())) > MAX_ASIDE:
+            raise DataError(
+                f"{file.location}: more than {MAX_ASIDE:,} rows do not say where a record lies, such as row {row}: {what}. "
+                "The index is damaged: restore the file, or leave it out with `exclude`."
+            )
 
     def _keep(self, name: str, records: np.ndarray) -> None:
         if name in self._left_out:
@@ -233,12 +247,6 @@ class Selection:
                 f"{self._where}: more than {MAX_SELECTED:,} records are selected, which a plan does not hold. Select fewer, "
                 "read fewer index files, or set `sample`."
             )
-
-    def _bad(self, file: FoundFile, group: int, row: int, what: str) -> DataError:
-        return DataError(
-            f"{file.location}: row {row} of row group {group} does not say where a record lies: {what}. The index is "
-            "damaged: restore the file, or leave it out with `exclude`."
-        )
 
 
 class RangedFile(io.RawIOBase):

@@ -391,13 +391,62 @@ def _damaged(rows: list[Row], **change: Any) -> list[Row]:
 
 
 @pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"warc_filename": "../../etc/passwd"}, "`warc_filename` is '../../etc/passwd'"),
+        ({"warc_filename": "https://elsewhere.org/x"}, "`warc_filename` is 'https://elsewhere.org/x'"),
+        ({"warc_filename": None}, "`warc_filename` is None"),
+        ({"url": ""}, "`url` ''"),
+        ({"warc_record_offset": -1}, "`warc_record_offset` is -1"),
+        ({"warc_record_offset": (1 << 63) - 1}, "`warc_record_offset` is 9223372036854775807"),
+        ({"warc_record_length": None}, "`warc_record_length` None"),
+    ],
+)
+def test_an_index_row_without_a_place_is_set_aside_and_the_others_are_read(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    rows = write_crawl(tmp_path, files=1, pages=9, size=10)
+    write_index(tmp_path, [rows[0] | change, *rows[1:]])
+    reader = source(tmp_path)
+    table, rejects = read(reader)
+    # Of nine records three are no page by status, media type or row.
+    assert sorted(table["url"].to_pylist()) == sorted(
+        row["url"] for row in rows[1:] if row["fetch_status"] == 200 and row["content_mime_detected"] == "text/html"
+    )
+    (reject,) = rejects.to_pylist()
+    assert reject["reason"] == "no_place" and told in reject["detail"] and reject["bytes"] > 0
+    index = next(one for one in reader.slices() if "index" in one.part)
+    assert pq.read_table(index.location).to_pylist()[reject["position"]]["url"] == (rows[0] | change)["url"]
+    assert reader.offsets(index).tolist() == [reject["position"]]
+    facts = reader.facts()
+    assert facts["rows_set_aside"] == 1 and facts["rows_selected"] == table.num_rows
+    write_index(tmp_path, rows[1:])
+    assert "rows_set_aside" not in source(tmp_path).facts()
+    clean = source(tmp_path)
+    clean.slices()
+    assert clean.facts()["selection_sha256"] != facts["selection_sha256"]
+
+
+def test_rows_without_a_place_count_toward_the_quarantine_and_many_of_them_stop_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "web"
+    root.mkdir()
+    rows = write_crawl(root, files=1, pages=60, size=10)
+    write_index(root, [row | ({"warc_record_offset": None} if n < 20 else {}) for n, row in enumerate(rows)])
+    settings = f"format: commoncrawl, snapshot: {CRAWL}, root: '{root}'"
+    with pytest.raises(DataError, match="records .* are in quarantine.*no_place"):
+        run(RUN.format(root=tmp_path, source=settings))
+    monkeypatch.setattr(commoncrawl_index, "MAX_ASIDE", 5)
+    with pytest.raises(
+        DataError, match=r"more than 5 rows do not say where a record lies, such as row \d+: `warc_record_offset`"
+    ):
+        source(root).slices()
+
+
+@pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda rows: _damaged(rows, warc_filename="../../etc/passwd"), "does not say where a record lies: .*passwd"),
-        (lambda rows: _damaged(rows, warc_filename="https://elsewhere.org/x"), "does not say where a record lies"),
-        (lambda rows: _damaged(rows, warc_record_offset=-1), "no offset or no length"),
-        (lambda rows: _damaged(rows, warc_record_offset=(1 << 63) - 1), "no offset or no length"),
-        (lambda rows: _damaged(rows, warc_record_length=None), "row 0 of row group 0 .* no offset or no length"),
         (lambda rows: [*rows, rows[0]], "more than once"),
     ],
 )

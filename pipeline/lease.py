@@ -1,9 +1,9 @@
-"""Who may write a folder: one driver at a time, on every kind of storage that can create a file only if there is none.
+"""Who may write a folder: one driver at a time, on every kind of storage that replaces a file only if it is unchanged.
 
-A claim is a file `.gristmill-claim-N.json`, created once and never changed; the one with the highest N holds the folder. Its
-holder renews a file of its own, `.gristmill-beat-TOKEN.json`. Whoever finds a holder gone creates claim N + 1: of all who
-try, one succeeds. Nothing is replaced, locked or compared with a clock of somebody else: a holder is gone when it said so,
-when its process ended on this machine, or when its beat stays the same for LEASE_SECONDS of the taker's own clock.
+The lease is one record, `.gristmill-lease.json`, which is only ever replaced on the condition that it is as it was read. Its
+holder renews it so; a renewal that fails means that somebody else took it. Nothing is locked or compared with a clock of
+somebody else: a holder is gone when it said so, when its process ended on this machine, or when its record stays the same for
+LEASE_SECONDS of the taker's own clock. Of all who then try to replace it one succeeds.
 """
 
 from __future__ import annotations
@@ -18,50 +18,40 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.stopping import set_grace
-from gristmill.pipeline.storage import join, names_in, put, put_if_absent, read_small, remove
+from gristmill.pipeline.storage import delete_if, join, read_with_etag, replace_if
 
 LEASE_SECONDS = 60.0
-"""A holder whose beat stays the same for so long is gone."""
+"""A holder whose lease stays the same for so long is gone."""
 
 BEAT_SECONDS = LEASE_SECONDS / 6
-"""Time between two beats."""
+"""Time between two renewals."""
 
 STOP_SECONDS = LEASE_SECONDS * 2 / 3
-"""A holder that could not renew its beat for so long stops, well before another may take the folder."""
+"""A holder that could not renew its lease for so long stops, well before another may take the folder."""
 
-_CLAIM = re.compile(r"\.gristmill-claim-([0-9]{6})\.json\Z")
-_BEAT = re.compile(r"\.gristmill-beat-[0-9a-f]{32}\.json\Z")
-_PARTIAL = re.compile(r"\.\.gristmill-(?:claim-[0-9]{6}|beat-[0-9a-f]{32})\.json\.[0-9a-f]{16}\Z")
-"""What is left of a claim or a beat by a process that was killed while it wrote it."""
-
+NAME = ".gristmill-lease.json"
+_OURS = re.compile(
+    r"\.gristmill-(?:lease\.json|probe-[0-9a-f]{32})(?:\.[0-9]{12})?\Z|"
+    # what is left by a process that was killed while it wrote
+    r"\.\.gristmill-(?:lease\.json|probe-[0-9a-f]{32})\.[0-9]{12}\.[0-9a-f]{16}\Z"
+)
 _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
-MOST_BYTES = 1 << 14
-"""Bytes of a claim or a beat."""
+_TAKEN = "another run took it while this one stood still"
+MOST_BYTES = 1 << 16
+"""Bytes of a lease, at most."""
+_MOST_BEFORE = 64
+"""Holders that are gone, as a lease names them."""
 
 
 def is_claim(name: str) -> bool:
-    """Whether a file of that name, directly in a folder, belongs to the claims on the folder."""
-    return bool(_CLAIM.match(name) or _BEAT.match(name) or _PARTIAL.match(name))
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim as it stands on storage. Everything in `says` was written by whoever made it."""
-
-    epoch: int
-    says: Mapping[str, Any]
-
-    @property
-    def token(self) -> str | None:
-        token = self.says.get("token")
-        return token if isinstance(token, str) and _TOKEN.match(token) else None
+    """Whether a file of that name, directly in a folder, belongs to the lease on the folder, or to a probe of its storage."""
+    return _OURS.match(name) is not None
 
 
 class Lease:
@@ -70,13 +60,13 @@ class Lease:
     Args:
         folder: what is held; a path or a URL.
         what: what it is to a person, such as "this work folder".
-        says: what the claim tells besides who holds it: strings.
+        says: what the lease tells besides who holds it: strings.
         waiting: is told, once, that a holder on another machine may be gone and is watched.
 
     Attributes:
-        superseded: the claims that were there before, of holders that are gone. They stay until `forget`.
+        superseded: what the leases said of holders that are gone, until `forget`. Written by whoever made them.
 
-    On entry raises StorageError when another driver holds the folder; on exit, when this one could not renew its beat.
+    On entry raises StorageError when another driver holds the folder; on exit, when this one could not renew its lease.
     """
 
     def __init__(
@@ -89,17 +79,18 @@ class Lease:
         self.folder, self.what, self.says = folder, what, dict(says or {})
         self.waiting = waiting
         self.token = secrets.token_hex(16)
-        self.superseded: list[Claim] = []
+        self.superseded: list[Mapping[str, Any]] = []
         self.lost: str | None = None
-        self._epoch = 0
+        self._location = join(folder, NAME)
+        self._etag: str | None = None
         self._beats = 0
         self._done = False
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> Lease:
         self._take()
-        self._beat(released=False)
         self._thread.start()
         return self
 
@@ -110,113 +101,98 @@ class Lease:
         self._thread.join()
         if self.lost is not None:
             raise StorageError(self.lost) from error
-        if not self._holds():
-            return
-        if self._done:
-            self.forget()
-            remove(join(self.folder, _beat_name(self.token)))
-            remove(join(self.folder, _claim_name(self._epoch)))
+        if self._done and self._etag is not None:
+            delete_if(self._location, self._etag)
         else:
-            self._beat(released=True)
+            self._renew(released=True)
 
     def done(self) -> None:
-        """The folder is as it shall be: on exit the claim goes, instead of being given back."""
+        """The folder is as it shall be: on exit the lease goes, instead of being given back."""
         self._done = True
 
     def forget(self) -> None:
-        """Removes the claims that this one took the place of, and what is left of others."""
-        for name in names_in(self.folder):
-            claim = _CLAIM.match(name)
-            if (claim and int(claim[1]) < self._epoch) or (not claim and is_claim(name) and self.token not in name):
-                remove(join(self.folder, name))
+        """What holders that are gone have left is cleared: the lease names them no more."""
         self.superseded = []
+        self.check()
 
     def check(self) -> None:
         """Raises StorageError when the folder is no longer this driver's."""
-        if self.lost is None and not self._holds():
-            self.lost = self._loss("another run took it while this one stood still")
+        if self.lost is None and not self._renew():
+            self.lost = self._loss(_TAKEN)
         if self.lost is not None:
             raise StorageError(self.lost)
 
     # Taking
 
     def _take(self) -> None:
-        watched: tuple[int, bytes | None] | None = None
+        watched: tuple[str | None, str] | None = None
         since = 0.0
         while True:
-            claims = self._claims()
-            if claims:
-                newest = claims[-1]
-                beat = self._beat_of(newest)
-                gone = _released(beat) or _ended_here(newest.says)
-                if not gone and _alive_here(newest.says):
-                    raise self._held(newest)
+            there = read_with_etag(self._location)
+            before: list[Mapping[str, Any]] = []
+            if there is not None:
+                says, seen = _parsed(there[0]), (_token(_parsed(there[0])), there[1])
+                gone = says.get("released") is True or _ended_here(says)
+                if not gone and _alive_here(says):
+                    raise self._held(says)
                 if not gone:
-                    seen = newest.epoch, beat
                     if watched is None or watched[0] != seen[0]:
                         if self.waiting is not None:
                             self.waiting(
-                                f"{self.folder}: watching for {LEASE_SECONDS:.0f} s whether {_who(newest)} is gone"
+                                f"{self.folder}: watching for {LEASE_SECONDS:.0f} s whether {_who(says)} is gone"
                             )
                         watched, since = seen, time.monotonic()
                     elif watched != seen:
-                        raise self._held(newest)
+                        raise self._held(says)
                     if time.monotonic() - since < LEASE_SECONDS:
                         time.sleep(min(1.0, LEASE_SECONDS / 20))
                         continue
-            epoch = claims[-1].epoch + 1 if claims else 1
-            if epoch > 999_999:
-                raise StorageError(f"{self.folder}: it was claimed a million times. Choose another folder.")
-            body = {**self.says, "token": self.token, **_here()}
-            if put_if_absent(join(self.folder, _claim_name(epoch)), json.dumps(body, sort_keys=True).encode()):
-                self._epoch = epoch
-                if self._holds():
-                    self.superseded = claims
-                    return
-                # Whoever came first was done, and others came after, between looking and creating.
-                remove(join(self.folder, _claim_name(epoch)))
+                known = says.get("before")
+                before = [one for one in known if isinstance(one, dict)] if isinstance(known, list) else []
+                before.append({name: value for name, value in says.items() if isinstance(value, str)})
+            self.superseded = before[-_MOST_BEFORE:]
+            self._etag = replace_if(self._location, self._body(False), there[1] if there is not None else None)
+            if self._etag is not None:
+                return
+            # Somebody else was first, or is taking it: look again.
 
-    def _claims(self) -> list[Claim]:
-        found = []
-        for name in names_in(self.folder):
-            matched = _CLAIM.match(name)
-            if matched:
-                found.append(Claim(int(matched[1]), _parsed(read_small(join(self.folder, name), MOST_BYTES))))
-        return sorted(found, key=lambda claim: claim.epoch)
+    def _body(self, released: bool) -> bytes:
+        self._beats += 1
+        said = {**self.says, "token": self.token, **_here(), "beat": self._beats, "released": released}
+        return json.dumps({**said, "before": self.superseded}, sort_keys=True).encode()
 
-    def _beat_of(self, claim: Claim) -> bytes | None:
-        return None if claim.token is None else read_small(join(self.folder, _beat_name(claim.token)), MOST_BYTES)
-
-    def _held(self, claim: Claim) -> StorageError:
+    def _held(self, says: Mapping[str, Any]) -> StorageError:
         return StorageError(
-            f"{self.folder}: another run holds {self.what} ({_who(claim)}). Wait for it, stop it, or give this run other "
+            f"{self.folder}: another run holds {self.what} ({_who(says)}). Wait for it, stop it, or give this run other "
             "outputs (--output) or `work:`."
         )
 
     # Holding
 
-    def _holds(self) -> bool:
-        epochs = [int(matched[1]) for matched in map(_CLAIM.match, names_in(self.folder)) if matched]
-        if not epochs or max(epochs) != self._epoch:
+    def _renew(self, released: bool = False) -> bool:
+        """Replaces the lease by a newer one of its own; False when it is no longer this driver's."""
+        with self._lock:
+            for _ in range(3):
+                etag = replace_if(self._location, self._body(released), self._etag, seconds=BEAT_SECONDS)
+                if etag is not None:
+                    self._etag = etag
+                    return True
+                # A store may refuse one of two writes at the same time, though neither won; what stands there decides.
+                there = read_with_etag(self._location)
+                if there is None or _parsed(there[0]).get("token") != self.token:
+                    return False
+                self._etag = there[1]
             return False
-        says = _parsed(read_small(join(self.folder, _claim_name(self._epoch)), MOST_BYTES))
-        return says.get("token") == self.token
-
-    def _beat(self, released: bool) -> None:
-        self._beats += 1
-        body = json.dumps({"beat": self._beats, "released": released}).encode()
-        put(join(self.folder, _beat_name(self.token)), body, seconds=BEAT_SECONDS)
 
     def _keep(self) -> None:
         renewed = time.monotonic()
         while not self._stop.wait(BEAT_SECONDS):
             try:
-                self._beat(released=False)
-                if not self._holds():
-                    self._lose("another run took it while this one stood still")
+                if not self._renew():
+                    self._lose(_TAKEN)
                     return
                 renewed = time.monotonic()
-            except Exception as error:  # whatever it is, it must not end the beat unnoticed
+            except Exception as error:  # whatever it is, it must not end the renewals unnoticed
                 if time.monotonic() - renewed > STOP_SECONDS:
                     self._lose(f"it could not be renewed for {time.monotonic() - renewed:.0f} s ({error})")
                     return
@@ -230,20 +206,12 @@ class Lease:
 
     def _loss(self, why: str) -> str:
         return (
-            f"{self.folder}: the claim on {self.what} was lost: {why}. Run the command again: committed tasks are kept."
+            f"{self.folder}: the lease on {self.what} was lost: {why}. Run the command again: committed tasks are kept."
         )
 
 
-def _claim_name(epoch: int) -> str:
-    return f".gristmill-claim-{epoch:06d}.json"
-
-
-def _beat_name(token: str) -> str:
-    return f".gristmill-beat-{token}.json"
-
-
 def _parsed(data: bytes | None) -> dict[str, Any]:
-    """A claim's or beat's content; nothing for what is no JSON map, as after a power cut."""
+    """A lease's content; nothing for what is no JSON map, as after a power cut."""
     try:
         value = json.loads(data or b"null")
     except (ValueError, RecursionError):
@@ -251,13 +219,14 @@ def _parsed(data: bytes | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _released(beat: bytes | None) -> bool:
-    return _parsed(beat).get("released") is True
+def _token(says: Mapping[str, Any]) -> str | None:
+    token = says.get("token")
+    return token if isinstance(token, str) and _TOKEN.match(token) else None
 
 
-def _who(claim: Claim) -> str:
-    host, pid, work = (str(claim.says.get(name, "unknown"))[:200] for name in ("host", "pid", "work"))
-    return f"host {host}, process {pid}" + (f", work folder {work}" if "work" in claim.says else "")
+def _who(says: Mapping[str, Any]) -> str:
+    host, pid, work = (str(says.get(name, "unknown"))[:200] for name in ("host", "pid", "work"))
+    return f"host {host}, process {pid}" + (f", work folder {work}" if "work" in says else "")
 
 
 def _here() -> dict[str, Any]:

@@ -77,7 +77,7 @@ class OutputClaims:
         What is removed is the attempt folders that their claims name; nobody but their runs ever wrote there.
         """
         folder, attempt = output.config.path, attempt_folder(self.plan, output)
-        left = {str(claim.says["attempt"]) for claim in lease.superseded if is_attempt(claim.says.get("attempt"))}
+        left = {str(says["attempt"]) for says in lease.superseded if is_attempt(says.get("attempt"))}
         left.discard(attempt_name(self.plan.key))
         ours = left | {attempt_name(self.plan.key)}
         others = [name for name in names_in(folder) if name not in ours and not is_claim(name)]

@@ -34,6 +34,8 @@ PART_BYTES = 16 << 20
 """Files of more than two of these are put in parts."""
 READ_BYTES = 4 << 20
 """Bytes that a stream asks for at once, unless its reader wants more."""
+MOST = 1 << 16
+"""Bytes that are read of a record which is replaced on conditions."""
 _SECONDS = 120
 """Longest time for one request with its body."""
 _READ_BUFFER = 1 << 16
@@ -58,7 +60,11 @@ class Buckets:
     def read_with_etag(self, location: str) -> tuple[bytes, str] | None:
         with _told(location, "cannot be read"):
             try:
-                return _call(lambda obs, store, key: _whole(obs.get(store, key)), location)
+                return _call(
+                    lambda obs, store, key: _record(obs.get(store, key, options={"range": (0, MOST)})), location
+                )
+            except EndsBeforeError:
+                return b"", _call(lambda obs, store, key: _etag(obs.head(store, key)), location)
             except FileNotFoundError:
                 return None
 
@@ -256,7 +262,7 @@ def got(location: str, start: int, length: int, etag: str | None = None) -> tupl
         return b"", int(meta["size"]), meta["e_tag"] or ""
 
 
-def _whole(result: Any) -> tuple[bytes, str]:
+def _record(result: Any) -> tuple[bytes, str]:
     return bytes(result.bytes()), _etag(result.meta)
 
 

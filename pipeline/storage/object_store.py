@@ -91,7 +91,7 @@ class ObjectStore:
         with _told(location, "cannot be read"):
             system, path = fsspec.core.url_to_fs(location)
             try:
-                data = bytes(retrying(lambda: system.cat_file(path)))
+                data = bytes(retrying(lambda: system.cat_file(path, start=0, end=1 << 16)))
             except FileNotFoundError:
                 return None
             return data, hashlib.sha256(data).hexdigest()

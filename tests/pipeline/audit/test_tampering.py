@@ -220,10 +220,10 @@ def test_a_stray_shard(output: Output) -> None:
 
 
 def test_what_a_killed_run_leaves_is_no_stray_but_a_file_that_borrows_its_name_is(output: Output) -> None:
-    claim = output.folder / ".gristmill-claim-000001.json"
+    claim = output.folder / ".gristmill-lease.json.000000000001"
     claim.write_text("{}")
     output.expect()
-    claim.write_bytes(bytes((1 << 14) + 1))
+    claim.write_bytes(bytes((1 << 16) + 1))
     output.expect("stray")
 
 

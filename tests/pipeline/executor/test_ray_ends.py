@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.pipeline import lease
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.executor.ray_guard import descendants, started
+from gristmill.pipeline.storage import read_with_etag
 from tests.pipeline.toy_runs import PLUGINS, run, shards, write_corpus
 
 pytestmark = pytest.mark.ray
@@ -73,8 +75,9 @@ def test_a_driver_that_is_stopped_or_killed(tmp_path: Path, number: signal.Signa
     else:
         assert process.returncode == 75, told
         assert told.startswith(f"error: stopped by {number.name}.") and "***" not in told
-        beats = [json.loads(path.read_text()) for path in tmp_path.rglob(".gristmill-beat-*.json")]
-        assert len(beats) == 2 and all(beat["released"] for beat in beats)
+        folders = {path.parent for path in tmp_path.rglob(f"{lease.NAME}.*")}
+        records = [read_with_etag(str(folder / lease.NAME)) for folder in folders]
+        assert len(records) == 2 and all(one is not None and json.loads(one[0])["released"] for one in records)
     text = CONFIG.format(root=tmp_path, out=tmp_path / "out")
     assert run(text).reused_tasks >= 1
     run(text, output=str(tmp_path / "whole"))

@@ -64,11 +64,18 @@ def is_clean(place: str, tmp_path: Path) -> bool:
     return audit_output(place, full=True).exit_code == 0
 
 
-def dead_claim(folder: str, epoch: int, **says: Any) -> None:
-    """A claim of a process of this machine that has ended."""
+def lease_of(folder: str, body: bytes) -> None:
+    """Puts a lease into a folder, whatever it holds."""
+    location = storage.join(folder, leases.NAME)
+    there = storage.read_with_etag(location)
+    assert storage.replace_if(location, body, there and there[1]) is not None
+
+
+def dead_claim(folder: str, **says: Any) -> None:
+    """A lease of a process of this machine that has ended."""
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     body = {**leases._here(), "pid": int(ended.stdout), "started": "1", "token": uuid.uuid4().hex, **says}
-    storage.put_if_absent(storage.join(folder, f".gristmill-claim-{epoch:06d}.json"), json.dumps(body).encode())
+    lease_of(folder, json.dumps(body).encode())
 
 
 def test_two_runs_into_one_output_with_different_work_folders(tmp_path: Path, place: str) -> None:
@@ -113,7 +120,7 @@ def test_a_claim_that_says_nothing_needs_nobody_to_remove_it(
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.2)
     write_corpus(tmp_path / "in", files=1)
     for folder in (place, str(tmp_path / "one")):
-        storage.put_if_absent(storage.join(folder, ".gristmill-claim-000004.json"), body)
+        lease_of(folder, body)
     run(config(tmp_path, place, "one"))
     assert is_clean(place, tmp_path)
     assert not (tmp_path / "one").exists() and (tmp_path / "in").exists()
@@ -123,27 +130,24 @@ def test_a_holder_on_another_machine_is_gone_when_its_beat_stands_still_by_our_o
     tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "LEASE_SECONDS", 1.0)
-    token = uuid.uuid4().hex
-    dead_claim(place, 1, machine="another", token=token)
-    beat = storage.join(place, f".gristmill-beat-{token}.json")
-    storage.put(beat, b'{"beat": 1}')
+    dead_claim(place, machine="another", beat=1)
     if "://" not in place:
-        os.utime(beat, (0, 0))  # the server's clock, whatever it shows, proves nothing
+        os.utime(next(Path(place).iterdir()), (0, 0))  # the server's clock, whatever it shows, proves nothing
     begin = time.monotonic()
     waited: list[str] = []
-    with Lease(place, "this", waiting=waited.append):
+    with Lease(place, "this", waiting=waited.append) as lease:
         assert time.monotonic() - begin >= 1.0
-    assert len(waited) == 1
+        lease.done()
+    assert len(waited) == 1 and storage.names_in(place) == []
     token = uuid.uuid4().hex
-    dead_claim(place, 3, machine="another", token=token)
-    beat = storage.join(place, f".gristmill-beat-{token}.json")
+    dead_claim(place, machine="another", token=token)
     stop = threading.Event()
 
     def live() -> None:
         number = 0
         while not stop.wait(0.2):
             number += 1
-            storage.put(beat, json.dumps({"beat": number}).encode())
+            dead_claim(place, machine="another", token=token, beat=number)
 
     thread = threading.Thread(target=live)
     thread.start()
@@ -154,7 +158,7 @@ def test_a_holder_on_another_machine_is_gone_when_its_beat_stands_still_by_our_o
 
 
 def test_of_many_that_find_a_dead_claim_one_takes_it(place: str) -> None:
-    dead_claim(place, 1)
+    dead_claim(place)
     took, refused = [], []
     start = threading.Barrier(8)
 
@@ -176,20 +180,20 @@ def test_of_many_that_find_a_dead_claim_one_takes_it(place: str) -> None:
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_a_beat_survives_errors_that_pass_and_stops_the_run_before_it_is_lost(
+def test_a_lease_survives_errors_that_pass_and_stops_the_run_before_it_is_lost(
     place: str, monkeypatch: pytest.MonkeyPatch, passes: bool
 ) -> None:
     for name, seconds in (("BEAT_SECONDS", 0.05), ("STOP_SECONDS", 0.6)):
         monkeypatch.setattr(leases, name, seconds)
-    real = leases.put
+    real = leases.replace_if
     failing = [0.0]
 
-    def put(*args: Any, **options: Any) -> None:
+    def replace_if(*args: Any, **options: Any) -> str | None:
         if time.monotonic() < failing[0]:
             raise PermissionError("the server is being restarted")
-        real(*args, **options)
+        return real(*args, **options)
 
-    monkeypatch.setattr(leases, "put", put)
+    monkeypatch.setattr(leases, "replace_if", replace_if)
     begin = time.monotonic()
 
     def work() -> None:
@@ -213,7 +217,7 @@ def test_a_driver_that_stood_still_and_lost_its_claim_publishes_nothing(tmp_path
 
     def steal(progress: Progress) -> None:
         if progress.stage == "publishing":
-            storage.put_if_absent(storage.join(place, ".gristmill-claim-000002.json"), b'{"host": "other"}')
+            lease_of(place, b'{"host": "other"}')
 
     with pytest.raises(StorageError, match="was lost: another run took it"):
         run(config(tmp_path, place, "one"), listener=steal)
@@ -268,7 +272,7 @@ def test_a_crafted_claim_removes_nothing_but_an_attempt_folder_of_that_output(tm
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
     (out / (".gristmill-attempt-" + "a" * 32)).symlink_to(tmp_path / "mine")
-    dead_claim(str(out), 1, attempt=attempt)
+    dead_claim(str(out), attempt=attempt)
     with pytest.raises(ConfigError, match=r"holds files that are not a Gristmill output"):
         run(config(tmp_path, str(out), "one"))
     assert (out / "data/thesis.txt").exists() and (tmp_path / "mine/thesis.txt").exists()
@@ -291,7 +295,7 @@ def test_a_crafted_work_folder_removes_nothing_of_somebody_else(tmp_path: Path) 
         run(config(tmp_path, str(out), "one"))
     for name in ("outputs.txt", "lease.json"):
         (work / name).unlink()
-    dead_claim(str(work), 1)
+    dead_claim(str(work))
     (work / "gristmill-run").mkdir()
     (work / "gristmill-run/outputs.txt").write_text(f"{out}\n")
     with pytest.raises(ConfigError, match="holds files that are not a Gristmill output"):
@@ -365,7 +369,7 @@ def test_a_finished_output_loses_a_claim_that_was_left(tmp_path: Path, place: st
     write_corpus(tmp_path / "in", files=1)
     text = config(tmp_path, place, "one")
     run(text)
-    dead_claim(place, 1, attempt=f".gristmill-attempt-{plan_of(text).key[:32]}")
+    dead_claim(place, attempt=f".gristmill-attempt-{plan_of(text).key[:32]}")
     storage.put(storage.join(place, f".gristmill-attempt-{plan_of(text).key[:32]}", "rest"), b"x")
     assert run(text).already_done
     assert not any(name.startswith(".") for name in storage.names_in(place))

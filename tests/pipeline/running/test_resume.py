@@ -163,8 +163,8 @@ def test_a_lease_of_a_dead_driver_is_taken_over(tmp_path: Path) -> None:
     assert killed(tmp_path, "told", 3) == -signal.SIGKILL
     text = GRAPH.format(root=tmp_path)
     work = work_folder(plan_of(text, output=str(tmp_path / "killed")).config)
-    assert list(work.glob(".gristmill-claim-*.json")) and list(
-        (tmp_path / "killed/corpus").glob(".gristmill-claim-*.json")
+    assert list(work.glob(".gristmill-lease.json*")) and list(
+        (tmp_path / "killed/corpus").glob(".gristmill-lease.json*")
     )
     run(text, output=str(tmp_path / "killed"))
     assert not work.exists()

@@ -47,6 +47,16 @@ class NodeRow:
         """Whether `kept` does not yet say what left: several ports, or copies."""
         return len(self.ports) > 1 or any(amount.documents != self.kept.documents for amount in self.ports.values())
 
+    @property
+    def left(self) -> Amount:
+        """What left: the documents that were kept, at the size they had then."""
+        return self.kept if self.branches else next(iter(self.ports.values()), self.kept)
+
+    @property
+    def makes_text(self) -> bool:
+        """Whether pages entered and texts left, as only a stage that makes texts has it."""
+        return self.left.bytes != self.kept.bytes
+
 
 @dataclass(frozen=True)
 class RuleRow:
@@ -191,10 +201,12 @@ def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
         shown.append(_Column("quarantined", lambda row: number(row.quarantined)))
     if any(row.marked.documents for row in rows):
         shown.append(_Column("marked", lambda row: number(row.marked)))
+    makers = [row.node for row in rows if row.makes_text]
+    what = "bytes" if makers else "text"
     shown += [
-        _Column("text in", lambda row: size(row.entered.bytes), rank=2),
-        _Column("text kept", lambda row: size(row.kept.bytes), lambda amount, row: size(amount.bytes), rank=1),
-        _Column("text dropped", lambda row: size(row.dropped.bytes), rank=3),
+        _Column(f"{what} in", lambda row: size(row.entered.bytes), rank=2),
+        _Column(f"{what} kept", lambda row: size(row.left.bytes), lambda amount, row: size(amount.bytes), rank=1),
+        _Column(f"{what} dropped", lambda row: size(row.dropped.bytes), rank=3),
     ]
 
     def table(columns_shown: Sequence[_Column]) -> Table:
@@ -208,6 +220,10 @@ def print_nodes(console: Console, rows: Sequence[NodeRow]) -> None:
         return made
 
     _print_fitting(console, shown, table)
+    if makers:
+        console.print(
+            f"bytes: of pages until they enter {', '.join(makers)}, of the texts made there from then on", style="dim"
+        )
 
 
 def print_rules(console: Console, rows: Sequence[RuleRow]) -> None:

@@ -46,7 +46,6 @@ from gristmill.stages.language.identify import classifier_of, default_model, ide
 from gristmill.stages.language.stage import hint
 from gristmill.stages.pages.text import CONTENT_TYPE_COLUMN, cut_pages
 
-HTML = "html"
 PARTS = 4
 """Parts of a cut that are asked about besides the whole."""
 FLOOR = 0.01
@@ -64,6 +63,7 @@ class LanguageGuessConfig(StageConfig):
         max_kept_score_declared: the same for a page that declares a wanted language.
         min_bytes: bytes of text below which a page is in doubt.
         max_bytes: bytes of text that are cut from a page.
+        column: the payload with the page: `html` or `bytes`.
     """
 
     keep: tuple[str, ...] = threshold(min_length=1)
@@ -73,6 +73,7 @@ class LanguageGuessConfig(StageConfig):
     max_kept_score_declared: float = threshold(0.02, ge=FLOOR, le=1.0)
     min_bytes: int = threshold(200, ge=1)
     max_bytes: int = signal(4096, ge=256, le=1 << 20)
+    column: Literal["html", "bytes"] = signal("html")
 
     @model_validator(mode="after")
     def _labels_exist(self) -> LanguageGuessConfig:
@@ -93,7 +94,7 @@ class LanguageGuess(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
-            payload={HTML},
+            payload={self.config.column},
             optional_reads={CONTENT_TYPE_COLUMN},
             signals=pa.schema(
                 [
@@ -126,7 +127,7 @@ class LanguageGuess(Stage):
         headers: list[str | None] = [None] * rows
         if CONTENT_TYPE_COLUMN in batch.column_names:
             headers = one_chunk(batch[CONTENT_TYPE_COLUMN]).cast(pa.string()).to_pylist()
-        cut = cut_pages(batch[HTML], HTML, headers, self.config.max_bytes)
+        cut = cut_pages(batch[self.config.column], self.config.column, headers, self.config.max_bytes)
         data, offsets = text_buffers(cut.texts)
         found = identify(data, offsets, self.config.backend, self._path(), floor=FLOOR)
         labels, numbers = label_numbers(pa.table({name: found[name] for name in ("language", "language_script")}))

@@ -92,3 +92,19 @@ def test_the_tables_fit_and_hold_the_figures(accounts: Accounts, width: int) -> 
     assert next(line for line in lines if "→ bad" in line).split()[2] == "2"
     rule = next(line for line in lines if "short" in line)
     assert [part for part in rule.split() if part.isdigit() and len(part) == 1] == ["3", "4", "1"]
+
+
+def test_a_stage_that_makes_texts_shows_pages_that_enter_and_texts_that_leave(accounts: Accounts) -> None:
+    def printed() -> str:
+        stream = io.StringIO()
+        print_funnel(Console(file=stream, width=160, color_system=None), accounts, ORDER)
+        return stream.getvalue()
+
+    assert "text kept" in printed() and "of pages" not in printed()
+    accounts.nodes["filter"].ports["kept"] = Tally(6, 65)
+    lines = printed().splitlines()
+    row = next(line for line in lines if line.startswith("filter"))
+    assert re.split(r"\s{2,}", row.strip())[-3:] == ["1.0 kB", "65 B", "300 B"]
+    assert "bytes kept" in lines[0] and "text kept" not in printed()
+    assert "bytes: of pages until they enter filter, of the texts made there from then on" in printed()
+    assert funnel_json(accounts, ORDER)["nodes"][1]["kept"] == [6, 650]

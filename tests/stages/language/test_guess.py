@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import Decisions, StageContext
 from gristmill.stages.language.guess import LanguageGuess, LanguageGuessConfig
+from tests.pipeline.toy_runs import rows_of, run
 
 ENGLISH = (
     "The committee met on Thursday to hear what the engineers had found out about the old bridge, and whether it could "
@@ -108,3 +111,28 @@ def test_labels_that_no_model_answers_are_refused() -> None:
         LanguageGuessConfig(keep=("english",))
     with pytest.raises(ConfigError, match="the model never answers 'aak_Latn', so that pages in it would be dropped"):
         LanguageGuess(LanguageGuessConfig(keep=("aak_Latn",))).check_files()
+
+
+def test_a_payload_of_bytes_is_read_as_one_of_html(tmp_path: Path) -> None:
+    pages = [page(GERMAN * 3).encode(), page(ENGLISH * 3).encode(), page(RUSSIAN * 4).encode("koi8-r")]
+    headers = ["text/html", None, "text/html; charset=koi8-r"]
+    stage = LanguageGuess(LanguageGuessConfig(keep=("eng_Latn",), column="bytes"))
+    columns = {"bytes": pa.array(pages), "http_content_type": pa.array(headers)}
+    measured = pa.table(dict(stage.measure(pa.table(columns), StageContext())))
+    assert measured.equals(decide(pages, headers)[1])
+    (tmp_path / "in").mkdir()
+    table = pa.table({"id": ["a", "b", "c"], **columns})
+    pq.write_table(table, tmp_path / "in/a.parquet")
+    run(
+        f"""
+        name: guess
+        sources:
+          crawl: {{format: parquet, paths: ["{tmp_path}/in/*.parquet"]}}
+        stages:
+          language_guess: {{keep: [eng_Latn], column: bytes}}
+          extract: {{with: resiliparse, column: bytes}}
+        outputs:
+          corpus: {{path: "{tmp_path}/out"}}
+        """
+    )
+    assert [row["id"] for row in rows_of(tmp_path / "out")] == ["b"]

@@ -60,6 +60,14 @@ class ExecutorName(StrEnum):
     ray = "ray"
 
 
+class ProgressName(StrEnum):
+    """Values of `--progress`."""
+
+    auto = "auto"
+    plain = "plain"
+    json = "json"
+
+
 @app.callback()
 def gristmill(
     debug: Annotated[
@@ -111,6 +119,13 @@ def run(
             metavar="DIR", help="The output of the dataset's previous run, which this one's manifest follows."
         ),
     ] = None,
+    progress: Annotated[
+        ProgressName,
+        typer.Option(help="On stderr: a screen on a terminal, else lines; always lines; or a JSON value per line."),
+    ] = ProgressName.auto,
+    progress_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the progress as JSON lines into this file, too.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -121,9 +136,29 @@ def run(
     return run_config(
         RunOptions(
             config, executor.value, workers, address, tuple(overrides or ()), output, tuple(plugin or ()), rehash,
-            keep_work, quiet, as_json, key, previous,
+            keep_work, quiet, as_json, key, previous, progress.value, progress_file,
         )
     )  # fmt: skip
+
+
+@app.command(
+    short_help="Show how far a run is.",
+    epilog="""\b
+Examples:
+  gristmill status out/web.work
+  gristmill status out/web --json
+
+Exit codes: 0 the run is on, or done; 75 it stopped, or its driver gives no sign: the same command goes on from there;
+1 it failed, or is not there.""",
+)
+def status(
+    location: Annotated[str, typer.Argument(metavar="DIR", help="A run's work folder, or its first output.")],
+    as_json: JsonOption = False,
+) -> int:
+    """Show how far a run is: counts by stage, time left, slow and failed tasks, and whether its driver is alive."""
+    from gristmill.launch.commands.status import show_status
+
+    return show_status(location, as_json)
 
 
 @app.command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gristmill.pipeline.errors import ContractError
@@ -94,3 +94,23 @@ def _memory() -> int:
         if text.isdigit():
             found.append(int(text))
     return min(found, default=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a stage takes, in seconds of one core per GB (10^9 bytes) of text that enters its node. For predictions alone
+    (time left, `--executor auto`): a run measures its own pace and needs these to be right among each other only.
+
+    Attributes:
+        measure: of `measure`; survey: of `survey`; settle: of `settle`, all tasks of its exchange together.
+    """
+
+    measure: float = 10.0
+    survey: float = 2.0
+    settle: float = 1.0
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ContractError(f"`cost`: `{item.name}` is {value!r}; expected seconds per GB, at least 0")

@@ -25,7 +25,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.pipeline.errors import GUIDE, ContractError
-from gristmill.pipeline.resources import Resources
+from gristmill.pipeline.resources import Cost, Resources
 from gristmill.pipeline.stage_spec import MAX_RULES, StageContext, StageSpec
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ __all__ = [
     "DROPPED",
     "MAX_RULES",
     "QUARANTINED",
+    "Cost",
     "Decisions",
+    "Cost",
     "Resources",
     "Settled",
     "SettledView",

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import RESERVED, TEXT, TEXT_TYPE
 from gristmill.pipeline.errors import ContractError
-from gristmill.pipeline.resources import Resources
+from gristmill.pipeline.resources import Cost, Resources
 
 TEXT_RULES = ("empty_text", "too_large")
 """Rules by which the engine judges a text where it comes into being, read by a source or made by a stage: `empty_text` (null,
@@ -81,6 +81,7 @@ class StageSpec:
         slow: whether `measure` takes seconds for a batch (at most 16 MiB of text or payload), as parsers of pages and large
             models do: what it finds is then kept batch by batch while a task is under way, so that an attempt after one
             that was killed goes on where that was.
+        cost: how long it takes, about. It decides nothing about a result.
     """
 
     ports: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ class StageSpec:
     notices: tuple[str, ...] = ()
     resources: Resources = Resources()
     slow: bool = False
+    cost: Cost = Cost()
 
     def __post_init__(self) -> None:
         for name in ("ports", "rules", "against", "notices"):
@@ -160,6 +162,8 @@ class StageSpec:
             raise ContractError(
                 f"`resources` is {self.resources!r}; expected Resources(cpus=…, gpus=…, memory_bytes=…)"
             )
+        if not isinstance(self.cost, Cost):
+            raise ContractError(f"`cost` is {self.cost!r}; expected Cost(measure=…, survey=…, settle=…)")
 
     def _check_names(self) -> None:
         for name in ("ports", "rules"):

@@ -14,7 +14,8 @@ from gristmill.launch.presets import read_config
 from gristmill.launch.terminal.console import err, out, say, say_json
 from gristmill.launch.terminal.funnel import end_rows, funnel_json, print_funnel
 from gristmill.launch.terminal.numbers import count, documents, duration, size
-from gristmill.launch.terminal.progress import progress_display
+from gristmill.launch.terminal.progress import JSON_SECONDS, Display, JsonProgress, PlainProgress, progress_display
+from gristmill.pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from gristmill.pipeline.executor import Executor
@@ -39,6 +40,8 @@ class RunOptions:
     json: bool = False
     key: str | None = None
     previous: str | None = None
+    progress: str = "auto"
+    progress_file: str | None = None
 
 
 def run(options: RunOptions) -> int:
@@ -52,11 +55,12 @@ def run(options: RunOptions) -> int:
     from gristmill.pipeline.provenance.attestation import Attestation
     from gristmill.pipeline.provenance.signing import find_signing_key
     from gristmill.pipeline.running.engine import Engine
+    from gristmill.pipeline.running.status import Reporter
 
     # First of all: a key that cannot be used must not show after hours of work.
     attestation = Attestation(find_signing_key(options.key), options.previous)
     text = read_config(options.config)
-    with progress_display(err(), quiet=options.quiet) as progress:
+    with _display(options) as progress:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         plan = make_plan(config)
@@ -73,6 +77,7 @@ def run(options: RunOptions) -> int:
                 command=["gristmill", *sys.argv[1:]],
                 attestation=attestation,
             )
+            progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
             result = engine.run()
     if result.already_done:
         attest_finished(result, attestation)
@@ -109,9 +114,28 @@ def _place(options: RunOptions) -> str:
 
 
 @contextlib.contextmanager
-def _executor(options: RunOptions) -> Iterator[Executor]:
-    from gristmill.pipeline.errors import ConfigError
+def _display(options: RunOptions) -> Iterator[Display]:
+    shown = Display() if options.quiet else progress_display(err())
+    if not options.quiet and options.progress == "plain":
+        shown = PlainProgress(err())
+    elif not options.quiet and options.progress == "json":
+        shown = JsonProgress(sys.stderr)
+    with contextlib.ExitStack() as stack:
+        if options.progress_file is not None:
+            try:
+                stream = stack.enter_context(open(options.progress_file, "a", encoding="utf-8"))
+            except OSError as error:
+                from gristmill.pipeline.storage import reason
 
+                raise ConfigError(
+                    f"--progress-file {options.progress_file}: cannot be written: {reason(error)}"
+                ) from error
+            shown = JsonProgress(stream, shown)
+        yield stack.enter_context(shown)
+
+
+@contextlib.contextmanager
+def _executor(options: RunOptions) -> Iterator[Executor]:
     if options.executor == "inline":
         if options.workers not in (None, 1) or options.address is not None:
             raise ConfigError("--executor inline is one process: leave --workers and --address out, or take `ray`.")

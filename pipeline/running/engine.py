@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from gristmill.pipeline.provenance.statement import Lineage, read_manifest
 from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
 from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
+from gristmill.pipeline.running.progress import Listener, Progress, Watch
 from gristmill.pipeline.running.settling import settle
+from gristmill.pipeline.running.status import StatusFile
 from gristmill.pipeline.running.task import run_task
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import task_key
@@ -34,20 +36,6 @@ from gristmill.pipeline.writing.run_files import finish_outputs
 
 MIN_QUARANTINED = 10
 """A run never fails for this many unreadable records or fewer."""
-
-
-@dataclass
-class Progress:
-    """What a run reports while it runs; all fields are totals so far."""
-
-    plan: Plan
-    pass_index: int = 0
-    stage: str = "pass"
-    tasks_done: int = 0
-    documents: int = 0
-    text_bytes: int = 0
-    accounts: Accounts = field(default_factory=Accounts)
-    reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,16 +51,13 @@ class RunResult:
     already_done: bool = False
 
 
-Listener = Callable[[Progress], None]
-
-
 class Engine:
     """One run of a plan on an executor.
 
     Args:
         plan: what to do.
         executor: where tasks run.
-        listener: is given the progress after each task.
+        listener: is given the progress after each task. `watch` has a view of the run at any moment, for any thread.
         rehash: read every slice again on resume instead of trusting size and mtime or ETag.
         keep_work: leave the work folder in place after success.
         command: how the run was started, for the manifest.
@@ -90,12 +75,15 @@ class Engine:
         command: Sequence[str] = (),
         attestation: Attestation | None = None,
     ) -> None:
-        self.plan, self.executor, self.listener = plan, executor, listener
+        self.plan, self.listener = plan, listener
+        self.watch = Watch(plan, executor.workers)
+        self.executor = self.watch.watched(executor)
         self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
         self.attestation = attestation or Attestation()
         self.place = work_folder(plan.config)
         self.work = WorkFolder(self.place / RUN_FILES)
         self.progress = Progress(plan)
+        self.status: StatusFile | None = None
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.settled: dict[str, Sequence[SettledFiles]] = {}
         self.settled_digests: dict[str, str] = {}
@@ -131,7 +119,10 @@ class Engine:
 
     def _run(self, lease: Lease, links: Mapping[str, Lineage], begin: float) -> RunResult:
         self.work.make()
-        with OutputClaims(self.plan, self.place, self._say) as claims:
+        self.status = StatusFile(
+            self.plan, self.watch, self.executor.workers, str(self.work.root), lambda: lease.lost is None
+        )
+        with self.status, OutputClaims(self.plan, self.place, self._say) as claims:
 
             def check() -> None:
                 lease.check()
@@ -230,7 +221,7 @@ class Engine:
             if record is not None:
                 records[task].append(record)
                 self.progress.reused += 1
-                self._told(record)
+                self._told(record, reused=True)
                 continue
             if self.rehash and one.index == 0:
                 uncommit(self.work, task, one.index, key)
@@ -262,17 +253,21 @@ class Engine:
                     return False
         return True
 
-    def _told(self, record: TaskRecord) -> None:
+    def _told(self, record: TaskRecord, reused: bool = False) -> None:
         self.progress.tasks_done += 1
         self.progress.documents += record.slice.rows
         self.progress.text_bytes += record.slice.text_bytes
         self.progress.accounts.add(record.accounts)
+        self.watch.committed(record, reused, self.progress.accounts)
         if record.pass_ == 0:
             self._check_quarantine(self.progress.accounts, final=False)
         self._say(self.progress.stage)
 
     def _say(self, stage: str) -> None:
-        self.progress.stage = stage
+        begins, self.progress.stage = stage != self.progress.stage, stage
+        self.watch.told(self.progress)
+        if begins and self.status is not None:
+            self.status.changed()
         if self.listener is not None:
             self.listener(self.progress)
 

@@ -1,15 +1,17 @@
-"""Progress: rates, time left and keep rates from what the engine tells; lines for a log, a display for a terminal."""
+"""Progress: a screen for a terminal, lines for a log, JSON lines for programs; all show the same status."""
 
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
+import json
+import threading
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 
-from gristmill.launch.terminal.progress import Clock, LiveProgress, NoProgress, PlainProgress, progress_display
-from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount, Tally
+from gristmill.launch.terminal.progress import Display, JsonProgress, LiveProgress, PlainProgress, progress_display
+from gristmill.pipeline.running.status import NodeStatus, RunStatus, TaskStatus
 
 
 class Hands:
@@ -22,116 +24,166 @@ class Hands:
         return self.time
 
 
-def told(done: int, *, index: int = 0, stage: str = "pass 1 of 2", reused: int = 0) -> Any:
-    """A progress after `done` of 10 tasks of 100 documents and 1 MB each."""
-    accounts = Accounts()
-    accounts.nodes["crawl"] = NodeAccount(entered=Tally(done * 100), kept=Tally(done * 100))
-    accounts.nodes["quality"] = NodeAccount(entered=Tally(done * 100), kept=Tally(done * 80))
-    plan = SimpleNamespace(slices=[None] * 10, passes=[None, None], graph=SimpleNamespace(sources={"crawl": None}))
-    return SimpleNamespace(
-        plan=plan, pass_index=index, stage=stage, tasks_done=done, documents=done * 100, text_bytes=done * 10**6,
-        accounts=accounts, reused=reused,
+def told(done: int, **other: Any) -> RunStatus:
+    """A status after `done` of 10 tasks of 100 documents."""
+    status = RunStatus(
+        name="web", run="0" * 64, state="running", number=1, every=2.0, host="here", process=7, started=1.7e9, workers=2,
+        step="pass 1 of 2", pass_=1, passes=2, tasks=10, done=done, reused=0, step_done=done, under_way=2,
+        documents=done * 100, text_bytes=done * 10**6, bytes_per_second=500_000.0 if done else None, elapsed=4.0 + done,
+        left=36.0 if done else None,
+        nodes=[NodeStatus(name="quality", entered=done * 100, emitted=done * 80, dropped=done * 20, quarantined=0)]
+        if done else [],
+        slow=0, slowest=[], failed=0, failures=[], error=None, outputs={"corpus": "out/corpus"},
     )  # fmt: skip
+    return replace(status, **other)
 
 
-def test_speed_and_time_left_follow_from_the_tasks_done() -> None:
-    hands = Hands()
-    clock = Clock(hands)
-    assert clock.snapshot(told(0)).bytes_per_second is None
-    hands.time += 4
-    shown = clock.snapshot(told(2))
-    assert shown.bytes_per_second == 500_000
-    # 2 s a task, 8 tasks left of this pass and 10 of the next
-    assert shown.left == 36
-    assert shown.figures() == "200 documents, 500.0 kB/s, about 36 s left"
+class Run:
+    """A run whose status the test sets."""
+
+    def __init__(self) -> None:
+        self.status = told(0)
+
+    def __call__(self) -> RunStatus:
+        return self.status
 
 
-def test_each_pass_is_measured_on_its_own() -> None:
-    hands = Hands()
-    clock = Clock(hands)
-    clock.snapshot(told(0))
-    hands.time += 100
-    clock.snapshot(told(10))
-    clock.snapshot(told(0, index=1, stage="pass 2 of 2"))
-    hands.time += 1
-    shown = clock.snapshot(told(5, index=1, stage="pass 2 of 2"))
-    assert shown.bytes_per_second == 5_000_000
-    assert shown.left == 1
+def shown(display: LiveProgress) -> str:
+    stream = display.console.file
+    assert isinstance(stream, io.StringIO)
+    stream.truncate(0)
+    stream.seek(0)
+    display.console.print(display._render())
+    return stream.getvalue()
 
 
-def test_tasks_of_an_earlier_attempt_count_as_done_but_not_as_fast() -> None:
-    hands = Hands()
-    clock = Clock(hands)
-    clock.snapshot(told(0))
-    for number in range(1, 7):
-        clock.snapshot(told(number, reused=number))
-    hands.time += 3
-    shown = clock.snapshot(told(7, reused=6))
-    assert shown.done == 7
-    assert shown.bytes_per_second == 1_000_000 / 3
-    assert shown.left == 3 * (3 + 10)
-
-
-def test_keep_rates_are_of_stages_and_not_of_sources() -> None:
-    assert Clock().snapshot(told(3)).keeps() == "quality 80.0 %"
+def live(hands: Hands, width: int = 80) -> LiveProgress:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    return LiveProgress(console, hands)
 
 
 def test_a_log_gets_few_lines() -> None:
-    stream, hands = io.StringIO(), Hands()
-    progress = PlainProgress(Console(file=stream, width=40), Clock(hands))
+    stream, hands, run = io.StringIO(), Hands(), Run()
+    progress = PlainProgress(Console(file=stream, width=40), hands)
+    progress.read = run
     for done in range(11):
-        progress(told(done))
-        hands.time += 1
-    progress(told(10, stage="settling minhash"))
-    lines = stream.getvalue().splitlines()
-    assert lines == [
+        run.status = told(done)
+        progress.look()
+        hands.time += 0.9
+    run.status = told(10, step="settling minhash", step_done=12)
+    progress.look()
+    assert stream.getvalue().splitlines() == [
         "pass 1 of 2",
-        "pass 1 of 2: 10 of 10 tasks, 1,000 documents, 1.0 MB/s, about 10 s left; kept: quality 80.0 %",
-        "settling minhash",
+        "pass 1 of 2: 10 of 10 tasks, 1,000 documents, 500.0 kB/s, about 36 s left; kept: quality 80.0 %",
+        "settling minhash: 12 tasks, about 36 s left",
     ]
 
 
-def test_a_slow_log_says_that_the_run_is_alive() -> None:
-    stream, hands = io.StringIO(), Hands()
-    progress = PlainProgress(Console(file=stream, width=40), Clock(hands))
-    for done in range(4):
-        progress(told(done))
-        hands.time += 20
-    assert len(stream.getvalue().splitlines()) == 4
+def test_a_log_gets_a_line_every_ten_seconds_whatever_the_tasks_do() -> None:
+    stream, hands, run = io.StringIO(), Hands(), Run()
+    progress = PlainProgress(Console(file=stream, width=40), hands)
+    progress.read = run
+    run.status = told(3)
+    for _ in range(60):
+        progress.look()
+        hands.time += 1
+    assert len(stream.getvalue().splitlines()) == 6
 
 
-def test_a_terminal_gets_a_display_with_step_bar_figures_and_keep_rates() -> None:
+def test_a_log_looks_by_itself_while_a_task_takes_long() -> None:
+    stream, run = io.StringIO(), Run()
+    with PlainProgress(Console(file=stream, width=40), seconds=0.02) as progress:
+        progress.follow(run)
+        for _ in range(500):
+            if len(stream.getvalue().splitlines()) >= 3:
+                break
+            threading.Event().wait(0.01)
+    assert len(stream.getvalue().splitlines()) >= 3
+
+
+def test_a_terminal_gets_a_screen_with_step_bar_figures_and_documents_by_node() -> None:
+    run, display = Run(), live(Hands())
+    display.read = run
+    run.status = told(2)
+    text = shown(display)
+    assert "pass 1 of 2" in text
+    assert "2/10 tasks, 6.0 s" in text
+    assert "200 documents, 500.0 kB/s, about 36 s left" in text
+    assert [line.split() for line in text.splitlines() if "quality" in line] == [["quality", "200", "80.0", "%"]]
+
+
+def test_the_screen_fits_however_many_stages_there_are() -> None:
+    run, display = Run(), live(Hands(), width=60)
+    display.read = run
+    nodes = [NodeStatus(name=f"node-{n:03d}" * 9, entered=9, emitted=8, dropped=0, quarantined=1) for n in range(100)]
+    slow = [TaskStatus(path=f"s3://bucket/{'very/' * 40}{n}.parquet", seconds=100.0) for n in range(8)]
+    run.status = told(2, nodes=nodes, slow=800, slowest=slow, under_way=900)
+    lines = shown(display).splitlines()
+    assert len(lines) <= 24
+    assert all(len(line) <= 60 for line in lines)
+    assert any("… 86 more" in line for line in lines)
+    assert any("slow: 800 tasks in all, of 900 under way" in line for line in lines)
+
+
+def test_failed_tasks_are_named_with_the_error() -> None:
+    run = Run()
+    run.status = told(2, failed=2, failures=[TaskStatus(path="a.parquet", error="the disk\x1b[31m is\nfull")])
     stream = io.StringIO()
-    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    hands = Hands()
-    progress = progress_display(console)
-    assert isinstance(progress, LiveProgress)
-    progress.clock = Clock(hands)
-    progress(told(0))
-    hands.time += 4
-    progress(told(2))
-    console.print(progress._render())
-    shown = stream.getvalue()
-    assert "pass 1 of 2" in shown
-    assert "2/10 tasks, 4.0 s" in shown
-    assert "200 documents, 500.0 kB/s, about 36 s left" in shown
-    assert "kept: quality 80.0 %" in shown
+    progress = PlainProgress(Console(file=stream, width=40), Hands())
+    progress.read = run
+    progress.look()
+    assert "failed: a.parquet: the disk [31m is full; failed: 2 tasks in all" in stream.getvalue()
+
+
+def test_the_bar_never_goes_back() -> None:
+    run, display = Run(), live(Hands())
+    display.read = run
+    shares = []
+    for elapsed, left in [(10, 90), (20, 80), (30, 170), (40, 60)]:
+        run.status = told(2, elapsed=float(elapsed), left=float(left))
+        shares.append(display._share(run.status))
+    assert shares == [0.1, 0.2, 0.2, 0.4]
 
 
 def test_a_hint_explains_a_slow_start_until_the_first_task_ends() -> None:
-    stream = io.StringIO()
-    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
-    progress = LiveProgress(console, Clock(Hands()))
-    progress.hint("kernels are compiled")
-    progress(told(0))
-    console.print(progress._render())
-    assert "kernels are compiled" in stream.getvalue()
-    stream.truncate(0)
-    progress(told(1))
-    console.print(progress._render())
-    assert "kernels are compiled" not in stream.getvalue()
+    run, display = Run(), live(Hands())
+    display.hint("kernels are compiled")
+    display.note("reading web.yaml")
+    assert "reading web.yaml" in shown(display)
+    assert "kernels are compiled" in shown(display)
+    display.read = run
+    assert "kernels are compiled" in shown(display)
+    run.status = told(1)
+    assert "kernels are compiled" not in shown(display)
+
+
+def test_json_lines_hold_the_whole_status() -> None:
+    stream, hands, run = io.StringIO(), Hands(), Run()
+    progress = JsonProgress(stream, now=hands)
+    progress.read = run
+    for done in (0, 1, 10):
+        run.status = told(done)
+        progress.look()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["done"] for line in lines] == [0, 10]
+    assert lines[1]["nodes"] == [{"name": "quality", "entered": 1000, "emitted": 800, "dropped": 200, "quarantined": 0}]
+    assert (lines[1]["pass"], lines[1]["left"], lines[1]["bytes_per_second"]) == (1, 36.0, 500_000.0)
+
+
+def test_json_lines_may_stand_beside_what_a_person_sees() -> None:
+    stream, log, run = io.StringIO(), io.StringIO(), Run()
+    beside = PlainProgress(Console(file=log, width=40), Hands())
+    run.status = told(3)
+    with JsonProgress(stream, beside) as progress:
+        progress.note("starting")
+        progress.follow(run)
+        progress(None)  # type: ignore[arg-type]
+    assert len(stream.getvalue().splitlines()) == 1
+    assert log.getvalue().splitlines()[0] == "starting"
+    assert len(log.getvalue().splitlines()) == 2
 
 
 def test_the_display_suits_the_console() -> None:
     assert isinstance(progress_display(Console(file=io.StringIO())), PlainProgress)
-    assert isinstance(progress_display(Console(file=io.StringIO(), force_terminal=True), quiet=True), NoProgress)
+    assert isinstance(progress_display(Console(file=io.StringIO(), force_terminal=True)), LiveProgress)
+    assert type(progress_display(Console(file=io.StringIO(), force_terminal=True), quiet=True)) is Display

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
-from gristmill.pipeline.running.engine import Progress
+from gristmill.pipeline.running.progress import Progress
 from gristmill.pipeline.work_folder import WorkFolder
 from tests.pipeline.toy_runs import rows_of, run, shards, write_corpus
 

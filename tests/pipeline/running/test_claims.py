@@ -22,7 +22,7 @@ from gristmill.pipeline import storage
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError, StorageError
 from gristmill.pipeline.lease import Lease
-from gristmill.pipeline.running.engine import Progress
+from gristmill.pipeline.running.progress import Progress
 from gristmill.pipeline.storage.object_store import ObjectStore
 from tests.pipeline.toy_runs import GRAPH, plan_of, run, shards, write_corpus
 

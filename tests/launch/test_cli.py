@@ -159,7 +159,7 @@ def test_a_stopped_run_goes_on_and_says_what_was_there(
 ) -> None:
     from gristmill.pipeline.executor.inline import InlineExecutor
 
-    def stop_after_two(self: object, function: object, payloads: object) -> object:
+    def stop_after_two(self: object, function: object, payloads: object, resources: object = None) -> object:
         for index, payload in enumerate(payloads):  # type: ignore[arg-type,var-annotated]
             if index == 2:
                 raise KeyboardInterrupt
@@ -336,7 +336,7 @@ def test_a_signal_stops_a_run_with_a_code_that_says_go_on(
     from gristmill.launch.cli import main
     from gristmill.pipeline.executor.inline import InlineExecutor
 
-    def terminated(self: object, function: object, payloads: object) -> object:
+    def terminated(self: object, function: object, payloads: object, resources: object = None) -> object:
         os.kill(os.getpid(), number)
         yield from ()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -48,14 +48,15 @@ LEAST_RECORD = 40
 
 
 LATE = "late_columns"
+_Shape = dict[str, Any] | list[Any] | None
 
 
 class JsonlConfig(SourceConfig):
     """Settings of JSON lines."""
 
     late_columns: Literal["refuse", "ignore", "keep"] | None = None
-    """What to do with keys that the first lines of a file do not have: `refuse` stops the run (the default), `keep` keeps
-    them as JSON text in a column `late_columns`, `ignore` leaves them out."""
+    """What to do with keys, also within objects, that the first lines of a file do not have: `refuse` stops the run (the
+    default), `keep` keeps them by their paths as JSON text in a column `late_columns`, `ignore` leaves them out."""
 
 
 class JsonlSource(Source):
@@ -127,6 +128,8 @@ class JsonlSource(Source):
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         schema = self.input_schema(one)
         target = self._mapped(schema, one)
+        # Of all columns, whichever are read: what comes late must be the same in every pass.
+        shapes = self._shapes(schema, target)
         if columns is not None:
             target = pa.schema([item for item in target if item.name in columns])
         known = frozenset(schema.names)
@@ -154,8 +157,7 @@ class JsonlSource(Source):
                 if reason:
                     rejects.append((offset, reason, detail, len(line)))
                 continue
-            if not known.issuperset(row):
-                self._take_late(row, known, one, offset)
+            self._take_late(row, known, shapes, one, offset)
             for name in paths:
                 row[name] = _field(row, name)
             found = row.get(text)
@@ -174,11 +176,25 @@ class JsonlSource(Source):
         rows = mapped_table(table, target, self.config.columns, keys, one.location, self.config.constants)
         return SliceData(rows, rejects_table(self.name, self.config.snapshot, one.path, rejects), one.bytes)
 
-    def _take_late(self, row: dict[str, Any], known: frozenset[str], one: Slice, offset: int) -> None:
-        late = {name: row.pop(name) for name in list(row) if name not in known}
-        if self.config.late_columns == "keep":
+    def _shapes(self, schema: pa.Schema, target: pa.Schema) -> dict[str, _Shape]:
+        """The columns of a file that are passed on with objects in them, and the keys that these have."""
+        names = [name for name in target.names if name not in (self.config.constants or {})]
+        have = with_fields(schema, self.config.columns).names
+        taken = ((input_name(ours, self.config.columns, have), target.field(ours).type) for ours in names)
+        found = {theirs: _shape(kind) for theirs, kind in taken}
+        return {name: shape for name, shape in found.items() if shape}
+
+    def _take_late(
+        self, row: dict[str, Any], known: frozenset[str], shapes: dict[str, _Shape], one: Slice, offset: int
+    ) -> None:
+        late = {} if known.issuperset(row) else {name: row.pop(name) for name in list(row) if name not in known}
+        if self.config.late_columns == "ignore":
+            return
+        for name, shape in shapes.items():
+            late.update(_late_keys(row.get(name) if name in known else _field(row, name), shape, name))
+        if late and self.config.late_columns == "keep":
             row[LATE] = json.dumps(late, ensure_ascii=False)
-        elif self.config.late_columns != "ignore":
+        elif late:
             raise DataError(
                 f"{one.location}: the record at byte {offset} has the key `{next(iter(late)):.100}`, which the first "
                 f"{_HEAD_LINES:,} lines of the file do not have, so there is no column for it. Set `late_columns: keep` (such "
@@ -187,6 +203,29 @@ class JsonlSource(Source):
 
     def offsets(self, one: Slice) -> np.ndarray:
         return np.array([offset for offset, _, _ in lines_of(one, self.config)], np.int64)
+
+
+def _shape(kind: pa.DataType) -> _Shape:
+    """By key, the shape of an object's values; of a list, that of its items; None for a type without objects."""
+    if pa.types.is_struct(kind):
+        return {item.name: _shape(item.type) for item in kind}
+    if pa.types.is_list(kind):
+        inner = _shape(kind.value_type)
+        return None if inner is None else [inner]
+    return None
+
+
+def _late_keys(value: Any, shape: _Shape, path: str) -> Iterator[tuple[str, Any]]:
+    """The keys that a value has and its shape has not, by path, such as `meta.author` or `links[2].title`."""
+    if isinstance(shape, dict) and isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in shape:
+                yield f"{path}.{key}", inner
+            elif shape[key]:
+                yield from _late_keys(inner, shape[key], f"{path}.{key}")
+    elif isinstance(shape, list) and isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _late_keys(item, shape[0], f"{path}[{number}]")
 
 
 def _batch(values: dict[str, list[Any]], kinds: dict[str, pa.DataType]) -> pa.Table:

@@ -195,3 +195,36 @@ def test_text_in_an_object_is_named_by_its_path(tmp_path: Path) -> None:
     only = [reader.read(one, frozenset({"number"})) for one in reader.slices()]
     assert only[0].rejects["reason"].to_pylist() == ["text_is_no_string"]
     assert only[0].table["number"].equals(table["number"])
+
+
+def test_a_key_that_appears_late_within_an_object_is_treated_like_one_of_the_record(tmp_path: Path) -> None:
+    early = {"text": "a", "meta": {"by": {"name": "n"}, "tags": [{"t": 1}]}, "n": 1}
+    late = {
+        "text": "z", "meta": {"by": {"name": "m", "age": 7}, "tags": [{"t": 2}, {"t": 3, "u": {"v": [1]}}], "new": None},
+        "n": 2, "top": True,
+    }  # fmt: skip
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines(*[early] * 1200, late | {"top": True}, early))
+    with pytest.raises(DataError, match=r"a\.jsonl: the record at byte \d+ has the key `top`"):
+        read(source(path))
+    for columns in (None, frozenset({"text", "late_columns"}), frozenset({"late_columns", "meta"})):
+        reader = source(path, late_columns="keep")
+        kept = pa.concat_tables([reader.read(one, columns).table for one in reader.slices()])[
+            "late_columns"
+        ].to_pylist()
+        assert json.loads(kept[1200]) == {
+            "top": True, "meta.by.age": 7, "meta.tags[1].u": {"v": [1]}, "meta.new": None,
+        }  # fmt: skip
+        assert kept.count(None) == 1201
+    ignored, rejects = read(source(path, late_columns="ignore"))
+    assert ignored["meta"].to_pylist()[1200] == {"by": {"name": "m"}, "tags": [{"t": 2}, {"t": 3}]}
+    assert rejects.num_rows == 0
+    del late["top"]
+    path.write_bytes(lines(*[early] * 1200, late))
+    with pytest.raises(DataError, match="has the key `meta.by.age`"):
+        read(source(path))
+    # Of a struct that is not passed on, nothing can be lost but its other fields.
+    named, _ = read(source(path, columns={"by": "meta.by.name"}))
+    assert named["by"].to_pylist()[-1] == "m" and "meta" not in named.column_names
+    with pytest.raises(DataError, match="has the key `meta.by.age`"):
+        read(source(path, columns={"by": "meta.by"}))

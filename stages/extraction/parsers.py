@@ -54,7 +54,11 @@ def decode(body: bytes, content_type: str) -> tuple[str, str]:
     if text is not None:
         return text, "ascii"
     found = str(detect_encoding(body))
-    return bytes_to_str(body, found, errors="replace"), found.lower()
+    try:
+        # Not resiliparse's bytes_to_str: for one broken byte in UTF-8 that reads the whole page as Windows-1252.
+        return body.decode(found, "replace"), found.lower()
+    except LookupError:  # a name that Python does not have
+        return bytes_to_str(body, found, errors="replace"), found.lower()
 
 
 def trafilatura() -> Extractor:

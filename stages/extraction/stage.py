@@ -109,7 +109,7 @@ class Extract(Stage):
     """Makes the text of web pages: their main content, without navigation, advertisements and comments."""
 
     Config = ExtractConfig
-    version = 1
+    version = 2
     summary = "Makes the text of web pages (`html`): their main content, by trafilatura, resiliparse or both."
 
     config: ExtractConfig

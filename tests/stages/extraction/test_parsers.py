@@ -45,6 +45,12 @@ def test_bytes_that_are_no_text_are_read_all_the_same() -> None:
     assert text and charset
 
 
+def test_a_broken_byte_costs_itself_and_not_the_page() -> None:
+    body = GERMAN.encode() + b"K\xfcche, " + GERMAN.encode()
+    for content_type in ("text/html", "text/html; charset=utf-8"):
+        assert decode(body, content_type) == (f"{GERMAN}K\ufffdche, {GERMAN}", "utf-8")
+
+
 SHORT, LONG = "a b" * 10, "word " * 100
 
 

@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 TAKES_PEERS = ("minhash", "quality", "whole_run", "provenance")
 """Benchmarks that run something in the peers' environment."""
 NAMES = (
-    "language", "quality", "minhash", "toxicity", "rehydration", "exchange", "settling", "extraction", "whole_run",
-    "provenance",
+    "language", "quality", "minhash", "toxicity", "rehydration", "exchange", "settling", "extraction",
+    "datatrove_extraction", "web_speed", "whole_run", "provenance",
 )  # fmt: skip
 
 

@@ -1,11 +1,9 @@
-"""Extraction: how well the main text is found, and what the process of its own costs above the bare libraries.
+"""Extraction: how well the main text is found. How fast, `web_speed` says.
 
-    GRISTMILL_DATA=DIR python -m tests.benchmarks.extraction [--rounds N] [--no-speed]
+    GRISTMILL_DATA=DIR python -m tests.benchmarks.extraction
 
 DIR holds `articles-dev.warc.gz` (pages) and `articles-dev.json` (the last part of a page's URL → its main text). F1 is that of
 the article-extraction benchmark: precision and recall of 4-grams of words per page, averaged, and the F1 of the averages.
-Speeds are pages per second of processor time, of this process and the parser's together, the best of N rounds in which the
-stage and the bare library take turns; the library gets pages that are decoded already.
 """
 
 from __future__ import annotations
@@ -14,18 +12,14 @@ import argparse
 import json
 import os
 import re
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
-from gristmill.pipeline.parser_process import shared_parser
 from gristmill.pipeline.stage import StageContext
-from gristmill.stages.extraction import parsers
-from gristmill.stages.extraction.stage import PARSERS, RESIDENT_BYTES, Extract, ExtractConfig
+from gristmill.stages.extraction.stage import Extract, ExtractConfig
 
 SETTINGS: tuple[dict[str, object], ...] = (
     {"with": "trafilatura"},
@@ -67,45 +61,8 @@ def scores(found: list[str], wanted: list[str]) -> tuple[float, float, float]:
     return p, r, 2 * p * r / (p + r)
 
 
-def processor_seconds(work: Callable[[], object], parser: int | None = None) -> float:
-    """Processor time of this process and of a parser process."""
-    before = time.process_time() + (_of(parser) if parser else 0.0)
-    work()
-    return time.process_time() + (_of(parser) if parser else 0.0) - before
-
-
-def _of(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def compare_speed(name: str, pages: pa.Table, rounds: int) -> None:
-    """Pages per second of the stage and of the bare library."""
-    library = parsers.EXTRACTORS[name]()
-    decoded = [
-        parsers.decode(body, kind or "")[0]
-        for body, kind in zip(pages["html"].to_pylist(), pages["http_content_type"].to_pylist(), strict=True)
-    ]
-    stage = Extract(ExtractConfig.model_validate({"with": name}))
-    settings = {"extractors": [name], "keep": stage.config.keep, "least_characters": stage.config.least_characters}
-    process = shared_parser(PARSERS, settings, resident=RESIDENT_BYTES)
-    stage.measure(pages, StageContext())  # starts the process and compiles
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(processor_seconds(lambda: stage.measure(pages, StageContext()), process.pid))
-        theirs.append(processor_seconds(lambda: [library(page) for page in decoded]))
-    count, mine, bare = len(decoded), min(ours), min(theirs)
-    print(
-        f"{name}: {count / mine:.1f} pages/s, the bare library {count / bare:.1f}: {bare / mine:.1%} of its speed, "
-        f"{(mine - bare) / count * 1000:.2f} ms a page more"
-    )
-
-
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--no-speed", action="store_true", help="only how well the texts are found")
-    chosen = arguments.parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     folder = Path(os.environ["GRISTMILL_DATA"])
     names, pages = read_pages(folder / "articles-dev.warc.gz")
     texts = json.loads((folder / "articles-dev.json").read_text(encoding="utf-8"))
@@ -116,9 +73,6 @@ def main() -> None:
         )["text"]
         p, r, f1 = scores([text or "" for text in found.to_pylist()], wanted)
         print(f"{json.dumps(settings)}: F1 {f1:.3f} (precision {p:.3f}, recall {r:.3f}) on {len(names)} pages")
-    if not chosen.no_speed:
-        for name in parsers.EXTRACTORS:
-            compare_speed(name, pages, chosen.rounds)
 
 
 if __name__ == "__main__":

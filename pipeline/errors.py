@@ -1,7 +1,8 @@
 """Every error that a user may see, and the exit code that it ends a command with.
 
 Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped the run (quarantine, conservation,
-`expect`, unreadable input); 75 stopped by a signal, go on with the same command; 130 stopped by Ctrl-C; 1 anything else.
+`expect`, unreadable input); 75 stopped by a signal, or by storage that failed some tasks: go on with the same command;
+130 stopped by Ctrl-C; 1 anything else.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ class ConservationError(DataError):
 
 class StorageError(GristmillError):
     """A file could not be read, written or committed as it must be (disk full, changed under us, lease held)."""
+
+
+class InputSetAside(DataError):
+    """Tasks were set aside since their input cannot be read."""
+
+
+class StorageSetAside(StorageError):
+    """Tasks were set aside since storage, memory or a node failed them; the same command may succeed later."""
+
+    exit_code = 75
 
 
 class ContractError(ConfigError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
-from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.executor import Executor, SetAside
 from gristmill.pipeline.lease import Lease
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.folder_checks import check_places
@@ -23,6 +23,7 @@ from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile,
 from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.progress import Listener, Progress, Watch
+from gristmill.pipeline.running.set_aside import TasksSetAside
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.status import StatusFile
 from gristmill.pipeline.running.task import run_task
@@ -230,9 +231,15 @@ class Engine:
             jobs.append(
                 TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, preceding, settled)
             )
-        for index, record in self.executor.run(run_task, jobs, self.plan.resources(one)):
-            records[jobs[index].task].append(record)
-            self._told(record)
+        name = f"pass {one.index + 1} of {len(self.plan.passes)}"
+        aside = TasksSetAside(str(self.work.root), name, len(self.plan.slices))
+        for index, found in self.executor.run_independent(run_task, jobs, self.plan.resources(one)):
+            if isinstance(found, SetAside):
+                aside.add(jobs[index].task, found)
+                continue
+            records[jobs[index].task].append(found)
+            self._told(found)
+        aside.check()
         accounts = Accounts()
         for done in records:
             accounts.add(done[-1].accounts)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
 
-from gristmill.pipeline.executor import ONE_CORE, Executor
+from gristmill.pipeline.executor import ONE_CORE, Executor, SetAside
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.task_record import TaskRecord
@@ -266,15 +266,32 @@ class _Watched:
     def run(
         self, function: Callable[[Payload], Result], payloads: Iterable[Payload], resources: Resources = ONE_CORE
     ) -> Iterator[tuple[int, Result]]:
+        return self._followed(self._executor.run, function, payloads, resources)
+
+    def run_independent(
+        self, function: Callable[[Payload], Result], payloads: Iterable[Payload], resources: Resources = ONE_CORE
+    ) -> Iterator[tuple[int, Result | SetAside]]:
+        for index, found in self._followed(self._executor.run_independent, function, payloads, resources):
+            if isinstance(found, SetAside):
+                self._watch.failed(found.subject, found.reason)
+            yield index, found
+
+    def _followed(
+        self,
+        run_tasks: Callable[..., Iterator[tuple[int, Any]]],
+        function: Callable[..., Any],
+        payloads: Iterable[Any],
+        resources: Resources,
+    ) -> Iterator[tuple[int, Any]]:
         run = self._watch.new_run()
 
-        def drawn() -> Iterator[Payload]:
+        def drawn() -> Iterator[Any]:
             for index, payload in enumerate(payloads):
                 self._watch.began(run, index, getattr(payload, "subject", ""))
                 yield payload
 
         try:
-            for index, result in self._executor.run(function, drawn(), resources):
+            for index, result in run_tasks(function, drawn(), resources):
                 self._watch.ended(run, index)
                 yield index, result
         finally:

@@ -166,7 +166,7 @@ def test_a_stopped_run_goes_on_and_says_what_was_there(
             yield index, function(payload)  # type: ignore[operator]
 
     with monkeypatch.context() as patch:
-        patch.setattr(InlineExecutor, "run", stop_after_two)
+        patch.setattr(InlineExecutor, "run_independent", stop_after_two)
         ran = gristmill("run", "toys.yaml", *TOYS, *INLINE)
     assert ran.code == 130
     assert ran.error.endswith("the same command goes on from there.")
@@ -342,7 +342,7 @@ def test_a_signal_stops_a_run_with_a_code_that_says_go_on(
 
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(InlineExecutor, "run", terminated)
+        patch.setattr(InlineExecutor, "run_independent", terminated)
         with pytest.raises(SystemExit) as ended:
             main(["run", "toys.yaml", *TOYS, *INLINE])
     assert ended.value.code == 75

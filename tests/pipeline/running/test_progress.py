@@ -42,6 +42,8 @@ class ByHand:
             self.look(index)
             yield index, function(payload)
 
+    run_independent = run
+
 
 def test_each_pass_has_its_own_speed() -> None:
     hands = Hands()

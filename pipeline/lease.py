@@ -24,7 +24,7 @@ from typing import Any
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.stopping import set_grace
-from gristmill.pipeline.storage import delete_if, join, read_with_etag, replace_if
+from gristmill.pipeline.storage import delete_if, join, names_in, read_with_etag, remove, replace_if
 
 LEASE_SECONDS = 60.0
 """A holder whose lease stays the same for so long is gone."""
@@ -36,11 +36,12 @@ STOP_SECONDS = LEASE_SECONDS * 2 / 3
 """A holder that could not renew its lease for so long stops, well before another may take the folder."""
 
 NAME = ".gristmill-lease.json"
-_OURS = re.compile(
-    r"\.gristmill-(?:lease\.json|probe-[0-9a-f]{32})(?:\.[0-9]{12})?\Z|"
-    # what is left by a process that was killed while it wrote
+_LEASE = re.compile(r"\.gristmill-lease\.json(?:\.[0-9]{12})?\Z")
+_LEFT = re.compile(
+    r"\.gristmill-probe-[0-9a-f]{32}(?:\.[0-9]{12})?\Z|"
     r"\.\.gristmill-(?:lease\.json|probe-[0-9a-f]{32})\.[0-9]{12}\.[0-9a-f]{16}\Z"
 )
+"""What is left by a process that was killed while it wrote a lease, or while it probed the storage."""
 _TOKEN = re.compile(r"[0-9a-f]{32}\Z")
 _TAKEN = "another run took it while this one stood still"
 MOST_BYTES = 1 << 16
@@ -51,7 +52,7 @@ _MOST_BEFORE = 64
 
 def is_claim(name: str) -> bool:
     """Whether a file of that name, directly in a folder, belongs to the lease on the folder, or to a probe of its storage."""
-    return _OURS.match(name) is not None
+    return bool(_LEASE.match(name) or _LEFT.match(name))
 
 
 class Lease:
@@ -102,6 +103,9 @@ class Lease:
         if self.lost is not None:
             raise StorageError(self.lost) from error
         if self._done and self._etag is not None:
+            for name in names_in(self.folder):
+                if _LEFT.match(name):
+                    remove(join(self.folder, name))
             delete_if(self._location, self._etag)
         else:
             self._renew(released=True)

@@ -211,14 +211,14 @@ class StageContext:
     Attributes:
         given_seed: the run's seed, where the function may use it; see `seed`.
         work: a folder that all tasks of the run share and that is there until the run is done, for what must not be got
-            twice. None outside a run: in a sample and in an audit.
+            twice: a path or a bucket's URL, to be used through `pipeline.storage`. None in a sample and in an audit.
         source: the source whose documents are at hand; None in `settle`, which sees those of all.
         kept: what a function keeps from one batch of a slice for the next, within a bound that its stage counts among its
             `resources`. It may save work and must decide nothing.
     """
 
     given_seed: int | None = None
-    work: Path | None = None
+    work: str | None = None
     source: str | None = None
     kept: dict[str, Any] = field(default_factory=dict, compare=False)
 

@@ -6,31 +6,31 @@ import fnmatch
 import os
 import posixpath
 import stat
-from pathlib import Path
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.source import SourceConfig
-from gristmill.pipeline.storage import is_remote, local
+from gristmill.pipeline.storage import is_remote, local, names_in
 from gristmill.pipeline.work_folder import RUN_FILES
 
 _WRITTEN = ("data/part-00000-00.parquet", "ledger/part-00000.parquet", "manifest.json", "croissant.json", "README.md")
 """Examples of files that a run leaves in an output."""
 
 
-def check_places(plan: Plan, work: Path) -> None:
+def check_places(plan: Plan, work: str) -> None:
     """Refuses folders in which a run would destroy or read what is not its own.
 
     The work folder is removed at the end with all that is in it, and an output loses what the run did not write, so
     neither may hold the other nor any input. Raises ConfigError naming both folders.
     """
     config = plan.config
-    folders = [("work", str(work), "the work folder")]
+    folders = [("work", work, "the work folder")]
     folders += [(f"outputs.{o.name}.path", o.config.path, f"the output `{o.name}`") for o in plan.graph.outputs]
-    places = [(path, given, what, _real(given)) for path, given, what in folders if not is_remote(given)]
+    places = [(path, given, what, _real(given)) for path, given, what in folders]
     for path, given, what, _ in places:
-        _refuse_no_folder(config.where(path), given, what)
-    inputs = [(one, _real(one.location)) for one in plan.slices if not is_remote(one.location)]
+        if not is_remote(given):
+            _refuse_no_folder(config.where(path), given, what)
+    inputs = [(one, _real(one.location)) for one in plan.slices]
     for index, (path, given, what, real) in enumerate(places):
         for _, _, other, taken in places[:index]:
             if _inside(real, taken) or _inside(taken, real):
@@ -67,11 +67,9 @@ def _refuse_no_folder(where: str, given: str, what: str) -> None:
         raise ConfigError(f"{where}: {what} ({given}) is a file. Choose another place.")
 
 
-def _refuse_foreign_work(plan: Plan, work: Path) -> None:
+def _refuse_foreign_work(plan: Plan, work: str) -> None:
     where = plan.config.where("work")
-    if not work.exists():
-        return
-    names = {path.name for path in work.iterdir() if not path.name.startswith(".")} - {RUN_FILES}
+    names = {name for name in names_in(work) if not name.startswith(".")} - {RUN_FILES}
     if names:
         raise ConfigError(
             f"{where}: the work folder {work} holds files that no run of Gristmill wrote (`{min(names)}`). Name a "
@@ -80,7 +78,7 @@ def _refuse_foreign_work(plan: Plan, work: Path) -> None:
 
 
 def _real(location: str) -> str:
-    return os.path.realpath(local(location))
+    return location.rstrip("/") if is_remote(location) else os.path.realpath(local(location))
 
 
 def _inside(path: str, folder: str) -> bool:
@@ -89,9 +87,9 @@ def _inside(path: str, folder: str) -> bool:
 
 def _would_read(pattern: str, config: SourceConfig, folder: str) -> bool:
     """Whether a source's path takes in what a run writes in a folder: it is above it, or its `**` reaches it."""
-    if not pattern or is_remote(pattern):
+    if not pattern or is_remote(pattern) != is_remote(folder):
         return False
-    if os.path.isdir(local(pattern)):
+    if not any(c in pattern for c in "*?[") if is_remote(pattern) else os.path.isdir(local(pattern)):
         reached = [f"{folder}/{name}" for name in _WRITTEN] if _inside(folder, _real(pattern)) else []
     elif "**" in pattern:
         literal, _, rest = pattern.partition("**")

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -166,9 +165,7 @@ class Graph:
         """Columns of the union of edges; a column missing on some edges is null there."""
         return _union([self._leaving[edge.node] for edge in inputs])
 
-    def context(
-        self, node: Node, *, decides: bool, source: str | None = None, work: Path | None = None
-    ) -> StageContext:
+    def context(self, node: Node, *, decides: bool, source: str | None = None, work: str | None = None) -> StageContext:
         """What a function of a node's stage is told: the seed only where it may use it, for `settle` and `decide`."""
         seed = self.config.seed if decides and node.spec.seeded else None
         return StageContext(given_seed=seed, work=work, source=source)

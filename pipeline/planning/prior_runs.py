@@ -249,7 +249,7 @@ class FetchJob:
     path: str
 
 
-def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor: Executor) -> Rows:
+def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: str, executor: Executor) -> Rows:
     """A run's notes together with those of prior runs, which are written to `folder`.
 
     Raises ConservationError when a file is not what its run wrote, DataError when it has other columns.
@@ -262,7 +262,7 @@ def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: Path, executor:
             rows,
             number,
             notes.schema.serialize().to_pybytes(),
-            str(folder / f"run-{number:03d}-{file:05d}.arrow"),
+            join(folder, f"run-{number:03d}-{file:05d}.arrow"),
         )
         for number, one in enumerate(prior)
         for file, (path, sha256, rows) in enumerate(one.files)

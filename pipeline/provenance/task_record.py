@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
@@ -28,7 +27,7 @@ from gristmill.pipeline.provenance.values import (
     parse,
     to_json,
 )
-from gristmill.pipeline.storage import create_once
+from gristmill.pipeline.storage import join, names_in, put_if_absent, read_small, remove, size_of
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 
 ANNOTATIONS = "annotations"
@@ -174,37 +173,37 @@ class BucketRecord:
 
 
 T = TypeVar("T")
+MOST_RECORD = 256 << 20
+"""Bytes of a record, at most: a line for each file and rule."""
 
 
-def write_record(path: Path, record: TaskRecord | BucketRecord) -> bool:
+def write_record(location: str, record: TaskRecord | BucketRecord) -> bool:
     """Writes a record; False when another attempt was first (its record then counts)."""
-    return create_once(path, json.dumps(to_json(record), sort_keys=True).encode())
+    return put_if_absent(location, json.dumps(to_json(record), sort_keys=True).encode())
 
 
-def read_record(kind: type[T], path: Path) -> T:
-    """Raises StorageError for a file that is no such record."""
+def read_record(kind: type[T], location: str) -> T | None:
+    """A record, or None when there is none. Raises StorageError for a file that is no such record."""
+    data = read_small(location, MOST_RECORD)
+    if data is None:
+        return None
     try:
-        return parse(kind, json.loads(path.read_bytes()))
+        return parse(kind, json.loads(data))
     except ValueError as error:
         wrong = described(error)[0] if isinstance(error, ValidationError) else str(error)
         raise StorageError(
-            f"{path}: this is not a {kind.__name__} of this version of Gristmill ({wrong}). Remove the work folder and run "
+            f"{location}: this is not a {kind.__name__} of this version of Gristmill ({wrong}). Remove the work folder and run "
             "again."
         ) from error
 
 
 def committed(work: WorkFolder, task: int, index: int, key: str) -> TaskRecord | None:
     """The committed record of a task's pass, or None. Files that it names must be there with their size."""
-    path = _place(work, task, index, key)
-    if not path.is_file():
+    record = read_record(TaskRecord, _place(work, task, index, key))
+    if record is None or record.key != key:
         return None
-    record = read_record(TaskRecord, path)
-    if record.key != key:
+    if any(size_of(work.at(item.path)) != item.size for item in record.work_files):
         return None
-    for item in record.work_files:
-        file = work.root / item.path
-        if not file.is_file() or file.stat().st_size != item.size:
-            return None
     return record
 
 
@@ -215,18 +214,20 @@ def commit(work: WorkFolder, record: TaskRecord) -> bool:
 
 def uncommit(work: WorkFolder, task: int, index: int, key: str) -> None:
     """Takes a record back whose files are gone."""
-    _place(work, task, index, key).unlink(missing_ok=True)
+    remove(_place(work, task, index, key))
 
 
 def kept_records(work: WorkFolder, task: int) -> list[TaskRecord]:
     """All records of a task that this version of the format can read, of this run's key or another's, by name."""
-    values = [json.loads(path.read_bytes()) for path in sorted((_folder(work, task)).glob("pass-*.json"))]
+    folder = _folder(work, task)
+    found = [name for name in names_in(folder) if name.startswith("pass-") and name.endswith(".json")]
+    values = [json.loads(read_small(join(folder, name), MOST_RECORD) or b"{}") for name in found]
     return [parse(TaskRecord, value) for value in values if value.get("format") == FORMAT_VERSION]
 
 
-def _folder(work: WorkFolder, task: int) -> Path:
-    return work.root / "commits" / task_name(task)
+def _folder(work: WorkFolder, task: int) -> str:
+    return work.at("commits", task_name(task))
 
 
-def _place(work: WorkFolder, task: int, index: int, key: str) -> Path:
-    return _folder(work, task) / f"pass-{index}-{key[:32]}.json"
+def _place(work: WorkFolder, task: int, index: int, key: str) -> str:
+    return join(_folder(work, task), f"pass-{index}-{key[:32]}.json")

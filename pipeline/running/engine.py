@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
@@ -30,8 +29,8 @@ from gristmill.pipeline.running.task import run_task
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import task_key
 from gristmill.pipeline.slices.settled import SettledFiles
-from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, local
-from gristmill.pipeline.work_folder import RUN_FILES, WorkFolder
+from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, local, probe_conditions
+from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_name, is_written
 from gristmill.pipeline.writing.run_files import finish_outputs
 
@@ -82,7 +81,7 @@ class Engine:
         self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
         self.attestation = attestation or Attestation()
         self.place = work_folder(plan.config)
-        self.work = WorkFolder(self.place / RUN_FILES)
+        self.work = WorkFolder(self.place)
         self.progress = Progress(plan)
         self.status: StatusFile | None = None
         self.reports: dict[str, Mapping[str, Any]] = {}
@@ -103,10 +102,13 @@ class Engine:
         check_places(self.plan, self.place)
         check_ready(self.plan)
         check_capacity(self.plan, self.executor)
+        for place in {self.place, *(output.config.path for output in self.plan.graph.outputs)}:
+            if is_remote(place):
+                probe_conditions(place)
         for output in self.plan.graph.outputs:
             refuse_taken(self.plan, output)
         links = self.attestation.links([output.name for output in self.plan.graph.outputs])
-        with Lease(str(self.place), "this work folder", waiting=self._say) as lease:
+        with Lease(self.place, "this work folder", waiting=self._say) as lease:
             result = self._finished_before()
             if result is None:
                 result = self._run(lease, links, begin)
@@ -121,7 +123,7 @@ class Engine:
     def _run(self, lease: Lease, links: Mapping[str, Lineage], begin: float) -> RunResult:
         self.work.make()
         self.status = StatusFile(
-            self.plan, self.watch, self.executor.workers, str(self.work.root), lambda: lease.lost is None
+            self.plan, self.watch, self.executor.workers, self.work.root, lambda: lease.lost is None
         )
         with self.status, OutputClaims(self.plan, self.place, self._say) as claims:
 
@@ -195,13 +197,13 @@ class Engine:
         if self.keep_work or not self.work.is_left_behind(self.plan.key):
             return
         with contextlib.suppress(StorageError, FileNotFoundError):
-            with Lease(str(self.place), "this work folder") as lease:
+            with Lease(self.place, "this work folder") as lease:
                 self.work.remove()
                 lease.done()
             self.work.remove_place()
 
     def _write_plan(self) -> tuple[str, str]:
-        path = str(self.work.root / f"plan-{self.plan.key[:32]}.json")
+        path = self.work.at(f"plan-{self.plan.key[:32]}.json")
         return path, write_plan(self.plan, path)
 
     # Passes
@@ -228,11 +230,9 @@ class Engine:
                 uncommit(self.work, task, one.index, key)
             preceding = tuple(records[task])
             settled = {name: files[task] for name, files in self.settled.items()}
-            jobs.append(
-                TaskInput(str(self.work.root), plan_file, plan_digest, task, one.index, piece, key, preceding, settled)
-            )
+            jobs.append(TaskInput(self.place, plan_file, plan_digest, task, one.index, piece, key, preceding, settled))
         name = f"pass {one.index + 1} of {len(self.plan.passes)}"
-        aside = TasksSetAside(str(self.work.root), name, len(self.plan.slices))
+        aside = TasksSetAside(self.work.root, name, len(self.plan.slices))
         for index, found in self.executor.run_independent(run_task, jobs, self.plan.resources(one)):
             if isinstance(found, SetAside):
                 aside.add(jobs[index].task, found)
@@ -251,7 +251,7 @@ class Engine:
         for name, files in record.outputs.items():
             for item in files:
                 if isinstance(item, (StagedFile, CandidateFile)):
-                    location = str(self.work.root / item.candidate)
+                    location = self.work.at(item.candidate)
                     there = exists(location) and file_sha256_and_size(location) == (item.sha256, item.size)
                 else:
                     attempt = join(paths[name], attempt_name(self.plan.key))
@@ -349,13 +349,7 @@ class Engine:
         self.settled[name] = answer.files
 
 
-def work_folder(config: RunConfig) -> Path:
+def work_folder(config: RunConfig) -> str:
     """Where a run keeps its work: `work:`, else beside the first output. Must be storage that all nodes share."""
-    if config.work is not None:
-        return local(config.work)
-    first = next(iter(config.outputs.values())).path
-    if is_remote(first):
-        raise ConfigError(
-            f"{config.where('work')}: an output on {first} needs `work:` set to a folder that all nodes share."
-        )
-    return Path(f"{local(first)}.work")
+    place = config.work or f"{next(iter(config.outputs.values())).path.rstrip('/')}.work"
+    return place.rstrip("/") if is_remote(place) else str(local(place))

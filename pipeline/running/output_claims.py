@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 
 from gristmill.pipeline.errors import ConfigError
@@ -27,11 +26,11 @@ class OutputClaims:
     On entry raises StorageError when another run holds an output, ConfigError when one holds what is not this run's.
     """
 
-    def __init__(self, plan: Plan, work: Path, waiting: Callable[[str], None] | None = None) -> None:
+    def __init__(self, plan: Plan, work: str, waiting: Callable[[str], None] | None = None) -> None:
         self.plan = plan
         # In one order for all runs, so that of two that share outputs one gets them all.
         self._outputs = sorted(plan.graph.outputs, key=lambda output: output.config.path)
-        says = {"run": plan.key, "attempt": attempt_name(plan.key), "work": str(work)}
+        says = {"run": plan.key, "attempt": attempt_name(plan.key), "work": work}
         self._leases = {
             output.name: Lease(output.config.path, f"the output `{output.name}`", says, waiting)
             for output in self._outputs
@@ -120,12 +119,12 @@ def refuse_taken(plan: Plan, output: Output) -> None:
             )
 
 
-def sweep(plan: Plan, work: Path) -> None:
+def sweep(plan: Plan, work: str) -> None:
     """Removes what is left, in the outputs of a finished run, of claims and attempts: it was stopped in the end."""
     for output in plan.graph.outputs:
         names = names_in(output.config.path)
         if any(is_claim(name) or name == attempt_name(plan.key) for name in names):
-            lease = Lease(output.config.path, f"the output `{output.name}`", {"run": plan.key, "work": str(work)})
+            lease = Lease(output.config.path, f"the output `{output.name}`", {"run": plan.key, "work": work})
             with lease:
                 remove(attempt_folder(plan, output))
                 lease.done()

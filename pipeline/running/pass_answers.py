@@ -22,7 +22,8 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.settled import settled_view
 from gristmill.pipeline.slices.traversal import Answers
 from gristmill.pipeline.stage import SettledView
-from gristmill.pipeline.storage import sha256_of, write_checked
+from gristmill.pipeline.storage import write_checked
+from gristmill.pipeline.work_files import read_checked
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 
 NOTES_BATCH_BYTES = 32 << 20
@@ -76,10 +77,11 @@ class PassAnswers(Answers):
             file = record.annotations
             if record.signals.get(node.name) != wanted or file is None:
                 continue
-            path = self.work.root / file.path
-            if not path.is_file() or sha256_of(str(path)) != file.sha256:
+            try:
+                table = read_checked(self.work.at(file.path), file.sha256, "")
+            except ConservationError:
                 continue
-            found = measured_before(path, node.name, slice_rows)
+            found = measured_before(table, node.name, slice_rows)
             if found is None:
                 continue
             old_rows, old = found
@@ -102,7 +104,7 @@ class PassAnswers(Answers):
         files = self.job.settled.get(node.name)
         if files is None:
             return None
-        return settled_view(node.name, files, self.work.root, slice_rows.keys[slice_rows.states[node.name].rows])
+        return settled_view(node.name, files, self.work, slice_rows.keys[slice_rows.states[node.name].rows])
 
     def noted(self, node: Node, slice_rows: SliceRows, notes: pa.Table | None) -> None:
         if notes is None:
@@ -119,7 +121,7 @@ class PassAnswers(Answers):
                 rows = table.num_rows * NOTES_BATCH_BYTES // max(1, table.nbytes)
                 writer.write_table(table, max_chunksize=max(1, min(1 << 20, rows)))
 
-        written = write_checked(str(self.work.root / path), write, self.attempt)
+        written = write_checked(self.work.at(path), write, self.attempt)
         self.files.append(WorkFile(path=path, role=notes_role(node.name), sha256=written.sha256, size=written.size))
         keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
         known = Tally.of(keys, np.zeros(len(keys), np.int64))

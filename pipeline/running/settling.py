@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,12 +25,13 @@ from gristmill.pipeline.provenance.task_record import Notes, TaskRecord
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled, StageContext
-from gristmill.pipeline.storage import create_once, file_sha256_and_size, sha256_of, write_checked
+from gristmill.pipeline.storage import exists, open_read, put_if_absent, read_small, remove, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 
 MAX_BROADCAST = 64 << 20
 """Bytes of a settled table that every task gets."""
-
+MOST_ANSWER = 1 << 30
+"""Bytes of the record of an answer, at most: a line for each task."""
 
 Located = tuple[str | None, str | None]
 """A file of an answer, relative to the work folder, and its SHA-256; None twice where there is none."""
@@ -72,26 +73,27 @@ def settle(
     """
     notes = _notes(node.name, records, work, executor)
     key = digest("gristmill.settle", [node.name, fingerprint, [to_json(record.notes[node.name]) for record in records]])
-    record = work.root / "settled" / node.name / f"answer-{key[:32]}.json"
-    if record.is_file():
-        found = _read_answer(record, work, executor)
+    record = work.at("settled", node.name, f"answer-{key[:32]}.json")
+    data = read_small(record, MOST_ANSWER)
+    if data is not None:
+        found = _read_answer(data, work, executor)
         if found is not None:
             return found
-        record.unlink()
+        remove(record)
     if prior and notes.files:
-        notes = with_prior(notes, prior, work.root / "earlier" / node.name, executor)
+        notes = with_prior(notes, prior, work.at("earlier", node.name), executor)
     answer = _answer(node, notes, len(records), work, executor, context, budget_bytes)
     if prior:
         told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in prior]
         answer = replace(answer, report={**answer.report, "against": told})
-    create_once(record, json.dumps(_to_json(answer, work), sort_keys=True).encode())
+    put_if_absent(record, json.dumps(_to_json(answer, work), sort_keys=True).encode())
     return answer
 
 
 def _answer(
     node: Node, notes: Rows, tasks: int, work: WorkFolder, executor: Executor, context: StageContext, budget_bytes: int
 ) -> Answer:
-    exchange = FileExchange(executor, work.root / "exchange" / node.name, budget_bytes=budget_bytes)
+    exchange = FileExchange(executor, work.at("exchange", node.name), budget_bytes=budget_bytes)
     settled = node.stage.settle(notes, exchange, context) if notes.files else Settled()
     parts = []
     broadcast = broadcast_sha256 = None
@@ -129,7 +131,7 @@ def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> tuple[str,
         with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
 
-    return path, write_checked(str(work.root / path), write).sha256
+    return path, write_checked(work.at(path), write).sha256
 
 
 def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:
         "report": dict(answer.report),
         # Relative, so that the folder may be mounted elsewhere when the run goes on.
         "keyed": [
-            None if file.keyed is None else [Path(file.keyed).relative_to(work.root).as_posix(), file.keyed_sha256]
+            None if file.keyed is None else [file.keyed.removeprefix(work.root + "/"), file.keyed_sha256]
             for file in answer.files
         ],
         "broadcast": None if first.broadcast is None else [first.broadcast, first.broadcast_sha256],
@@ -147,10 +149,10 @@ def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:
     }
 
 
-def _read_answer(record: Path, work: WorkFolder, executor: Executor) -> Answer | None:
+def _read_answer(data: bytes, work: WorkFolder, executor: Executor) -> Answer | None:
     """A recorded answer whose files are all there, byte for byte as they were settled, else None."""
     try:
-        value = json.loads(record.read_bytes())
+        value = json.loads(data)
         keyed: list[Located] = [
             (None, None) if item is None else (str(item[0]), str(item[1])) for item in value["keyed"]
         ]
@@ -163,11 +165,11 @@ def _read_answer(record: Path, work: WorkFolder, executor: Executor) -> Answer |
     files = [(path, sha256) for path, sha256 in [*keyed, broadcast] if path is not None]
     if not all(work.holds(path) for path, _ in files):
         return None
-    paths = [str(work.root / path) for path, _ in files]
+    paths = [work.at(path) for path, _ in files]
     if any(found != files[index][1] for index, found in executor.run(note_digest, paths)):
         return None
     answers = tuple(
-        SettledFiles(whole, None if path is None else str(work.root / path), sha256, broadcast[0], broadcast[1], schema)
+        SettledFiles(whole, None if path is None else work.at(path), sha256, broadcast[0], broadcast[1], schema)
         for path, sha256 in keyed
     )
     return Answer(whole, report, answers)
@@ -182,7 +184,7 @@ def _notes(name: str, records: Sequence[TaskRecord], work: WorkFolder, executor:
         if note is None:
             raise ConservationError(f"node `{name}`: task {record.task} left no notes. Run again.")
         if isinstance(note, Notes):
-            jobs.append((str(work.root / note.path), note.sha256))
+            jobs.append((work.at(note.path), note.sha256))
             count += note.rows
     for index, found in executor.run(note_digest, [path for path, _ in jobs]):
         path, expected = jobs[index]
@@ -193,19 +195,21 @@ def _notes(name: str, records: Sequence[TaskRecord], work: WorkFolder, executor:
             )
     schema = pa.schema([])
     if jobs:
-        with pa.memory_map(jobs[0][0]) as stream:
+        with open_read(jobs[0][0]) as stream:
             schema = pa.ipc.open_file(stream).schema
     return Rows(tuple(path for path, _ in jobs), schema, count)
 
 
 def note_digest(path: str) -> str | None:
     """SHA-256 of a note file, or None when it is gone."""
-    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
+    return sha256_of(path) if exists(path) else None
 
 
 def delivered_digests(path: str | None) -> tuple[str, str | None]:
     """Content digest of the settled rows delivered to one task, and SHA-256 of their file."""
     if path is None:
         return digest("gristmill.content", "nothing"), None
-    with pa.memory_map(path) as stream:
-        return content_digest(pa.ipc.open_file(stream).read_all()), sha256_of(path)
+    with open_read(path) as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        stream.seek(0)
+        return content_digest(pa.ipc.open_file(stream).read_all()), found

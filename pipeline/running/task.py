@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,14 +32,14 @@ from gristmill.pipeline.provenance.task_record import (
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
-from gristmill.pipeline.slices.annotations import Annotations, read_annotations, write_annotations, write_arrow
+from gristmill.pipeline.slices.annotations import Annotations, write_annotations, write_arrow
 from gristmill.pipeline.slices.checkpoints import Checkpoints
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.storage import join, sha256_of
+from gristmill.pipeline.work_files import read_checked
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
 
@@ -55,7 +54,7 @@ class _Task:
         self.job = job
         self.plan = read_plan(job.plan_file, job.plan_digest)
         self.one: Pass = self.plan.passes[job.index]
-        self.work = WorkFolder(Path(job.work))
+        self.work = WorkFolder(job.work)
         self.started = time.time()
         self.files: list[WorkFile] = []
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
@@ -63,13 +62,13 @@ class _Task:
     def run(self) -> TaskRecord:
         data, columns = self._read()
         slice_rows = self._slice_rows(data)
-        annotations = Annotations([self._annotation_path(record) for record in self.job.preceding])
+        annotations = Annotations([self._checked(record, record.annotations) for record in self.job.preceding])
         if self.job.preceding:
             annotations.verify(slice_rows)
             slice_rows.set_sizes(annotations.sizes())
         slice_digest = self._slice().digest if self.job.preceding else digest_of_slice(data, columns)
         keys = signal_keys(self.plan, slice_digest)
-        folder = join(str(self.work.root), "checkpoints", task_name(self.job.task))
+        folder = self.work.at("checkpoints", task_name(self.job.task))
         slice_rows.checkpoints = checkpoints = Checkpoints(folder, keys, self.attempt)
         answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
         traverse(self.plan.graph, slice_rows, answers)
@@ -88,12 +87,12 @@ class _Task:
                 data.rejects,
                 self._settled_digests(),
                 self.attempt,
-                self.job.work,
+                self.work.root,
                 self._kept_notes(slice_rows),
             )
         else:
             path = f"annotations/{task_name(self.job.task)}/pass-{self.one.index}-{self.job.key[:32]}.arrow"
-            written = write_annotations(self.work.root / path, slice_rows, self.one, self.attempt)
+            written = write_annotations(self.work.at(path), slice_rows, self.one, self.attempt)
             self.files.append(WorkFile(path=path, role=ANNOTATIONS, sha256=written.sha256, size=written.size))
             if not self.job.preceding and self._keeps_input():
                 self._keep_input(data)
@@ -178,13 +177,13 @@ class _Task:
         kept = data.table.drop_columns([name for name in data.table.column_names if name in payloads])
         for role, table in ((INPUT, kept), (INPUT_REJECTS, data.rejects)):
             path = f"annotations/{task_name(self.job.task)}/{role}-{self.job.key[:32]}.arrow"
-            written = write_arrow(self.work.root / path, table, self.attempt)
+            written = write_arrow(self.work.at(path), table, self.attempt)
             self.files.append(WorkFile(path=path, role=role, sha256=written.sha256, size=written.size))
 
     def _kept_input(self, columns: frozenset[str]) -> SliceData:
         record = self.job.preceding[0]
         files = {file.role: file for file in record.work_files}
-        kept, rejects = (read_annotations(self._checked(record, files.get(role))) for role in (INPUT, INPUT_REJECTS))
+        kept, rejects = (self._checked(record, files.get(role)) for role in (INPUT, INPUT_REJECTS))
         names = [name for name in kept.column_names if name in columns or name == DOC_KEY]
         return SliceData(kept.select(names).combine_chunks(), rejects, self._slice().bytes)
 
@@ -214,15 +213,9 @@ class _Task:
                 raise ConservationError(
                     f"node `{node.name}`: it left notes about rows but made no decisions about them."
                 )
-            path = str(self.work.root / note.path)
-            sha256 = sha256_of(path)
-            if sha256 != note.sha256:
-                raise ConservationError(
-                    f"node `{node.name}`: the notes {path} are not what was committed (expected SHA-256 "
-                    f"{note.sha256}, found {sha256}). Remove the work folder and run again."
-                )
-            with pa.memory_map(path) as stream:
-                notes = pa.ipc.open_file(stream).read_all()
+            path = self.work.at(note.path)
+            what = f"node `{node.name}`: the notes {path} are not what was committed"
+            notes = read_checked(path, note.sha256, what)
             keys = one_chunk(slice_rows.table[DOC_KEY]).take(pa.array(state.rows))
             found[node.name] = kept_notes(notes, keys, state.outcome.port >= 0)
         return found
@@ -255,18 +248,9 @@ class _Task:
     def _settled_digests(self) -> dict[str, str]:
         return {name: files.digest for name, files in sorted(self.job.settled.items())}
 
-    def _annotation_path(self, record: TaskRecord) -> Path:
-        return self._checked(record, record.annotations)
-
-    def _checked(self, record: TaskRecord, file: WorkFile | None) -> Path:
-        """Where a work file of a record lies. Raises ConservationError unless it is the one that was committed."""
+    def _checked(self, record: TaskRecord, file: WorkFile | None) -> pa.Table:
+        """A work file of a record. Raises ConservationError unless it is the one that was committed."""
         if file is None:
             raise ConservationError(f"{self.job.slice.path}, pass {record.pass_}: its record names no annotations.")
-        path = self.work.root / file.path
-        found = sha256_of(str(path))
-        if found != file.sha256:
-            raise ConservationError(
-                f"{path}: the annotations changed since they were committed (expected {file.sha256}, found {found}). Remove "
-                "the work folder and run again."
-            )
-        return path
+        path = self.work.at(file.path)
+        return read_checked(path, file.sha256, f"{path}: the annotations changed since they were committed")

@@ -8,7 +8,7 @@ slice by doc_key and verifies that it fits.
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from gristmill.pipeline.storage import WrittenFile, write_checked
 _META = b"gristmill.annotations"
 
 
-def write_annotations(path: Path, slice_rows: SliceRows, one: Pass, attempt: str) -> WrittenFile:
+def write_annotations(location: str, slice_rows: SliceRows, one: Pass, attempt: str) -> WrittenFile:
     """Writes what the pass found for each row of the slice."""
     columns: dict[str, pa.Array] = {
         DOC_KEY: one_chunk(slice_rows.table[DOC_KEY]),
@@ -55,10 +55,10 @@ def write_annotations(path: Path, slice_rows: SliceRows, one: Pass, attempt: str
             meta["rules"][name] = list(state.outcome.rules)
             meta["tallies"][name] = state.outcome.tallies
     table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta, sort_keys=True).encode()})
-    return write_arrow(path, table, attempt)
+    return write_arrow(location, table, attempt)
 
 
-def write_arrow(path: Path, table: pa.Table, attempt: str) -> WrittenFile:
+def write_arrow(location: str, table: pa.Table, attempt: str) -> WrittenFile:
     """Writes a table of a slice's rows into the work folder."""
 
     def write(stream: Any) -> None:
@@ -66,14 +66,14 @@ def write_arrow(path: Path, table: pa.Table, attempt: str) -> WrittenFile:
         with pa.ipc.new_file(stream, table.schema, options=options) as writer:
             writer.write_table(table)
 
-    return write_checked(str(path), write, attempt)
+    return write_checked(location, write, attempt)
 
 
 class Annotations:
-    """The annotation files of preceding passes, aligned with the slice."""
+    """The annotations of preceding passes, aligned with the slice."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.tables = [read_annotations(path) for path in paths]
+    def __init__(self, tables: Sequence[pa.Table]) -> None:
+        self.tables = tables
 
     def sizes(self) -> np.ndarray:
         """UTF-8 bytes of each row's text, int64."""
@@ -135,19 +135,11 @@ class Annotations:
         )
 
 
-def read_annotations(path: Path) -> pa.Table:
-    """The table of one annotation file."""
-    with pa.memory_map(str(path)) as stream:
-        table = pa.ipc.open_file(stream).read_all()
-    return table
-
-
-def measured_before(path: Path, name: str, slice_rows: SliceRows) -> tuple[np.ndarray, dict[str, pa.Array]] | None:
+def measured_before(table: pa.Table, name: str, slice_rows: SliceRows) -> tuple[np.ndarray, dict[str, pa.Array]] | None:
     """Signals that an earlier run measured: (rows that have them, arrays over all rows of the slice).
 
-    None when the file's documents are not the slice's.
+    None when the annotations' documents are not the slice's.
     """
-    table = read_annotations(path)
     if f"{name}|in" not in table.column_names or not np.array_equal(key_words(table[DOC_KEY]), slice_rows.keys):
         return None
     prefix = f"{name}|s|"

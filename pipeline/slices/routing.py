@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +36,7 @@ class SliceRows:
 
     checkpoints: Checkpoints | None = None
 
-    def __init__(self, graph: Graph, source: str, table: pa.Table, work: Path | None = None) -> None:
+    def __init__(self, graph: Graph, source: str, table: pa.Table, work: str | None = None) -> None:
         self.graph = graph
         self.source = source
         self.work = work

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,8 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.stage import SettledView
-from gristmill.pipeline.storage import sha256_of
+from gristmill.pipeline.work_files import read_checked
+from gristmill.pipeline.work_folder import WorkFolder
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class SettledFiles:
     schema: bytes | None = None
 
 
-def settled_view(name: str, files: SettledFiles, folder: Path, keys: np.ndarray) -> SettledView:
+def settled_view(name: str, files: SettledFiles, work: WorkFolder, keys: np.ndarray) -> SettledView:
     """What a node decides with about rows with doc_keys (uint64, rows × 2), from files of a work folder.
 
     Raises ConservationError when a file is not what was settled, or when an answer does not find its one document.
     """
     table = None
     if files.broadcast is not None:
-        table = _checked(name, str(folder / files.broadcast), files.broadcast_sha256)
+        table = _checked(name, work.at(files.broadcast), files.broadcast_sha256)
     columns = None
     if files.schema is not None:
         keyed = pa.ipc.read_schema(pa.py_buffer(files.schema)).empty_table()
@@ -53,14 +53,8 @@ def settled_view(name: str, files: SettledFiles, folder: Path, keys: np.ndarray)
 
 
 def _checked(name: str, path: str, expected: str | None) -> pa.Table:
-    found = sha256_of(path)
-    if found != expected:
-        raise ConservationError(
-            f"node `{name}`: the settled answer {path} is not what was settled (expected SHA-256 {expected}, found {found}). "
-            "Run again: it is settled anew."
-        )
-    with pa.memory_map(path) as stream:
-        return pa.ipc.open_file(stream).read_all().combine_chunks()
+    what = f"node `{name}`: the settled answer {path} is not what was settled"
+    return read_checked(path, expected, what, "Run again: it is settled anew.").combine_chunks()
 
 
 def aligned_answer(name: str, keyed: pa.Table, keys: np.ndarray) -> pa.Table:

@@ -68,13 +68,8 @@ class FileSystem:
             _discard(partial)
 
     def put_if_absent(self, location: str, data: bytes) -> bool:
-        path = _path(location)
         try:
-            # Another process may be removing the folder as long as it is empty, or take the partial file for a dead one's.
-            for _ in range(9):
-                with contextlib.suppress(FileNotFoundError):
-                    return _created(path, data)
-            return _created(path, data)
+            return _created(_path(location), data)
         except OSError as error:
             raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
 
@@ -140,6 +135,14 @@ def _path(location: str) -> Path:
 
 
 def _created(path: Path, data: bytes) -> bool:
+    # Another process may be removing the folder as long as it is empty, or take the partial file for a dead one's.
+    for _ in range(9):
+        with contextlib.suppress(FileNotFoundError):
+            return _created_once(path, data)
+    return _created_once(path, data)
+
+
+def _created_once(path: Path, data: bytes) -> bool:
     """Written under another name, then linked: the file appears whole, and for one of those who try."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

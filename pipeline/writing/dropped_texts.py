@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
-from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
-from gristmill.pipeline.storage import WrittenFile, sha256_of, write_checked
+from gristmill.pipeline.storage import WrittenFile, write_checked
+from gristmill.pipeline.work_files import read_checked, read_table
 from gristmill.pipeline.writing.parquet import encode_parquet
 
 DROPPED_TEXTS = pa.schema(
@@ -124,9 +124,8 @@ def rank_limits(locations: Iterable[str], most: int) -> tuple[tuple[str, str, st
         held[:] = [(group[lowest], rank[lowest])]
 
     for location in locations:
-        with pa.memory_map(location) as stream:
-            table = pa.ipc.open_file(stream).read_all()
-            held.append((_groups(table, numbers), np.asarray(one_chunk(table["rank"]), np.uint64).copy()))
+        table = read_table(location)
+        held.append((_groups(table, numbers), np.asarray(one_chunk(table["rank"]), np.uint64).copy()))
         if sum(len(rank) for _, rank in held) > _HELD:
             cut()
     if not held:
@@ -175,20 +174,14 @@ class Thinning:
 def thin(job: Thinning) -> OutputFile | None:
     """Writes one task's dropped texts, thinned; None when none are left. Raises ConservationError for candidates that
     are not those of the task."""
-    found = sha256_of(job.source)
-    if found != job.file.sha256:
-        raise ConservationError(
-            f"{job.source}: the dropped texts changed since they were committed (expected {job.file.sha256}, found {found}). "
-            "Remove the work folder and run again."
-        )
-    with pa.memory_map(job.source) as stream:
-        table = pa.ipc.open_file(stream).read_all()
-        numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(job.limits)}
-        limits = np.array([limit for *_, limit in job.limits], np.uint64)
-        keep = np.asarray(one_chunk(table["rank"]), np.uint64) <= limits[_groups(table, numbers)]
-        if not keep.any():
-            return None
-        encoded = encode_parquet(DROPPED_TEXTS, iter([table.filter(pa.array(keep)).combine_chunks()]), level=1)
+    what = f"{job.source}: the dropped texts changed since they were committed"
+    table = read_checked(job.source, job.file.sha256, what)
+    numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(job.limits)}
+    limits = np.array([limit for *_, limit in job.limits], np.uint64)
+    keep = np.asarray(one_chunk(table["rank"]), np.uint64) <= limits[_groups(table, numbers)]
+    if not keep.any():
+        return None
+    encoded = encode_parquet(DROPPED_TEXTS, iter([table.filter(pa.array(keep)).combine_chunks()]), level=1)
     file = next(iter([encoded.write(target) for target in job.targets]))
     return OutputFile(
         path=job.file.path,

@@ -141,11 +141,9 @@ def _thin_dropped(
             for item in record.outputs[names[0]]
             if isinstance(item, CandidateFile)
         ]
-        limits = rank_limits((str(work.root / item.candidate) for _, item in found), most)
+        limits = rank_limits((work.at(item.candidate) for _, item in found), most)
         jobs = [
-            Thinning(
-                str(work.root / item.candidate), item, tuple(join(paths[name], item.path) for name in names), limits
-            )
+            Thinning(work.at(item.candidate), item, tuple(join(paths[name], item.path) for name in names), limits)
             for _, item in found
         ]
         for index, kept in executor.run(thin, jobs):

@@ -13,7 +13,6 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +37,12 @@ from gristmill.pipeline.provenance.task_record import (
 from gristmill.pipeline.provenance.values import extend, to_json
 from gristmill.pipeline.storage import (
     WrittenFile,
-    file_sha256_and_size,
+    exists,
     join,
+    open_read,
+    read_small,
+    remove,
+    sha256_of,
     write_checked,
 )
 from gristmill.pipeline.writing.attempt import attempt_folder, is_written
@@ -59,6 +62,7 @@ PARTS = 1024
 PART_BYTES = 64 << 10
 """Rows of a range, at least: smaller record batches cost more than reading what another bucket needs."""
 MAX_BUCKETS = 1 << 24
+_MOST_LIST = 1 << 30
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _INDEX = b"gristmill.staged"
@@ -194,7 +198,7 @@ class BucketJob:
 
 def staged_digest(path: str) -> str | None:
     """SHA-256 of a staged file, or None when it is gone."""
-    return file_sha256_and_size(path)[0] if Path(path).is_file() else None
+    return sha256_of(path) if exists(path) else None
 
 
 def publish_shuffled(
@@ -216,7 +220,7 @@ def publish_shuffled(
     Returns the rows of files.parquet. Raises ConservationError when staged rows were changed or lost.
     """
     items = [item for record in records for item in record.outputs[output.name] if isinstance(item, StagedFile)]
-    paths = [str(work.root / item.candidate) for item in items]
+    paths = [work.at(item.candidate) for item in items]
     for index, found in executor.run(staged_digest, paths):
         if found != items[index].sha256:
             raise ConservationError(
@@ -228,18 +232,18 @@ def publish_shuffled(
     seed = seed_of(plan, output)
     log = _common_log(plan, output, nodes, records, settled, Shuffle(seed=seed, buckets=buckets))
     key = digest("gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item.sha256 for item in items]])
-    folder, attempt = work.root / "shuffled" / output.name, attempt_folder(plan, output)
-    files = str(folder / f"staged-{key[:32]}.json")
+    folder, attempt = work.at("shuffled", output.name), attempt_folder(plan, output)
+    files = join(folder, f"staged-{key[:32]}.json")
     write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
     done: list[BucketRecord] = []
     jobs = []
     for bucket in range(buckets if items else 0):
-        place = folder / f"bucket-{bucket:05d}-{key[:32]}.json"
+        place = join(folder, f"bucket-{bucket:05d}-{key[:32]}.json")
         record = _committed(place, config.path, attempt)
         if record is not None:
             done.append(record)
             continue
-        own = bucket, buckets, files, schema, seed, config.shard_bytes, attempt, log, key, str(place)
+        own = bucket, buckets, files, schema, seed, config.shard_bytes, attempt, log, key, place
         jobs.append(BucketJob(*own))
     done += [record for _, record in executor.run(publish_bucket, jobs)]
     done.sort(key=lambda record: record.bucket)
@@ -247,14 +251,14 @@ def publish_shuffled(
     return [file_row(item, NO_TASK, None, record.varies) for record in done for item in record.files]
 
 
-def _committed(place: Path, folder: str, attempt: str) -> BucketRecord | None:
+def _committed(place: str, folder: str, attempt: str) -> BucketRecord | None:
     """A bucket's record, if its shards are there as they were written."""
-    if not place.is_file():
-        return None
     record = read_record(BucketRecord, place)
+    if record is None:
+        return None
     for item in record.files:
         if not is_written(folder, attempt, item.path, item.sha256, item.size):
-            place.unlink()
+            remove(place)
             return None
     return record
 
@@ -291,15 +295,15 @@ def publish_bucket(job: BucketJob) -> BucketRecord:
         )
     varies = Attempt(host=socket.gethostname(), started=started, seconds=time.time() - started)
     record = BucketRecord(bucket=job.bucket, key=job.key, files=files, varies=varies)
-    write_record(Path(job.record), record)
+    write_record(job.record, record)
     return record
 
 
 def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
     """The rows of a bucket, as they lie in the staged files, with their hashes."""
     tables, hashes = [job.schema.empty_table()], [np.empty(0, np.uint64)]
-    for path in json.loads(Path(job.files).read_bytes()):
-        with pa.memory_map(path) as stream:
+    for path in json.loads(read_small(job.files, _MOST_LIST) or b"[]"):
+        with open_read(path) as stream:
             reader = pa.ipc.open_file(stream)
             parts, index = json.loads(reader.schema.metadata[_INDEX])
             for number, (part, count, keys) in enumerate(index):

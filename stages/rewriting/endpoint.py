@@ -33,7 +33,7 @@ from pydantic import field_validator
 from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.stage import StageConfig, runtime, signal
-from gristmill.pipeline.storage import create_once
+from gristmill.pipeline.storage import join, names_in, put, put_if_absent, read_small, remove
 from gristmill.pipeline.storage.advice import no_connection
 
 TIMEOUT = "endpoint_timeout"
@@ -55,6 +55,8 @@ _STOP = {
 }
 """Statuses that no other document would escape."""
 DETAIL_CHARS = 200
+_MOST_ANSWER = 64 << 20
+"""Bytes of an answer that is kept."""
 PROBE_SECONDS = 10.0
 
 
@@ -258,12 +260,12 @@ class Endpoint:
     """
 
     def __init__(
-        self, config: EndpointConfig, stage: str, folder: Path | None, sleep: Callable[[float], None] = time.sleep
+        self, config: EndpointConfig, stage: str, folder: str | None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.config, self.stage, self.sleep = config, stage, sleep
-        kept = config.cache if config.cache is not None else folder
-        self.answers = None if kept is None else kept / "answers"
-        self.spending = _Spending(None if folder is None else folder / "spending")
+        kept = str(config.cache) if config.cache is not None else folder
+        self.answers = None if kept is None else join(kept, "answers")
+        self.spending = _Spending(None if folder is None else join(folder, "spending"))
         self._lock = threading.Lock()
         self._row = 0
         self._stopped: GristmillError | None = None
@@ -389,21 +391,22 @@ class Endpoint:
 
     # Answers that are kept
 
-    def _path(self, name: str) -> Path | None:
-        return None if self.answers is None else self.answers / name[:2] / f"{name}.json"
+    def _path(self, name: str) -> str | None:
+        return None if self.answers is None else join(self.answers, name[:2], f"{name}.json")
 
     def _kept(self, name: str, text: str, check: Check) -> Answer | None:
         path = self._path(name)
-        if path is None or not path.is_file():
+        data = None if path is None else read_small(path, _MOST_ANSWER)
+        if path is None or data is None:
             return None
         try:
-            value = json.loads(path.read_bytes())
+            value = json.loads(data)
             content, model = value["content"], value["model"]
             whole = value["request"] == name and value["sha256"] == _sha256(content)
         except (ValueError, KeyError, TypeError, AttributeError):
             whole = False
         if not whole or check(text, content) is not None:
-            path.unlink(missing_ok=True)  # damaged, or no longer what is asked for: it is got anew
+            remove(path)  # damaged, or no longer what is asked for: it is got anew
             return None
         return Answer(content=content, model=model)
 
@@ -411,7 +414,7 @@ class Endpoint:
         path = self._path(name)
         if path is not None:
             value = {"request": name, "content": content, "model": model, "sha256": _sha256(content)}
-            if not create_once(path, json.dumps(value, ensure_ascii=False).encode("utf-8")):
+            if not put_if_absent(path, json.dumps(value, ensure_ascii=False).encode("utf-8")):
                 first = self._kept(name, text, check)
                 if first is not None:
                     return first
@@ -421,7 +424,7 @@ class Endpoint:
 class _Spending:
     """Requests and tokens of a run: one small file per process in a shared folder, so that no process waits for another."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: str | None) -> None:
         self.folder = folder
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.json"
         self.requests = self.tokens = 0
@@ -434,19 +437,16 @@ class _Spending:
             self.tokens += tokens
             if self.folder is None:
                 return
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f".{self.name}"
-            partial.write_text(json.dumps([self.requests, self.tokens]))
-            partial.replace(self.folder / self.name)
+            put(join(self.folder, self.name), json.dumps([self.requests, self.tokens]).encode())
 
     def total(self) -> tuple[int, int]:
         """(requests, tokens) of all processes of the run, earlier attempts included."""
         with self._lock:
             requests, tokens = self.requests, self.tokens
-        if self.folder is not None and self.folder.is_dir():
-            for path in sorted(self.folder.glob("[!.]*.json")):
-                if path.name != self.name:
-                    theirs = json.loads(path.read_text())
+        if self.folder is not None:
+            for name in names_in(self.folder):
+                if name != self.name and not name.startswith("."):
+                    theirs = json.loads(read_small(join(self.folder, name), 1 << 10) or b"[0, 0]")
                     requests, tokens = requests + int(theirs[0]), tokens + int(theirs[1])
         return requests, tokens
 

@@ -103,7 +103,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_work_folder_that_cannot_be_made_is_told_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be made"):
-        WorkFolder(tmp_path / "file/work").make()
+        WorkFolder(str(tmp_path / "file/work")).make()
 
 
 def test_shards_of_a_run_over_fewer_files_are_not_taken_into_one_over_more(tmp_path: Path) -> None:

@@ -91,13 +91,14 @@ STORED: dict[str, Any] = {
 
 @pytest.fixture
 def work(tmp_path: Path) -> WorkFolder:
-    (tmp_path / "annotations").mkdir()
-    (tmp_path / "annotations/one.arrow").write_bytes(b"abc")
-    return WorkFolder(tmp_path)
+    folder = WorkFolder(str(tmp_path))
+    Path(folder.at("annotations")).mkdir(parents=True)
+    Path(folder.at("annotations/one.arrow")).write_bytes(b"abc")
+    return folder
 
 
 def place(work: WorkFolder) -> Path:
-    return work.root / "commits/task-00012" / f"pass-1-{A[:32]}.json"
+    return Path(work.at("commits/task-00012", f"pass-1-{A[:32]}.json"))
 
 
 def test_a_record_is_stored_by_its_key_and_read_back(work: WorkFolder) -> None:
@@ -110,7 +111,7 @@ def test_a_record_is_stored_by_its_key_and_read_back(work: WorkFolder) -> None:
 
 def test_a_record_whose_files_are_gone_does_not_count(work: WorkFolder) -> None:
     commit(work, RECORD)
-    (work.root / "annotations/one.arrow").write_bytes(b"ab")
+    Path(work.at("annotations/one.arrow")).write_bytes(b"ab")
     assert committed(work, 12, 1, A) is None
 
 

@@ -87,7 +87,7 @@ def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
     again = run(GRAPH.format(root=tmp_path))
     assert again.already_done
     assert (tmp_path / "out/corpus/manifest.json").stat().st_mtime_ns == before
-    assert not work_folder(again.plan.config).exists()
+    assert not Path(work_folder(again.plan.config)).exists()
 
 
 def test_a_finished_run_over_changed_input_is_not_taken_for_done(tmp_path: Path) -> None:

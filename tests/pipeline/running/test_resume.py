@@ -56,7 +56,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert (shards(tmp_path / "killed/corpus"), shards(tmp_path / "killed/long")) == untouched
     if point == "told":
         assert result.reused_tasks >= 1
-    assert not work_folder(result.plan.config).exists()
+    assert not Path(work_folder(result.plan.config)).exists()
     partial = [p for p in (tmp_path / "killed").rglob("*") if p.name.startswith(".")]
     assert partial == []
 
@@ -121,7 +121,7 @@ def test_a_settled_answer_is_taken_again_by_its_bytes_and_not_by_its_size(
 ) -> None:
     write_corpus(tmp_path / "in")
     text = GRAPH.format(root=tmp_path)
-    work = work_folder(plan_of(text).config) / RUN_FILES
+    work = Path(work_folder(plan_of(text).config)) / RUN_FILES
 
     class Stop(Exception):
         pass
@@ -147,7 +147,7 @@ def test_a_settled_answer_is_taken_again_by_its_bytes_and_not_by_its_size(
 def test_a_settled_answer_that_changes_while_the_run_is_on_stops_it(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     text = GRAPH.format(root=tmp_path)
-    work = work_folder(plan_of(text).config) / RUN_FILES
+    work = Path(work_folder(plan_of(text).config)) / RUN_FILES
 
     def change(progress: object) -> None:
         if getattr(progress, "stage", "") == "pass 2 of 3":
@@ -162,7 +162,7 @@ def test_a_lease_of_a_dead_driver_is_taken_over(tmp_path: Path) -> None:
     write_corpus(tmp_path / "in")
     assert killed(tmp_path, "told", 3) == -signal.SIGKILL
     text = GRAPH.format(root=tmp_path)
-    work = work_folder(plan_of(text, output=str(tmp_path / "killed")).config)
+    work = Path(work_folder(plan_of(text, output=str(tmp_path / "killed")).config))
     assert list(work.glob(".gristmill-lease.json*")) and list(
         (tmp_path / "killed/corpus").glob(".gristmill-lease.json*")
     )

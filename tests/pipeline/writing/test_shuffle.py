@@ -273,7 +273,7 @@ def test_a_killed_run_goes_on_where_it_was(untouched: Path, tmp_path: Path, poin
     assert bool(list((tmp_path / "out").glob(".gristmill-attempt-*/data"))) == (number > 13)
     result = run(config.read_text())
     assert shards(tmp_path / "out") == shards(untouched / "out")
-    assert not work_folder(result.plan.config).exists()
+    assert not Path(work_folder(result.plan.config)).exists()
 
 
 def test_staged_rows_that_changed_stop_the_run(

@@ -1,12 +1,14 @@
-"""Mixes groups of documents to wanted shares and a wanted size: temperature, bounds, fixed shares, caps on epochs.
+"""Mixes groups of documents to wanted shares and a wanted size: temperature, bounds, fixed shares, margins, caps on epochs.
 
-Where the mix needs less of a group than there is, documents are left out, where it needs more, they are repeated; which
-ones is drawn by doc_key and seed, whatever the order, and each group's amount is met to within one document. The solver
-is `stages.rebalancing.mix_shares`. After a rebalancer with `form: columns`, a document's `repeats` count as that many
-documents.
+Of each document E = min(cap, λ · weight) copies are expected: its weight says what it earns (a `rebalance` with `form: columns`
+writes it; without such a column all weigh 1), λ is the one factor of its group that meets the group's budget, and the cap is
+what earlier phases left of `max_epochs`. Whole copies come by systematic rounding, so that each group's amount lies within its
+largest document of its budget. The shares are solved in `stages.rebalancing.mix_shares` and, with margins, in
+`stages.rebalancing.margins`; λ in `stages.rebalancing.cells`; the rounding is `stages.rebalancing.rounding`.
 
 Several mixes of one corpus are several nodes that read the same port: a bulk and a last part in which some domains
-weigh more (annealing), or phases with τ going from 5 to 1.
+weigh more (annealing), or phases with τ going from 5 to 1. Where a document may be read `max_epochs` times over all of them,
+the later node names the columns of the earlier ones in `seen`.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from pydantic import field_validator, model_validator
 
-from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, one_chunk, text_bytes
+from gristmill.pipeline.document import DOC_KEY, TEXT, one_chunk, text_bytes
+from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.stage import (
     DROPPED,
     QUARANTINED,
@@ -35,11 +38,18 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
-from gristmill.stages.kernels.draws import draws
 from gristmill.stages.labels.groups import coded_groups, group_columns, label
-from gristmill.stages.rebalancing.copy_factors import NOTES, add_totals, find_factors
-from gristmill.stages.rebalancing.kernels.steps import count_copies
-from gristmill.stages.rebalancing.mix_shares import Demands, MixSolution, solve
+from gristmill.stages.ordering.prefix_sums import prefix_sums
+from gristmill.stages.rebalancing.budgets import (
+    SEPARATOR,
+    Budgets,
+    budget_report,
+    read_ratios,
+    shown,
+    solve_budgets,
+)
+from gristmill.stages.rebalancing.cells import ONE, cells_by_group, count_cells, expected_copies, factor, units
+from gristmill.stages.rebalancing.rounding import NOTES, fraction_rows, offset, positions, whole_copies
 from gristmill.stages.rebalancing.tokens import check_tokenizer, count_tokens, estimate_tokens
 
 if TYPE_CHECKING:
@@ -48,10 +58,13 @@ if TYPE_CHECKING:
 DEFAULT_GROUP = ("language", "language_script")
 NOT_DRAWN = "not_drawn"
 REPEATED = "repeated"
+FILLED = "repeated_for_budget"
 INVALID_AMOUNT = "invalid_amount"
-INVALID_REPEATS = "invalid_repeats"
-RULES = (INVALID_AMOUNT, INVALID_REPEATS, NOT_DRAWN, REPEATED)
+INVALID_WEIGHT = "invalid_weight"
+INVALID_SEEN = "invalid_seen"
+RULES = (INVALID_AMOUNT, INVALID_WEIGHT, INVALID_SEEN, NOT_DRAWN, REPEATED, FILLED)
 BYTES = "mix_bytes"
+MOST_WEIGHT = 1e6
 
 
 class MixConfig(StageConfig):
@@ -67,13 +80,19 @@ class MixConfig(StageConfig):
         temperature: a group's share is proportional to n^(1/τ); 1 keeps the data's shares, `infinite` gives equal ones.
         fixed: shares of named groups, exactly. A group's name is its values joined by `_`, such as `por_Latn`.
         floors, ceilings: least and largest shares of named groups.
-        max_epochs: bounds a group's amount to this many times its amount as it enters this node (UniMax's N). Documents that
-            were repeated upstream count that often already. About 4 epochs over a whole corpus are worth nearly as much as
-            new text (Muennighoff et al. 2023, arXiv:2305.16264).
-        repeats: the column that says how many documents a row counts for, if it is there.
-        seed: of the draws.
+        margins: shares by column, over all groups with that value, such as `{language: {eng: 0.5}, domain: {news: 0.2}}`; the
+            columns are among `by`. Values that are not named keep their proportions. With it, no other shares.
+        ratios: a file with the ratios of a mixture search (JSON or YAML: a number by group), met as far as `max_epochs`
+            allows; what is missing is reported and not made up for by other groups. With it, no other shares.
+        max_epochs: how often any document may be read, at most: upstream repeats count, and so does `seen`. About 4 epochs over
+            a whole corpus are worth nearly as much as new text (Muennighoff et al. 2023, arXiv:2305.16264).
+        weight: the column that says how many copies a document earns, if it is there; 0 earns none, null 1.
+        seen: columns of whole numbers: copies in earlier phases or outputs, which count against `max_epochs`.
+        keep_undrawn: whether `form: columns` emits documents without a copy too, with `repeats` 0, for a later phase.
+        name: begins the columns of `form: columns`: `bulk` gives `bulk_repeats` and `bulk_weight`.
+        seed: of the rounding.
         form: `rows` emits each copy as a row; `columns` emits each document once, with `repeats` (whole copies) and
-            `weight` (copies on average, whatever the draws), for loaders that sample.
+            `weight` (copies expected), for loaders that sample.
     """
 
     by: tuple[str, ...] | None = signal(None)
@@ -85,8 +104,13 @@ class MixConfig(StageConfig):
     fixed: Mapping[str, float] = threshold({})
     floors: Mapping[str, float] = threshold({})
     ceilings: Mapping[str, float] = threshold({})
-    max_epochs: float | None = threshold(4.0, gt=0)
-    repeats: str = signal("repeats")
+    max_epochs: float | None = threshold(4.0, gt=0, le=1e6)
+    margins: Mapping[str, Mapping[str, float]] = threshold({})
+    ratios: Path | None = resource("threshold", None)
+    weight: str = signal("weight")
+    seen: tuple[str, ...] = signal(())
+    keep_undrawn: bool = threshold(False)
+    name: str | None = threshold(None, pattern=r"^[a-z][a-z0-9_]*$")
     seed: int = threshold(0, ge=0, lt=1 << 63)
     form: Literal["rows", "columns"] = threshold("rows")
 
@@ -96,6 +120,29 @@ class MixConfig(StageConfig):
         if not isinstance(value, str) and not value > 0:
             raise ValueError(f"must be above 0 (1 keeps the data's shares), found {value}")
         return value
+
+    @field_validator("seen", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _one_origin_of_shares(self) -> MixConfig:
+        shares = [name for name in ("fixed", "floors", "ceilings") if getattr(self, name)]
+        shares += ["temperature"] if self.temperature != 1.0 else []
+        for name in ("margins", "ratios"):
+            if getattr(self, name) and (shares or (self.margins and self.ratios)):
+                other = shares[0] if shares else "ratios"
+                raise ValueError(f"`{name}` says what shares there are; take out `{other}`, or `{name}`")
+        columns = DEFAULT_GROUP if self.by is None else self.by
+        for column in self.margins:
+            if column not in columns:
+                raise ValueError(f"margins.{column}: it is not among the columns `by` ({', '.join(columns) or 'none'})")
+        if self.keep_undrawn and self.form == "rows":
+            raise ValueError("`keep_undrawn` goes with `form: columns`: a document without a copy is no row")
+        return self
 
     @model_validator(mode="after")
     def _one_origin_of_amounts(self) -> MixConfig:
@@ -111,34 +158,38 @@ class Mix(Stage):
     """Emits each group's documents as often as the mix needs them."""
 
     Config = MixConfig
-    version = 1
-    summary = "Mixes groups to wanted shares and size: temperature, floors, ceilings, fixed shares, caps on epochs."
+    version = 2
+    summary = "Mixes groups to wanted shares and size: budgets, temperature, bounds, margins, a cap on how often text is seen."
 
     config: MixConfig
 
     def declare(self) -> StageSpec:
         config, counted, measures = self.config, self._counted(), self._measures()
-        reads = {*(config.by or ()), *([config.amount] if config.amount else [])}
+        reads = {*(config.by or ()), *config.seen, *([config.amount] if config.amount else [])}
         estimates = counted == "token_count_estimate"
         in_columns = config.form == "columns"
         estimated = (
             "mix: tokens are estimated from bytes by script (`token_count_estimate`). Set `tokenizer` to a "
             "tokenizer.json to count them."
         )
+        models = {"tokenizer": config.tokenizer, "ratios": config.ratios}
         return StageSpec(
             measure_reads={TEXT} if measures else set(),
             survey_reads=reads,
             decide_reads=reads,
-            optional_reads={config.repeats, *(DEFAULT_GROUP if config.by is None or estimates else ())},
+            optional_reads={config.weight, *(DEFAULT_GROUP if config.by is None or estimates else ())},
             signals=pa.schema([(counted, pa.int64())] if measures else []),
             hidden={BYTES} if measures and counted == BYTES else set(),
-            findings=pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if in_columns else []),
+            findings=pa.schema([(self._column(name), kind) for name, kind in COLUMNS] if in_columns else []),
             rules=RULES,
-            models={} if config.tokenizer is None else {"tokenizer": config.tokenizer},
+            models={name: path for name, path in models.items() if path is not None},
             # Nodes behind this one may survey the corpus if there is one row per document.
             emits_copies=not in_columns,
             notices=(estimated,) if estimates else (),
         )
+
+    def _column(self, name: str) -> str:
+        return name if self.config.name is None else f"{self.config.name}_{name}"
 
     def _group(self) -> tuple[str, ...]:
         return DEFAULT_GROUP if self.config.by is None else self.config.by
@@ -157,6 +208,8 @@ class Mix(Stage):
     def check_files(self) -> None:
         if self.config.tokenizer is not None:
             check_tokenizer(self.config.tokenizer)
+        if self.config.ratios is not None:
+            read_ratios(self.config.ratios)
 
     # What the stage does.
 
@@ -171,119 +224,172 @@ class Mix(Stage):
         return {name: estimate_tokens(batch)}
 
     def survey(self, batch: pa.Table, context: StageContext) -> pa.Table:
-        """One row per document: its group, repeats and amount. Rows that cannot be counted are left out."""
-        names = self._labels(batch)[1]
-        repeats, amounts = self._repeats(batch), self._amounts(batch)
-        valid = pa.array((repeats >= 1) & (amounts >= 0))
-        columns = [one_chunk(batch[DOC_KEY]), names, pa.array(repeats), pa.array(amounts)]
-        return pa.Table.from_arrays(columns, schema=NOTES).filter(valid).combine_chunks()
+        """One row per document: its group, weight, times seen and amount. Rows that cannot be counted are left out."""
+        codes, names = self._groups(batch)
+        rows = self._rows(batch)
+        columns = [
+            one_chunk(batch[DOC_KEY]),
+            pa.array(names, pa.string()).take(pa.array(codes)),
+            pa.array(rows.weight),
+            pa.array(rows.seen),
+            pa.array(rows.amount),
+        ]
+        return pa.Table.from_arrays(columns, schema=NOTES).filter(pa.array(rows.valid)).combine_chunks()
 
-    def _labels(self, batch: pa.Table) -> tuple[tuple[np.ndarray, list[str]], pa.Array]:
-        """((group of each row as an index, the groups' names), group of each row as text)."""
+    def _groups(self, batch: pa.Table) -> tuple[np.ndarray, list[str]]:
+        """The group of each row as an index, and the groups' names."""
         coded = coded_groups(group_columns(batch, self._group()), batch.num_rows)
-        names = [label(key) for key in coded.keys]
-        return (coded.codes, names), pa.array(names, pa.string()).take(pa.array(coded.codes))
+        return coded.codes, [SEPARATOR.join(key) if self.config.margins else label(key) for key in coded.keys]
 
-    def _repeats(self, batch: pa.Table) -> np.ndarray:
-        if self.config.repeats not in batch.column_names:
-            return np.ones(batch.num_rows, np.int64)
-        return _whole_numbers(batch[self.config.repeats], missing=1)
-
-    def _amounts(self, batch: pa.Table) -> np.ndarray:
-        column = self._counted()
-        return np.ones(batch.num_rows, np.int64) if column is None else _whole_numbers(batch[column], missing=-1)
+    def _rows(self, batch: pa.Table) -> CountedRows:
+        rows, column = batch.num_rows, self._counted()
+        amount = np.ones(rows, np.int64) if column is None else _whole_numbers(batch[column], missing=-1)
+        weight = np.ones(rows)
+        if self.config.weight in batch.column_names:
+            array = one_chunk(batch[self.config.weight])
+            if not (
+                pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_null(array.type)
+            ):
+                raise ContractError(
+                    f"weight: the column `{self.config.weight}` is {array.type}; expected numbers. Name another column, or one "
+                    "that is not there: all documents weigh 1 then."
+                )
+            array = array.cast(pa.float64()).fill_null(1.0)
+            weight = np.asarray(array.to_numpy(zero_copy_only=False), np.float64)
+        seen = np.zeros(rows, np.int64)
+        for name in self.config.seen:
+            more = _whole_numbers(batch[name], missing=0)
+            seen = np.where((more < 0) | (seen < 0), -1, seen + more)
+        return CountedRows(amount, weight, seen)
 
     def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
-        """The mix, and the factor of each group. Raises InfeasibleMix (a DataError) for what cannot be met."""
+        """The mix, the factor of each group, and where each document lies between two whole copies. Raises InfeasibleMix (a
+        DataError) for what cannot be met."""
         config = self.config
-        totals = exchange.reduce(notes, add_totals)
-        base = dict(zip(totals["group"].to_pylist(), totals["base"].to_pylist(), strict=True))
-        mix = solve(base, self._demands(sum(base.values())), config.unit)
-        factors = find_factors(notes, exchange, totals, mix.amounts, config.seed)
-        names = sorted(base)
+        groups = cells_by_group(exchange.reduce(notes, count_cells))
+        solution = solve_budgets(groups, self._budgets(), config.unit, self._group())
+        factors = {name: factor(groups[name], config.max_epochs, amount) for name, amount in solution.amounts.items()}
+        params = {"factors": factors, "max_epochs": config.max_epochs, "seed": config.seed}
+        keyed, _ = prefix_sums(notes, exchange, prepare=fraction_rows, params=params)
+        names = sorted(factors)
         table = pa.table(
             {
                 "group": pa.array(names, pa.string()),
-                "factor": pa.array([factors.get(name, 0.0) for name in names], pa.float64()),
-                # What the draws would give on average; the factor meets the amount with the draws as they are.
-                "epochs": pa.array([mix.epochs.get(name, 0.0) for name in names], pa.float64()),
+                "factor": pa.array([factors[name] for name in names], pa.float64()),
+                "offset": pa.array([offset(config.seed, name) for name in names], pa.int64()),
             }
         )
-        return Settled(broadcast=table, report=self._report(totals, mix, factors))
+        report = budget_report(groups, solution, factors, config.max_epochs, self._counted() or "documents")
+        return Settled(keyed=keyed, broadcast=table, report=report)
 
-    def _demands(self, size: int) -> Demands:
+    def _budgets(self) -> Budgets:
         config = self.config
-        return Demands(
-            target=size if config.target is None else config.target,
+        return Budgets(
+            target=config.target,
             temperature=math.inf if config.temperature == "infinite" else float(config.temperature),
             fixed=config.fixed,
             floors=config.floors,
             ceilings=config.ceilings,
+            margins=config.margins,
+            ratios=None if config.ratios is None else read_ratios(config.ratios),
             max_epochs=config.max_epochs,
         )
 
-    def _report(self, totals: pa.Table, mix: MixSolution, factors: Mapping[str, float]) -> dict[str, Any]:
-        size = sum(totals["base"].to_pylist())
-        groups = {}
-        for row in totals.to_pylist():
-            name = row["group"]
-            groups[name] = {
-                "documents": row["documents"],
-                "amount": row["held"],
-                "amount_with_repeats": row["base"],
-                "share_before": row["base"] / size if size else 0.0,
-                "share_after": mix.shares.get(name, 0.0),
-                "wanted": mix.amounts.get(name, 0),
-                "epochs": mix.epochs.get(name, 0.0),
-                "factor": factors.get(name, 0.0),
-            }
-        return {"unit": self._counted() or "documents", "target": sum(mix.amounts.values()), "groups": groups}
-
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
-        """Copies of each row. value is the number of copies expected, threshold the draw: a row has
-        ceil(value − threshold) copies, and is left out when that is 0."""
-        (codes, names), _ = self._labels(batch)
-        repeats, amounts = self._repeats(batch), self._amounts(batch)
-        valid = (repeats >= 1) & (amounts >= 0)
-        factors, epochs = _by_group(None if settled is None else settled.table, names)
-        drawn = np.empty(batch.num_rows)
-        draws(key_words(batch[DOC_KEY]), np.uint64(self.config.seed), drawn)
-        copies = np.empty(batch.num_rows, np.int64)
-        count_copies(factors, codes, drawn, np.maximum(repeats, 1), copies)
-        expected = factors[codes] * np.maximum(repeats, 1)
+        """Copies of each row. value is the number of copies expected, threshold where the document lies between two whole
+        copies: a row has ⌊value + threshold⌋ copies, and is left out when that is 0. The witness says why so many are
+        expected."""
+        codes, names = self._groups(batch)
+        rows = self._rows(batch)
+        factors, offsets = _by_group(None if settled is None else settled.table, names)
+        weight = np.where(rows.valid, rows.weight, 0.0)
+        expected = expected_copies(weight, rows.seen, factors[codes], self.config.max_epochs)
+        before = np.zeros(batch.num_rows, np.int64)
+        if settled is not None and settled.columns is not None:
+            before = one_chunk(settled.columns["before"]).fill_null(0).to_numpy(zero_copy_only=False)
+        place = positions(before, offsets[codes])
+        copies = whole_copies(expected, place)
+        in_columns = self.config.form == "columns"
         rule = np.select(
-            [amounts < 0, repeats < 1, copies == 0, copies > 1],
+            [
+                rows.amount < 0,
+                ~rows.sound_weight,
+                rows.seen < 0,
+                copies == 0,
+                (copies > 1) & (weight > 1),
+                copies > 1,
+            ],
             list(range(len(RULES))),
             -1,
         ).astype(np.int16)
-        emitted = valid & (copies > 0)
+        drawn = rows.valid & (copies > 0)
+        emitted = rows.valid if self.config.keep_undrawn else drawn
         columns = {}
-        if self.config.form == "columns":
-            columns = {
-                "repeats": pa.array(copies.astype(np.int32), mask=~emitted),
-                "weight": pa.array(epochs[codes] * repeats, pa.float64(), mask=~emitted),
-            }
-        rows = (
-            np.ones(len(copies), np.int32) if self.config.form == "columns" else np.maximum(copies, 1).astype(np.int32)
-        )
+        if in_columns:
+            values = {"repeats": copies.astype(np.int32), "weight": units(expected) / ONE}
+            columns = {self._column(name): pa.array(value, mask=~emitted) for name, value in values.items()}
+        given = np.ones(len(copies), np.int32) if in_columns else np.maximum(copies, 1).astype(np.int32)
+        wrong = np.select([rows.amount < 0, ~rows.sound_weight], [rows.amount, rows.weight], rows.seen)
         return Decisions(
-            port=np.where(emitted, 0, np.where(valid, DROPPED, QUARANTINED)).astype(np.int16),
-            copies=rows,
+            port=np.where(emitted, 0, np.where(rows.valid, DROPPED, QUARANTINED)).astype(np.int16),
+            copies=given,
             rules=RULES,
             rule=rule,
-            value=np.where(valid, expected, np.where(amounts < 0, amounts, repeats)),
-            threshold=np.where(valid, drawn, np.where(amounts < 0, 0.0, 1.0)),
+            value=np.where(rows.valid, units(expected) / ONE, wrong),
+            threshold=np.where(rows.valid, place, 0.0),
+            witness=_reasons(rule >= RULES.index(NOT_DRAWN), codes, names, factors, weight, rows.seen),
             columns=columns,
-            tallies=_tallies(codes, names, np.where(emitted, copies, 0), amounts),
+            tallies=_tallies(codes, names, np.where(drawn, copies, 0), rows.amount),
         )
+
+
+COLUMNS = (("repeats", pa.int32()), ("weight", pa.float64()))
+
+
+class CountedRows(NamedTuple):
+    """What is counted of documents: `amount` (int64, −1 where there is none), `weight` (float64) and `seen` (int64, −1 where
+    that is no count)."""
+
+    amount: np.ndarray
+    weight: np.ndarray
+    seen: np.ndarray
+
+    @property
+    def sound_weight(self) -> np.ndarray:
+        """Which weights are numbers from 0 to MOST_WEIGHT."""
+        sound: np.ndarray = (self.weight >= 0) & (self.weight <= MOST_WEIGHT)
+        return sound
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which rows can be counted."""
+        valid: np.ndarray = (self.amount >= 0) & self.sound_weight & (self.seen >= 0)
+        return valid
 
 
 def _by_group(table: pa.Table | None, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """(factors, epochs) of the groups; 0 for a group that no survey saw."""
+    """(factors, offsets) of the groups; 0 for a group that no survey saw."""
     rows = [] if table is None else table.to_pylist()
-    known = {row["group"]: (row["factor"], row["epochs"]) for row in rows}
-    both = np.array([known.get(name, (0.0, 0.0)) for name in names], np.float64).reshape(-1, 2)
-    return both[:, 0].copy(), both[:, 1].copy()
+    known = {row["group"]: (row["factor"], row["offset"]) for row in rows}
+    factors = np.array([known.get(name, (0.0, 0))[0] for name in names], np.float64)
+    return factors, np.array([known.get(name, (0.0, 0))[1] for name in names], np.int64)
+
+
+def _reasons(
+    chosen: np.ndarray, codes: np.ndarray, names: list[str], factors: np.ndarray, weight: np.ndarray, seen: np.ndarray
+) -> pa.Array:
+    """Group, factor, weight and times seen as text, for the rows that are chosen."""
+    rows = np.flatnonzero(chosen)
+    facts = np.stack([codes[rows].astype(np.float64), weight[rows], seen[rows].astype(np.float64)], axis=1)
+    distinct, which = np.unique(facts, axis=0, return_inverse=True)
+    texts = [
+        f"group {shown(names[int(code)])}, factor {factors[int(code)]:.6g}, weight {value:.6g}"
+        + (f", seen {int(before)}" if before else "")
+        for code, value, before in distinct.tolist()
+    ]
+    places = np.full(len(chosen), -1, np.int64)
+    places[rows] = which.reshape(-1)
+    return pa.array(texts, pa.string()).take(pa.array(places, mask=places < 0))
 
 
 def _whole_numbers(column: pa.Array | pa.ChunkedArray, missing: int) -> np.ndarray:
@@ -299,5 +405,5 @@ def _tallies(codes: np.ndarray, names: list[str], copies: np.ndarray, amounts: n
         np.add.at(total, codes, numbers.astype(np.int64))
         for name, number in zip(names, total.tolist(), strict=True):
             if number:
-                tallies[f"{what}.{name}"] = tallies.get(f"{what}.{name}", 0) + number
+                tallies[f"{what}.{shown(name)}"] = tallies.get(f"{what}.{shown(name)}", 0) + number
     return tallies

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gristmill.pipeline.errors import DataError, nearest
 from gristmill.stages.kernels.elementary import exp, log
@@ -37,7 +37,8 @@ class Demands:
         temperature: τ > 0 (see the module's docstring); math.inf for equal shares.
         fixed: shares of named groups, exactly.
         floors, ceilings: least and largest shares of named groups.
-        max_epochs: how often a group may be read, at most; None for any number.
+        max_epochs: how often a document may be read, at most, earlier phases included; None for any number.
+        spent: by group, how much of it was read in earlier phases, counted as often: that much less may be read now.
     """
 
     target: int
@@ -46,6 +47,13 @@ class Demands:
     floors: Mapping[str, float] = field(default_factory=dict)
     ceilings: Mapping[str, float] = field(default_factory=dict)
     max_epochs: float | None = None
+    spent: Mapping[str, int] = field(default_factory=dict)
+
+    def most(self, name: str, amount: int) -> float:
+        """How much of a group may be read, of which there is `amount`; infinite without a limit."""
+        if self.max_epochs is None:
+            return math.inf
+        return max(0.0, self.max_epochs * amount - self.spent.get(name, 0))
 
 
 @dataclass(frozen=True)
@@ -56,20 +64,27 @@ class MixSolution:
         shares: sum to 1.
         amounts: whole numbers that sum to the target; each less than one from share · target.
         epochs: amount ÷ what there is.
+        shortfall: what is missing of amounts that were asked for, where that is allowed.
+        bound: what holds a group where it is: `floor`, `ceiling`, `fixed` or `max_epochs`.
     """
 
     shares: dict[str, float]
     amounts: dict[str, int]
     epochs: dict[str, float]
+    shortfall: dict[str, int] = field(default_factory=dict)
+    bound: dict[str, str] = field(default_factory=dict)
 
 
-def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents") -> MixSolution:
+def solve(
+    available: Mapping[str, int], demands: Demands, unit: str = "documents", base: Mapping[str, int] | None = None
+) -> MixSolution:
     """The mix of groups that meets all demands.
 
     Args:
         available: amount of each group in the data; groups with nothing are left out.
         demands: what is asked for.
         unit: name of what amounts count, for messages.
+        base: amounts that the temperature goes by, where they are not those that there are: with what upstream repeats.
 
     Raises InfeasibleMix saying in plain words what cannot be met, and the nearest demands that can.
     """
@@ -82,20 +97,37 @@ def solve(available: Mapping[str, int], demands: Demands, unit: str = "documents
     _check_bounds(present, demands)
     lowest, highest = bounds(present, demands, demands.target)
     _check_amounts(present, demands, unit)
-    shares = water_fill(weights(present, demands.temperature), lowest, highest)
+    own = present if base is None else {name: base[name] for name in present}
+    shares = water_fill(weights(own, demands.temperature), lowest, highest)
     amounts = whole_amounts(shares, demands.target)
-    return MixSolution(shares, amounts, {name: amounts[name] / present[name] for name in present})
+    bound = {name: what for name in present if (what := _bound(name, present[name], shares[name], demands))}
+    return MixSolution(shares, amounts, {name: amounts[name] / present[name] for name in present}, bound=bound)
+
+
+def _bound(name: str, amount: int, share: float, demands: Demands) -> str | None:
+    low, high = _share_bounds(name, demands)
+    if name in demands.fixed:
+        return "fixed"
+    if share >= demands.most(name, amount) / demands.target * (1 - SLACK):
+        return "max_epochs"
+    if low > 0 and share <= low * (1 + SLACK):
+        return "floor"
+    return "ceiling" if high < 1 and share >= high * (1 - SLACK) else None
 
 
 def weights(available: Mapping[str, int], temperature: float) -> dict[str, float]:
     """n^(1/τ), scaled so that the largest group has 1."""
     if not temperature > 0:
         raise InfeasibleMix(f"temperature must be above 0 (1 keeps the data's shares), found {temperature}.")
-    largest = max(available.values())
-    if temperature == 1:
-        return {name: amount / largest for name, amount in available.items()}
     # Not 0, by which bounds are divided.
-    return {name: max(1e-300, exp(log(amount / largest) / temperature)) for name, amount in available.items()}
+    least = 1e-300
+    largest = max(1, *available.values())
+    if temperature == 1:
+        return {name: max(least, amount / largest) for name, amount in available.items()}
+    return {
+        name: max(least, exp(log(amount / largest) / temperature)) if amount else least
+        for name, amount in available.items()
+    }
 
 
 def bounds(available: Mapping[str, int], demands: Demands, target: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -103,8 +135,7 @@ def bounds(available: Mapping[str, int], demands: Demands, target: float) -> tup
     lowest, highest = {}, {}
     for name, amount in available.items():
         low, high = _share_bounds(name, demands)
-        cap = math.inf if demands.max_epochs is None else demands.max_epochs * amount / target
-        lowest[name], highest[name] = low, min(high, cap)
+        lowest[name], highest[name] = low, min(high, demands.most(name, amount) / target)
     return lowest, highest
 
 
@@ -167,7 +198,7 @@ def largest_target(available: Mapping[str, int], demands: Demands) -> int | None
     if demands.max_epochs is None:
         return None
     # One too many, before rounding: whether it fits is asked with the same slack as in `solve`.
-    low, high = 0, int(demands.max_epochs * sum(available.values()) * (1 + 2 * SLACK)) + 1
+    low, high = 0, int(math.fsum(demands.most(*group) for group in available.items()) * (1 + 2 * SLACK)) + 1
     while low < high:
         middle = (low + high + 1) // 2
         lowest, highest = bounds(available, demands, middle)
@@ -232,11 +263,12 @@ def _check_amounts(available: Mapping[str, int], demands: Demands, unit: str) ->
         if lowest[name] > highest[name] + SLACK:
             wanted = lowest[name] * demands.target
             kind = "fixed share" if name in demands.fixed else "floor"
+            epochs = (wanted + demands.spent.get(name, 0)) / amount
             raise InfeasibleMix(
                 f"the {kind} of `{name}` is {lowest[name]:g} of {demands.target} {unit}, which is {wanted:.0f}; the data has "
-                f"{amount}, so they would be read {wanted / amount:.2f} times, and max_epochs is {demands.max_epochs:g}. "
-                f"Nearest: a share of {math.floor(highest[name] * 1e4) / 1e4:g}, or max_epochs {_up(wanted / amount):g}, or "
-                f"{smaller}."
+                f"{amount}{_spent(name, demands)}, so they would be read {epochs:.2f} times, and max_epochs is "
+                f"{demands.max_epochs:g}. Nearest: a share of {math.floor(highest[name] * 1e4) / 1e4:g}, or max_epochs "
+                f"{_up(epochs):g}, or {smaller}."
             )
     if math.fsum(highest.values()) < 1 - SLACK:
         most = math.fsum(highest.values()) * demands.target
@@ -245,6 +277,11 @@ def _check_amounts(available: Mapping[str, int], demands: Demands, unit: str) ->
             f"gives at most {most:.0f} of them ({sum(available.values())} read once). Nearest: {smaller}, or more epochs "
             f"(max_epochs {_epochs_needed(available, demands)})."
         )
+
+
+def _spent(name: str, demands: Demands) -> str:
+    spent = demands.spent.get(name, 0)
+    return f", of which earlier phases read {spent}" if spent else ""
 
 
 def _up(value: float) -> float:
@@ -257,14 +294,7 @@ def _epochs_needed(available: Mapping[str, int], demands: Demands) -> str:
     low, high = demands.max_epochs or 0.0, 1e6
     for _ in range(60):
         middle = (low + high) / 2
-        asked = Demands(
-            target=demands.target,
-            temperature=demands.temperature,
-            fixed=demands.fixed,
-            floors=demands.floors,
-            ceilings=demands.ceilings,
-            max_epochs=middle,
-        )
+        asked = replace(demands, max_epochs=middle)
         lowest, highest = bounds(available, asked, demands.target)
         fits = math.fsum(highest.values()) >= 1 and all(lowest[n] <= highest[n] for n in available)
         low, high = (low, middle) if fits else (middle, high)

@@ -1,4 +1,6 @@
-"""Documents of four languages and two sources with base repeats and token counts, some of them senseless."""
+"""Documents of four languages and two sources with weights, earlier copies and token counts, some of them senseless."""
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +17,14 @@ def groups() -> pa.Table:
         "language": draw.choice(["por", "deu", "rus", None], rows, p=[0.6, 0.2, 0.1, 0.1]).tolist(),
         "language_script": ["Latn"] * rows,
         "source": draw.choice(["books", "web"], rows, p=[0.1, 0.9]).tolist(),
-        "repeats": draw.choice([1, 1, 2, 4, None, 0], rows).tolist(),
+        "weight": draw.choice([1.0, 0.4, 2.5, 4.0, None, 0.0, -1.0, float("nan")], rows).tolist(),
+        "bulk_repeats": draw.choice([0, 1, 3, None, -2], rows, p=[0.4, 0.3, 0.1, 0.1, 0.1]).tolist(),
         "tokens": draw.choice([0, 10, 50, 900, None, -1], rows).tolist(),
     }
     for name, values in columns.items():
-        kind = pa.string() if name.startswith(("language", "source")) else pa.int64()
+        kind = (
+            pa.string() if name.startswith(("language", "source")) else pa.float64() if name == "weight" else pa.int64()
+        )
         table = table.append_column(name, pa.array(values, kind))
     return table
 
@@ -27,6 +32,8 @@ def groups() -> pa.Table:
 def bare() -> pa.Table:
     return groups().select(["doc_key", "text"])
 
+
+RATIOS = str(Path(__file__).with_name("ratios.json"))
 
 CASES = [
     InvarianceCase("equal shares of languages", {"temperature": "infinite"}, groups),
@@ -37,6 +44,19 @@ CASES = [
     InvarianceCase(
         "a column of tokens by source",
         {"by": ["source"], "unit": "tokens", "amount": "tokens", "fixed": {"books": 0.3}, "max_epochs": None},
+        groups,
+    ),
+    InvarianceCase(
+        "a later phase", {"by": ["source"], "seen": "bulk_repeats", "max_epochs": 3.0, "target": 90, "seed": 5}, groups
+    ),
+    InvarianceCase(
+        "margins",
+        {"by": ["language", "source"], "margins": {"language": {"por": 0.4}, "source": {"books": 0.1}}, "target": 60},
+        groups,
+    ),
+    InvarianceCase(
+        "ratios, all kept",
+        {"by": ["source"], "ratios": RATIOS, "form": "columns", "keep_undrawn": True, "target": 60},
         groups,
     ),
     InvarianceCase("no groups, as columns", {"target": 100, "form": "columns", "max_epochs": None}, bare),

@@ -52,10 +52,11 @@ def body_of(content: bytes) -> bytes:
 
 def _head(content: bytes) -> tuple[int, int]:
     """Where the headers end and where the body begins."""
-    ends = [
-        (place, place + len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (place := content.find(mark, 0, MAX_HEAD)) >= 0
-    ]
-    return min(ends, default=(len(content), len(content)))
+    first = content.find(b"\r\n\r\n", 0, MAX_HEAD)
+    bare = content.find(b"\n\n", 0, MAX_HEAD if first < 0 else first)  # only where it comes before
+    if bare >= 0:
+        return bare, bare + 2
+    return (first, first + 4) if first >= 0 else (len(content), len(content))
 
 
 def _dechunked(body: bytes) -> bytes:

@@ -198,8 +198,10 @@ def _plain(stream: Any, file_size: int, start: int, keep: int) -> Iterator[Store
 
 def body_start(body: bytes) -> int | None:
     """Where a record's content begins, after its header."""
-    ends = [place + len(mark) for mark in (b"\r\n\r\n", b"\n\n") if (place := body.find(mark, 0, MAX_HEADER)) >= 0]
-    return min(ends, default=None)
+    first = body.find(b"\r\n\r\n", 0, MAX_HEADER)
+    # The other mark counts where it comes before: what follows is content, and as long as it likes.
+    bare = body.find(b"\n\n", 0, MAX_HEADER if first < 0 else first)
+    return bare + 2 if bare >= 0 else first + 4 if first >= 0 else None
 
 
 def content_length(body: bytes) -> int | None:

@@ -5,7 +5,7 @@
 DIR holds `web-0000*.warc.gz`. Speeds are pages per second of processor time, that of this process and of its children together,
 the best of several rounds in which the sides take turns. Both sides decode pages and undo gzip. What is compared:
 
-- read WARC: the source `warc`, with its walk that finds where records begin; fastwarc with its HTTP parser; `WarcReader` on
+- read WARC: the source `warc`, once it knows where slices begin; fastwarc with its HTTP parser; `WarcReader` on
   copies whose records state their type, so that libmagic is not asked.
 - url_filter: addresses of the pages under made hosts, 20,000 listed domains, words and subwords; `URLFilter` on the same lists.
 - extract: the stage with its parser process; the library in this process; datatrove's `Trafilatura` with its child.
@@ -118,11 +118,6 @@ def read_warc(paths: Sequence[Path], copies: Path) -> pa.Table:
         "datatrove": (lambda: list(WarcReader(str(copies), glob_pattern=FILES).run()), None),
     }
     row("read WARC", pages.num_rows, best(sides))
-    row(
-        "  and find the slices",
-        pages.num_rows,
-        best({"ours": (lambda: [source.read(part) for part in source.slices()], None)}),
-    )
     return pages
 
 

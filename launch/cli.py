@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gristmill.launch.commands.cluster_commands import add_cluster_commands
 from gristmill.launch.commands.evaluate import evaluate
 from gristmill.launch.commands.options import ConfigArgument, JsonOption, OutputOption, PluginOption, SetOption
 from gristmill.launch.commands.signing_keys import keys
@@ -411,6 +412,9 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A p
     from gristmill.launch.presets import show_presets
 
     return show_presets(name)
+
+
+add_cluster_commands(app)
 
 
 @app.command()

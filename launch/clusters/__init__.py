@@ -1,0 +1,1 @@
+"""Where a run goes when it leaves this machine: Ray Jobs, Slurm, Kubernetes; what travels there, and how it is found again."""

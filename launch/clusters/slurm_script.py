@@ -1,0 +1,187 @@
+"""The sbatch script of a run: Ray over the allocation, `gristmill run` on it, and the same again after a requeue."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from gristmill.pipeline.errors import ConfigError
+
+JOB_PREFIX = "gristmill-"
+"""A job's name is this and the run's name, by which `squeue` finds it from any machine."""
+
+ENDED = "ended with exit code"
+"""What the log's last line says, for a cluster that keeps no accounts of jobs that are gone."""
+
+ALWAYS = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TZ", "USER")
+"""Variables that the job gets, where they are set, besides those that are named; Slurm alone would copy every one."""
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What the job asks of Slurm.
+
+    Attributes:
+        nodes: nodes of the allocation.
+        time: its time limit, in Slurm's forms (`2-00:00:00`); None: the partition's.
+        grace: seconds before the limit at which the run is told to stop: it commits what is done.
+        restarts: times that a run that was stopped in time is queued again.
+        more: further options of sbatch, `NAME=VALUE` or `NAME`.
+    """
+
+    nodes: int = 1
+    time: str | None = None
+    grace: int = 300
+    restarts: int = 100
+    more: tuple[str, ...] = ()
+
+
+def script(
+    run: str,
+    command: list[str],
+    *,
+    folder: str,
+    log: str,
+    python: str,
+    package: str,
+    environment: tuple[str, ...],
+    options: SlurmOptions,
+) -> str:
+    """The text of the script.
+
+    Args:
+        run: the run's name.
+        command: the arguments of `gristmill`; the Ray cluster's address in them is `auto`.
+        folder: the current folder of the run, which all nodes mount.
+        log: the file of the log.
+        python: the interpreter, which all nodes have at that path.
+        package: the digest of the package that it must have.
+        environment: names of variables that the job gets besides ALWAYS.
+        options: what the job asks of Slurm.
+
+    Raises ConfigError for an option that has no place in a script.
+    """
+    directives = [
+        f"--job-name={JOB_PREFIX}{run}",
+        f"--nodes={options.nodes}",
+        "--ntasks-per-node=1",
+        f"--chdir={_quoted(folder)}",
+        f"--output={_quoted(_no_pattern(log))}",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal=B:TERM@{options.grace}",
+        f"--export={','.join(sorted({*ALWAYS, *environment}))}",
+    ]
+    directives += [f"--time={_checked(options.time, '--time')}"] if options.time is not None else []
+    directives += [_more(item) for item in options.more]
+    return _TEXT.format(
+        run=run,
+        directives="\n".join(f"#SBATCH {line}" for line in directives),
+        python=shlex.quote(python),
+        package=package,
+        command=" ".join(shlex.quote(item) for item in command),
+        restarts=options.restarts,
+        ended=ENDED,
+        ray_log=shlex.quote(f"{log}.ray"),
+    )
+
+
+def _quoted(value: str) -> str:
+    """A value of a directive. sbatch knows quotes and backslashes there."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _no_pattern(path: str) -> str:
+    """A path in which `%` stands for itself."""
+    return path.replace("%", "%%")
+
+
+def _checked(value: str, option: str) -> str:
+    if not value or any(not (character.isalnum() or character in "-:._,=/@+[]*()&|%") for character in value):
+        raise ConfigError(f"{option} {value!r:.80}: expected letters, digits and -:._,=/@+[]*()&| without spaces.")
+    return value
+
+
+def _more(item: str) -> str:
+    name, equals, value = item.partition("=")
+    plain = name.removeprefix("--")
+    if not plain.replace("-", "").isalnum() or not plain.isascii():
+        raise ConfigError(f"--sbatch {item!r:.80}: expected the name of an option of sbatch, such as partition=cpu.")
+    if plain in ("export", "wrap", "export-file"):
+        raise ConfigError(
+            f"--sbatch {plain}: variables are named with --env NAME, so that no value stands in the script."
+        )
+    return f"--{plain}={_checked(value, f'--sbatch {plain}')}" if equals else f"--{plain}"
+
+
+_TEXT = """#!/bin/bash
+# Written by `gristmill submit --on slurm`: the run {run}. `sbatch` with this file submits it again.
+{directives}
+
+set -u
+python={python}
+id=$SLURM_JOB_ID
+restart=${{SLURM_RESTART_COUNT:-0}}
+echo "gristmill: {run} begins as job $id on $SLURM_JOB_NODELIST, restart $restart"
+
+# What this script has in its environment, Ray gets too. A token of this job's own keeps others on these nodes away from
+# its Ray; it is in the environment alone.
+export SLURM_EXPORT_ENV=ALL RAY_AUTH_MODE=token PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0
+RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_AUTH_TOKEN
+
+# Ray's own files: on the disk of each node, under a short path (it has sockets there), removed at the end.
+scratch=/tmp/gristmill-$id-$restart
+export RAY_TMPDIR=$scratch
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+ray_log={ray_log}
+cpus=${{SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}}
+on_node=(srun --quiet --overlap --nodes=1 --ntasks=1 "--cpus-per-task=$cpus")
+head=()
+workers=()
+
+clean_up() {{
+    trap '' TERM
+    [ "${{#workers[@]}}" -eq 0 ] || kill "${{workers[@]}}" 2>/dev/null
+    [ "${{#head[@]}}" -eq 0 ] || kill "${{head[@]}}" 2>/dev/null
+    wait
+    for node in "${{nodes[@]}}"; do
+        "${{on_node[@]}}" --nodelist="$node" rm -rf -- "$scratch"
+    done
+}}
+trap clean_up EXIT
+
+# Ray over the allocation: the head on the first node, on ports that are free there, and a worker on each other one.
+read -r ip port client < <("${{on_node[@]}}" --nodelist="${{nodes[0]}}" "$python" -m gristmill.launch.clusters.free_ports 2)
+ray=("$python" -m ray.scripts.scripts start --block --disable-usage-stats "--num-cpus=$cpus" --min-worker-port=0
+    --max-worker-port=0)
+"${{on_node[@]}}" --nodelist="${{nodes[0]}}" "${{ray[@]}}" --head "--node-ip-address=$ip" "--port=$port" \\
+    "--ray-client-server-port=$client" "--temp-dir=$scratch" --include-dashboard=false >> "$ray_log" 2>&1 &
+head=($!)
+for node in "${{nodes[@]:1}}"; do
+    "${{on_node[@]}}" --nodelist="$node" "${{ray[@]}}" "--address=$ip:$port" >> "$ray_log" 2>&1 &
+    workers+=($!)
+done
+
+# The run. The signal before the time limit comes to this shell, and goes on to the run, which commits what is done.
+RAY_ADDRESS=$ip:$port "$python" -m gristmill.launch.clusters.job_start "--address=$ip:$port" \\
+    "--nodes=${{#nodes[@]}}" --wait=300 --package={package} -- \\
+    {command} &
+driver=$!
+trap 'kill -TERM "$driver" 2>/dev/null' TERM
+while kill -0 "$driver" 2>/dev/null; do
+    wait "$driver"
+done
+wait "$driver"
+code=$?
+echo "gristmill: {run} {ended} $code"
+
+# Stopped in time (75), while the job itself goes on: the same script comes again, and the run goes on where it stood.
+if [ "$code" -eq 75 ] && [ "$restart" -lt {restarts} ] && [ "$(squeue --noheader --jobs="$id" --format=%T)" = RUNNING ]; then
+    clean_up
+    trap - EXIT
+    scontrol requeue "$id"
+fi
+exit "$code"
+"""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
 
-Answer = tuple[str | None, ...]
-"""Text, extractor, charset and failure of a page; see `stage.SIGNALS`."""
+Answer = tuple[str | None, str | None, str | None, str | None, tuple[int | None, ...]]
+"""Text, extractor, charset, failure and numbers of characters of a page; see `stage.SIGNALS`."""
 
 MOST_BYTES = 64 << 20
 """Bytes of answers that are kept: the texts of a slice of 32 MiB, as a rule."""
-ENTRY_BYTES = 600
+ENTRY_BYTES = 1000
 """What an answer takes besides its text."""
 
 
@@ -56,6 +55,6 @@ def page_digest(charset: bytes, page: bytes | memoryview) -> bytes:
     return sha256.digest()
 
 
-def _size(answer: Sequence[str | None]) -> int:
+def _size(answer: Answer) -> int:
     # A str has up to four bytes a character.
-    return ENTRY_BYTES + sum(4 * len(part) for part in answer if part)
+    return ENTRY_BYTES + sum(4 * len(part) for part in answer[:4] if part)

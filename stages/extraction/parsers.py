@@ -6,9 +6,11 @@ Loaded by its path in a process that has nothing of Gristmill (see pipeline.pars
 from __future__ import annotations
 
 import codecs
+import html
 import json
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
@@ -18,6 +20,14 @@ Extractor = Callable[[str], "str | None"]
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _META = re.compile(rb"""<meta[^>]{0,400}?charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
 _HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
+_BLOCK = re.compile(r"<(/?)([Tt][Rr]|[Tt][Aa][Bb][Ll][Ee]|[Pp][Rr][Ee]|[Mm][Aa][Tt][Hh])(?=[\s/>])[^<>]*>")
+_CELL = re.compile(r"<t[dh](?=[\s/>])[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+_RULED = re.compile(r"\|[-| ]*\|\s*")
+_DELIMITERS = (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$"))
+_LOOKED_AT = 10_000
+_MISSED = 100
+"""Formulas that are looked for in a text, and those that are not found there before the others are left: a bound on time."""
 _META_BYTES = 4096
 """How far into a page a `meta` is looked for."""
 
@@ -122,15 +132,133 @@ def chosen(page: str, extractors: Mapping[str, Extractor], keep: str, least: int
     return (None, None) if best is None else (best[1], best[2])
 
 
+def plain(text: str) -> str:
+    """The characters of a text, without white space and the bars that rows of tables get."""
+    text = "".join(text.split()).replace("|", "")
+    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+
+
+def without_tags(markup: str) -> str:
+    """The characters of a piece of a page, as of a text."""
+    return plain(html.unescape(_TAG.sub(" ", markup)))
+
+
+class Blocks:
+    """What stands in a page's tables, code and formulas (see `plain`).
+
+    Attributes:
+        rows: innermost rows of two cells or more, and their cells; `row_characters` of the rows.
+        code: lines of `pre`; `code_characters` of all.
+        formulas: `math` elements, in the order of the page.
+    """
+
+    def __init__(self) -> None:
+        self.rows: set[str] = set()
+        self.code: set[str] = set()
+        self.formulas: list[str] = []
+        self.row_characters = self.code_characters = 0
+
+    def add(self, name: str, markup: str) -> None:
+        """Takes the markup within an element."""
+        if name == "tr":
+            cells = [without_tags(cell) for cell in _CELL.split(markup)[1:]]
+            if len(cells) > 1:
+                row = "".join(cells)
+                self.rows.update((row, *cells))
+                self.row_characters += len(row)
+        elif name == "pre":
+            lines = [without_tags(line) for line in markup.splitlines()]
+            self.code.update(lines)
+            self.code_characters += sum(map(len, lines))
+        elif formula := without_tags(markup):
+            self.formulas.append(formula)
+
+
+def blocks_of(page: str) -> Blocks:
+    """The tables, code and formulas of a page, in one pass over its markup: no text is looked at twice, however tags nest."""
+    found = Blocks()
+    name, start, formula = "", 0, -1
+    for match in _BLOCK.finditer(page):
+        closes, tag = bool(match[1]), match[2].lower()
+        if name == "pre" and not (closes and tag == "pre"):
+            continue  # code may hold what looks like a table
+        if tag == "math":
+            if closes and formula >= 0:
+                found.add("math", page[formula : match.start()])
+            formula = -1 if closes else match.end()
+            continue
+        if name:
+            found.add(name, page[start : match.start()])
+        name, start = ("" if closes or tag == "table" else tag), match.end()
+    return found
+
+
+def kinds_of_characters(page: str, text: str) -> list[int]:
+    """Characters of a text, white space not counted: of prose, tables, code and formulas; then those of the page's tables, code
+    and formulas, whatever became of them.
+
+    A line is of a table or of code when it has the characters of a row, a cell or a line of code of the page: what an
+    extractor put together otherwise counts as prose. Formulas are what stands between TeX's delimiters within 1,000
+    characters, and the texts of `math` elements, in their order.
+    """
+    found = blocks_of(page)
+    found.rows.discard("")
+    found.code.discard("")
+    tables = code = 0
+    whole = ""
+    if found.rows or found.code:
+        # Lines under the heads of tables are an extractor's own.
+        lines = [plain(line) for line in text.splitlines() if not (line[:1] == "|" and _RULED.fullmatch(line))]
+        for line in lines:
+            if line in found.rows:
+                tables += len(line)
+            elif line in found.code:
+                code += len(line)
+        whole = "".join(lines)
+    else:
+        whole = plain(text)
+    formulas = _between_delimiters(whole) + _in_order(whole, found.formulas)
+    rest = len(whole) - tables - code
+    formulas = min(formulas, rest)
+    in_page = sum(map(len, found.formulas))
+    return [rest - formulas, tables, code, formulas, found.row_characters, found.code_characters, in_page]
+
+
+def _between_delimiters(text: str) -> int:
+    characters = 0
+    for opening, closing in _DELIMITERS:
+        place, left = text.find(opening), _LOOKED_AT
+        while place >= 0 and left:
+            begin = place + len(opening)
+            end = text.find(closing, begin, begin + 1000)
+            characters += max(0, end - begin)
+            place, left = text.find(opening, begin if end < 0 else end + len(closing)), left - 1
+    return characters
+
+
+def _in_order(text: str, pieces: Sequence[str]) -> int:
+    """Characters of the pieces that stand in a text one after another."""
+    characters = place = missed = 0
+    for piece in pieces:
+        here = text.find(piece, place)
+        if here >= 0:
+            characters, place = characters + len(piece), here + len(piece)
+        elif (missed := missed + 1) == _MISSED:
+            break
+    return characters
+
+
 def make(settings: Mapping[str, Any]) -> Callable[[bytes, bytes], bytes]:
-    """The function that a parser process answers pages with: a line of JSON (`charset`, `extractor`), then the text."""
+    """The function that a parser process answers pages with: a line of JSON (`charset`, `extractor`, `kinds` as of
+    `kinds_of_characters`), then the text."""
     extractors = {name: EXTRACTORS[name]() for name in settings["extractors"]}
-    keep, least = settings["keep"], settings["least_characters"]
+    keep, least, counts = settings["keep"], settings["least_characters"], settings["kinds"]
 
     def parse(note: bytes, body: bytes) -> bytes:
         page, charset = decode(body, note.decode("utf-8", "replace"))
         text, name = chosen(page, extractors, keep, least)
-        head = json.dumps({"charset": charset, "extractor": name}).encode()
+        kinds = None if text is None or not counts else kinds_of_characters(page, text)
+        head = json.dumps({"charset": charset, "extractor": name, "kinds": kinds}).encode()
         return head + b"\n" + ("" if text is None else text).encode("utf-8", "replace")
 
     return parse

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.errors import ConfigError
@@ -37,6 +37,7 @@ from gristmill.pipeline.stage import (
     from_failures,
     runtime,
     signal,
+    threshold,
 )
 from gristmill.stages.extraction.kernels.markup import FLAT, count_markup
 from gristmill.stages.extraction.lately_parsed import MOST_BYTES, Answer, LatelyParsed, page_digest
@@ -49,6 +50,14 @@ CONTENT_TYPE = "http_content_type"
 RESIDENT_BYTES = 600 << 20
 """A parser process above this is replaced; the plan's bound counts it."""
 _HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
+NO_NUMBERS: tuple[int | None, ...] = (None,) * 7
+KINDS = ("table", "code", "formula")
+CHARACTERS = (
+    "prose_characters",
+    *(f"{kind}_characters" for kind in KINDS),
+    *(f"page_{kind}_characters" for kind in KINDS),
+)
+"""Numbers of characters, white space not counted, in the order in which parsers give them; null without a text."""
 SIGNALS = pa.schema(
     [
         (TEXT, TEXT_TYPE),
@@ -58,10 +67,11 @@ SIGNALS = pa.schema(
         ("html_depth", pa.int64()),
         ("html_bytes", pa.int64()),
         ("extraction_failed", pa.string()),
+        *((name, pa.int64()) for name in CHARACTERS),
     ]
 )
 """`extractor` found the text, in a page read as `charset`; `extraction_failed` is what kept a page from being parsed: `error`,
-`timeout` or `crash`, with what the parser said."""
+`timeout` or `crash`, with what the parser said; CHARACTERS say what the text is made of, and what of that the page had."""
 
 ExtractorName = Literal["trafilatura", "resiliparse"]
 
@@ -78,6 +88,9 @@ class ExtractConfig(StageConfig):
         max_page_bytes: larger pages are dropped; trafilatura takes none above 20,000,000 characters.
         max_elements: pages with more start tags are dropped.
         max_depth: pages with more elements within each other are dropped.
+        kinds: whether to count how much of a text is of tables, code and formulas.
+        max_table_share, max_code_share, max_formula_share: pages whose text has a larger share of its characters in rows of
+            tables, lines of code or formulas are dropped; 1 keeps all.
         seconds: time for a page. One that takes longer is tried once more, alone, with ten times the time.
         max_lost: largest share of pages that may be lost to time or to a crash of the parser.
     """
@@ -89,6 +102,10 @@ class ExtractConfig(StageConfig):
     max_page_bytes: int = signal(20_000_000, ge=1)
     max_elements: int = signal(300_000, ge=1)
     max_depth: int = signal(3_000, ge=1)
+    kinds: bool = signal(True)
+    max_table_share: float = threshold(1.0, ge=0, le=1)
+    max_code_share: float = threshold(1.0, ge=0, le=1)
+    max_formula_share: float = threshold(1.0, ge=0, le=1)
     seconds: float = runtime(20.0, gt=0)
     max_lost: float = runtime(0.001, ge=0, le=1)
 
@@ -96,6 +113,14 @@ class ExtractConfig(StageConfig):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _counts_what_it_judges(self) -> ExtractConfig:
+        if not self.kinds and min(self.max_table_share, self.max_code_share, self.max_formula_share) < 1:
+            raise ValueError(
+                "`kinds: false` counts no tables, code and formulas, so none can be too many. Leave it out."
+            )
+        return self
 
     @field_validator("extractors")
     @classmethod
@@ -128,6 +153,7 @@ class Extract(Stage):
                 "parser_error",
                 "parser_timeout",
                 "parser_crash",
+                *(f"mostly_{kind}" for kind in KINDS),
             ),
             irreproducible={"parser_timeout": self.config.max_lost, "parser_crash": self.config.max_lost},
             libraries=_libraries(self.config.extractors),
@@ -155,7 +181,8 @@ class Extract(Stage):
         elements, depths = markup_counts(pages)
         within = (sizes <= config.max_page_bytes) & (elements <= config.max_elements) & (depths <= config.max_depth)
         answers = self._parsed(pages, types, np.flatnonzero(within & (sizes > 0)), lately)
-        text, extractor, charset, failed = zip(*answers, strict=True) if answers else ((), (), (), ())
+        text, extractor, charset, failed, numbers = zip(*answers, strict=True) if answers else ((),) * 5
+        counts = zip(*numbers, strict=True) if answers else ((),) * len(CHARACTERS)
         return {
             TEXT: pa.array(text, TEXT_TYPE),
             "extractor": pa.array(extractor, pa.string()),
@@ -164,6 +191,7 @@ class Extract(Stage):
             "html_depth": pa.array(depths),
             "html_bytes": pa.array(sizes),
             "extraction_failed": pa.array(failed, pa.string()),
+            **{name: pa.array(count, pa.int64()) for name, count in zip(CHARACTERS, counts, strict=True)},
         }
 
     def _parsed(self, pages: pa.Array, types: Sequence[Any], rows: np.ndarray, lately: LatelyParsed) -> list[Answer]:
@@ -172,6 +200,7 @@ class Extract(Stage):
             "extractors": list(self.config.extractors),
             "keep": self.config.keep,
             "least_characters": self.config.least_characters,
+            "kinds": self.config.kinds,
         }
         bodies = _bodies(pages)
         which: dict[int, bytes] = {}
@@ -193,7 +222,7 @@ class Extract(Stage):
             answer = known[digest] = _read(found)
             if not isinstance(found, Failed) or found.kind == "error":
                 lately.add(digest, answer)
-        nothing: Answer = (None, None, None, None)
+        nothing: Answer = (None, None, None, None, NO_NUMBERS)
         return [known[which[row]] if row in which else nothing for row in range(len(pages))]
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
@@ -208,6 +237,8 @@ class Extract(Stage):
         def starts(kind: str) -> np.ndarray:
             return np.asarray(pc.fill_null(pc.starts_with(failed, kind), False))
 
+        shares, limits = self._shares(batch), (config.max_table_share, config.max_code_share, config.max_formula_share)
+        mostly = {f"mostly_{kind}": limit for kind, limit in zip(KINDS, limits, strict=True)}
         return from_failures(
             {
                 "page_too_large": sizes > config.max_page_bytes,
@@ -216,15 +247,25 @@ class Extract(Stage):
                 "parser_error": starts("error"),
                 "parser_timeout": starts("timeout"),
                 "parser_crash": starts("crash"),
+                **{rule: shares[rule] > limit for rule, limit in mostly.items()},
             },
-            {"page_too_large": sizes, "page_too_deep": depths, "page_has_too_many_elements": elements},
+            {"page_too_large": sizes, "page_too_deep": depths, "page_has_too_many_elements": elements, **shares},
             {
                 "page_too_large": config.max_page_bytes,
                 "page_too_deep": config.max_depth,
                 "page_has_too_many_elements": config.max_elements,
+                **mostly,
             },
             rows=batch.num_rows,
         )
+
+    def _shares(self, batch: pa.Table) -> dict[str, np.ndarray]:
+        """By rule, the share of each text's characters that are of that kind; 0 without a text."""
+        numbers = [
+            np.asarray(pc.fill_null(one_chunk(batch[name]), 0), np.float64) for name in CHARACTERS[: len(KINDS) + 1]
+        ]
+        whole = np.maximum(sum(numbers), 1)
+        return {f"mostly_{kind}": number / whole for kind, number in zip(KINDS, numbers[1:], strict=True)}
 
 
 def markup_counts(pages: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -258,11 +299,17 @@ def _charset(content_type: str) -> bytes:
 def _read(answer: bytes | Failed) -> Answer:
     if isinstance(answer, Failed):
         # The machine's share of the answer (a signal, a time) stays out of what is kept, a parser's own words go in.
-        return None, None, None, f"error: {answer.detail}" if answer.kind == "error" else answer.kind
+        return None, None, None, f"error: {answer.detail}" if answer.kind == "error" else answer.kind, NO_NUMBERS
     head, _, text = answer.partition(b"\n")
     said = json.loads(head)
     found = None if said["extractor"] is None else text.decode("utf-8")
-    return found, said["extractor"], said["charset"], None
+    return (
+        found,
+        said["extractor"],
+        said["charset"],
+        None,
+        NO_NUMBERS if said["kinds"] is None else tuple(said["kinds"]),
+    )
 
 
 def _libraries(extractors: Sequence[str]) -> dict[str, str]:

@@ -166,7 +166,12 @@ def url_filter(pages: pa.Table, folder: Path) -> None:
 def extraction(name: str, pages: pa.Table) -> ParserProcess:
     """Times an extractor; returns our parser process."""
     stage = Extract(ExtractConfig.model_validate({"with": name}))
-    settings = {"extractors": [name], "keep": stage.config.keep, "least_characters": stage.config.least_characters}
+    settings = {
+        "extractors": [name],
+        "keep": stage.config.keep,
+        "least_characters": stage.config.least_characters,
+        "kinds": stage.config.kinds,
+    }
     process = shared_parser(PARSERS, settings, resident=RESIDENT_BYTES)
     pages = pages.select(["html", "http_content_type"])
     measured(stage, pages.slice(0, 1))  # starts the process

@@ -31,7 +31,8 @@ def as_it_is(found: bytes) -> bytes:
 
 
 def as_extracted(found: bytes) -> bytes:
-    return json.dumps({"charset": "utf-8", "extractor": "odd"}).encode() + b"\n" + found
+    kinds = [len(found), 0, 0, 0, 0, 0, 0]
+    return json.dumps({"charset": "utf-8", "extractor": "odd", "kinds": kinds}).encode() + b"\n" + found
 
 
 def said(note: bytes, body: bytes) -> bytes:

@@ -81,11 +81,11 @@ def test_what_depends_on_the_machine_is_tried_again(parsed: list[bytes], monkeyp
 def test_no_more_is_kept_than_the_bound() -> None:
     kept = LatelyParsed(10 * (ENTRY_BYTES + 400))
     for number in range(30):
-        kept.add(b"%d" % number, ("x" * 100, None, None, None))
+        kept.add(b"%d" % number, ("x" * 100, None, None, None, ()))
         assert kept._held <= kept._most
         assert kept.get(b"0") is not None  # asked for all the time
     assert len(kept._answers) == 10 and kept.get(b"29") is not None and kept.get(b"20") is None
-    kept.add(b"large", ("x" * 10_000, None, None, None))
+    kept.add(b"large", ("x" * 10_000, None, None, None, ()))
     assert kept.get(b"large") is None
 
 

@@ -16,7 +16,7 @@ INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv venv-dev test test-long test-cluster lint bench wheel lock clean clean-all check-python
+.PHONY: help quickstart venv venv-dev test test-long test-torch test-cluster lint bench wheel lock clean clean-all check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-long: venv-dev ## the tests that take minutes
 
 test-cluster: venv-dev ## the tests that need an S3 server and the like, which it starts and stops
 	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster
+
+test-torch: venv-dev $(VENV)/.torch ## the tests that run neural networks (installs torch, on the CPU where that is all there is)
+	$(BIN)/python -m pytest -m torch --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 lint: venv-dev ## ruff, mypy (strict), and the layers of imports
 	$(BIN)/ruff check .
@@ -59,6 +62,11 @@ $(VENV)/.locked: requirements.lock | check-python
 $(VENV)/.locked-dev: requirements-dev.lock $(VENV)/.locked
 	@echo "Adding the packages of requirements-dev.lock to $(VENV)"
 	@$(INSTALL) -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.torch: tests/requirements-torch.txt $(VENV)/.locked-dev
+	@echo "Adding the packages of tests/requirements-torch.txt to $(VENV)"
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --only-binary :all: -r tests/requirements-torch.txt
 	@touch $@
 
 # Editable: the sources here are what runs. The build backend comes from the lock, so this step needs no network.

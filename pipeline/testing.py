@@ -1,7 +1,7 @@
 """For the tests of stages, ours and those of plug-ins (needs hypothesis): partition invariance, which every stage must have.
 
 Any split of the rows into tasks and batches, any order of the tasks and any merge tree give equal signals, equal settled
-answers and equal decisions.
+answers and equal decisions. Signals with a tolerance may differ by as much; what is decided from equal ones is equal.
 
 `assert_partition_invariant` draws splits, `check_invariance` looks at one. The engine itself sends the rows through a graph of
 one node (`pipeline.slices.traversal`): each function of a stage sees only the columns that it declares, settled rows find
@@ -25,6 +25,7 @@ import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gristmill.pipeline.audit.same_values import unlike
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, TEXT, TEXT_TYPE, keys_from_words
 from gristmill.pipeline.exchange import Combine, Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
@@ -151,6 +152,9 @@ class Result:
     report: Any = None
     decisions: dict[bytes, dict[str, Any]] = field(default_factory=dict)
     tallies: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, pa.Array] = field(default_factory=dict)
+    """Signals that are only nearly the same elsewhere (`StageSpec.tolerances`), in the order of `fact_keys`."""
+    fact_keys: list[bytes] = field(default_factory=list)
 
 
 class _NoSettings(StageConfig):
@@ -190,7 +194,8 @@ class _SplitRows(SliceRows):
 class _FirstPass(Answers):
     """Measures and surveys; decides where nothing is settled."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, recorded: Result | None = None) -> None:
+        self.recorded = recorded
         observed = stage.spec.observes
         self.surveys = [(NODE, NODE if observed is None else observed)] if stage.implements("survey") else []
         self.notes: pa.Table | None = None
@@ -198,6 +203,14 @@ class _FirstPass(Answers):
     def read(self, slice_rows: SliceRows) -> Outcome:
         # The case's rows are those that enter the node, blank texts among them.
         return as_decided(np.zeros(slice_rows.count, np.int16), np.ones(slice_rows.count, np.int64), {})
+
+    def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
+        if self.recorded is None:
+            return None
+        place = {key: row for row, key in enumerate(self.recorded.fact_keys)}
+        keys = slice_rows.table[DOC_KEY].take(pa.array(slice_rows.states[node.name].rows)).to_pylist()
+        rows = pa.array([place[key] for key in keys], pa.int64())
+        return {name: array.take(rows) for name, array in self.recorded.facts.items()}
 
     def decides(self, node: Node) -> bool:
         return not node.settles
@@ -230,14 +243,15 @@ class _SecondPass(_FirstPass):
         return SettledView(columns=columns, table=self.answer.broadcast)
 
 
-def run_stage(stage: Stage, rows: pa.Table, split: Split) -> Result:
-    """A graph of one node (and the one that it observes), through which the engine sends the tasks of a split."""
+def run_stage(stage: Stage, rows: pa.Table, split: Split, recorded: Result | None = None) -> Result:
+    """A graph of one node (and the one that it observes), through which the engine sends the tasks of a split. With
+    `recorded`, signals are those that were found there, as a run takes facts from its record."""
     graph, result = _graph_of(stage, rows.schema), Result()
     tasks = [_SplitRows(graph, rows, task) for task in split.tasks]
     with tempfile.TemporaryDirectory() as folder:
         notes = []
         for task in tasks:
-            answers = _FirstPass(stage)
+            answers = _FirstPass(stage, recorded)
             traverse(graph, task, answers)
             notes.append(answers.notes)
         if stage.implements("settle"):
@@ -306,6 +320,11 @@ def _tell(task: SliceRows, result: Result) -> None:
     outcome = state.outcome
     assert outcome is not None, "the node has not decided"
     signals = {name: array.to_pylist() for name, array in state.signals.items()}
+    if task.graph.by_name[NODE].spec.tolerances:
+        for name, array in state.signals.items():
+            before = result.facts.get(name)
+            result.facts[name] = array if before is None else pa.concat_arrays([before, array])
+        result.fact_keys += task.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()
     columns = {name: array.to_pylist() for name, array in outcome.columns.items()}
     for row, key in enumerate(task.table[DOC_KEY].take(pa.array(state.rows)).to_pylist()):
         assert key not in result.decisions, "a document is decided twice"
@@ -346,11 +365,30 @@ def make_stage(cls: type[Stage], config: Mapping[str, Any]) -> Stage:
 
 def check_invariance(cls: type[Stage], case: InvarianceCase, expected: Result, rows: pa.Table, split: Split) -> None:
     """Raises AssertionError naming the part and the first document that come out otherwise for `split`."""
-    found = run_stage(make_stage(cls, case.config), rows, split)
+    stage = make_stage(cls, case.config)
+    found = run_stage(stage, rows, split)
+    if stage.spec.tolerances:
+        _compare_facts(stage, expected, found)
+        # They are measured once and recorded: what follows from the record is the same for every split.
+        found = run_stage(stage, rows, split, expected)
     for part in ("signals", "report", "broadcast", "keyed", "decisions", "tallies"):
         one, other = getattr(expected, part), getattr(found, part)
         if one != other:
             raise AssertionError(f"{part} depend on how the rows were split: {_first_difference(one, other)}")
+
+
+def _compare_facts(stage: Stage, expected: Result, found: Result) -> None:
+    order = {key: row for row, key in enumerate(found.fact_keys)}
+    rows = pa.array([order[key] for key in expected.fact_keys], pa.int64())
+    for name, array in expected.facts.items():
+        other = found.facts[name].take(rows)
+        differ = np.flatnonzero(unlike(array, other, within=stage.spec.tolerances.get(name)))
+        if len(differ):
+            at = int(differ[0])
+            raise AssertionError(
+                f"the signal `{name}` depends on how the rows were split by more than its tolerance: "
+                f"{expected.fact_keys[at].hex()}: {array[at]} in one batch, {other[at]} here"
+            )
 
 
 def assert_partition_invariant(

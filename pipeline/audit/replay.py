@@ -353,8 +353,7 @@ class _AuditAnswers(Answers):
 
     What a stage measured that may not find the same again, or only nearly, is taken from the output's signals: the audit then
     shows that what was published follows from what was recorded, and contacts no model. What the whole corpus decided is taken
-    from the
-    ledger, and what follows from it is not replayed.
+    from the ledger, and what follows from it is not replayed.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ From sentences to the document:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import TEXT, one_chunk, text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.stage import (
     DROPPED,
     Decisions,
@@ -42,10 +44,12 @@ from gristmill.pipeline.stage import (
     StageContext,
     StageSpec,
     resource,
+    runtime,
     signal,
     threshold,
 )
 from gristmill.stages.labels.labels import row_labels
+from gristmill.stages.networks.folder import libraries, resident_bytes
 from gristmill.stages.toxicity import transformer as celadon
 from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, ToxicityModel, model_at
 
@@ -66,6 +70,17 @@ WINDOW_TYPE = pa.struct(
 sentences that score as high in some dimension, and its scores."""
 
 
+SCORES = pa.schema(
+    [
+        *(pa.field(f"toxicity_{name}_score", pa.float32()) for name in DIMENSIONS),
+        pa.field("toxicity_score", pa.float32()),
+        pa.field("toxicity_sentences", pa.int64()),
+        pa.field(WINDOWS, pa.list_(WINDOW_TYPE)),
+    ]
+)
+"""The stage's signals: the highest score of any window in each dimension and over all, their number, and those listed."""
+
+
 class ToxicityConfig(StageConfig):
     """Config of the stage `toxicity`.
 
@@ -80,6 +95,7 @@ class ToxicityConfig(StageConfig):
         window_tokens: for `celadon` and `hf`, most tokens of a window of whole sentences.
         batch_size: for `celadon` and `hf`, windows that go through the model together.
         device: for `celadon` and `hf`, `cpu` or `cuda`.
+        pickled_weights: for `celadon` and `hf`, read weights that are pickled (`pytorch_model.bin`), which may run code.
         listed_from: windows with a score from here on in some dimension are kept beside the document, so that cuts at
             or above it can be changed without scoring again.
         cuts: for single dimensions, the scores from which the level is 1, 2 and 3, ascending; the others keep the
@@ -103,6 +119,7 @@ class ToxicityConfig(StageConfig):
     window_tokens: int = signal(256, ge=8)
     batch_size: int = signal(32, ge=1)
     device: Literal["cpu", "cuda"] = signal("cpu")
+    pickled_weights: bool = runtime(False)
     listed_from: float = signal(0.2, gt=0.0, lt=1.0)
     cuts: Mapping[str, tuple[float, float, float]] = threshold({})
     max_chance: float | None = threshold(0.005, gt=0.0, le=1.0)
@@ -152,6 +169,7 @@ class Toxicity(Stage):
             "toxicity: `tiers: commons` assumes Celadon's scale on public-domain text. On scores of the embedded "
             "model nearly every hateful web text comes out as `none`; `tiers: max_level` is made for them."
         )
+        embedded = config.backend == "embedded"
         rules = (config.tiers, *config.tiers_by_source.values())
         return StageSpec(
             # Ports that no document can take need no place in the config.
@@ -159,15 +177,14 @@ class Toxicity(Stage):
             measure_reads={TEXT},
             decide_reads={TEXT} if config.witness_text else set(),
             optional_reads={"language", "language_script"},
-            signals=pa.schema(
-                [
-                    *(pa.field(f"toxicity_{name}_score", pa.float32()) for name in DIMENSIONS),
-                    pa.field("toxicity_score", pa.float32()),
-                    pa.field("toxicity_sentences", pa.int64()),
-                    pa.field(WINDOWS, pa.list_(WINDOW_TYPE)),
-                ]
-            ),
-            hidden={WINDOWS},
+            signals=SCORES,
+            # What a network found is a fact on record: decisions are replayed from it, and need all of it.
+            hidden={WINDOWS} if embedded else set(),
+            shown=None if embedded else set(SCORES.names) - {WINDOWS},
+            tolerances={} if embedded else self._tolerances(),
+            libraries={} if embedded else libraries(),
+            slow=not embedded,
+            resources=Resources() if embedded else self._resources(),
             findings=pa.schema(
                 [
                     *(pa.field(f"toxicity_{name}", pa.int8()) for name in DIMENSIONS),
@@ -184,9 +201,15 @@ class Toxicity(Stage):
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used, or windows at a cut would not have been listed."""
         if self.config.backend != "embedded":
-            celadon.check_folder(self._path())
-            celadon.require("torch")
-            celadon.require("transformers")
+            try:
+                celadon.check_folder(
+                    self._path(),
+                    celadon=self.config.backend == "celadon",
+                    labels=self.config.labels,
+                    pickled=self.config.pickled_weights,
+                )
+            except ConfigError as error:
+                raise ConfigError(f"stage toxicity: `backend: {self.config.backend}`: {error}") from error
         cuts = self.cuts()
         for name, first in zip(DIMENSIONS, cuts[:, 0], strict=True):
             if first < np.float32(self.config.listed_from):
@@ -206,6 +229,7 @@ class Toxicity(Stage):
             tuple(sorted(config.labels.items())),
             config.activation,
             config.device,
+            config.pickled_weights,
         )
         scored = loaded.score_texts(text, window_tokens=config.window_tokens, batch_size=config.batch_size)
         return checkpoint_columns(text, scored, config.listed_from)
@@ -237,6 +261,16 @@ class Toxicity(Stage):
             columns=columns,
             tallies=uncovered(batch, model_at(self._path())) if self.config.backend == "embedded" else {},
         )
+
+    def _tolerances(self) -> dict[str, float]:
+        bound = celadon.LEVEL_TOLERANCE if self.config.backend == "celadon" else celadon.TOLERANCE
+        # Windows near `listed_from` may be listed or not.
+        return {WINDOWS: math.inf, **{name: bound for name in SCORES.names if name.endswith("_score")}}
+
+    def _resources(self) -> Resources:
+        config = self.config
+        memory = resident_bytes(str(self._path()), config.batch_size * config.window_tokens)
+        return Resources(gpus=1.0 if config.device == "cuda" else 0.0, memory_bytes=memory)
 
     def _path(self) -> Path:
         return self.config.model if self.config.model is not None else EMBEDDED

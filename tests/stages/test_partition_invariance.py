@@ -36,7 +36,16 @@ from gristmill.pipeline.testing import (
 from tests.invariance_cases import cases_of, registered_stages
 
 STAGES = registered_stages()
-EVERY = [pytest.param(name, case, id=f"{name}: {case.name}") for name in STAGES for case in cases_of(name)]
+NEED_TORCH = {"encoder"}
+
+
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.torch] if name in NEED_TORCH else []
+
+
+EVERY = [
+    pytest.param(name, case, id=f"{name}: {case.name}", marks=marks(name)) for name in STAGES for case in cases_of(name)
+]
 
 
 @cache
@@ -52,7 +61,7 @@ def test_every_registered_stage_has_a_case(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in STAGES])
 def test_the_cases_of_a_stage_take_more_than_one_of_its_paths(name: str) -> None:
     taken = set()
     for case in cases_of(name):

@@ -3,9 +3,7 @@ the marker `torch`: `make test` leaves it out, `pytest -m torch` runs it where t
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,12 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import StageContext
+from gristmill.stages.networks.network import network
 from gristmill.stages.toxicity import transformer as celadon
 from gristmill.stages.toxicity.model import DIMENSIONS
 from gristmill.stages.toxicity.stage import WINDOWS, Toxicity, ToxicityConfig
 from gristmill.stages.toxicity.transformer import CELADON_CUTS, check_folder, level_scores, windows
-
-WORDS = "the river is wide and people walk home . bad worse worst".split()
+from tests.stages.networks.tiny_networks import write_bert, write_celadon
 
 
 def test_scores_of_level_probabilities_give_back_the_likeliest_level() -> None:
@@ -60,21 +58,35 @@ def test_every_word_is_in_exactly_one_window() -> None:
         assert " ".join(part for _, part in spans([text], room)).split() == text.split()
 
 
-def test_a_missing_or_damaged_checkpoint_is_refused_with_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no checkpoint here: expected a folder with config.json"):
-        check_folder(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ConfigError, match="not JSON"):
-        check_folder(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match="no weights here"):
-        check_folder(tmp_path)
+def checked(folder: Path, **options: Any) -> None:
+    check_folder(folder, **{"celadon": True, "labels": {}, "pickled": False, **options})
 
 
-def test_a_missing_package_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ConfigError, match=r"needs the package torch.*gristmill\[transformers\]"):
-        celadon.require("torch")
+def test_a_folder_without_what_the_backend_needs_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.stages.networks.folder.PACKAGES", ())
+    with pytest.raises(ConfigError, match="no network here: expected a folder with config.json"):
+        checked(tmp_path)
+    checked(write_celadon(tmp_path / "celadon"))
+    with pytest.raises(
+        ConfigError, match=r"not a checkpoint in Celadon's layout.*found heads of \[4, 4, 4, 4, 2\] rows"
+    ):
+        checked(write_celadon(tmp_path / "other", heads=(4, 4, 4, 4, 2)))
+    with pytest.raises(ConfigError, match=r"not a checkpoint in Celadon's layout.*found heads of \[\] rows"):
+        checked(write_bert(tmp_path / "bert", ["fine", "hate"]))
+    checked(tmp_path / "bert", celadon=False, labels={"hate": "religion"})
+    with pytest.raises(ConfigError, match="it has fine, hate, and 'threat' is not among them"):
+        checked(tmp_path / "bert", celadon=False, labels={"threat": "violence"})
+
+
+def test_scores_of_a_network_are_facts_and_those_of_the_embedded_model_are_not(tmp_path: Path) -> None:
+    plain = Toxicity(ToxicityConfig()).spec
+    assert not plain.tolerances and not plain.libraries and plain.hidden == {WINDOWS} and not plain.slow
+    one = celadon_stage(write_celadon(tmp_path / "celadon"), device="cuda").spec
+    assert one.tolerances["toxicity_score"] == 0.26 and one.tolerances[WINDOWS] == float("inf")
+    assert not one.hidden and WINDOWS not in one.in_shards and one.resources.gpus == 1.0
+    assert "toxicity_sentences" not in one.tolerances
 
 
 @pytest.mark.parametrize(
@@ -91,46 +103,10 @@ def test_a_backend_without_what_it_needs_is_refused(config: dict[str, Any], mess
         ToxicityConfig(**config)
 
 
-def write_tokenizer(folder: Path) -> None:
-    import tokenizers
-    import transformers
-
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    inner.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    inner.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    wrapped = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    )
-    wrapped.save_pretrained(str(folder))
-
-
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A checkpoint in Celadon's layout, with random weights."""
-    import torch
-    import transformers
-
-    folder = tmp_path / "celadon"
-    folder.mkdir()
-    write_tokenizer(folder)
-    config = transformers.DebertaV2Config(
-        vocab_size=4 + len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8,
-    )  # fmt: skip
-    config.save_pretrained(str(folder))
-    torch.manual_seed(7)
-    encoder = transformers.DebertaV2Model(config)
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    tensors = {f"deberta.{key}": value for key, value in encoder.state_dict().items()}
-    for at in range(5):
-        tensors[f"heads.{at}.weight"] = torch.randn(4, 16)
-        tensors[f"heads.{at}.bias"] = torch.randn(4)
-    torch.save(tensors, folder / "pytorch_model.bin")
-    return folder
+    return write_celadon(tmp_path / "celadon")
 
 
 TEXTS = ["the river is wide . people walk home .", "bad worse worst", "", "worst " * 300 + ". the river", "home ."]
@@ -144,11 +120,12 @@ def celadon_stage(folder: Path, **config: Any) -> Toxicity:
 def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None:
     import torch
     import transformers
+    from safetensors.torch import load_file
 
     one = celadon_stage(tiny)
     one.check_files()
     columns = one.measure(pa.table({"text": pa.array(TEXTS[:2], pa.large_string())}), StageContext())
-    tensors = torch.load(tiny / "pytorch_model.bin", weights_only=True)
+    tensors = load_file(str(tiny / "model.safetensors"))
     encoder = transformers.DebertaV2Model(transformers.DebertaV2Config.from_pretrained(str(tiny))).eval()
     encoder.load_state_dict({key[8:]: value for key, value in tensors.items() if key.startswith("deberta.")})
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(tiny))
@@ -180,21 +157,26 @@ def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) 
 
 
 @pytest.mark.torch
-def test_a_checkpoint_with_other_heads_or_another_encoder_is_refused(tiny: Path) -> None:
+def test_a_pickled_checkpoint_is_read_where_it_is_allowed_and_its_heads_are_looked_at(tiny: Path) -> None:
     import torch
+    from safetensors.torch import load_file
 
-    table = pa.table({"text": pa.array(["bad"], pa.large_string())})
-    tensors = torch.load(tiny / "pytorch_model.bin", weights_only=True)
-    tensors["heads.4.weight"] = torch.zeros(2, 16)
+    text = pa.table({"text": pa.array(["bad worst"], pa.large_string())})
+    expected = celadon_stage(tiny).measure(text, StageContext())
+    tensors = dict(load_file(str(tiny / "model.safetensors")))
+    (tiny / "model.safetensors").unlink()
+    torch.save(tensors, tiny / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="weights are pickled"):
+        celadon_stage(tiny).check_files()
+    allowed = celadon_stage(tiny, pickled_weights=True)
+    allowed.check_files()
+    assert allowed.measure(text, StageContext()) == expected
+    tensors["heads.4.weight"], tensors["heads.4.bias"] = torch.zeros(2, 16), torch.zeros(2)
     torch.save(tensors, tiny / "pytorch_model.bin")
     celadon.checkpoint.cache_clear()
-    with pytest.raises(ConfigError, match=r"head of violence must be heads.4.weight of shape \(4, 16\)"):
-        celadon_stage(tiny).measure(table, StageContext())
-    config = json.loads((tiny / "config.json").read_text())
-    (tiny / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
-    celadon.checkpoint.cache_clear()
-    with pytest.raises(ConfigError, match="found 'bert'"):
-        celadon_stage(tiny).measure(table, StageContext())
+    network.cache_clear()
+    with pytest.raises(ConfigError, match=r"found heads of \[4, 4, 4, 4, 2\] rows"):
+        allowed.measure(text, StageContext())
 
 
 @pytest.mark.torch
@@ -202,14 +184,8 @@ def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for
     import torch
     import transformers
 
-    write_tokenizer(tmp_path)
-    config = transformers.BertConfig(
-        vocab_size=4 + len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        num_labels=3, id2label={0: "fine", 1: "faith_hate", 2: "threat"}, label2id={"fine": 0, "faith_hate": 1, "threat": 2},
-    )  # fmt: skip
-    torch.manual_seed(1)
-    model = transformers.BertForSequenceClassification(config).eval()
-    model.save_pretrained(str(tmp_path))
+    write_bert(tmp_path, ["fine", "faith_hate", "threat"])
+    model = transformers.BertForSequenceClassification.from_pretrained(str(tmp_path)).eval()
     labels = {"faith_hate": "religion", "threat": "violence"}
     one = Toxicity(ToxicityConfig(backend="hf", model=tmp_path, labels=labels, listed_from=0.01))
     columns = one.measure(pa.table({"text": pa.array(["bad worse"], pa.large_string())}), StageContext())
@@ -222,4 +198,4 @@ def test_any_sequence_classifier_scores_the_dimensions_that_its_labels_stand_for
     assert columns["toxicity_ability_score"][0].as_py() == 0.0
     wrong = Toxicity(ToxicityConfig(backend="hf", model=tmp_path, labels={"hate": "religion"}))
     with pytest.raises(ConfigError, match="it has faith_hate, fine, threat, and 'hate' is not among them"):
-        wrong.measure(pa.table({"text": pa.array(["bad"], pa.large_string())}), StageContext())
+        wrong.check_files()

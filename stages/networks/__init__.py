@@ -1,0 +1,1 @@
+"""Neural networks from folders in Hugging Face's layout, shared by `encoder` and `toxicity`."""

@@ -30,6 +30,7 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, one_chunk, text_buffers, text_bytes
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     Settled,
     SettledView,
@@ -156,6 +157,7 @@ class Classifier(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=20, survey=0.1, settle=0.2),
             measure_reads={TEXT},
             survey_reads={TEXT, *self.config.within},
             decide_reads=set(self.config.within),

@@ -22,7 +22,7 @@ from pydantic import field_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
+from gristmill.pipeline.stage import Cost, Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
     attributes,
@@ -71,6 +71,7 @@ class Exact(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=0, survey=2, settle=0.4),
             survey_reads={*self.config.on, *self.config.within} | cluster_reads(self.config),
             decide_reads=decide_reads(self.config),
             findings=cluster_findings("exact"),

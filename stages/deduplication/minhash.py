@@ -32,7 +32,7 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
+from gristmill.pipeline.stage import Cost, Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
 from gristmill.pipeline.stage import threshold as threshold_field
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
@@ -170,6 +170,7 @@ class MinHash(Stage):
         config = self.config
         chosen = f"threshold {config.threshold} gives {config.bands} bands of {config.rows} rows"
         return StageSpec(
+            cost=Cost(measure=0, survey=2.6, settle=1),
             survey_reads={TEXT, *config.within} | cluster_reads(config),
             decide_reads=decide_reads(config),
             findings=cluster_findings("minhash"),

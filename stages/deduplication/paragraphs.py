@@ -37,6 +37,7 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.stage import (
     DROPPED,
+    Cost,
     Decisions,
     Settled,
     SettledView,
@@ -92,6 +93,7 @@ class Paragraphs(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=0, survey=3.4, settle=0.5),
             survey_reads={TEXT, *self.config.within},
             decide_reads={TEXT},
             findings=pa.schema([(TEXT, TEXT_TYPE), (REMOVED, pa.int32())]),

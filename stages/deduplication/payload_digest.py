@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -51,6 +52,7 @@ class PayloadDigest(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=0.6, survey=0, settle=0),
             payload={self.config.of},
             optional_reads={CONTENT_TYPE_COLUMN},
             signals=pa.schema([pa.field(DIGEST, pa.binary(DIGEST_BYTES))]),

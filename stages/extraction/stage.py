@@ -28,6 +28,7 @@ from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.parser_process import Failed, Page, shared_parser
 from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -141,6 +142,7 @@ class Extract(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=150, survey=0, settle=0),
             payload={self.config.column},
             optional_reads={CONTENT_TYPE},
             signals=SIGNALS,

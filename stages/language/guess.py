@@ -30,6 +30,7 @@ from pydantic import model_validator
 from gristmill.pipeline.document import one_chunk, text_buffers
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -94,6 +95,7 @@ class LanguageGuess(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=2.5, survey=0, settle=0),
             payload={self.config.column},
             optional_reads={CONTENT_TYPE_COLUMN},
             signals=pa.schema(

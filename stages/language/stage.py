@@ -25,6 +25,7 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import TEXT, text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -115,6 +116,7 @@ class Language(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=13, survey=0, settle=0),
             measure_reads={TEXT},
             signals=pa.schema(
                 [

@@ -13,6 +13,7 @@ from pydantic import field_validator
 
 from gristmill.pipeline.stage import (
     MAX_RULES,
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -57,6 +58,7 @@ class DropMarked(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=0, survey=0, settle=0),
             decide_reads={mark_column(name) for name in self.config.by},
             rules=tuple(f"marked_by_{node_name(name)}" for name in self.config.by),
         )

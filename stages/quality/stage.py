@@ -56,6 +56,7 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import TEXT, one_chunk, text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -178,6 +179,7 @@ class Quality(Stage):
     def declare(self) -> StageSpec:
         labels, chosen = self._label_columns(), self.config.segmenters == "auto"
         return StageSpec(
+            cost=Cost(measure=14, survey=0, settle=0),
             measure_reads={TEXT} | labels,
             decide_reads=labels,
             signals=pa.schema([*SIGNALS, *C4_SIGNALS]) if self.config.c4 else SIGNALS,

@@ -22,6 +22,7 @@ from gristmill.pipeline.document import DOC_KEY, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     Settled,
     SettledView,
@@ -127,6 +128,7 @@ class Quantiles(Stage):
         if config.keep_from is not None and config.on_fail == "mark":
             findings.append((f"{config.name}_failed", pa.list_(pa.string())))
         return StageSpec(
+            cost=Cost(measure=0, survey=0.1, settle=0.2),
             survey_reads={*config.score, *(config.within or ()), *weigh},
             decide_reads={*(config.within or ()), *weigh},
             optional_reads=set(DEFAULT_GROUP) if config.within is None else set(),

@@ -27,6 +27,7 @@ from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.stage import (
     DROPPED,
     QUARANTINED,
+    Cost,
     Decisions,
     Settled,
     SettledView,
@@ -174,6 +175,7 @@ class Mix(Stage):
         )
         models = {"tokenizer": config.tokenizer, "ratios": config.ratios}
         return StageSpec(
+            cost=Cost(measure=0, survey=0.1, settle=0.2),
             measure_reads={TEXT} if measures else set(),
             survey_reads=reads,
             decide_reads=reads,

@@ -22,6 +22,7 @@ from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.stage import (
     QUARANTINED,
+    Cost,
     Decisions,
     Settled,
     SettledView,
@@ -183,6 +184,7 @@ class Rebalance(Stage):
         group, in_columns = config.group or (), config.form == "columns"
         copies = () if rates.copies is None else (rates.copies,)
         return StageSpec(
+            cost=Cost(measure=0, survey=0.1, settle=0.2),
             survey_reads={config.cluster_size, *self._removal(), *copies, *group},
             decide_reads={config.cluster_size, *group, *([config.quality.column] if config.quality else [])},
             optional_reads=set(DEFAULT_GROUP) if config.group is None else set(),

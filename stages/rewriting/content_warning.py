@@ -28,6 +28,7 @@ from pydantic import model_validator
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.stage import (
     QUARANTINED,
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -127,6 +128,7 @@ class ContentWarning(Stage):
             "the same `cache`. What was answered is in the output's signals."
         )
         return StageSpec(
+            cost=Cost(measure=0.5, survey=0, settle=0),
             measure_reads={TEXT} if self._asks else set(),
             decide_reads={TEXT},
             optional_reads={"language", "language_script"},

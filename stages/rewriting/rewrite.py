@@ -29,6 +29,7 @@ from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk, text_bytes
 from gristmill.pipeline.stage import (
     DROPPED,
     QUARANTINED,
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -131,6 +132,7 @@ class Rewrite(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
+            cost=Cost(measure=2000, survey=0, settle=0),
             measure_reads={TEXT},
             decide_reads={TEXT},
             signals=pa.schema(

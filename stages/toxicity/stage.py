@@ -37,6 +37,7 @@ from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.stage import (
     DROPPED,
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -172,6 +173,7 @@ class Toxicity(Stage):
         embedded = config.backend == "embedded"
         rules = (config.tiers, *config.tiers_by_source.values())
         return StageSpec(
+            cost=Cost(measure=15, survey=0, settle=0),
             # Ports that no document can take need no place in the config.
             ports=TIERS if config.policy == "route" else TIERS[:1],
             measure_reads={TEXT},

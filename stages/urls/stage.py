@@ -30,6 +30,7 @@ from pydantic import field_validator
 from gristmill.pipeline.document import TEXT_TYPE, one_chunk, text_buffers
 from gristmill.pipeline.errors import ConfigError, ContractError
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     Resources,
     SettledView,
@@ -102,6 +103,7 @@ class UrlFilter(Stage):
         lists = {f"{field} {number}": path for field in _FIELDS for number, path in enumerate(self._named(field), 1)}
         kinds = [(kind, self._files(field)) for field, kind in self._kinds().items()]
         return StageSpec(
+            cost=Cost(measure=0.5, survey=0, settle=0),
             measure_reads={URL},
             decide_reads={URL},
             signals=pa.schema(

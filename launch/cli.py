@@ -57,6 +57,7 @@ app.add_typer(keys, name="keys")
 class ExecutorName(StrEnum):
     """Values of `--executor`."""
 
+    auto = "auto"
     inline = "inline"
     ray = "ray"
 
@@ -93,8 +94,13 @@ The same command goes on where a stopped run left off. A finished one is not com
 def run(
     config: ConfigArgument,
     executor: Annotated[
-        ExecutorName, typer.Option(help="Where tasks run: in this process, or on Ray. Results are the same.")
-    ] = ExecutorName.ray,
+        ExecutorName,
+        typer.Option(
+            help="Where tasks run: in this process (inline), or on Ray. auto: in this process what it would finish before "
+            "Ray is up (about 5 s of work, by the input's bytes and the stages' costs); with --workers or --address, on "
+            "Ray. Results are the same."
+        ),
+    ] = ExecutorName.auto,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Number of parallel tasks; default: one per core.")
     ] = None,

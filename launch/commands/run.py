@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.commands.keys import attest_finished
 from gristmill.launch.plugins import plugin_folders
-from gristmill.launch.presets import read_config
+from gristmill.launch.presets import ConfigText, read_config
 from gristmill.launch.terminal.console import err, out, say, say_json
 from gristmill.launch.terminal.funnel import end_rows, funnel_json, print_funnel
 from gristmill.launch.terminal.numbers import count, documents, duration, size
@@ -19,6 +19,7 @@ from gristmill.pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from gristmill.pipeline.executor import Executor
+    from gristmill.pipeline.executor.ray import RayExecutor
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.running.engine import RunResult
 
@@ -28,7 +29,7 @@ class RunOptions:
     """The arguments of `gristmill run`."""
 
     config: str
-    executor: str = "ray"
+    executor: str = "auto"
     workers: int | None = None
     address: str | None = None
     overrides: Sequence[str] = ()
@@ -60,25 +61,32 @@ def run(options: RunOptions) -> int:
     # First of all: a key that cannot be used must not show after hours of work.
     attestation = Attestation(find_signing_key(options.key), options.previous)
     text = read_config(options.config)
-    with _display(options) as progress:
+    with _display(options) as progress, contextlib.ExitStack() as stack:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
-        plan = make_plan(config)
-        progress.note(f"{_headline(plan)}; starting {_place(options)}")
+        ray = _begin_ray(options, text) if _is_ray(options) else None
+        try:
+            plan = make_plan(config)
+        except BaseException:
+            if ray is not None:
+                ray.abandon()
+            raise
+        chosen, why = _chosen(options, plan)
+        progress.note(f"{_headline(plan)}; starting {why}")
         if is_cold():
             progress.hint("the first run on a machine compiles kernels for a minute or two")
-        with _executor(options) as executor:
-            engine = Engine(
-                plan,
-                executor,
-                listener=progress,
-                rehash=options.rehash,
-                keep_work=options.keep_work,
-                command=["gristmill", *sys.argv[1:]],
-                attestation=attestation,
-            )
-            progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
-            result = engine.run()
+        executor = stack.enter_context(_executor(options, chosen, ray))
+        engine = Engine(
+            plan,
+            executor,
+            listener=progress,
+            rehash=options.rehash,
+            keep_work=options.keep_work,
+            command=["gristmill", *sys.argv[1:]],
+            attestation=attestation,
+        )
+        progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
+        result = engine.run()
     if result.already_done:
         attest_finished(result, attestation)
     if options.json:
@@ -107,10 +115,37 @@ def _headline(plan: Plan) -> str:
     )
 
 
-def _place(options: RunOptions) -> str:
+def _is_ray(options: RunOptions) -> bool:
+    """Whether the arguments alone say that tasks run on Ray."""
     if options.executor == "inline":
-        return "in this process"
-    return f"on the Ray cluster {options.address}" if options.address else "Ray on this machine"
+        if options.workers not in (None, 1) or options.address is not None:
+            raise ConfigError("--executor inline is one process: leave --workers and --address out, or take `ray`.")
+        return False
+    return options.executor == "ray" or options.address is not None or options.workers is not None
+
+
+def _chosen(options: RunOptions, plan: Plan) -> tuple[str, str]:
+    """`inline` or `ray`, and in words where tasks run, and why."""
+    from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
+
+    if _is_ray(options):
+        return "ray", f"on the Ray cluster {options.address}" if options.address else "Ray on this machine"
+    if options.executor == "inline":
+        return "inline", "in this process"
+    seconds = core_seconds(plan)
+    if seconds <= RAY_SECONDS:
+        return "inline", f"in this process (about {duration(seconds)} of work, less than Ray's start)"
+    return "ray", f"Ray on this machine (about {duration(seconds)} of work for one core)"
+
+
+def _begin_ray(options: RunOptions, text: ConfigText) -> RayExecutor:
+    """Ray as the arguments say, which starts while the run is planned."""
+    from gristmill.pipeline.executor.ray import RayExecutor
+    from gristmill.pipeline.running.worker_start import Preparation
+
+    executor = RayExecutor(options.workers, options.address, plugin_folders(options.plugins))
+    executor.start(Preparation(text.text, text.name, options.overrides, options.output, options.plugins))
+    return executor
 
 
 @contextlib.contextmanager
@@ -135,17 +170,15 @@ def _display(options: RunOptions) -> Iterator[Display]:
 
 
 @contextlib.contextmanager
-def _executor(options: RunOptions) -> Iterator[Executor]:
-    if options.executor == "inline":
-        if options.workers not in (None, 1) or options.address is not None:
-            raise ConfigError("--executor inline is one process: leave --workers and --address out, or take `ray`.")
+def _executor(options: RunOptions, chosen: str, ray: RayExecutor | None) -> Iterator[Executor]:
+    if chosen == "inline":
         from gristmill.pipeline.executor.inline import InlineExecutor
 
         yield InlineExecutor()
         return
     from gristmill.pipeline.executor.ray import RayExecutor
 
-    with RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
+    with ray or RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
         yield executor
 
 

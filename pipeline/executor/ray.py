@@ -48,18 +48,64 @@ class RayExecutor:
         self._workers = workers or 0
         self._ours = False
         self._guard: subprocess.Popen[bytes] | None = None
+        self._started: threading.Event | None = None
+        self._ended = threading.Event()
+        self._failed: BaseException | None = None
+        self._preparing: list[Any] = []
 
     @property
     def workers(self) -> int:
         """Tasks at the same time."""
         return self._workers
 
+    def start(self, prepare: Callable[[], object] | None = None) -> None:
+        """Begins to connect, or to start a local cluster, while the caller does something else; entering the context waits
+        for it. A caller who does not come to enter the context calls `abandon`.
+
+        Args:
+            prepare: called in each worker of a local cluster as soon as there is one, so that it has loaded by the first task
+                what tasks need. Nothing waits for it, and what it raises is left for a task to meet.
+        """
+        started = self._started = threading.Event()
+
+        def start() -> None:
+            try:
+                self._start()
+                if prepare is not None and self._ours:
+                    body = pickle.dumps((_call, prepare))
+                    self._preparing = [self._remote.remote(self.roots, body) for _ in range(self._workers)]
+            except BaseException as error:
+                self._failed = error
+            started.set()
+            # Ray's processes end with the thread that started them (PR_SET_PDEATHSIG): it stays until they may.
+            self._ended.wait()
+
+        threading.Thread(target=start, name="gristmill-ray", daemon=True).start()
+
+    def abandon(self) -> None:
+        """Ends what `start` began."""
+        if self._started is not None:
+            self._started.wait()
+            if self._failed is None:
+                self.__exit__(*sys.exc_info())
+
     def __enter__(self) -> RayExecutor:
+        if self._started is None:
+            self._start()
+            return self
+        self._started.wait()
+        with _our_signal_handlers():  # Ray has put its own in their place, below Python
+            pass
+        if self._failed is not None:
+            raise self._failed
+        return self
+
+    def _start(self) -> None:
         ray = _ray()
         if ray.is_initialized():
             self._workers = self._asked or int(ray.cluster_resources().get("CPU", 1))
             self._remote = self._make_remote(ray)
-            return self
+            return
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "include_dashboard": False}
         if self.address is not None:
             quiet.pop("include_dashboard")
@@ -93,7 +139,6 @@ class RayExecutor:
             if isinstance(error, ray.exceptions.RayError):
                 raise ray_failed(error) from error
             raise
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if is_stopped(exception[0] if exception else None):
@@ -103,13 +148,15 @@ class RayExecutor:
         if self._guard is not None:
             self._guard.communicate()
             self._guard = None
+        self._ended.set()
 
     def _make_remote(self, ray: Any) -> Any:
         ray.cloudpickle.register_pickle_by_value(trampoline)
         try:
             # Pickled now, by value, so that no worker needs to find our packages in order to load it.
             remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(trampoline.call)
-            ray.get(remote.remote(self.roots, pickle.dumps((_ready, None))))
+            if not self._ours:  # a cluster that cannot run anything is better known before there is work on it
+                ray.get(remote.remote(self.roots, pickle.dumps((_ready, None))))
         finally:
             ray.cloudpickle.unregister_pickle_by_value(trampoline)
         return remote
@@ -186,6 +233,10 @@ def _guard(ray: Any) -> subprocess.Popen[bytes] | None:
 
 def _ready(payload: None) -> str:
     return os.getcwd()
+
+
+def _call(function: Callable[[], object]) -> None:
+    function()
 
 
 def _ray() -> Any:

@@ -19,6 +19,9 @@ WRITE = 8.0
 SHUFFLE = 10.0
 """Seconds per GB that publishing takes for each shuffled output."""
 
+RAY_SECONDS = 5.0
+"""Seconds until a local Ray cluster runs its first task, and to end it: work that takes one process no longer is done there."""
+
 EXPANSION = 4
 """Bytes of text per stored byte where a format compresses; what a slice states may be no more than a bound."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gristmill.pipeline.executor import SetAside
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.running.progress import Progress, Watch
@@ -42,7 +43,11 @@ class ByHand:
             self.look(index)
             yield index, function(payload)
 
-    run_independent = run
+    def run_independent(
+        self, function: Callable[[Any], Any], payloads: Iterable[Any], resources: Any = None
+    ) -> Iterator[tuple[int, Any]]:
+        for index, payload in enumerate(payloads):
+            yield index, SetAside(payload.subject, "the disk is full", input_is_cause=False)
 
 
 def test_each_pass_has_its_own_speed() -> None:
@@ -139,6 +144,17 @@ def test_tasks_are_followed_through_the_executor_that_runs_them() -> None:
     assert list(executor.run(lambda job: job.subject, [Job("a"), Job("b"), Job("c")])) == [(0, "a"), (1, "b"), (2, "c")]
     assert seen == [(3, 0), (2, 1), (1, 2)]
     assert (watch.view().under_way, watch.view().step_done) == (0, 3)
+
+
+def test_tasks_that_were_set_aside_have_failed() -> None:
+    watch = Watch(plan_for([MB], [Cost()], {}), 2, Hands())
+    executor = watch.watched(ByHand(Hands(), lambda index: None))
+    assert len(list(executor.run_independent(str, [Job("a.parquet"), Job("b.parquet")]))) == 2
+    view = watch.view()
+    assert (view.failed, view.under_way, view.step_done) == (2, 0, 2)
+    assert [(task.path, task.error) for task in view.failures] == [
+        ("a.parquet", "the disk is full"), ("b.parquet", "the disk is full")
+    ]  # fmt: skip
 
 
 def test_what_was_under_way_when_an_executor_gave_up_is_not_under_way_for_ever() -> None:

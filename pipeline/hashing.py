@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +66,43 @@ def tree_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def merkle_root(leaves: Sequence[str] | Iterable[str]) -> str:
-    """Merkle root over hexadecimal digests in the order given, as RFC 6962 defines the tree.
+class MerkleTree:
+    """A Merkle tree over hexadecimal digests in the order given, as RFC 6962 defines it; memory grows with its height.
 
     Leaves are hashed with prefix 0x00 and inner nodes with prefix 0x01, and the split point is the largest power of two
     smaller than the number of leaves, so that no leaf can pass for a node and no list for another. The empty list has
     the root SHA-256("").
     """
-    level = [hashlib.sha256(b"\x00" + bytes.fromhex(leaf)).digest() for leaf in leaves]
-    if not level:
-        return hashlib.sha256(b"").hexdigest()
-    # Pairing neighbours and carrying an odd last node up unchanged yields RFC 6962's tree.
-    while len(level) > 1:
-        paired = [hashlib.sha256(b"\x01" + level[i] + level[i + 1]).digest() for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            paired.append(level[-1])
-        level = paired
-    return level[0].hex()
+
+    def __init__(self) -> None:
+        self.leaves = 0
+        self._whole: list[bytes] = []
+        """Roots of the complete subtrees of what was added: one per bit that is set in `leaves`, the largest first."""
+
+    def add(self, leaf: str) -> None:
+        node = hashlib.sha256(b"\x00" + bytes.fromhex(leaf)).digest()
+        self.leaves += 1
+        for _ in range((self.leaves & -self.leaves).bit_length() - 1):
+            node = _inner(self._whole.pop(), node)
+        self._whole.append(node)
+
+    def root(self) -> str:
+        """The root in hexadecimal."""
+        if not self._whole:
+            return hashlib.sha256(b"").hexdigest()
+        node = self._whole[-1]
+        for left in reversed(self._whole[:-1]):
+            node = _inner(left, node)
+        return node.hex()
+
+
+def merkle_root(leaves: Iterable[str]) -> str:
+    """The root of the Merkle tree of hexadecimal digests."""
+    tree = MerkleTree()
+    for leaf in leaves:
+        tree.add(leaf)
+    return tree.root()
+
+
+def _inner(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()

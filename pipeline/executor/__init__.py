@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from gristmill.pipeline.resources import Resources
@@ -72,3 +73,18 @@ class Executor(Protocol):
         result counts, and whatever else is under way has ended before the iterator does.
         """
         ...
+
+
+WINDOW = 64
+"""Tasks of which `in_order` holds results; at least twice as many as there are workers."""
+
+
+def in_order(
+    executor: Executor, function: Callable[[Payload], Result], payloads: Iterable[Payload]
+) -> Iterator[Result]:
+    """Results in the order of their payloads, with those of one window of tasks held at a time."""
+    source = iter(payloads)
+    while window := list(islice(source, max(WINDOW, 2 * executor.workers))):
+        found = dict(executor.run(function, window))
+        for index in range(len(window)):
+            yield found.pop(index)

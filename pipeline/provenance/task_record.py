@@ -6,6 +6,7 @@ pass and the settled answers, so a changed threshold, a changed input and a chan
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
@@ -177,19 +178,32 @@ MOST_RECORD = 256 << 20
 """Bytes of a record, at most: a line for each file and rule."""
 
 
+def record_bytes(record: TaskRecord | BucketRecord) -> bytes:
+    """A record as it is stored; what is read back has the same bytes."""
+    return json.dumps(to_json(record), sort_keys=True).encode()
+
+
+def record_digest(record: TaskRecord) -> str:
+    """SHA-256 of a record's bytes."""
+    return hashlib.sha256(record_bytes(record)).hexdigest()
+
+
 def write_record(location: str, record: TaskRecord | BucketRecord) -> bool:
     """Writes a record; False when another attempt was first (its record then counts)."""
-    return put_if_absent(location, json.dumps(to_json(record), sort_keys=True).encode())
+    return put_if_absent(location, record_bytes(record))
 
 
 def read_record(kind: type[T], location: str) -> T | None:
     """A record, or None when there is none. Raises StorageError for a file that is no such record."""
     data = read_small(location, MOST_RECORD)
-    if data is None:
-        return None
+    return None if data is None else parsed_record(kind, data, location)
+
+
+def parsed_record(kind: type[T], data: bytes, location: str) -> T:
+    """A record from its bytes. Raises StorageError for what is none."""
     try:
         return parse(kind, json.loads(data))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         wrong = described(error)[0] if isinstance(error, ValidationError) else str(error)
         raise StorageError(
             f"{location}: this is not a {kind.__name__} of this version of Gristmill ({wrong}). Remove the work folder and run "
@@ -199,7 +213,7 @@ def read_record(kind: type[T], location: str) -> T | None:
 
 def committed(work: WorkFolder, task: int, index: int, key: str) -> TaskRecord | None:
     """The committed record of a task's pass, or None. Files that it names must be there with their size."""
-    record = read_record(TaskRecord, _place(work, task, index, key))
+    record = read_record(TaskRecord, record_location(work, task, index, key))
     if record is None or record.key != key:
         return None
     if any(size_of(work.at(item.path)) != item.size for item in record.work_files):
@@ -209,12 +223,12 @@ def committed(work: WorkFolder, task: int, index: int, key: str) -> TaskRecord |
 
 def commit(work: WorkFolder, record: TaskRecord) -> bool:
     """Commits a record; False when another attempt was first (its record then counts)."""
-    return write_record(_place(work, record.task, record.pass_, record.key), record)
+    return write_record(record_location(work, record.task, record.pass_, record.key), record)
 
 
 def uncommit(work: WorkFolder, task: int, index: int, key: str) -> None:
     """Takes a record back whose files are gone."""
-    remove(_place(work, task, index, key))
+    remove(record_location(work, task, index, key))
 
 
 def kept_records(work: WorkFolder, task: int) -> list[TaskRecord]:
@@ -225,9 +239,10 @@ def kept_records(work: WorkFolder, task: int) -> list[TaskRecord]:
     return [parse(TaskRecord, value) for value in values if value.get("format") == FORMAT_VERSION]
 
 
+def record_location(work: WorkFolder, task: int, index: int, key: str) -> str:
+    """Where the record of a task's pass lies."""
+    return join(_folder(work, task), f"pass-{index}-{key[:32]}.json")
+
+
 def _folder(work: WorkFolder, task: int) -> str:
     return work.at("commits", task_name(task))
-
-
-def _place(work: WorkFolder, task: int, index: int, key: str) -> str:
-    return join(_folder(work, task), f"pass-{index}-{key[:32]}.json")

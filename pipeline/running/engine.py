@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +18,23 @@ from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.planning.plan_file import write_plan
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.attestation import Attestation
+from gristmill.pipeline.provenance.record_index import RecordIndex, TaskDone
 from gristmill.pipeline.provenance.statement import Lineage, read_manifest
-from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
+from gristmill.pipeline.provenance.task_record import uncommit
 from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.progress import Listener, Progress, Watch
+from gristmill.pipeline.running.resuming import committed_before
 from gristmill.pipeline.running.set_aside import TasksSetAside
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.status import StatusFile
 from gristmill.pipeline.running.task import run_task
 from gristmill.pipeline.running.task_input import TaskInput
-from gristmill.pipeline.running.task_keys import task_key
+from gristmill.pipeline.running.task_keys import TaskKeys
 from gristmill.pipeline.slices.settled import SettledFiles
-from gristmill.pipeline.storage import exists, file_sha256_and_size, is_remote, join, local, probe_conditions
+from gristmill.pipeline.storage import is_remote, join, local, probe_conditions
 from gristmill.pipeline.work_folder import WorkFolder
-from gristmill.pipeline.writing.attempt import attempt_name, is_written
+from gristmill.pipeline.writing.file_totals import SourceRead
 from gristmill.pipeline.writing.run_files import finish_outputs
 
 MIN_QUARANTINED = 10
@@ -83,6 +86,7 @@ class Engine:
         self.place = work_folder(plan.config)
         self.work = WorkFolder(self.place)
         self.progress = Progress(plan)
+        self.read: dict[str, SourceRead] = {}
         self.status: StatusFile | None = None
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.settled: dict[str, Sequence[SettledFiles]] = {}
@@ -132,7 +136,7 @@ class Engine:
                 claims.check()
 
             plan_file, plan_digest = self._write_plan()
-            records: list[list[TaskRecord]] = [[] for _ in self.plan.slices]
+            records = RecordIndex(len(self.plan.slices), len(self.plan.passes))
             accounts = Accounts()
             for one in self.plan.passes:
                 accounts = self._pass(one, plan_file, plan_digest, records)
@@ -141,16 +145,16 @@ class Engine:
                 self._check_irreproducible(accounts)
                 self._check_expect(one, accounts)
                 for name in one.settles_after:
-                    self._settle(name, [task[one.index] for task in records])
+                    self._settle(name, one, records)
                     check()
             self._say("publishing")
-            finals = [task[-1] for task in records]
             if not self.keep_work:
                 self.work.mark_done_with(self.plan.key)
             manifests = finish_outputs(
                 self.plan,
                 self.work,
-                finals,
+                records,
+                self.read,
                 accounts,
                 self.settled_digests,
                 self.reports,
@@ -208,65 +212,62 @@ class Engine:
 
     # Passes
 
-    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: list[list[TaskRecord]]) -> Accounts:
+    def _pass(self, one: Pass, plan_file: str, plan_digest: str, records: RecordIndex) -> Accounts:
         self.progress.pass_index, self.progress.tasks_done = one.index, 0
         self.progress.documents = self.progress.text_bytes = 0
         self.progress.accounts = Accounts()
-        self._say(f"pass {one.index + 1} of {len(self.plan.passes)}")
-        jobs: list[TaskInput] = []
-        for task, piece in enumerate(self.plan.slices):
-            first = records[task][0].slice.digest if records[task] else None
-            key = task_key(self.plan, one.index, piece, first, self.settled_digests)
-            record = None if (self.rehash and one.index == 0) else committed(self.work, task, one.index, key)
-            if record is not None and one.final and not self._outputs_there(record):
-                uncommit(self.work, task, one.index, key)
-                record = None
-            if record is not None:
-                records[task].append(record)
-                self.progress.reused += 1
-                self._told(record, reused=True)
-                continue
-            if self.rehash and one.index == 0:
-                uncommit(self.work, task, one.index, key)
-            preceding = tuple(records[task])
-            settled = {name: files[task] for name, files in self.settled.items()}
-            jobs.append(TaskInput(self.place, plan_file, plan_digest, task, one.index, piece, key, preceding, settled))
+        self.read = {}
         name = f"pass {one.index + 1} of {len(self.plan.passes)}"
+        self._say(name)
+        keys, rehash = TaskKeys(self.plan, one.index, self.settled_digests), self.rehash and one.index == 0
+
+        def key(task: int) -> str:
+            return keys.key(self.plan.slices[task], records.slice_digest(task) if one.index else None)
+
+        def jobs() -> Iterator[TaskInput]:
+            for task, piece in enumerate(self.plan.slices):
+                if records.has(one.index, task):
+                    continue
+                if rehash:
+                    uncommit(self.work, task, one.index, key(task))
+                settled = {node: files[task] for node, files in self.settled.items()}
+                before = records.preceding(one.index, task)
+                begun.append(task)
+                yield TaskInput(self.place, plan_file, plan_digest, task, one.index, piece, key(task), before, settled)
+
+        begun = array("i")
+        if not rehash:
+            known = len(self.plan.slices)
+            plan = plan_file, plan_digest
+            for before in committed_before(self.executor, self.work, plan, one.index, one.final, key, known):
+                self.progress.accounts.add(before.accounts)
+                for done in before.done:
+                    self.progress.reused += 1
+                    self._told(done, records, reused=True)
         aside = TasksSetAside(self.work.root, name, len(self.plan.slices))
-        for index, found in self.executor.run_independent(run_task, jobs, self.plan.resources(one)):
+        for index, found in self.executor.run_independent(run_task, jobs(), self.plan.resources(one)):
             if isinstance(found, SetAside):
-                aside.add(jobs[index].task, found)
-                continue
-            records[jobs[index].task].append(found)
-            self._told(found)
+                aside.add(begun[index], found)
+            else:
+                self._told(found, records)
         aside.check()
-        accounts = Accounts()
-        for done in records:
-            accounts.add(done[-1].accounts)
-        accounts.check(f"pass {one.index + 1} of {len(self.plan.passes)}")
+        accounts = self.progress.accounts
+        accounts.check(name)
         return accounts
 
-    def _outputs_there(self, record: TaskRecord) -> bool:
-        paths = {output.name: output.config.path for output in self.plan.graph.outputs}
-        for name, files in record.outputs.items():
-            for item in files:
-                if isinstance(item, (StagedFile, CandidateFile)):
-                    location = self.work.at(item.candidate)
-                    there = exists(location) and file_sha256_and_size(location) == (item.sha256, item.size)
-                else:
-                    attempt = join(paths[name], attempt_name(self.plan.key))
-                    there = is_written(paths[name], attempt, item.path, item.sha256, item.size)
-                if not there:
-                    return False
-        return True
-
-    def _told(self, record: TaskRecord, reused: bool = False) -> None:
+    def _told(self, done: TaskDone, records: RecordIndex, reused: bool = False) -> None:
+        records.add(done)
         self.progress.tasks_done += 1
-        self.progress.documents += record.slice.rows
-        self.progress.text_bytes += record.slice.text_bytes
-        self.progress.accounts.add(record.accounts)
-        self.watch.committed(record, reused, self.progress.accounts)
-        if record.pass_ == 0:
+        self.progress.documents += done.slice.rows
+        self.progress.text_bytes += done.slice.text_bytes
+        self.progress.accounts.add(done.accounts)
+        read = self.read.setdefault(done.slice.source, SourceRead())
+        read.slices += 1
+        read.rows += done.slice.rows
+        read.rejects += done.slice.rejects
+        read.text_bytes += done.slice.text_bytes
+        self.watch.committed(done, reused, self.progress.accounts)
+        if done.pass_ == 0:
             self._check_quarantine(self.progress.accounts, final=False)
         self._say(self.progress.stage)
 
@@ -337,13 +338,13 @@ class Engine:
                         f"found {share:.4f} ({count} of {total} rows). {rest}."
                     )
 
-    def _settle(self, name: str, records: Sequence[TaskRecord]) -> None:
+    def _settle(self, name: str, one: Pass, records: RecordIndex) -> None:
         self._say(f"settling {name}")
         node = self.plan.graph.by_name[name]
         context = self.plan.graph.context(node, decides=True, work=self.work.kept)
         budget, prior = self.plan.config.exchange_bytes, self.plan.prior.get(name, ())
         fingerprint = self.plan.fingerprints[name].full
-        answer = settle(node, fingerprint, records, self.work, self.executor, context, budget, prior)
+        answer = settle(node, fingerprint, records, one.index, self.work, self.executor, context, budget, prior)
         self.reports[name] = answer.report
         self.settled_digests[name] = answer.digest
         self.settled[name] = answer.files

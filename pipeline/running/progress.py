@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from gristmill.pipeline.executor import ONE_CORE, Executor, SetAside
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.task_record import TaskRecord
+from gristmill.pipeline.provenance.record_index import TaskDone
 from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.running.time_left import TimeLeft
 
@@ -167,7 +167,7 @@ class Watch:
                 if (account := progress.accounts.nodes.get(node.name)) is not None and account.entered.rows
             )
 
-    def committed(self, record: TaskRecord, reused: bool, accounts: Accounts) -> None:
+    def committed(self, record: TaskDone, reused: bool, accounts: Accounts) -> None:
         """A task of a pass is done; `reused`: an interrupted attempt had committed it; `accounts`: of the pass so far."""
         with self._lock:
             if reused:

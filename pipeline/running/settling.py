@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +15,14 @@ from gristmill.pipeline.document import DOC_KEY
 from gristmill.pipeline.errors import ConservationError, DataError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
-from gristmill.pipeline.executor import Executor
-from gristmill.pipeline.hashing import digest, merkle_root
+from gristmill.pipeline.executor import Executor, in_order
+from gristmill.pipeline.hashing import MerkleTree, digest
 from gristmill.pipeline.planning.config import EXCHANGE_BYTES
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.prior_runs import PriorNotes, with_prior
 from gristmill.pipeline.provenance.content import content_digest
-from gristmill.pipeline.provenance.task_record import Notes, TaskRecord
+from gristmill.pipeline.provenance.record_index import CHUNK, RecordIndex, RecordRef
+from gristmill.pipeline.provenance.task_record import Notes
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled, StageContext
@@ -43,13 +44,43 @@ class Answer:
 
     digest: str
     report: Mapping[str, Any]
-    files: tuple[SettledFiles, ...]
+    files: Sequence[SettledFiles]
+
+
+class TaskFiles(Sequence[SettledFiles]):
+    """Where each task finds its part of an answer, in the memory of the paths alone.
+
+    Args:
+        whole: what all tasks have in common.
+        keyed: by task, the file with the rows that it owns, and its SHA-256; None for a task that owns none.
+    """
+
+    def __init__(self, whole: SettledFiles, keyed: Iterable[tuple[str | None, str | None]]) -> None:
+        self._whole = whole
+        located = pa.array((_located(path, sha256) for path, sha256 in keyed), _LOCATED)
+        self._paths, self._sha256 = located.flatten()
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, task: Any) -> Any:
+        if not self._paths[task].is_valid:
+            return self._whole
+        return replace(self._whole, keyed=self._paths[task].as_py(), keyed_sha256=self._sha256[task].as_py().hex())
+
+
+_LOCATED = pa.struct([("path", pa.large_string()), ("sha256", pa.binary(32))])
+
+
+def _located(path: str | None, sha256: str | None) -> dict[str, Any]:
+    return {"path": path, "sha256": None if sha256 is None else bytes.fromhex(sha256)}
 
 
 def settle(
     node: Node,
     fingerprint: str,
-    records: Sequence[TaskRecord],
+    records: RecordIndex,
+    index: int,
     work: WorkFolder,
     executor: Executor,
     context: StageContext,
@@ -61,7 +92,7 @@ def settle(
     Args:
         node: a node that settles.
         fingerprint: its full fingerprint.
-        records: one committed record per task, of the pass with the node's survey.
+        records, index: the committed records of all tasks, and the pass with the node's survey.
         work: the work folder.
         executor: where the exchange runs.
         context: what the stage is told.
@@ -71,8 +102,8 @@ def settle(
     Raises ConservationError when notes were lost or changed, or when the answer has no owner, DataError when a table
     is too large for every task.
     """
-    notes = _notes(node.name, records, work, executor)
-    key = digest("gristmill.settle", [node.name, fingerprint, [to_json(record.notes[node.name]) for record in records]])
+    notes, of_notes = _notes(node.name, records, index, work, executor)
+    key = digest("gristmill.settle", [node.name, fingerprint, of_notes])
     record = work.at("settled", node.name, f"answer-{key[:32]}.json")
     data = read_small(record, MOST_ANSWER)
     if data is not None:
@@ -82,7 +113,7 @@ def settle(
         remove(record)
     if prior and notes.files:
         notes = with_prior(notes, prior, work.at("earlier", node.name), executor)
-    answer = _answer(node, notes, len(records), work, executor, context, budget_bytes)
+    answer = _answer(node, notes, records.tasks, work, executor, context, budget_bytes)
     if prior:
         told = [{"run": one.run, "node": one.node, "documents": one.rows, "notes": one.digest} for one in prior]
         answer = replace(answer, report={**answer.report, "against": told})
@@ -108,14 +139,15 @@ def _answer(
             raise ConservationError(f"node `{node.name}`: its keyed answer lacks the columns {sorted(missing)}.")
         schema = settled.keyed.schema.serialize().to_pybytes()
         keyed = exchange.deliver(settled.keyed, tasks)
-    digests: list[str] = [""] * tasks
-    sha256: list[str | None] = [None] * tasks
-    for index, found in executor.run(delivered_digests, [keyed.get(task) for task in range(tasks)]):
-        digests[index], sha256[index] = found
-    whole = digest("gristmill.settled", [parts, merkle_root(digests)])
-    files = tuple(
-        SettledFiles(whole, keyed.get(task), sha256[task], broadcast, broadcast_sha256, schema) for task in range(tasks)
-    )
+    tree, sha256 = MerkleTree(), []
+    chunks = (tuple(keyed.get(task) for task in some) for some in _chunks(tasks))
+    for found in in_order(executor, delivered_digests, chunks):
+        for content, of_file in found:
+            tree.add(content)
+            sha256.append(of_file)
+    whole = digest("gristmill.settled", [parts, tree.root()])
+    shared = SettledFiles(whole, None, None, broadcast, broadcast_sha256, schema)
+    files = TaskFiles(shared, ((keyed.get(task), sha256[task]) for task in range(tasks)))
     return Answer(whole, dict(settled.report), files)
 
 
@@ -168,36 +200,66 @@ def _read_answer(data: bytes, work: WorkFolder, executor: Executor) -> Answer | 
     paths = [work.at(path) for path, _ in files]
     if any(found != files[index][1] for index, found in executor.run(note_digest, paths)):
         return None
-    answers = tuple(
-        SettledFiles(whole, None if path is None else work.at(path), sha256, broadcast[0], broadcast[1], schema)
-        for path, sha256 in keyed
-    )
-    return Answer(whole, report, answers)
+    shared_files = SettledFiles(whole, None, None, broadcast[0], broadcast[1], schema)
+    absolute = ((None if path is None else work.at(path), sha256) for path, sha256 in keyed)
+    return Answer(whole, report, TaskFiles(shared_files, absolute))
 
 
-def _notes(name: str, records: Sequence[TaskRecord], work: WorkFolder, executor: Executor) -> Rows:
-    """Notes of all tasks; every one that was committed must be there as it was."""
-    jobs: list[tuple[str, str]] = []
-    count = 0
-    for record in records:
-        note = record.notes.get(name)
-        if note is None:
-            raise ConservationError(f"node `{name}`: task {record.task} left no notes. Run again.")
-        if isinstance(note, Notes):
-            jobs.append((work.at(note.path), note.sha256))
-            count += note.rows
-    for index, found in executor.run(note_digest, [path for path, _ in jobs]):
-        path, expected = jobs[index]
-        if found != expected:
-            raise ConservationError(
-                f"node `{name}`: the notes {path} are not what was committed (expected SHA-256 {expected}, found "
-                f"{found}). Remove the work folder and run again."
-            )
+def _notes(name: str, records: RecordIndex, index: int, work: WorkFolder, executor: Executor) -> tuple[Rows, list[str]]:
+    """Notes of all tasks, and digests of what their records say of them."""
+    paths: list[str] = []
+    count, digests = 0, []
+    jobs = (NotesJob(work.place, name, refs) for refs in records.chunks(index))
+    for found in in_order(executor, find_notes, jobs):
+        paths += found.paths
+        count += found.rows
+        digests.append(found.digest)
     schema = pa.schema([])
-    if jobs:
-        with open_read(jobs[0][0]) as stream:
+    if paths:
+        with open_read(paths[0]) as stream:
             schema = pa.ipc.open_file(stream).schema
-    return Rows(tuple(path for path, _ in jobs), schema, count)
+    return Rows(tuple(paths), schema, count), digests
+
+
+@dataclass(frozen=True)
+class NotesJob:
+    """The notes of a node about some tasks."""
+
+    work: str
+    node: str
+    refs: tuple[RecordRef, ...]
+
+
+@dataclass(frozen=True)
+class NotesFound:
+    """Where they lie, how many rows they have, and a digest of what their records say of them."""
+
+    paths: tuple[str, ...]
+    rows: int
+    digest: str
+
+
+def find_notes(job: NotesJob) -> NotesFound:
+    """Every note that was committed must be there as it was. Raises ConservationError."""
+    work = WorkFolder(job.work)
+    paths: list[str] = []
+    rows, said = 0, []
+    for ref in job.refs:
+        note = ref.read(work).notes.get(job.node)
+        if note is None:
+            raise ConservationError(f"node `{job.node}`: task {ref.task} left no notes. Run again.")
+        said.append(to_json(note))
+        if isinstance(note, Notes):
+            path = work.at(note.path)
+            found = note_digest(path)
+            if found != note.sha256:
+                raise ConservationError(
+                    f"node `{job.node}`: the notes {path} are not what was committed (expected SHA-256 {note.sha256}, found "
+                    f"{found}). Remove the work folder and run again."
+                )
+            paths.append(path)
+            rows += note.rows
+    return NotesFound(tuple(paths), rows, digest("gristmill.notes_of_tasks", said))
 
 
 def note_digest(path: str) -> str | None:
@@ -205,11 +267,19 @@ def note_digest(path: str) -> str | None:
     return sha256_of(path) if exists(path) else None
 
 
-def delivered_digests(path: str | None) -> tuple[str, str | None]:
-    """Content digest of the settled rows delivered to one task, and SHA-256 of their file."""
+def delivered_digests(paths: Sequence[str | None]) -> list[tuple[str, str | None]]:
+    """Of the settled rows delivered to each of some tasks: content digest, and SHA-256 of their file."""
+    return [_delivered(path) for path in paths]
+
+
+def _delivered(path: str | None) -> tuple[str, str | None]:
     if path is None:
         return digest("gristmill.content", "nothing"), None
     with open_read(path) as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
         return content_digest(pa.ipc.open_file(stream).read_all()), found
+
+
+def _chunks(tasks: int) -> Iterator[range]:
+    return (range(start, min(start + CHUNK, tasks)) for start in range(0, tasks, CHUNK))

@@ -15,6 +15,7 @@ from gristmill.pipeline.planning.plan import Pass
 from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
+from gristmill.pipeline.provenance.record_index import TaskDone
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import (
     ANNOTATIONS,
@@ -44,9 +45,11 @@ from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
 
 
-def run_task(job: TaskInput) -> TaskRecord:
-    """Runs one task of one pass and commits it. Returns its record."""
-    return _Task(job).run()
+def run_task(job: TaskInput) -> TaskDone:
+    """Runs one task of one pass and commits it, unless another attempt has. Returns what counts."""
+    work = WorkFolder(job.work)
+    record = committed(work, job.task, job.index, job.key) if job.attempt != "0" else None
+    return TaskDone.of(_Task(job).run() if record is None else record)
 
 
 class _Task:
@@ -55,6 +58,7 @@ class _Task:
         self.plan = read_plan(job.plan_file, job.plan_digest)
         self.one: Pass = self.plan.passes[job.index]
         self.work = WorkFolder(job.work)
+        self.preceding = [ref.read(self.work) for ref in job.preceding]
         self.started = time.time()
         self.files: list[WorkFile] = []
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
@@ -62,7 +66,7 @@ class _Task:
     def run(self) -> TaskRecord:
         data, columns = self._read()
         slice_rows = self._slice_rows(data)
-        annotations = Annotations([self._checked(record, record.annotations) for record in self.job.preceding])
+        annotations = Annotations([self._checked(record, record.annotations) for record in self.preceding])
         if self.job.preceding:
             annotations.verify(slice_rows)
             slice_rows.set_sizes(annotations.sizes())
@@ -181,7 +185,7 @@ class _Task:
             self.files.append(WorkFile(path=path, role=role, sha256=written.sha256, size=written.size))
 
     def _kept_input(self, columns: frozenset[str]) -> SliceData:
-        record = self.job.preceding[0]
+        record = self.preceding[0]
         files = {file.role: file for file in record.work_files}
         kept, rejects = (self._checked(record, files.get(role)) for role in (INPUT, INPUT_REJECTS))
         names = [name for name in kept.column_names if name in columns or name == DOC_KEY]
@@ -204,7 +208,7 @@ class _Task:
     def _kept_notes(self, slice_rows: SliceRows) -> dict[str, pa.Table]:
         """By node, the notes that its outputs keep. A node without notes about this slice is left out."""
         found = {}
-        surveyed = {name: note for record in self.job.preceding for name, note in record.notes.items()}
+        surveyed = {name: note for record in self.preceding for name, note in record.notes.items()}
         for node in self.plan.graph.nodes:
             note, state = surveyed.get(node.name), slice_rows.states.get(node.name)
             if not node.spec.keeps_notes or not isinstance(note, Notes):
@@ -221,7 +225,7 @@ class _Task:
         return found
 
     def _slice(self) -> SliceRecord:
-        return self.job.preceding[0].slice
+        return self.preceding[0].slice
 
     def _slice_record(
         self, slice_rows: SliceRows, data: SliceData, columns: dict[str, str], slice_digest: str

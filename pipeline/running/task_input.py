@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gristmill.pipeline.provenance.task_record import TaskRecord
+from gristmill.pipeline.provenance.record_index import RecordRef
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.source import Slice
 
@@ -16,7 +16,7 @@ class TaskInput:
 
     Attributes:
         plan_file: the plan in the work folder (`planning.plan_file`), and its SHA-256.
-        preceding: records of this task's preceding passes, in order.
+        preceding: references to the records of this task's preceding passes, in order.
     """
 
     work: str
@@ -26,7 +26,7 @@ class TaskInput:
     index: int
     slice: Slice
     key: str
-    preceding: tuple[TaskRecord, ...] = ()
+    preceding: tuple[RecordRef, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
     attempt: str = "0"
 

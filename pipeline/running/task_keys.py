@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from gristmill.pipeline.document import TEXT
-from gristmill.pipeline.hashing import digest
+from gristmill.pipeline.hashing import canonical, digest
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.source import Slice
 
 
-def task_key(plan: Plan, index: int, one: Slice, slice_digest: str | None, settled: Mapping[str, str]) -> str:
-    """The key of a task's pass: what its result depends on. Pass 0 has no slice digest yet; the file's size and stamp
-    vouch for it there."""
-    names = {n for p in plan.passes[: index + 1] for n in (*p.measures, *p.decides, *(s[0] for s in p.surveys))}
-    whole = plan.identity()
-    identity = {
-        "format": FORMAT_VERSION,
-        "seed": whole["seed"],
-        "source": [one.source, whole["sources"][one.source]],
-        "nodes": [node for node in whole["nodes"] if node[0] in names],
-        "signals": {name: plan.fingerprints[name].signal for name in names},
-        "columns": sorted(plan.columns_needed(one.source) or ["*"]),
-    }
-    if plan.splits_by_resources:
-        # The same nodes may lie in other passes when a config asks for other resources.
-        identity["passes"] = [[p.measures, p.decides] for p in plan.passes[: index + 1]]
-    if plan.passes[index].final:
-        # Footer logs name the run, so they are those of one set of slices only.
-        identity["outputs"] = [plan.key, [output.config.path for output in plan.graph.outputs]]
-    place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
-    slice_identity = slice_digest if slice_digest is not None else one.stamp
-    return digest("gristmill.task", [index, identity, place, slice_identity, sorted(settled.items())])
+class TaskKeys:
+    """The keys of a pass: what the result of each of its tasks depends on.
+
+    What tasks have in common is encoded and hashed once, since there may be a million of them.
+
+    Args:
+        settled: node → digest of its answer.
+    """
+
+    def __init__(self, plan: Plan, index: int, settled: Mapping[str, str]) -> None:
+        self._plan, self._index = plan, index
+        self._settled = canonical(sorted(settled.items()))
+        self._begun: dict[str, Any] = {}
+
+    def key(self, one: Slice, slice_digest: str | None) -> str:
+        """The key of a slice's task. Pass 0 has no slice digest yet; the file's size and stamp vouch for it there."""
+        if one.source not in self._begun:
+            common = canonical(self._index) + b"," + canonical(self._common(one.source))
+            self._begun[one.source] = hashlib.sha256(b"gristmill.task\x00[" + common)
+        place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
+        own = canonical(place) + b"," + canonical(slice_digest if slice_digest is not None else one.stamp)
+        whole = self._begun[one.source].copy()
+        whole.update(b"," + own + b"," + self._settled + b"]")
+        return str(whole.hexdigest())
+
+    def _common(self, source: str) -> dict[str, Any]:
+        plan = self._plan
+        passes = plan.passes[: self._index + 1]
+        names = {n for p in passes for n in (*p.measures, *p.decides, *(s[0] for s in p.surveys))}
+        whole = plan.identity()
+        identity = {
+            "format": FORMAT_VERSION,
+            "seed": whole["seed"],
+            "source": [source, whole["sources"][source]],
+            "nodes": [node for node in whole["nodes"] if node[0] in names],
+            "signals": {name: plan.fingerprints[name].signal for name in names},
+            "columns": sorted(plan.columns_needed(source) or ["*"]),
+        }
+        if plan.splits_by_resources:
+            # The same nodes may lie in other passes when a config asks for other resources.
+            identity["passes"] = [[p.measures, p.decides] for p in passes]
+        if plan.passes[self._index].final:
+            # Footer logs name the run, so they are those of one set of slices only.
+            identity["outputs"] = [plan.key, [output.config.path for output in plan.graph.outputs]]
+        return identity
 
 
 def signal_keys(plan: Plan, slice_digest: str) -> dict[str, str]:

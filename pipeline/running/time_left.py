@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.task_record import TaskRecord
+from gristmill.pipeline.provenance.record_index import TaskDone
 from gristmill.pipeline.running.costs import Step, steps_of, text_bytes
 
 LOADING = 1.0
@@ -88,7 +88,7 @@ class TimeLeft:
             self._tasks_left = len(self._sizes)
         self._estimate()
 
-    def committed(self, record: TaskRecord, reused: bool, accounts: Accounts) -> None:
+    def committed(self, record: TaskDone, reused: bool, accounts: Accounts) -> None:
         """A task of the pass at hand is done; `reused`: it was before this attempt.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,28 +113,52 @@ def write_candidates(location: str, table: pa.Table, attempt: str) -> WrittenFil
     return write_checked(location, write, attempt)
 
 
-def rank_limits(locations: Iterable[str], most: int) -> tuple[tuple[str, str, str | None, int], ...]:
+Limits = tuple[tuple[str, str, str | None, int], ...]
+"""Node, rule, language, and the highest rank that belongs to a sample."""
+
+
+def rank_limits(tables: Iterable[pa.Table], most: int) -> Limits:
     """The highest rank of the `most` lowest, for each (node, rule, language) of all candidates. Bounded memory."""
+    numbers, group, rank = _lowest(tables, most)
+    highest = np.zeros(len(numbers), np.uint64)
+    np.maximum.at(highest, group, rank)
+    return tuple((*name, int(highest[number])) for name, number in sorted(numbers.items(), key=lambda item: item[1]))
+
+
+def lowest_ranks(locations: Iterable[str], most: int) -> pa.Table:
+    """The `most` lowest ranks of each (node, rule, language) in files of candidates: what `rank_limits` takes."""
+
+    def tables() -> Iterator[pa.Table]:
+        for location in locations:
+            yield read_table(location).select(list(_RANKS.names))
+
+    numbers, group, rank = _lowest(tables(), most)
+    names = sorted(numbers, key=lambda name: numbers[name])
+    columns = [pa.array([name[part] for name in names], pa.string()).take(pa.array(group)) for part in range(3)]
+    return pa.table([*columns, pa.array(rank)], schema=_RANKS)
+
+
+_RANKS = pa.schema([("node", pa.string()), ("rule", pa.string()), ("language", pa.string()), ("rank", pa.uint64())])
+
+
+def _lowest(
+    tables: Iterable[pa.Table], most: int
+) -> tuple[dict[tuple[str, str, str | None], int], np.ndarray, np.ndarray]:
+    """The number of each (node, rule, language), and the number and rank of each row that is among its lowest."""
     numbers: dict[tuple[str, str, str | None], int] = {}
-    held: list[tuple[np.ndarray, np.ndarray]] = []
+    held = [(np.empty(0, np.int64), np.empty(0, np.uint64))]
 
     def cut() -> None:
         group, rank = (np.concatenate(parts) for parts in zip(*held, strict=True))
         lowest = lowest_per_group(group, rank, most)
         held[:] = [(group[lowest], rank[lowest])]
 
-    for location in locations:
-        table = read_table(location)
+    for table in tables:
         held.append((_groups(table, numbers), np.asarray(one_chunk(table["rank"]), np.uint64).copy()))
         if sum(len(rank) for _, rank in held) > _HELD:
             cut()
-    if not held:
-        return ()
     cut()
-    group, rank = held[0]
-    highest = np.zeros(len(numbers), np.uint64)
-    np.maximum.at(highest, group, rank)
-    return tuple((*name, int(highest[number])) for name, number in numbers.items())
+    return numbers, *held[0]
 
 
 def _groups(table: pa.Table, numbers: dict[tuple[str, str, str | None], int]) -> np.ndarray:
@@ -168,7 +192,7 @@ class Thinning:
     source: str
     file: CandidateFile
     targets: tuple[str, ...]
-    limits: tuple[tuple[str, str, str | None, int], ...]
+    limits: Limits
 
 
 def thin(job: Thinning) -> OutputFile | None:

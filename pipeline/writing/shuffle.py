@@ -20,17 +20,17 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum, key_words, one_chunk, take, text_bytes
 from gristmill.pipeline.errors import ConservationError
-from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.executor import Executor, in_order
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.provenance.files import file_row
 from gristmill.pipeline.provenance.logs import NodeLog, Shuffle, ShuffledLog, ShuffleLog
+from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import (
     Attempt,
     BucketRecord,
     OutputFile,
     StagedFile,
-    TaskRecord,
     read_record,
     write_record,
 )
@@ -45,13 +45,13 @@ from gristmill.pipeline.storage import (
     sha256_of,
     write_checked,
 )
+from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder, is_written
 from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
 
 if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Output
     from gristmill.pipeline.planning.plan import Plan
-    from gristmill.pipeline.work_folder import WorkFolder
 
 NO_TASK = -1
 """`task` of a shuffled shard in files.parquet: its rows come from many."""
@@ -196,9 +196,32 @@ class BucketJob:
     record: str
 
 
-def staged_digest(path: str) -> str | None:
-    """SHA-256 of a staged file, or None when it is gone."""
-    return sha256_of(path) if exists(path) else None
+@dataclass(frozen=True)
+class StagedJob:
+    """The staged files of some tasks for an output."""
+
+    work: str
+    refs: tuple[RecordRef, ...]
+    output: str
+
+
+def staged_files(job: StagedJob) -> list[StagedFile]:
+    """The staged files of some tasks. Raises ConservationError for one that is not as it was committed."""
+    work = WorkFolder(job.work)
+    found = []
+    for ref in job.refs:
+        for item in ref.read(work).outputs[job.output]:
+            if not isinstance(item, StagedFile):
+                continue
+            path = work.at(item.candidate)
+            sha256 = sha256_of(path) if exists(path) else None
+            if sha256 != item.sha256:
+                raise ConservationError(
+                    f"{path}: the staged rows are not what was committed (expected SHA-256 {item.sha256}, found {sha256}). "
+                    "Remove the work folder and run again."
+                )
+            found.append(item)
+    return found
 
 
 def publish_shuffled(
@@ -206,7 +229,7 @@ def publish_shuffled(
     work: WorkFolder,
     output: Output,
     schema: pa.Schema,
-    records: Sequence[TaskRecord],
+    records: RecordIndex,
     nodes: Sequence[NodeLog],
     settled: Mapping[str, str],
     executor: Executor,
@@ -214,19 +237,14 @@ def publish_shuffled(
     """Writes the shards of a shuffled output from what the tasks staged; committed buckets are not written again.
 
     Args:
-        records: of all tasks' last pass.
+        records: of all tasks.
         nodes, settled: the run's nodes and the digests of its settled answers, for the shards' footer logs.
 
     Returns the rows of files.parquet. Raises ConservationError when staged rows were changed or lost.
     """
-    items = [item for record in records for item in record.outputs[output.name] if isinstance(item, StagedFile)]
+    jobs_of_tasks = (StagedJob(work.place, refs, output.name) for refs in records.chunks(len(plan.passes) - 1))
+    items = [item for found in in_order(executor, staged_files, jobs_of_tasks) for item in found]
     paths = [work.at(item.candidate) for item in items]
-    for index, found in executor.run(staged_digest, paths):
-        if found != items[index].sha256:
-            raise ConservationError(
-                f"{paths[index]}: the staged rows are not what was committed (expected SHA-256 "
-                f"{items[index].sha256}, found {found}). Remove the work folder and run again."
-            )
     config = output.config
     buckets = bucket_count(sum(item.bytes for item in items), config.shard_bytes)
     seed = seed_of(plan, output)
@@ -340,7 +358,7 @@ def _common_log(
     plan: Plan,
     output: Output,
     nodes: Sequence[NodeLog],
-    records: Sequence[TaskRecord],
+    records: RecordIndex,
     settled: Mapping[str, str],
     shuffle: Shuffle,
 ) -> ShuffleLog:
@@ -349,8 +367,8 @@ def _common_log(
         run=plan.key,
         seed=plan.config.seed,
         output=output.name,
-        tasks=len(records),
-        slices_root=merkle_root([record.slice.digest for record in records]),
+        tasks=records.tasks,
+        slices_root=merkle_root(records.slice_digests()),
         nodes=list(nodes),
         settled=dict(settled),
         licenses={spec.name: spec.config.license for spec in plan.config.sources},

@@ -11,7 +11,7 @@ import pytest
 from gristmill.pipeline.errors import ConfigError, ConservationError, StorageError
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.planning.plan_file import MOST_BYTES, plan_from, read_plan, write_plan
-from gristmill.pipeline.running.task_keys import signal_keys, task_key
+from gristmill.pipeline.running.task_keys import TaskKeys, signal_keys
 from gristmill.pipeline.writing.task_files import data_columns, node_log
 from tests.pipeline.toy_runs import GRAPH, plan_of, write_corpus
 
@@ -35,7 +35,7 @@ def test_a_task_finds_in_the_file_what_the_driver_planned(tmp_path: Path, plan: 
     assert found.config.nodes == plan.config.nodes and found.config.outputs == plan.config.outputs
     assert found.slices == ()
     for index in range(len(plan.passes)):
-        keys = [task_key(one, index, plan.slices[0], "0" * 64, {}) for one in (plan, found)]
+        keys = [TaskKeys(one, index, {}).key(plan.slices[0], "0" * 64) for one in (plan, found)]
         assert keys[0] == keys[1]
     assert signal_keys(found, "0" * 64) == signal_keys(plan, "0" * 64)
     for output, other in zip(plan.graph.outputs, found.graph.outputs, strict=True):

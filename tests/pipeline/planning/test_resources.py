@@ -12,7 +12,7 @@ from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.resources import Resources, largest
 from gristmill.pipeline.running.capacity import check_capacity
-from gristmill.pipeline.running.task_keys import task_key
+from gristmill.pipeline.running.task_keys import TaskKeys
 from tests.pipeline.toy_runs import GRAPH, plan_of, run, shards, write_corpus
 
 CHAIN = """
@@ -103,7 +103,7 @@ def test_work_of_a_plan_with_other_passes_is_not_taken_for_ones_own(corpus: Path
         [("length", "neural"), ("second",), ()],
     ]
     assert plans[0].key == plans[1].key
-    assert len({task_key(plan, 1, plan.slices[0], "0" * 64, {}) for plan in plans}) == 2
+    assert len({TaskKeys(plan, 1, {}).key(plan.slices[0], "0" * 64) for plan in plans}) == 2
     run(one, keep_work=True, output=str(corpus / "first"))
     run(other, output=str(corpus / "second"))
     first, second_run = shards(corpus / "first"), shards(corpus / "second")

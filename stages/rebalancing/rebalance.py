@@ -11,16 +11,17 @@ and a size's rate is the share of representatives that it drops.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.stage import (
+    DROPPED,
     QUARANTINED,
     Cost,
     Decisions,
@@ -35,9 +36,16 @@ from gristmill.pipeline.stage import (
 )
 from gristmill.stages.kernels.draws import draws
 from gristmill.stages.labels.groups import Coded, coded_groups, group_columns, label
-from gristmill.stages.marks.columns import mark_column, marked_rows
+from gristmill.stages.marks.columns import marked_rows
+from gristmill.stages.rebalancing.cell_curves import (
+    CellCurves,
+    FoundCells,
+    cell_counts,
+    counted_cells,
+    merge_cells,
+    quantile_bins,
+)
 from gristmill.stages.rebalancing.curves import (
-    BUILT_IN,
     GroupCurves,
     counted_curves,
     fixed_curves,
@@ -45,7 +53,9 @@ from gristmill.stages.rebalancing.curves import (
     merge_counts,
     size_counts,
 )
+from gristmill.stages.rebalancing.quality_curve import bin_of
 from gristmill.stages.rebalancing.rehydration import FIRST_TABLE, read_weights, rehydration_repeats
+from gristmill.stages.rebalancing.settings import Quality, Rates
 
 if TYPE_CHECKING:
     from gristmill.pipeline.exchange import Exchange, Rows
@@ -54,82 +64,9 @@ __all__ = ["Rebalance", "RebalanceConfig", "rehydration_repeats"]
 
 INVALID = "invalid_cluster_size"
 REHYDRATED = "rehydrated"
-RULES = (INVALID, REHYDRATED)
+NOT_READ = "not_read"
+RULES = (INVALID, REHYDRATED, NOT_READ)
 DEFAULT_GROUP = ("language", "language_script")
-
-
-class Rates(BaseModel):
-    """Where removal rates, or the repeats themselves, come from. Either `observe` or `table`.
-
-    Attributes:
-        observe: the node whose incoming documents are counted: the deduplication, or a filter behind it.
-        marked_by: the quality nodes, or columns of marks, whose marks count as removal. Left out: what the observed
-            node drops counts.
-        count: what one row of the observed node is: a cluster `members`, weighing 1/size, or the `representatives` of
-            clusters, weighing 1. Default: members with `marked_by`, representatives without.
-        copies: a column with how many documents each of these rows already stands for, such as the `exact_cluster_size`
-            of an `exact` before the observed node. Give it where that node has it as its own `copies`: cluster sizes then
-            count documents that are no longer there, and a row weighs as many members as it stands for.
-        table: a file in FineWeb2's `weights` format, or `fineweb2` for the weights of its first release.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    observe: str | None = None
-    marked_by: tuple[str, ...] | str = ()
-    count: Literal["members", "representatives"] | None = None
-    copies: str | None = None
-    # A path must not enter fingerprints; the file's digest does, through `Rebalance.models`.
-    table: str | None = Field(default=None, exclude=True)
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Rates:
-        if (self.observe is None) == (self.table is None):
-            raise ValueError(
-                "needs exactly one of `observe` (a node of this graph, such as `{observe: minhash, marked_by: quality}`) "
-                "and `table` (a weights file, or `fineweb2`)"
-            )
-        if self.table is not None and (self.marked_by or self.count or self.copies):
-            raise ValueError(
-                "`marked_by`, `count` and `copies` go with `observe`; a `table` holds the repeats themselves"
-            )
-        if self.copies is not None and not self.counts_members():
-            raise ValueError(
-                "`copies` goes with `count: members`; a representative stands for its whole cluster anyway"
-            )
-        return self
-
-    def mark_columns(self) -> tuple[str, ...]:
-        """Columns whose marks count as removal."""
-        names = (self.marked_by,) if isinstance(self.marked_by, str) else self.marked_by
-        return tuple(mark_column(name) for name in names)
-
-    def counts_members(self) -> bool:
-        """Whether a row of the observed node weighs 1/size."""
-        return self.count == "members" if self.count else bool(self.mark_columns())
-
-    def file(self) -> Path | None:
-        """The weights file, if one is named."""
-        return None if self.table is None or self.table == BUILT_IN else Path(self.table)
-
-
-class Tilt(BaseModel):
-    """How a score bends the repeats: at or below `none_below` one copy, from `full_above` on the full number.
-
-    In between the additional copies grow linearly with the score. A missing score counts as the lowest.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    column: str
-    none_below: float
-    full_above: float
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Tilt:
-        if not self.none_below < self.full_above:
-            raise ValueError(f"`none_below` must be below `full_above`; found {self.none_below} and {self.full_above}")
-        return self
 
 
 class RebalanceConfig(StageConfig):
@@ -146,7 +83,8 @@ class RebalanceConfig(StageConfig):
             first (languages: their script), and in the end the curve of the whole.
         exact: switches both minima off, as FineWeb2 computes it.
         max_copies: `cluster_size`: never more copies than members were found.
-        quality: a score column that tilts the repeats (see Tilt).
+        quality: a score that tilts the repeats, or a curve over quantiles that multiplies them (see Quality). Copies stay
+            at most `max_repeats`.
         cluster_size: the column that holds the number of members of the document's duplicate cluster.
         seed: of the draws that settle fractional repeats, which only `quality` brings about.
         form: `rows` emits each copy as a row; `columns` emits each document once, with `repeats` (whole copies) and
@@ -160,33 +98,48 @@ class RebalanceConfig(StageConfig):
     min_group_clusters: int = threshold(10_000, ge=0)
     exact: bool = threshold(False)
     max_copies: Literal["cluster_size"] | None = threshold(None)
-    quality: Tilt | None = threshold(None)
+    quality: Quality | None = threshold(None)
     cluster_size: str = signal("minhash_cluster_size")
     seed: int = threshold(0, ge=0, lt=1 << 63)
     form: Literal["rows", "columns"] = threshold("rows")
+
+    @model_validator(mode="after")
+    def _quality_counts_once(self) -> RebalanceConfig:
+        if self.rates.quantile is not None and self.quality is not None:
+            raise ValueError(
+                "`rates.quantile` and `quality` would count quality twice; keep `rates.quantile` to let removal rates decide, "
+                "or `quality` to say how often better documents are read"
+            )
+        if self.rates.quantile is not None and self.exact:
+            raise ValueError(
+                "`exact` computes rates by cluster size alone, as FineWeb2 does; take out `rates.quantile`"
+            )
+        return self
 
 
 class Rebalance(Stage):
     """Emits every document on `kept`, as often as its cluster size earns in its group."""
 
     Config = RebalanceConfig
-    version = 1
+    version = 2
     summary = "Repeats documents by duplication count and removal rate (FineWeb2's rehydration)."
 
     config: RebalanceConfig
 
     def __init__(self, config: RebalanceConfig) -> None:
         super().__init__(config)
-        self._curves: tuple[pa.Table, GroupCurves] | None = None
+        self._curves: tuple[pa.Table, GroupCurves | CellCurves] | None = None
 
     def declare(self) -> StageSpec:
         config, rates, file = self.config, self.config.rates, self.config.rates.file()
         group, in_columns = config.group or (), config.form == "columns"
-        copies = () if rates.copies is None else (rates.copies,)
+        copies = [name for name in (rates.copies, rates.quantile) if name is not None]
+        quality = [config.quality.column] if config.quality is not None else []
+        quality += [rates.quantile] if rates.quantile is not None else []
         return StageSpec(
             cost=Cost(measure=0, survey=0.1, settle=0.2),
             survey_reads={config.cluster_size, *self._removal(), *copies, *group},
-            decide_reads={config.cluster_size, *group, *([config.quality.column] if config.quality else [])},
+            decide_reads={config.cluster_size, *group, *quality},
             optional_reads=set(DEFAULT_GROUP) if config.group is None else set(),
             findings=pa.schema([("repeats", pa.int32()), ("weight", pa.float64())] if in_columns else []),
             rules=RULES,
@@ -222,11 +175,24 @@ class Rebalance(Stage):
         if rates.copies is not None:
             # As in the observed node, null stands for one document.
             copies = np.maximum(cluster_sizes(batch, rates.copies), 1)
-        return size_counts(group_columns(batch, group), sizes, marked, copies)
+        columns = group_columns(batch, group)
+        if rates.quantile is None:
+            return size_counts(columns, sizes, marked, copies)
+        bins = quantile_bins(batch[rates.quantile], rates.quantile_bins)
+        return cell_counts(columns, sizes, bins, marked, copies, rates.counts_members(), rates.quantile_bins)
 
     def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """The curves of all groups that are large enough, and of those that smaller ones fall back to."""
         config, group = self.config, self._group()
+        if config.rates.quantile is not None:
+            cells = counted_cells(
+                exchange.reduce(notes, merge_cells, {"width": len(group)}),
+                group,
+                bins=config.rates.quantile_bins,
+                max_repeats=config.max_repeats,
+                min_group_clusters=config.min_group_clusters,
+            )
+            return Settled(broadcast=cells.table(), report=cells.report())
         counts = exchange.reduce(notes, merge_counts, {"group": list(group)})
         if config.rates.observe is None:
             curves = self._fixed(counts)
@@ -264,53 +230,105 @@ class Rebalance(Stage):
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Copies of each row. A document with several copies carries the rule `rehydrated`, with its bin's removal rate
-        as value and the group's global rate as threshold."""
+        as value and the group's global rate as threshold; with rates by quantile the witness names the cell, its interval and
+        the quantile. One without a copy carries `not_read`, with the copies expected as value and the draw as threshold."""
+        config, rows = self.config, batch.num_rows
         curves = self._read_curves(None if settled is None else settled.table)
-        sizes = cluster_sizes(batch, self.config.cluster_size)
-        coded = coded_groups(group_columns(batch, self._group()), batch.num_rows)
-        found = curves.find(coded, sizes)
+        sizes = cluster_sizes(batch, config.cluster_size)
+        coded = coded_groups(group_columns(batch, self._group()), rows)
         valid = sizes >= 1
-        wanted = found.repeats.astype(np.float64)
-        if self.config.quality is not None:
-            wanted = 1 + (wanted - 1) * tilt_share(batch[self.config.quality.column], self.config.quality)
-        if self.config.max_copies == "cluster_size":
+        cells = None
+        if isinstance(curves, CellCurves):
+            cells = curves.find(coded, sizes, batch[str(config.rates.quantile)])
+            wanted, removal, overall = cells.copies, cells.rate, cells.overall
+        else:
+            found = curves.find(coded, sizes)
+            wanted, removal, overall = found.repeats.astype(np.float64), found.removal_rate, found.global_rate
+        if config.quality is not None:
+            wanted = config.quality.apply(wanted, batch[config.quality.column], self._curve)
+            wanted = np.minimum(wanted, config.max_repeats)
+        if config.max_copies == "cluster_size":
             wanted = np.minimum(wanted, np.maximum(sizes, 1))
-        copies = np.where(valid, self._whole(wanted, batch), 1).astype(np.int32)
-        repeated = valid & (copies > 1)
-        rule = np.full(batch.num_rows, -1, np.int16)
+        in_columns = config.form == "columns"
+        copies, drawn = self._whole(wanted, batch)
+        copies = np.where(valid, copies, 1).astype(np.int32)
+        repeated, unread = valid & (copies > 1), valid & (copies == 0)
+        rule = np.full(rows, -1, np.int16)
         rule[repeated] = RULES.index(REHYDRATED)
+        rule[unread] = RULES.index(NOT_READ)
         rule[~valid] = RULES.index(INVALID)
         columns = {}
-        if self.config.form == "columns":
+        if in_columns:
             columns = {"repeats": pa.array(copies, mask=~valid), "weight": pa.array(wanted, mask=~valid)}
+        stays = valid if in_columns else valid & ~unread
+        nothing = np.full(rows, np.nan)
         return Decisions(
-            port=np.where(valid, 0, QUARANTINED).astype(np.int16),
-            copies=None if self.config.form == "columns" else copies,
+            port=np.where(stays, 0, np.where(valid, DROPPED, QUARANTINED)).astype(np.int16),
+            copies=None if in_columns else np.maximum(copies, 1),
             rules=RULES,
             rule=rule,
-            value=np.where(repeated, found.removal_rate, np.where(valid, np.nan, sizes.astype(np.float64))),
-            threshold=np.where(repeated, found.global_rate, np.where(valid, np.nan, 1.0)),
+            value=np.select([repeated, unread, ~valid], [removal, wanted, sizes.astype(np.float64)], nothing),
+            threshold=np.select([repeated, unread, ~valid], [overall, drawn, np.ones(rows)], nothing),
+            witness=self._witness(curves, cells, batch, repeated | unread),
             columns=columns,
             tallies=_tallies(coded, np.where(valid, copies, 0)),
         )
 
-    def _read_curves(self, table: pa.Table | None) -> GroupCurves:
+    @cached_property
+    def _curve(self) -> np.ndarray | None:
+        return None if self.config.quality is None else self.config.quality.curve()
+
+    def _witness(
+        self, curves: GroupCurves | CellCurves, cells: FoundCells | None, batch: pa.Table, chosen: np.ndarray
+    ) -> pa.Array | None:
+        """What speaks for the copies of the rows that are chosen, beyond a rate: the cell, or the curve's value."""
+        rows = np.flatnonzero(chosen)
+        if cells is not None and isinstance(curves, CellCurves):
+            quantile = one_chunk(batch[str(self.config.rates.quantile)]).cast(pa.float64()).to_pylist()
+            facts = {
+                place: curves.cell_text(*place)
+                for place in set(zip(cells.entry[rows].tolist(), cells.cell[rows].tolist(), strict=True))
+            }
+            texts = [
+                f"{facts[int(cells.entry[row]), int(cells.cell[row])]}; quantile "
+                + ("none" if quantile[row] is None else f"{quantile[row]:.6f}")
+                for row in rows.tolist()
+            ]
+        elif self._curve is not None and self.config.quality is not None:
+            quantile = one_chunk(batch[self.config.quality.column]).cast(pa.float64()).to_pylist()
+            texts = [
+                "no quantile, counted as the lowest" if quantile[row] is None else f"quantile {quantile[row]:.6f}"
+                for row in rows.tolist()
+            ]
+            parts = bin_of(np.array([0.0 if quantile[row] is None else quantile[row] for row in rows.tolist()]))
+            texts = [f"{text}, curve {self._curve[part]:.6g}" for text, part in zip(texts, parts.tolist(), strict=True)]
+        else:
+            return None
+        places = np.full(batch.num_rows, -1, np.int64)
+        places[rows] = np.arange(len(rows))
+        return pa.array(texts, pa.string()).take(pa.array(places, mask=places < 0))
+
+    def _read_curves(self, table: pa.Table | None) -> GroupCurves | CellCurves:
+        width, bins = len(self._group()), self.config.rates.quantile_bins
+        by_quantile = self.config.rates.quantile is not None
         if table is None:  # The observed node saw no document at all.
-            return GroupCurves(len(self._group()), {})
+            return CellCurves(width, bins, {}) if by_quantile else GroupCurves(width, {})
         # The same table comes with every batch of a task.
         if self._curves is None or self._curves[0] is not table:
-            self._curves = (table, GroupCurves.from_table(table, len(self._group())))
+            read = CellCurves.from_table(table, width, bins) if by_quantile else GroupCurves.from_table(table, width)
+            self._curves = (table, read)
         return self._curves[1]
 
-    def _whole(self, wanted: np.ndarray, batch: pa.Table) -> np.ndarray:
-        """Whole copies: the fraction is the probability of one more, drawn by doc_key and seed, whatever the order."""
+    def _whole(self, wanted: np.ndarray, batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """(whole copies: the fraction is the probability of one more, by a draw on doc_key and seed, whatever the order; the
+        draws)."""
         whole = np.floor(wanted)
         fraction = wanted - whole
+        drawn = np.zeros(len(wanted))
         if fraction.any():
-            drawn = np.empty(len(wanted))
             draws(key_words(batch[DOC_KEY]), np.uint64(self.config.seed), drawn)
             whole += drawn < fraction
-        return np.asarray(whole, np.int64)
+        return np.asarray(whole, np.int64), drawn
 
 
 def _tallies(coded: Coded, copies: np.ndarray) -> dict[str, int]:
@@ -335,10 +353,3 @@ def cluster_sizes(batch: pa.Table, column: str) -> np.ndarray:
     """Cluster sizes as int64; a document without one was found once."""
     array = one_chunk(batch[column]).cast(pa.int64())
     return np.asarray(array.fill_null(1).to_numpy(zero_copy_only=False), np.int64)
-
-
-def tilt_share(column: pa.Array | pa.ChunkedArray, tilt: Tilt) -> np.ndarray:
-    """Share of the additional copies that each row's score earns: float64 from 0 to 1; 0 without a score."""
-    score = one_chunk(column).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    share: np.ndarray = (score - tilt.none_below) / (tilt.full_above - tilt.none_below)
-    return np.asarray(np.clip(np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0), np.float64)

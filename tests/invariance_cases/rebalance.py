@@ -20,6 +20,7 @@ def members(seed: int = 3, languages: bool = True) -> pa.Table:
         "quality_failed": pa.array([["r"] if x else [] for x in draw.random(ROWS) < 0.6 / size], pa.list_(pa.string())),
         "score": pa.array([None if x < 0.1 else float(x) for x in draw.random(ROWS)], pa.float64()),
         "source": pa.array(draw.choice(["a", "b"], ROWS).tolist()),
+        "quantile": pa.array([None if x < 0.1 else float(x) for x in draw.random(ROWS)], pa.float64()),
     }
     if languages:
         columns["language"] = pa.array(draw.choice(["por", "deu", "rus", None], ROWS).tolist(), pa.string())
@@ -39,6 +40,20 @@ OBSERVED = {"observe": "minhash", "marked_by": "quality"}
 WEIGHTS = str(Path(__file__).with_name("weights.json"))
 
 CASES = [
+    InvarianceCase(
+        "by size and quantile",
+        {"rates": {**OBSERVED, "quantile": "quantile", "quantile_bins": 4}, "min_group_clusters": 5, "form": "columns"},
+        members,
+    ),
+    InvarianceCase(
+        "a curve over quantiles",
+        {
+            "rates": OBSERVED,
+            "exact": True,
+            "quality": {"column": "quantile", "power": {"scale": 2, "from_quantile": 0.3}},
+        },
+        members,
+    ),
     InvarianceCase("every size by itself", {"rates": OBSERVED, "exact": True}, members),
     InvarianceCase(
         "small bins and groups", {"rates": OBSERVED, "min_cluster_count": 3, "min_group_clusters": 4}, members

@@ -398,3 +398,97 @@ def test_senseless_settings_are_refused(config: dict[str, Any], message: str) ->
 def test_rates_must_come_from_somewhere() -> None:
     with pytest.raises(ValidationError, match="rates"):
         RebalanceConfig.model_validate({})
+
+
+# Rates by size and quantile
+
+
+def planted_by_quantile(rows: int = 60_000, seed: int = 9) -> pa.Table:
+    """One member per cluster; better and more often found pages are removed less, and nothing else matters."""
+    draw = np.random.default_rng(seed)
+    sizes = draw.choice([1, 2, 4, 20], rows, p=[0.5, 0.25, 0.15, 0.1])
+    quantile = (draw.permutation(rows) + 0.5) / rows
+    rate = 0.75 - 0.45 * quantile - 0.06 * np.log2(sizes)
+    return corpus(sizes.tolist(), (draw.random(rows) < rate).tolist(), q=pa.array(quantile))
+
+
+BY_QUANTILE = {"observe": "minhash", "marked_by": "quality", "count": "representatives", "quantile": "q"}
+
+
+def test_rates_by_size_and_quantile_lift_what_is_removed_less(tmp_path: Path) -> None:
+    batch = planted_by_quantile()
+    stage = make(rates=BY_QUANTILE, form="columns", min_group_clusters=1000)
+    assert stage.spec.survey_reads == {"minhash_cluster_size", "quality_failed", "q"}
+    settled = settle(stage, batch, folder=tmp_path)
+    asked = corpus([1, 1, 20, 20, 20], q=pa.array([0.05, 0.95, 0.05, 0.95, None]))
+    found = decide(stage, asked, settled)
+    weight = found.columns["weight"].to_pylist()
+    assert weight[0] == 1 and 1 < weight[1] < weight[3] == 4 and weight[4] == 1
+    assert found.witness is not None and found.value is not None and found.threshold is not None
+    witness = found.witness.to_pylist()
+    assert witness[0] is None and "por_Latn, cluster sizes 16 to 31, quantiles 0.9 to 1: " in witness[3]
+    assert witness[3].endswith("quantile 0.950000")
+    assert found.value[3] < found.threshold[3] == pytest.approx(0.466, abs=0.01)
+    report = settled.report["evidence"]["por_Latn"]
+    assert np.shape(report["rate"]) == (12, 11) and report["clusters"][0][0] == pytest.approx(3000, rel=0.1)
+    assert settled.report["groups"]["por_Latn"]["curve"] == "por_Latn"
+    json.dumps(settled.report, allow_nan=False)
+
+
+def test_small_groups_use_the_evidence_of_their_script(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    big = planted_by_quantile()
+    batch = big.set_column(2, "language", pa.array(np.where(draw.random(len(big)) < 0.001, "deu", "por").tolist()))
+    stage = make(rates=BY_QUANTILE, form="columns")
+    settled = settle(stage, batch, folder=tmp_path)
+    assert settled.report["groups"]["deu_Latn"]["curve"] == "*_Latn"
+    assert settled.report["groups"]["por_Latn"]["curve"] == "por_Latn"
+    one, other = (decide(stage, corpus([20], q=pa.array([0.95]), language=name), settled) for name in ("deu", "fra"))
+    assert one.columns["weight"].to_pylist() == other.columns["weight"].to_pylist() == [4.0]
+
+
+def test_members_weigh_one_share_of_their_cluster(tmp_path: Path) -> None:
+    sizes, marked = [1] * 6 + [4] * 8, [True] * 3 + [False] * 3 + [True] * 4 + [False] * 4
+    rates = {"observe": "minhash", "marked_by": "quality", "quantile": "q"}
+    batch = corpus(sizes, marked, q=pa.array([0.5] * 14))
+    report = settle(make(rates=rates, min_group_clusters=1), batch, folder=tmp_path).report
+    clusters = np.array(report["evidence"]["por_Latn"]["clusters"])
+    assert clusters[0, 5] == 6 and clusters[3, 5] == 2 and clusters.sum() == 8
+
+
+def test_a_curve_multiplies_copies_and_may_leave_documents_out(tmp_path: Path) -> None:
+    counts = corpus([1] * 40 + [3] * 60, [True] * 40 + [False] * 60)
+    stage = make(exact=True, quality={"column": "q", "steps": {0.2: 0.5, 0.6: 1.0, 0.8: 2.0}})
+    settled = settle(stage, counts, folder=tmp_path)
+    rows = 4000
+    quantile = np.tile([0.1, 0.3, 0.7, 0.9], rows // 4)
+    single = decide(stage, corpus([1] * rows, q=pa.array(quantile)), settled)
+    assert single.copies is not None and single.rule is not None
+    made = np.where(single.port >= 0, single.copies, 0)
+    assert [made[quantile == q].mean() for q in (0.1, 0.3, 0.7, 0.9)] == pytest.approx([0, 0.5, 1, 2], abs=0.05)
+    assert {single.rules[rule] for rule in single.rule[quantile == 0.1]} == {"not_read"}
+    assert single.witness is not None and single.witness[0].as_py() == "quantile 0.100000, curve 0"
+    often = decide(stage, corpus([3] * 4, q=pa.array([0.3, 0.7, 0.9, None])), settled)
+    assert often.copies is not None and np.where(often.port >= 0, often.copies, 0).tolist() == [2, 4, 4, 0]
+    assert often.witness is not None and often.witness[3].as_py() == "no quantile, counted as the lowest, curve 0"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rates": BY_QUANTILE, "quality": {"column": "q", "steps": {0: 1}}}, "would count quality twice"),
+        ({"rates": BY_QUANTILE, "exact": True}, "take out `rates.quantile`"),
+        ({"rates": {"table": "b", "quantile": "q"}}, "go with `observe`"),
+        ({"quality": {"column": "q", "steps": {0.5: 2, 0.7: 1}}}, "below the 2 of lower quantiles.*Nearest: 2"),
+        ({"quality": {"column": "q", "steps": {0.5: 0}}}, "nothing would be left"),
+        ({"quality": {"column": "q", "steps": {1.5: 1}}}, "expected a quantile from 0 to below 1"),
+        ({"quality": {"column": "q"}}, "exactly one of .* found none"),
+        ({"quality": {"column": "q", "power": {"scale": 1}, "steps": {0: 1}}}, "found `power` and `steps`"),
+        ({"quality": {"column": "q", "power": {"scale": 1, "rate": -1}}}, "greater than or equal to 0"),
+        ({"quality": {"column": "q", "dolma3": {"ratio": 6}}}, "Nearest: a ratio of 4.1"),
+        ({"quality": {"column": "q", "dolma3": {"ratio": 1, "top": 0.7}}}, "expected at most 1"),
+    ],
+)
+def test_settings_of_quality_that_make_no_sense_are_refused(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make(**config)

@@ -75,6 +75,8 @@ def visible_gpus() -> list[str]:
     """Accelerators that a process started here may use: those of CUDA_VISIBLE_DEVICES, else all that the driver lists."""
     listed = Path("/proc/driver/nvidia/gpus")
     there = sorted(item.name for item in listed.iterdir()) if listed.is_dir() else []
+    # Other drivers list no devices in /proc: those of WSL, of AMD, of Nvidia's boards.
+    there = there or [name for name in ("/dev/dxg", "/dev/kfd", "/dev/nvhost-gpu") if Path(name).exists()]
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None or not there:
         return there

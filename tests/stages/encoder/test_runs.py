@@ -19,6 +19,7 @@ from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.hashing import tree_digest
+from tests.pipeline.audit.tampering import SameProcess
 from tests.pipeline.toy_runs import PLUGINS, rows_of, run, shards
 from tests.stages.networks.tiny_networks import WORDS, write_bert, write_celadon
 
@@ -115,7 +116,10 @@ def test_workers_and_processes_of_their_own_give_the_bytes_of_one_process(corpus
         same(ray, "resources: {edu: {shares_worker: false, cpus: 0.5}}", "own")
 
 
-def test_a_checkpoint_in_celadons_layout_routes_documents_and_an_audit_replays_it(corpus: Path) -> None:
+def test_a_checkpoint_in_celadons_layout_routes_documents_and_an_audit_replays_it(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", SameProcess)
     write_celadon(corpus / "celadon")
     result = run(CELADON.format(root=corpus))
     account = result.accounts.nodes["toxicity"]

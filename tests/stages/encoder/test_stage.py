@@ -14,7 +14,15 @@ import pytest
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import DROPPED, StageContext
 from gristmill.stages.encoder.stage import Encoder, EncoderConfig
-from tests.stages.networks.tiny_networks import POSITIONS, changed_config, write_bert, write_celadon
+from gristmill.stages.networks.network import network
+from tests.stages.networks.tiny_networks import (
+    POSITIONS,
+    VOCABULARY,
+    changed_config,
+    write_bert,
+    write_celadon,
+    write_safetensors,
+)
 
 EVERY = {"values": {"0": 0.0, "1": 1.0, "2": 2.0, "3": 3.0}}
 TEXTS = [
@@ -200,8 +208,6 @@ def test_scores_are_probabilities_and_expectations_of_labels(tmp_path: Path) -> 
     assert found["high_score"] == pytest.approx(softmax[:, 2].tolist(), abs=1e-5)
     assert found["grade_score"] == pytest.approx((softmax @ [0, 1, 2]).tolist(), abs=1e-5)
     changed_config(folder, problem_type="multi_label_classification")
-    from gristmill.stages.networks.network import network
-
     network.cache_clear()
     found = measured(encoder(folder, scores), TEXTS[:2])
     assert found["high_score"] == pytest.approx(sigmoid[:, 2].tolist(), abs=1e-5)
@@ -245,8 +251,6 @@ def test_bfloat16_differs_within_the_stated_tolerance(tmp_path: Path) -> None:
 def test_weights_that_are_missing_or_of_another_size_or_no_numbers_are_refused(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
-    from tests.stages.networks.tiny_networks import write_safetensors
-
     folder = write_bert(tmp_path / "net")
     tensors = dict(load_file(str(folder / "model.safetensors")))
 
@@ -287,13 +291,34 @@ def test_a_gpu_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.torch
-def test_threads_are_given_back_to_whoever_else_computes_in_the_process(tmp_path: Path) -> None:
+def test_a_text_for_which_the_network_gives_no_number_has_no_score_and_harms_no_other(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    folder = write_bert(tmp_path / "net")
+    tensors = dict(load_file(str(folder / "model.safetensors")))
+    tensors["bert.embeddings.word_embeddings.weight"][VOCABULARY.index("worst")] = np.nan
+    expected = measured(encoder(folder, {"edu": {}}))["edu_score"]
+    write_safetensors(folder / "model.safetensors", tensors)
+    network.cache_clear()
+    found = measured(encoder(folder, {"edu": {}}))["edu_score"]
+    assert found[1] is None, "it has the word"
+    assert found[0] == pytest.approx(expected[0], abs=1e-5) and found[3:] == pytest.approx(expected[3:], abs=1e-5)
+
+
+@pytest.mark.torch
+def test_a_network_computes_with_its_threads_and_gives_them_back(tmp_path: Path) -> None:
     import torch
 
+    stage = encoder(write_bert(tmp_path / "net"), {"edu": {}}, threads=1)
     before = torch.get_num_threads()
+    seen: list[int] = []
     try:
         torch.set_num_threads(2)
-        measured(encoder(write_bert(tmp_path / "net"), {"edu": {}}, threads=1))
-        assert torch.get_num_threads() == 2
+        measured(stage)
+        loaded = network(stage.config.model, "cpu", "float32", 1, False)
+        forward = loaded._forward
+        loaded._forward = lambda **given: (seen.append(torch.get_num_threads()), forward(**given))[1]
+        measured(stage)
+        assert seen and set(seen) == {1} and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gristmill.launch.commands.plan import plan_json, plan_lines
 from gristmill.pipeline.errors import ConfigError, ContractError
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.plan import Plan
@@ -192,3 +194,17 @@ def test_a_plan_that_fits_one_of_several_machines_is_taken(corpus: Path) -> None
     plan = plan_of(chain(corpus, "resources: {neural: {gpus: 1}}"))
     few = Resources(cpus=1, memory_bytes=1 << 20)
     check_capacity(plan, Cluster(few, Resources(cpus=1, gpus=1, memory_bytes=BIG)))
+
+
+def test_a_plan_shows_what_each_task_of_each_pass_needs(corpus: Path) -> None:
+    plan = plan_of(chain(corpus, "resources: {neural: {gpus: 1, cpus: 2}, length: {cpus: 0.5}}"))
+    needs = [line.split("each task")[1].strip() for line in plan_lines(plan) if "each task" in line]
+    assert [re.sub(r"at most [\d.]+ .B", "at most …", line) for line in needs] == [
+        "0.5 cores, at most …",
+        "2 cores, 1 GPU, at most …, in workers of its own",
+        "1 core, at most …",
+        "1 core, at most …",
+    ]
+    found = plan_json(plan)["passes"][1]["resources"]
+    bound = plan.pass_memory_bytes(plan.passes[1])
+    assert found == {"cpus": 2.0, "gpus": 1.0, "memory_bytes": 1 << 20, "shares_worker": False, "bound": bound}

@@ -29,7 +29,8 @@ def show_status(location: str, as_json: bool = False, wait: bool = True) -> int:
     """
     from gristmill.pipeline.errors import ConfigError
     from gristmill.pipeline.provenance.values import to_json
-    from gristmill.pipeline.running.status import read_status
+    from gristmill.pipeline.running.status import read_status, run_files
+    from gristmill.pipeline.running.task_log import LOGS, log_names
 
     status = read_status(location)
     if status is None:
@@ -44,6 +45,10 @@ def show_status(location: str, as_json: bool = False, wait: bool = True) -> int:
         say_json({**to_json(status), "alive": alive})
     else:
         print_status(status, alive)
+        folder = run_files(location)
+        logs = log_names(folder) if folder is not None else []
+        if logs:
+            say(f"{count(len(logs))} task logs with warnings or errors in {plain(f'{folder}/{LOGS}')}")
     if status.state == "failed":
         return 1
     return 75 if status.state == "stopped" or alive is False else 0

@@ -23,7 +23,7 @@ from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.statement import Predicate, read_manifest
 from gristmill.pipeline.provenance.values import STORED, Count, Whole, described, parse, to_json
 from gristmill.pipeline.running.progress import RunView, Watch
-from gristmill.pipeline.storage import is_remote, join, put, read_small
+from gristmill.pipeline.storage import exists, is_remote, join, put, read_small
 from gristmill.pipeline.work_folder import RUN_FILES
 
 STATUS = "status.json"
@@ -250,15 +250,19 @@ def read_status(location: str) -> RunStatus | None:
     A finished output has no work folder any more: what is known is then in its manifest, and the state is `done`. Raises
     StorageError for a file that is no status, DataError for a manifest that is none.
     """
-    folder = location.rstrip("/")
-    manifest = read_manifest(folder)
+    manifest = read_manifest(location.rstrip("/"))
     if manifest is not None:
-        return _finished(manifest, folder)
-    for place in (join(folder, RUN_FILES, STATUS), join(folder, STATUS), join(f"{folder}.work", RUN_FILES, STATUS)):
-        found = read_small(place, MOST_BYTES)
-        if found is not None:
-            return _parsed(place, found)
-    return None
+        return _finished(manifest, location.rstrip("/"))
+    folder = run_files(location)
+    found = read_small(join(folder, STATUS), MOST_BYTES) if folder is not None else None
+    return None if folder is None or found is None else _parsed(join(folder, STATUS), found)
+
+
+def run_files(location: str) -> str | None:
+    """The folder with a run's status file and logs, given its work folder, or an output with that beside it."""
+    folder = location.rstrip("/")
+    places = (join(folder, RUN_FILES), folder, join(f"{folder}.work", RUN_FILES))
+    return next((place for place in places if exists(join(place, STATUS))), None)
 
 
 def _parsed(place: str, data: bytes) -> RunStatus:

@@ -33,6 +33,7 @@ from gristmill.pipeline.provenance.task_record import (
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
+from gristmill.pipeline.running.task_log import task_log
 from gristmill.pipeline.slices.annotations import Annotations, write_annotations, write_arrow
 from gristmill.pipeline.slices.checkpoints import Checkpoints
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
@@ -48,8 +49,9 @@ from gristmill.pipeline.writing.task_files import publish_task
 def run_task(job: TaskInput) -> TaskDone:
     """Runs one task of one pass and commits it, unless another attempt has. Returns what counts."""
     work = WorkFolder(job.work)
-    record = committed(work, job.task, job.index, job.key) if job.attempt != "0" else None
-    return TaskDone.of(_Task(job).run() if record is None else record)
+    with task_log(work.root, job.task, job.index, job.slice.path):
+        record = committed(work, job.task, job.index, job.key) if job.attempt != "0" else None
+        return TaskDone.of(_Task(job).run() if record is None else record)
 
 
 class _Task:

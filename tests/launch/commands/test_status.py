@@ -139,3 +139,10 @@ def test_a_progress_file_that_cannot_be_written_is_refused_before_any_work(tmp_p
     assert ran.code == 2
     assert ran.error.startswith(f"error: --progress-file {tmp_path}/no/x: cannot be written")
     assert not (tmp_path / "out").exists()
+
+
+def test_logs_of_tasks_are_named(tmp_path: Path, gristmill: Command) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/task-00001-pass-0-0a1b2c3d.jsonl").write_text("{}\n")
+    ran = gristmill("status", written(tmp_path, replace(ON, state="failed", error="the disk is full")))
+    assert ran.out.splitlines()[-1] == f"1 task logs with warnings or errors in {tmp_path}/logs"

@@ -149,26 +149,6 @@ def run(
 
 
 @app.command(
-    short_help="Show how far a run is.",
-    epilog="""\b
-Examples:
-  gristmill status out/web.work
-  gristmill status out/web --json
-
-Exit codes: 0 the run is on, or done; 75 it stopped, or its driver gives no sign: the same command goes on from there;
-1 it failed, or is not there.""",
-)
-def status(
-    location: Annotated[str, typer.Argument(metavar="DIR", help="A run's work folder, or its first output.")],
-    as_json: JsonOption = False,
-) -> int:
-    """Show how far a run is: counts by stage, time left, slow and failed tasks, and whether its driver is alive."""
-    from gristmill.launch.commands.status import show_status
-
-    return show_status(location, as_json)
-
-
-@app.command(
     short_help="Try a config on a few documents, writing nothing.",
     epilog="""\b
 Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -130,17 +131,28 @@ def submit(
 
 def status(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The name of a run; without one, all runs are listed.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN|DIR]",
+            help="The name of a submitted run, or any run's work folder or first output; without one, all submitted runs are "
+            "listed.",
+        ),
     ] = None,
     on: OnOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show how a submitted run is, or list the runs."""
+    """Show how far a run is, or list the submitted ones. Of a folder: counts by stage, time left, slow and failed tasks, how
+    the run ended, and whether its driver is alive."""
+    from gristmill.launch.clusters.runs import NAME
+    from gristmill.launch.commands.status import show_status as show_folder
     from gristmill.launch.commands.submit import Place
     from gristmill.launch.commands.submit import status as show_status
 
+    elsewhere = on is not None or address is not None or namespace is not None
+    if run is not None and not elsewhere and (NAME.fullmatch(run) is None or Path(run).exists()):
+        return show_folder(run, as_json)
     return show_status(run, Place(on.value if on else None, address, namespace), as_json)
 
 
@@ -188,12 +200,17 @@ Examples:
 The config is checked here first. The same command again goes on where a stopped run left off.""",
     )(submit)
     app.command(
-        short_help="Show how a submitted run is.",
+        short_help="Show how far a run is.",
         epilog="""\b
 Examples:
+  gristmill status out/web.work
+  gristmill status out/web --json
   gristmill status
   gristmill status web-20261121-204631-1c2c
-  gristmill status web-20261121-204631-1c2c --on ray --address http://head:8265""",
+  gristmill status web-20261121-204631-1c2c --on ray --address http://head:8265
+
+Exit codes for a folder: 0 the run is on, or done; 75 it stopped, or its driver gives no sign, and the same command goes
+on from there; 1 it failed.""",
     )(status)
     app.command(
         short_help="Print the log of a submitted run.",

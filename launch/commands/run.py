@@ -50,7 +50,7 @@ def run(options: RunOptions) -> int:
 
     Raises GristmillError for what is wrong with the config, the data or the storage.
     """
-    from gristmill.pipeline.kernel_cache import is_cold
+    from gristmill.pipeline.kernel_cache import compile_seconds, is_cold
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.plan import make_plan
     from gristmill.pipeline.provenance.attestation import Attestation
@@ -64,6 +64,8 @@ def run(options: RunOptions) -> int:
     with _display(options) as progress, contextlib.ExitStack() as stack:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
+        if is_cold():  # before planning, which may compile the first of them
+            progress.hint(f"compiling kernels, once on this machine: about {duration(compile_seconds())}")
         ray = _begin_ray(options, text) if _is_ray(options) else None
         try:
             plan = make_plan(config)
@@ -73,8 +75,6 @@ def run(options: RunOptions) -> int:
             raise
         chosen, why = _chosen(options, plan)
         progress.note(f"{_headline(plan)}; starting {why}")
-        if is_cold():
-            progress.hint("the first run on a machine compiles kernels for a minute or two")
         executor = stack.enter_context(_executor(options, chosen, ray))
         engine = Engine(
             plan,

@@ -10,6 +10,7 @@ import pytest
 from gristmill.launch.commands.run import RunOptions, _chosen
 from gristmill.launch.commands.run import run as run_config
 from gristmill.pipeline.executor.ray import RayExecutor
+from gristmill.pipeline.kernel_cache import SourcesLocator
 from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
 from tests.launch.running import Command
 from tests.pipeline.toy_runs import GRAPH, plan_of, shards, write_corpus
@@ -94,3 +95,20 @@ def test_results_are_equal_wherever_they_are_made(gristmill: Command, config: Pa
         made[name] = {output: shards(where / output) for output in ("corpus", "long")}
     assert made["auto"] == made["inline"] == made["ray"]
     assert made["auto"]["corpus"]
+
+
+@pytest.mark.parametrize("cold", [True, False])
+def test_compiling_is_told_before_planning_when_it_really_happens(
+    gristmill: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cold: bool
+) -> None:
+    cached = tmp_path / "cached"
+    cached.mkdir()
+    (cached / "kernel.nbi").write_bytes(b"")
+    used = {tmp_path / "missing-1": Path("a.py"), tmp_path / "missing-2": Path("b.py"), cached: Path("c.py")}
+    monkeypatch.setattr(SourcesLocator, "used", used)
+    monkeypatch.setattr("gristmill.pipeline.kernel_cache.is_cold", lambda: cold)
+    ran = gristmill("run", str(config), "--plugin", "toy_stages")
+    assert ran.code == 0, ran.err
+    told = "compiling kernels, once on this machine: about 3.4 s"
+    assert ran.err.splitlines()[1].startswith(told if cold else "toys: 3 slices")
+    assert (told in ran.err) == cold

@@ -55,6 +55,8 @@ DEFAULT_GROUP = ("language", "language_script")
 NO_SCORE = "no_score"
 LOW_QUANTILE = "low_quantile"
 TOTALS = pa.schema([("group", pa.string()), ("weight", pa.int64())])
+FEW = 100
+"""A score that is equal for fewer documents than this is no mistake yet."""
 REPORTED = 100
 """Groups that the report lists one by one, the largest first."""
 
@@ -187,6 +189,7 @@ class Quantiles(Stage):
         return added
 
     def _check(self, counted: list[pa.Table]) -> None:
+        constant = []
         for name, table in zip(self._order_names(), counted, strict=True):
             rows = table.to_pylist()
             documents, scored = (sum(row[column] for row in rows) for column in ("documents", "scored"))
@@ -196,12 +199,14 @@ class Quantiles(Stage):
                     "look at the node that writes it: `gristmill sample` shows its values."
                 )
             several = [row for row in rows if row["scored"] > 1]
-            if several and all(row["lowest"] == row["highest"] for row in several):
-                raise DataError(
-                    f"the score {name} is {several[0]['lowest']:g} for all documents of "
-                    f"{_shown(several[0]['group'])}, and constant in every other group: it orders nothing. Name a column that "
-                    "differs between documents."
-                )
+            if scored >= FEW and several and all(row["lowest"] == row["highest"] for row in several):
+                constant.append((name, several[0]))
+        if len(constant) == len(counted):
+            name, row = constant[0]
+            raise DataError(
+                f"the score {name} is {row['lowest']:g} for all documents of {_shown(row['group'])}, and constant in every "
+                "other group: it orders nothing. Name a column that differs between documents."
+            )
 
     def _order_names(self) -> list[str]:
         if self._orders() > 1:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +12,12 @@ import pyarrow as pa
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.group import GroupExchange
-from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches, written_elsewhere
+from gristmill.pipeline.exchange.row_files import RowFile, RowsWriter, read_batches, written_elsewhere
 from gristmill.pipeline.exchange.star_rounds import both_directions, label_components, star
 from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
+from gristmill.pipeline.storage import remove
 
-Inputs = tuple[tuple[str, int, int | None], ...]
+Inputs = tuple[RowFile, ...]
 
 LOWEST = 4096
 """Hashes kept to estimate the number of documents."""
@@ -54,10 +53,10 @@ def run_contract(task: ContractTask) -> ContractResult:
     read = 0
     flushed = False
     lowest = np.empty(0, np.uint64)
-    with written_elsewhere(Path(task.path)) as temporary:
+    with written_elsewhere(task.path) as temporary:
         writer: RowsWriter | None = None
-        for path, first, stop in task.inputs:
-            for batch in read_batches(path, task.schema, first, stop):
+        for file in task.inputs:
+            for batch in read_batches(file, task.schema):
                 read += batch.num_rows
                 start = 0
                 while (start := forest.add(batch, start)) < batch.num_rows:
@@ -88,18 +87,18 @@ def components(exchange: GroupExchange, edges: Rows) -> Rows:
             )
     step = exchange.step("components")
     capacity = max(4, exchange.budget_bytes // NODE_BYTES)
-    stars, whole, documents = _contracted(exchange, step / "first", edges, exchange.inputs(edges), capacity)
+    stars, whole, documents = _contracted(exchange, f"{step}/first", edges, exchange.inputs(edges), capacity)
     if not whole and documents * 1.1 <= capacity:
         # Edges stream through a forest, so one process may read all stars if it can hold the documents.
-        everything = [tuple((path, 0, None) for path in stars.files)]
+        everything = [tuple(RowFile(path) for path in stars.files)]
         before = stars
-        stars, whole, _ = _contracted(exchange, step / "second", before, everything, capacity)
+        stars, whole, _ = _contracted(exchange, f"{step}/second", before, everything, capacity)
         exchange.release(before)
     return stars if whole else _by_rounds(exchange, step, stars)
 
 
 def _contracted(
-    exchange: GroupExchange, folder: Path, edges: Rows, inputs: Sequence[Inputs], capacity: int
+    exchange: GroupExchange, folder: str, edges: Rows, inputs: Sequence[Inputs], capacity: int
 ) -> tuple[Rows, bool, int]:
     """Stars instead of edges, with False, or the components, with True, when one process read all edges and could hold
     all documents; and how many documents there are, about."""
@@ -109,7 +108,7 @@ def _contracted(
             schema=edges.schema,
             capacity=min(capacity, 2 * edges.count),
             whole=len(inputs) == 1,
-            path=str(folder / f"stars-{number:05d}.arrow"),
+            path=f"{folder}/stars-{number:05d}.arrow",
         )
         for number, given in enumerate(inputs)
     ]
@@ -134,7 +133,7 @@ def about_distinct(lowest: np.ndarray) -> int:
     return int((LOWEST - 1) * 2.0**64 / float(lowest[-1]))
 
 
-def _by_rounds(exchange: GroupExchange, step: Path, stars: Rows) -> Rows:
+def _by_rounds(exchange: GroupExchange, step: str, stars: Rows) -> Rows:
     """Large-star and small-star in turn until neither moves an edge, then labels and sizes."""
     rows = stars
     still = 0
@@ -158,8 +157,8 @@ def _by_rounds(exchange: GroupExchange, step: Path, stars: Rows) -> Rows:
         rows,
         ["other_key"],
         label_components,
-        {"spill": str(step), "held_rows": max(1, exchange.budget_bytes // 4 // NODE_BYTES)},
+        {"held_rows": max(1, exchange.budget_bytes // 4 // NODE_BYTES)},
     )
     exchange.release(rows)
-    shutil.rmtree(step)
+    remove(step)
     return found

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +12,7 @@ from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
-from gristmill.pipeline.exchange.shuffle import (
-    Partitioner,
-    ReduceResult,
-    ReduceTask,
-    counted,
-    partition_rows,
-    reduce_tasks,
-)
+from gristmill.pipeline.exchange.shuffle import Partitioner, ReduceResult, ReduceTask, partitions_of
 
 TASK = "task"
 
@@ -38,42 +29,43 @@ def deliver(exchange: GroupExchange, rows: Rows, tasks: int) -> dict[int, str]:
     schema = exchange.checked_schema(rows, None, None)
     step = exchange.step("deliver")
     partitions = min(exchange.partitions(rows.count, schema), 1 << max(0, tasks - 1).bit_length())
-    maps, totals = exchange.split(step, rows, schema, Partitioner((TASK,), partitions, owners=tasks))
-    reduces = reduce_tasks(
-        step, maps, totals, schema, sort=(TASK, DOC_KEY), fold="", params={}, budget_bytes=exchange.budget_bytes
-    )
+    shuffled = exchange.split(step, rows, schema, Partitioner((TASK,), partitions, owners=tasks))
+    results = exchange.reduced(run_route, shuffled, sort=(TASK, DOC_KEY), fold="", params={})
     files: dict[int, str] = {}
     delivered = 0
-    for result in exchange.run(run_route, reduces):
-        for owner, (path, count) in zip(result.owners, result.files, strict=True):
+    for result in results:
+        for owner, (path, count, _) in zip(result.owners, result.files, strict=True):
             files[owner] = path
             delivered += count
     if delivered != rows.count:
-        raise ConservationError(f"{step.name}: {rows.count} rows were given, {delivered} were delivered")
-    shutil.rmtree(step / "pieces")
+        raise ConservationError(f"{shuffled.name}: {rows.count} rows were given, {delivered} were delivered")
     return dict(sorted(files.items()))
 
 
 def run_route(task: ReduceTask) -> ReduceResult:
-    """Sort one partition, a range of owner tasks, and write the rows of each to a file of its own, one after another,
-    so that one file is open at a time."""
-    files: list[tuple[str, int]] = []
+    """Sort partitions, each a range of owner tasks, and write the rows of each owner to a file of its own, one after
+    another, so that one file is open at a time."""
+    files: list[tuple[str, int, int]] = []
     owners: list[int] = []
     previous: tuple[int, bytes] = (-1, b"")
-    out = _OwnerFile(Path(task.path).parent, task.schema)
-    with partition_rows(task) as sorted_rows, out:
-        for table in counted(sorted_rows.tables(), task):
-            owner = one_chunk(table.column(TASK)).to_numpy()
-            previous = _check_single(table, owner, previous)
-            starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-            for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(owner)], strict=True):
-                if int(owner[start]) != out.owner:
-                    out.finish(files, owners)
-                    out.begin(int(owner[start]))
-                out.write(table.slice(start, stop - start))
+    rows = key_sum = 0
+    out = _OwnerFile(task.path.rpartition("/")[0], task.schema)
+    with out:
+        for partition in partitions_of(task):
+            for table in partition.tables():
+                owner = one_chunk(table.column(TASK)).to_numpy()
+                previous = _check_single(table, owner, previous)
+                starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+                for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(owner)], strict=True):
+                    if int(owner[start]) != out.owner:
+                        out.finish(files, owners)
+                        out.begin(int(owner[start]))
+                    out.write(table.slice(start, stop - start))
+            rows += partition.count
+            key_sum = (key_sum + partition.key_sum) % (1 << 128)
         out.finish(files, owners)
     pa.default_memory_pool().release_unused()
-    return ReduceResult(tuple(files), task.schema, owners=tuple(owners))
+    return ReduceResult(tuple(files), task.schema, rows, key_sum, owners=tuple(owners))
 
 
 def _check_single(table: pa.Table, owner: np.ndarray, previous: tuple[int, bytes]) -> tuple[int, bytes]:
@@ -97,7 +89,7 @@ def _check_single(table: pa.Table, owner: np.ndarray, previous: tuple[int, bytes
 class _OwnerFile:
     """The file of the owner task that is being written: a temporary name until it is whole."""
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: str, schema: pa.Schema) -> None:
         self._folder = folder
         self._schema = schema
         self.owner = -1
@@ -113,20 +105,25 @@ class _OwnerFile:
 
     def begin(self, owner: int) -> None:
         self.owner = owner
-        self._context = written_elsewhere(self._folder / f"task-{owner:05d}.arrow")
-        self._writer = RowsWriter(self._context.__enter__(), self._schema)
+        self._context = written_elsewhere(self._path())
+        self._temporary = self._context.__enter__()
+        self._writer = RowsWriter(self._temporary, self._schema)
+
+    def _path(self) -> str:
+        return f"{self._folder}/task-{self.owner:05d}.arrow"
 
     def write(self, table: pa.Table) -> None:
         if self._writer is not None:
             self._writer.write(table)
 
-    def finish(self, files: list[tuple[str, int]], owners: list[int]) -> None:
+    def finish(self, files: list[tuple[str, int, int]], owners: list[int]) -> None:
         """Close the file under its name and list it."""
         if self._writer is None:
             return
         self._writer.close()
+        size = self._temporary.stat().st_size
         context, self._context = self._context, None
         context.__exit__(None, None, None)
-        files.append((str(self._folder / f"task-{self.owner:05d}.arrow"), self._writer.rows))
+        files.append((self._path(), self._writer.rows, size))
         owners.append(self.owner)
         self._writer = None

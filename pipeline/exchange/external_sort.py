@@ -1,13 +1,12 @@
 """Sorting more rows than fit in memory: sorted runs on disk, then a merge that holds a few blocks of each.
 
 A partition that fits is sorted in memory and never touches the disk. A very large one (a bucket of 10^8 rows) needs as much
-disk again as it has rows, and the same memory as any other.
+local disk (where TMPDIR says) as it has rows, and the same memory as any other.
 """
 
 from __future__ import annotations
 
-import shutil
-import uuid
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import one_chunk
-from gristmill.pipeline.exchange.row_files import RowsWriter, reading
+from gristmill.pipeline.exchange.row_files import RowsWriter, local_disk, reading
 from gristmill.pipeline.exchange.sort_keys import sort_order
 
 FAN_IN = 64
@@ -43,7 +42,6 @@ class SortedRows:
     Args:
         pieces: tables to sort, read once.
         sort: columns to sort by; all others break ties.
-        spill_folder: where runs go; made when needed.
         budget_bytes: most bytes that rows, sort buffers and blocks take together.
         row_bytes: what a row and its sort buffers are expected to take; sets the size of blocks.
         sort_bytes: sort buffers per row.
@@ -55,7 +53,6 @@ class SortedRows:
         *,
         schema: pa.Schema,
         sort: Sequence[str],
-        spill_folder: Path,
         budget_bytes: int,
         row_bytes: int,
         sort_bytes: int,
@@ -63,7 +60,7 @@ class SortedRows:
         self._pieces = pieces
         self._schema = schema
         self._sort = tuple(sort)
-        self._folder = spill_folder.with_name(f"{spill_folder.name}-{uuid.uuid4().hex}")
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._budget = budget_bytes
         self._sort_bytes = sort_bytes
         # What a merge holds: a block of every run that straddles the bound, and three times as much to give out.
@@ -78,8 +75,8 @@ class SortedRows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows in order, in tables of at most PIECE_ROWS."""
@@ -130,8 +127,9 @@ class SortedRows:
             yield table.take(pa.array(order[start : start + self._piece_rows]))
 
     def _write_run(self, tables: Iterator[pa.Table]) -> _Run:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"run-{self._runs:05d}.arrow"
+        with local_disk():
+            self._scratch = self._scratch or tempfile.TemporaryDirectory(prefix="gristmill-sort-")
+        path = Path(self._scratch.name) / f"run-{self._runs:05d}.arrow"
         self._runs += 1
         writer = RowsWriter(path, self._schema, batch_rows=self._block_rows)
         fences = [self._schema.empty_table()]
@@ -153,7 +151,7 @@ class SortedRows:
         order = sort_order(fences, self._sort)
         held = self._schema.empty_table()
         with ExitStack() as files:
-            with reading(str(self._folder)):
+            with reading(str(runs[0].path.parent)):
                 sources = [files.enter_context(pa.OSFile(str(run.path))) for run in runs]
                 readers = [pa.ipc.open_file(source) for source in sources]
             at = 0
@@ -161,7 +159,7 @@ class SortedRows:
                 loaded = [held]
                 rows = held.num_rows
                 while at < len(order) and (rows < self._merge_rows or len(loaded) == 1):
-                    with reading(str(self._folder)):
+                    with reading(str(runs[0].path.parent)):
                         block = readers[run_of[order[at]]].get_batch(int(block_of[order[at]]))
                     loaded.append(pa.Table.from_batches([block]))
                     rows += block.num_rows

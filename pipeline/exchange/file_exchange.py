@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +16,11 @@ from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.exchange.shuffle import check_schema
 from gristmill.pipeline.exchange.tree_reduce import TREE_FAN_IN, CombineTask, run_combine
+from gristmill.pipeline.storage import remove
 
 
 class FileExchange(GroupExchange):
-    """The exchange through files in one folder, which all workers see.
+    """The exchange through files in one folder, which all workers see: a path, or a URL of an object store.
 
     Args:
         executor: where tasks run.
@@ -29,14 +28,16 @@ class FileExchange(GroupExchange):
         budget_bytes: memory for rows and buffers of each process, beside what an interpreter with its libraries takes
             (about 300 MB). A record batch of an input file is read whole, so batches must be well below it.
         partition_bytes: working memory aimed at for one partition, sort buffers included; default half the budget.
-        disk_bytes: see `pipeline.exchange.Exchange`; default half of what is free where the folder lies.
+        disk_bytes: see `pipeline.exchange.Exchange`; default a third of what is free where the folder lies.
+        map_bytes: bytes of input files for a map task; default as `shuffle_plan` finds, from a quarter of the budget on.
 
-    Disk: while `group` runs, its input, the same rows as partition files, and its output lie on disk; a partition that
-    does not fit the budget (one very large group) lies there once more while it is sorted. Partition files are removed when
-    the operator ends, results when `release` is called or the folder is removed.
+    Disk: while `group` runs, its input, the same rows as partition files (twice while a second round merges them), and its
+    output lie on storage. What does not fit memory is put in order on local disk (TMPDIR): a partition that is larger than
+    the budget, and the output of a map or merge task, about √partitions MiB, where there are many partitions. Partition
+    files are removed when the operator ends, results when `release` is called or the folder is removed.
 
     Results depend on the rows and on partition_bytes (the order of rows over groups), never on how rows are spread over
-    files, on workers, or on the order in which tasks finish.
+    files, on rounds, on workers, or on the order in which tasks finish.
     """
 
     def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:
@@ -57,7 +58,7 @@ class FileExchange(GroupExchange):
                     schema=schema,
                     combine=name,
                     params=dict(params or {}),
-                    path=str(step / f"level-{level}-{start // TREE_FAN_IN:05d}.arrow"),
+                    path=f"{step}/level-{level}/{start // TREE_FAN_IN:05d}.arrow",
                     budget_bytes=self.budget_bytes // 2,
                     raw_bytes=self.budget_bytes // 8,
                 )
@@ -70,8 +71,7 @@ class FileExchange(GroupExchange):
             for result in results[1:]:
                 check_schema(result.schema, results[0].schema, f"combine `{name}`")
             if level:
-                for path, _ in inputs:
-                    os.unlink(path)
+                remove(f"{step}/level-{level - 1}")
             schema = results[0].schema
             inputs = [(result.path, result.rows) for result in results]
             level += 1
@@ -81,7 +81,7 @@ class FileExchange(GroupExchange):
         table = pa.Table.from_batches(list(read_batches(path, schema)), schema).combine_chunks()
         if table.num_rows != count:
             raise ConservationError(f"{path}: {count} rows were written, {table.num_rows} were read")
-        shutil.rmtree(step)
+        remove(step)
         return table
 
     def components(self, edges: Rows) -> Rows:

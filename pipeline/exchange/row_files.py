@@ -1,23 +1,23 @@
-"""Row files of the exchange: Arrow IPC written elsewhere first, batches cut by content, and partition files."""
+"""Row files of the exchange: Arrow IPC, written elsewhere first, batches cut by content, on paths and in buckets."""
 
 from __future__ import annotations
 
+import io
 import os
-import struct
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 
 from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.errors import ConservationError, StorageError
-from gristmill.pipeline.storage import reason
+from gristmill.pipeline.exchange.shuffle_plan import FOOTER_BYTES, READ_PART
+from gristmill.pipeline.storage import is_remote, local, put_file, range_get, reason, size_of
 
 IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 """LZ4 leaves what it cannot shrink (keys, hashes) as it is and costs next to nothing on it."""
@@ -27,12 +27,6 @@ BATCH_BYTES = 16 << 20
 """Bytes of a record batch of rows that are wider than 256 bytes."""
 VARIABLE_BATCH_ROWS = 8192
 """The same for tables with columns of variable width."""
-
-_MAGIC = b"GMPARTS1"
-_TRAILER = struct.Struct("<8sqq")
-INDEX_FIELDS = 6
-"""offset, length, rows, Σ doc_key high, Σ doc_key low, XXH3 of the bytes: all uint64."""
-
 
 MOST_BYTES = b"gristmill.most_bytes"
 """Metadata of a column of variable width whose values are large: the most bytes that one takes, as decimal text."""
@@ -70,6 +64,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def local_disk() -> Iterator[None]:
+    """Turns what goes wrong with temporary files into StorageError, with their folder and how to choose another."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{tempfile.gettempdir()}: cannot be written: {reason(error)}. Rows are put in order there: it must be on a local "
+            "disk with room; TMPDIR names another folder."
+        ) from error
+
+
+@contextmanager
 def reading(what: str) -> Iterator[None]:
     """Turns what goes wrong while rows are read back (missing, truncated, damaged) into StorageError."""
     try:
@@ -82,18 +88,29 @@ def reading(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def written_elsewhere(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that is renamed to it on success and removed on failure.
+def written_elsewhere(location: Path | str) -> Iterator[Path]:
+    """A temporary local file that gets the name `location` on success, if it was made, and is removed on failure.
 
-    Raises StorageError naming `path` when the file system refuses.
+    It lies beside `location` where that is a path, else on local disk, from where it is put into the object store. It is
+    not read back: what is read of it later is checked by whoever reads it. Raises StorageError naming `location` when
+    storage refuses.
     """
+    if is_remote(str(location)):
+        with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
+            temporary = Path(folder) / "rows"
+            yield temporary
+            if temporary.exists():
+                put_file(str(location), temporary)
+        return
+    path = local(str(location))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with writing(path):
-            os.replace(temporary, path)
+            if temporary.exists():
+                os.replace(temporary, path)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -152,161 +169,95 @@ def _without_slack(array: pa.Array) -> pa.Array:
     return array
 
 
-def read_batches(path: str, schema: pa.Schema, first: int = 0, stop: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Record batches `first` to `stop` of an Arrow IPC file, one at a time.
+@dataclass(frozen=True)
+class RowFile:
+    """What a task reads of a file of rows: record batches part · n // parts to (part + 1) · n // parts of its n.
+
+    Attributes:
+        size: bytes of the file, where they are known.
+    """
+
+    path: str
+    size: int | None = None
+    part: int = 0
+    parts: int = 1
+
+
+def read_batches(file: RowFile | str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Record batches of an Arrow IPC file, one at a time.
 
     Raises StorageError when the file is missing, truncated or damaged, ConservationError when its schema is another.
     """
+    file = RowFile(file) if isinstance(file, str) else file
+    path = file.path
     # The consumer's own errors must not pass for this file's: nothing is yielded inside `reading`.
     with ExitStack() as files:
         with reading(path):
-            reader = pa.ipc.open_file(files.enter_context(pa.OSFile(path)))
+            source = pa.PythonFile(_RangeReader(path, file.size)) if is_remote(path) else pa.OSFile(str(local(path)))
+            reader = pa.ipc.open_file(files.enter_context(source))
         if not reader.schema.equals(schema):
             raise ConservationError(
                 f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "
                 f"{_columns(reader.schema)}. The file was replaced or mixed up; remove the work folder and run again."
             )
-        for index in range(first, reader.num_record_batches if stop is None else stop):
+        count = reader.num_record_batches
+        for index in range(count * file.part // file.parts, count * (file.part + 1) // file.parts):
             with reading(path):
                 batch = reader.get_batch(index)
             yield batch
 
 
-def batch_count(path: str) -> int:
-    """Record batches in an Arrow IPC file. Raises StorageError as `read_batches` does."""
-    with reading(path), pa.OSFile(path) as source:
-        return int(pa.ipc.open_file(source).num_record_batches)
+class _RangeReader(io.RawIOBase):
+    """An object's bytes for random access, in few requests: all at once where they are few, else the end (where the footer
+    is) and then windows of READ_PART."""
+
+    def __init__(self, location: str, size: int | None) -> None:
+        super().__init__()
+        self._location = location
+        known = size_of(location) if size is None else size
+        if known is None:
+            raise FileNotFoundError(location)
+        self._size = known
+        self._at = 0
+        tail = known if known <= READ_PART else FOOTER_BYTES
+        self._tail = (known - tail, self._get(known - tail, tail))
+        self._window = (0, b"")
+
+    def _get(self, start: int, length: int) -> bytes:
+        data = range_get(self._location, start, length)
+        if len(data) < length:
+            raise OSError(f"{length} bytes at {start} were asked for, {len(data)} are there")
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._size, self._at + size)
+        found = []
+        while self._at < stop:
+            for start, data in (self._tail, self._window):
+                if start <= self._at < start + len(data):
+                    found.append(data[self._at - start : stop - start])
+                    break
+            else:
+                end = min(self._tail[0], max(stop, self._at + READ_PART))
+                self._window = (self._at, b"")
+                self._window = (self._at, self._get(self._at, end - self._at))
+                continue
+            self._at += len(found[-1])
+        return found[0] if len(found) == 1 else b"".join(found)
 
 
 def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """What one spill of a map task holds of one partition."""
-
-    table: pa.Table
-    rows: int
-    key_sum: int
-
-
-class PartitionWriter:
-    """Writes a partition file: an Arrow IPC stream of one record batch per spill and partition, an index, a trailer.
-
-    The index is uint64 of shape (partitions, spills, INDEX_FIELDS), so that what belongs to one partition is found with
-    one short read. One file per map task keeps the number of files at the number of map tasks.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema, partitions: int) -> None:
-        self._path = path
-        self._schema = schema
-        self._partitions = partitions
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, schema, options=IPC_OPTIONS)
-        # The schema message goes out with the first batch; an empty one keeps it apart from the first piece.
-        self._writer.write_batch(
-            pa.RecordBatch.from_arrays([pa.array([], kind) for kind in schema.types], schema=schema)
-        )
-        self._spills: list[np.ndarray] = []
-
-    def spill(self, table: pa.Table, bounds: np.ndarray, sums: np.ndarray) -> None:
-        """Append rows that are ordered by partition; `bounds` as from split_order, `sums` as from key_sums."""
-        entries = np.zeros((self._partitions, INDEX_FIELDS), np.uint64)
-        entries[:, 2] = np.diff(bounds).astype(np.uint64)
-        entries[:, 3:5] = sums
-        for part in range(self._partitions):
-            start, stop = int(bounds[part]), int(bounds[part + 1])
-            if start == stop:
-                continue
-            offset = self._sink.tell()
-            for batch in table.slice(start, stop - start).to_batches():
-                self._writer.write_batch(batch)
-            entries[part, 0] = offset
-            entries[part, 1] = self._sink.tell() - offset
-        self._spills.append(entries)
-
-    def close(self) -> np.ndarray:
-        """Write index and trailer. Returns the totals by partition: uint64 of shape (partitions, 3): rows and the two
-        halves of Σ doc_key."""
-        self._writer.close()
-        end = self._sink.tell()
-        self._sink.close()
-        spills = len(self._spills)
-        index = np.zeros((self._partitions, spills, INDEX_FIELDS), np.uint64)
-        for number, entries in enumerate(self._spills):
-            index[:, number] = entries
-        # The bytes are read back from storage for their checksum, so a write that went wrong is found here or later.
-        with self._path.open("r+b") as file:
-            for part in range(self._partitions):
-                for number in range(spills):
-                    file.seek(int(index[part, number, 0]))
-                    index[part, number, 5] = xxhash.xxh3_64_intdigest(file.read(int(index[part, number, 1])))
-            file.seek(end)
-            file.write(index.tobytes())
-            file.write(_TRAILER.pack(_MAGIC, self._partitions, spills))
-        totals = np.zeros((self._partitions, 3), np.uint64)
-        for entries in self._spills:
-            add_totals(totals, entries[:, 2:5])
-        return totals
-
-
-def add_totals(totals: np.ndarray, more: np.ndarray) -> None:
-    """Add (rows, Σ high, Σ low) rows to totals in place, with the carry between the halves."""
-    totals[:, 0] += more[:, 0]
-    low = totals[:, 2] + more[:, 2]
-    carry = low < totals[:, 2]
-    totals[:, 2] = low
-    totals[:, 1] += more[:, 1] + carry.astype(np.uint64)
-
-
-def read_partition(path: str, schema: pa.Schema, part: int) -> Iterator[Piece]:
-    """The pieces of one partition in one partition file, in the order of the spills.
-
-    Raises StorageError when the file is missing or truncated, ConservationError when a piece is not what was written.
-    """
-    what = f"partition {part}: {path}"
-    with ExitStack() as files:
-        with reading(what):
-            file = files.enter_context(open(path, "rb"))
-            entries = _index_row(file, what, part)
-        for entry in entries:
-            offset, length, rows, high, low, check = (int(value) for value in entry)
-            if rows == 0:
-                continue
-            with reading(what):
-                file.seek(offset)
-                data = file.read(length)
-            if xxhash.xxh3_64_intdigest(data) != check:
-                raise ConservationError(
-                    f"{what}: {length} bytes at {offset} are not those that were written (checksum differs). Remove "
-                    "the work folder of this step and run again."
-                )
-            with reading(what):
-                table = _decode(data, schema)
-            yield Piece(table, rows, high << 64 | low)
-
-
-def _index_row(file: BinaryIO, what: str, part: int) -> np.ndarray:
-    """Index entries of one partition, uint64 of shape (spills, INDEX_FIELDS)."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TRAILER.size))
-    trailer = file.read(_TRAILER.size)
-    magic, partitions, spills = _TRAILER.unpack(trailer) if len(trailer) == _TRAILER.size else (trailer, 0, 0)
-    row_size = spills * INDEX_FIELDS * 8
-    start = size - _TRAILER.size - partitions * row_size
-    if magic != _MAGIC or start < 0 or part >= partitions:
-        raise StorageError(
-            f"{what} is truncated or damaged: its last bytes are {magic!r}, expected {_MAGIC!r} and an index of "
-            f"partitions. Remove the work folder of this step and run again."
-        )
-    file.seek(start + part * row_size)
-    return np.frombuffer(file.read(row_size), np.uint64).reshape(spills, INDEX_FIELDS)
-
-
-def _decode(data: bytes, schema: pa.Schema) -> pa.Table:
-    source = pa.BufferReader(data)
-    batches = []
-    while source.tell() < len(data):
-        batches.append(pa.ipc.read_record_batch(pa.ipc.read_message(source), schema))
-    return pa.Table.from_batches(batches, schema)

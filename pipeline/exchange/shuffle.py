@@ -1,13 +1,15 @@
-"""The shuffle's tasks: a map task splits rows into partitions, a reduce task sorts one partition and folds it.
+"""The shuffle's tasks: map and merge tasks split rows into partitions, index tasks gather where they lie, and reduce tasks
+sort one partition after another and fold it.
 
-Both are functions of a payload, so they run anywhere and may run twice: what they write has a deterministic name and
-content, and is renamed into place when whole.
+All are functions of a payload, so they run anywhere and may run twice: what they write has a deterministic name and
+content, and appears there when it is whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,23 @@ from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange.external_sort import SortedRows
 from gristmill.pipeline.exchange.function_names import resolve
 from gristmill.pipeline.exchange.hash_kernels import hash_rows, key_sums, split_order
-from gristmill.pipeline.exchange.row_files import (
+from gristmill.pipeline.exchange.partition_files import (
+    Block,
+    PartitionFile,
     PartitionWriter,
+    Pieces,
+    gather_indexes,
+    index_rows,
+    measured,
+    mismatch,
+    parts_path,
+)
+from gristmill.pipeline.exchange.row_files import (
+    RowFile,
     RowsWriter,
     fixed_width,
     most_bytes,
     read_batches,
-    read_partition,
     writing,
     written_elsewhere,
 )
@@ -73,48 +85,89 @@ class MapTask:
     """Input of `run_map`.
 
     Attributes:
-        inputs: (path, first record batch, batch after the last) of each part of a file that the task reads.
+        inputs: what the task reads.
         schema: of the input files.
         prepared: of the rows after `prepare`.
+        cells: parts that rows are split into, each of so many neighbouring partitions.
         chunk_bytes: rows held before they are split and written.
+        together: whether the pieces of several chunks are put together (see `partition_files`).
     """
 
     number: int
-    inputs: tuple[tuple[str, int, int | None], ...]
+    inputs: tuple[RowFile, ...]
     schema: pa.Schema
     prepared: pa.Schema
     prepare: str | None
     prepare_params: Mapping[str, Any]
     partitioner: Partitioner
+    cells: int
     path: str
     chunk_bytes: int
+    together: bool
 
 
 @dataclass(frozen=True)
 class MapResult:
-    """Rows read, and per partition the rows and the two halves of Σ doc_key written (uint64, shape (n, 3))."""
+    """Rows read, and what was written."""
 
     rows: int
-    totals: np.ndarray
+    file: PartitionFile
+
+
+@dataclass(frozen=True)
+class MergeTask:
+    """Input of `run_merge`: cells `first` to `stop` of map tasks' files, to be split into their partitions.
+
+    Attributes:
+        block: index of those files.
+        width: partitions of a cell.
+        pieces: folder of the files.
+    """
+
+    number: int
+    block: Block
+    first: int
+    stop: int
+    width: int
+    pieces: str
+    schema: pa.Schema
+    partitioner: Partitioner
+    path: str
+    chunk_bytes: int
+    together: bool
+
+
+@dataclass(frozen=True)
+class IndexTask:
+    """Input of `run_index`: files of a kind in a folder, whose indexes are gathered at `path`."""
+
+    files: tuple[PartitionFile, ...]
+    cells: int
+    pieces: str
+    kind: str
+    path: str
 
 
 @dataclass(frozen=True)
 class ReduceTask:
-    """Input of `run_fold` and of the delivery's `run_route`.
+    """Input of `run_fold` and of the delivery's `run_route`: neighbouring partitions, one after another.
 
     Attributes:
-        sort: the columns that the partition is sorted by.
-        rows, key_sum: what the map tasks wrote to the partition, all together.
-        path: the file to write, or the folder when there are several.
+        part: the first partition.
+        first, stop: the cells of `blocks` that are these partitions.
+        pieces, kind: folder and kind of the files that the blocks index.
+        sort: the columns that a partition is sorted by.
+        path: the file to write, or in the folder of which there are several.
     """
 
     part: int
+    first: int
+    stop: int
+    blocks: tuple[Block, ...]
     pieces: str
-    maps: int
+    kind: str
     schema: pa.Schema
     sort: tuple[str, ...]
-    rows: int
-    key_sum: int
     fold: str
     params: Mapping[str, Any]
     path: str
@@ -123,43 +176,15 @@ class ReduceTask:
 
 @dataclass(frozen=True)
 class ReduceResult:
-    """Files with their rows, the schema (None when the fold yielded no table), and what the fold returned."""
+    """Files with their rows and bytes, the schema (None when the fold yielded no table), what the fold returned, and the
+    rows that were read with the sum of their doc_keys."""
 
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str, int, int], ...]
     schema: pa.Schema | None
+    rows: int
+    key_sum: int
     tally: int = 0
     owners: tuple[int, ...] = field(default=())
-
-
-def reduce_tasks(
-    step: Path,
-    maps: int,
-    totals: np.ndarray,
-    schema: pa.Schema,
-    *,
-    sort: Sequence[str],
-    fold: str,
-    params: Mapping[str, Any],
-    budget_bytes: int,
-) -> list[ReduceTask]:
-    """A task for each partition that has rows; `totals` as in MapResult, added over map tasks."""
-    return [
-        ReduceTask(
-            part=part,
-            pieces=str(step / "pieces"),
-            maps=maps,
-            schema=schema,
-            sort=tuple(sort),
-            rows=int(totals[part, 0]),
-            key_sum=int(totals[part, 1]) << 64 | int(totals[part, 2]),
-            fold=fold,
-            params=dict(params),
-            path=str(step / f"part-{part:05d}.arrow"),
-            budget_bytes=budget_bytes,
-        )
-        for part in range(len(totals))
-        if totals[part, 0]
-    ]
 
 
 def row_bytes(schema: pa.Schema) -> int:
@@ -172,40 +197,100 @@ def row_bytes(schema: pa.Schema) -> int:
 
 def map_path(folder: str, number: int) -> str:
     """Where map task `number` writes its partition file."""
-    return f"{folder}/map-{number:05d}.parts"
+    return parts_path(folder, "map", number)
 
 
 def run_map(task: MapTask) -> MapResult:
-    """Split the task's rows into partitions, in chunks that fit the budget. Returns what was written to each."""
+    """Split the task's rows into cells, in chunks that fit the budget."""
     prepare = resolve(task.prepare) if task.prepare else None
     read = 0
-    with written_elsewhere(Path(task.path)) as temporary:
-        with writing(Path(task.path)):
-            writer = PartitionWriter(temporary, task.prepared, task.partitioner.partitions)
-        waiting: list[pa.Table] = []
-        held = 0
+
+    def tables() -> Iterator[pa.Table]:
+        nonlocal read
         for table in _input_tables(task):
             read += table.num_rows
             if prepare is not None:
                 table = prepare(table, **task.prepare_params)
                 check_schema(table.schema, task.prepared, f"`{task.prepare}`")
-            waiting.append(table)
-            held += table.nbytes
-            if held >= task.chunk_bytes:
-                _spill(writer, waiting, task)
-                held = 0
-        if waiting:
-            _spill(writer, waiting, task)
+            yield table
+
+    width = task.partitioner.partitions // task.cells
+    file = _split(tables(), task, task.prepared, _Cells(task.partitioner, width, 0, task.cells))
+    return MapResult(read, file)
+
+
+def run_merge(task: MergeTask) -> PartitionFile:
+    """Split a group of cells into their partitions. Raises ConservationError unless every row that the index names was
+    read and written once."""
+    where = f"partitions {task.first * task.width} to {task.stop * task.width - 1} of {_step_name(task.pieces)}"
+    pieces = Pieces(
+        index_rows([task.block], task.first, task.stop),
+        task.schema,
+        lambda number: map_path(task.pieces, number),
+        lambda _: where,
+    )
+    cells = (task.stop - task.first) * task.width
+    file = _split(pieces.tables(), task, task.schema, _Cells(task.partitioner, 1, task.first * task.width, cells))
+    if (file.rows, file.key_sum) != pieces.totals():
+        raise mismatch(where, *pieces.totals(), file.rows, file.key_sum)
+    return file
+
+
+def run_index(task: IndexTask) -> Block:
+    """Gather the indexes of some partition files."""
+    located = partial(parts_path, task.pieces, task.kind)
+    return gather_indexes(task.path, task.files, task.cells, located)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Which cell a row belongs to: partitions in ranges of `width`, from the range `first` on."""
+
+    partitioner: Partitioner
+    width: int
+    first: int
+    cells: int
+
+    def of(self, table: pa.Table) -> np.ndarray:
+        """Cell of each row, uint32. Raises ConservationError for a row of another range."""
+        found = self.partitioner.parts(table) // np.uint32(self.width)
+        if len(found) and not self.first <= int(found.min()) <= int(found.max()) < self.first + self.cells:
+            raise ConservationError(
+                f"a row of another partition lies among those of the partitions {self.first * self.width} to "
+                f"{(self.first + self.cells) * self.width - 1}. Remove the work folder of this step and run again."
+            )
+        return np.asarray(found - np.uint32(self.first), np.uint32)
+
+
+def _split(tables: Iterator[pa.Table], task: MapTask | MergeTask, schema: pa.Schema, cells: _Cells) -> PartitionFile:
+    """Write rows by cell, no more of them in memory than a chunk."""
+    with written_elsewhere(task.path) as temporary:
         with writing(Path(task.path)):
-            totals = writer.close()
+            writer = PartitionWriter(temporary, schema, cells.cells, task.number, task.together)
+        try:
+            waiting: list[pa.Table] = []
+            held = 0
+            for table in tables:
+                waiting.append(table)
+                held += table.nbytes
+                if held >= task.chunk_bytes:
+                    _spill(writer, waiting, schema, cells, task.path)
+                    held = 0
+            if waiting:
+                _spill(writer, waiting, schema, cells, task.path)
+            with writing(Path(task.path)):
+                file = writer.close()
+        except BaseException:
+            writer.discard()
+            raise
     pa.default_memory_pool().release_unused()
-    return MapResult(read, totals)
+    return file
 
 
 def _input_tables(task: MapTask) -> Iterator[pa.Table]:
     """The task's rows in tables of at most a chunk and INPUT_ROWS rows."""
-    for path, first, stop in task.inputs:
-        for batch in read_batches(path, task.schema, first, stop):
+    for file in task.inputs:
+        for batch in read_batches(file, task.schema):
             size = INPUT_ROWS
             if batch.nbytes > task.chunk_bytes:
                 size = max(1, min(size, batch.num_rows * task.chunk_bytes // batch.nbytes))
@@ -213,81 +298,80 @@ def _input_tables(task: MapTask) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch.slice(start, size)])
 
 
-def _spill(writer: PartitionWriter, waiting: list[pa.Table], task: MapTask) -> None:
+def _spill(writer: PartitionWriter, waiting: list[pa.Table], schema: pa.Schema, cells: _Cells, path: str) -> None:
     table = pa.concat_tables(waiting)
     waiting.clear()
     rows = table.num_rows
     order = np.empty(rows, np.uint32)
-    bounds = split_order(task.partitioner.parts(table), task.partitioner.partitions, order)
+    bounds = split_order(cells.of(table), cells.cells, order)
     if DOC_KEY in table.schema.names:
         sums = key_sums(key_words(table.column(DOC_KEY)), order, bounds)
     else:
-        sums = np.zeros((task.partitioner.partitions, 2), np.uint64)
+        sums = np.zeros((cells.cells, 2), np.uint64)
     columns: list[Any] = list(table.columns)
     del table
     taken = pa.array(order)
     # Column by column, each source column let go at once: two copies of one column, not of all.
     for index in range(len(columns)):
         columns[index] = one_chunk(columns[index]).take(taken)
-    with writing(Path(task.path)):
-        writer.spill(pa.table(columns, schema=task.prepared), bounds, sums)
+    with writing(Path(path)):
+        writer.spill(pa.table(columns, schema=schema), bounds, sums)
 
 
-def partition_rows(task: ReduceTask) -> SortedRows:
-    """The rows of a partition, loaded and sorted within the budget, each piece checked against its index."""
-    name = f"partition {task.part} of {Path(task.pieces).parent.name}"
+@dataclass(frozen=True)
+class Partition:
+    """One partition: its number, rows and Σ doc_key as they were written, and the rows in order.
 
-    def pieces() -> Iterator[pa.Table]:
-        for number in range(task.maps):
-            path = map_path(task.pieces, number)
-            for piece in read_partition(path, task.schema, task.part):
-                rows, total = measured(piece.table)
-                if rows != piece.rows or total != piece.key_sum:
-                    raise mismatch(f"{name} in {path}", piece.rows, piece.key_sum, rows, total)
-                yield piece.table
+    Attributes:
+        rows: a context manager; leaving it removes what was sorted on disk.
+    """
 
-    return SortedRows(
-        pieces(),
-        schema=task.schema,
-        sort=task.sort,
-        spill_folder=Path(f"{task.pieces}/runs-{task.part:05d}"),
-        budget_bytes=task.budget_bytes,
-        row_bytes=row_bytes(task.schema) + SORT_BYTES,
-        sort_bytes=SORT_BYTES,
+    part: int
+    count: int
+    key_sum: int
+    name: str
+    rows: SortedRows
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows in order; at their end they are held against those that the map tasks wrote."""
+        count = 0
+        total = 0
+        for table in self.rows.tables():
+            more_rows, more_total = measured(table)
+            count += more_rows
+            total = (total + more_total) % (1 << 128)
+            yield table
+        if (count, total) != (self.count, self.key_sum):
+            raise mismatch(self.name, self.count, self.key_sum, count, total)
+
+
+def partitions_of(task: ReduceTask) -> Iterator[Partition]:
+    """The task's partitions that have rows, one after another, loaded and sorted within the budget, each piece checked
+    against its index."""
+    step = _step_name(task.pieces)
+    pieces = Pieces(
+        index_rows(task.blocks, task.first, task.stop),
+        task.schema,
+        partial(parts_path, task.pieces, task.kind),
+        lambda cell: f"partition {task.part + cell}",
     )
+    for cell, tables in pieces.by_cell(task.budget_bytes // 8):
+        sorted_rows = SortedRows(
+            tables,
+            schema=task.schema,
+            sort=task.sort,
+            budget_bytes=task.budget_bytes,
+            row_bytes=row_bytes(task.schema) + SORT_BYTES,
+            sort_bytes=SORT_BYTES,
+        )
+        with sorted_rows:
+            yield Partition(
+                task.part + cell, *pieces.totals(cell), f"partition {task.part + cell} of {step}", sorted_rows
+            )
 
 
-def counted(tables: Iterator[pa.Table], task: ReduceTask) -> Iterator[pa.Table]:
-    """Pass tables through; at their end, check that they were the rows that the map tasks wrote."""
-    rows = 0
-    total = 0
-    for table in tables:
-        more_rows, more_total = measured(table)
-        rows += more_rows
-        total = (total + more_total) % (1 << 128)
-        yield table
-    if rows != task.rows or total != task.key_sum:
-        name = f"partition {task.part} of {Path(task.pieces).parent.name}"
-        raise mismatch(name, task.rows, task.key_sum, rows, total)
-
-
-def measured(table: pa.Table) -> tuple[int, int]:
-    """(rows, Σ doc_key mod 2^128); the sum is 0 for rows without a doc_key."""
-    rows = table.num_rows
-    if rows == 0 or DOC_KEY not in table.schema.names:
-        return rows, 0
-    order = np.arange(rows, dtype=np.uint32)
-    sums = key_sums(key_words(table.column(DOC_KEY)), order, np.array([0, rows], np.int64))
-    return rows, int(sums[0, 0]) << 64 | int(sums[0, 1])
-
-
-def mismatch(where: str, rows: int, total: int, found_rows: int, found_total: int) -> ConservationError:
-    """The error for rows that went in and did not come out."""
-    return ConservationError(
-        f"{where}: {rows} rows with doc_key sum {total:032x} were written, {found_rows} rows with doc_key sum "
-        f"{found_total:032x} were read. Rows were lost, doubled or exchanged on storage; remove the work folder of this "
-        "step and run again."
-    )
+def _step_name(pieces: str) -> str:
+    return pieces.rstrip("/").split("/")[-2]
 
 
 def check_schema(found: pa.Schema, expected: pa.Schema, who: str) -> None:
@@ -304,25 +388,19 @@ def _listed(schema: pa.Schema) -> str:
 
 
 def run_fold(task: ReduceTask) -> ReduceResult:
-    """Sort one partition, stream it through the fold, and write what the fold yields."""
+    """Sort each partition, stream it through the fold, and write what the fold yields."""
     fold = resolve(task.fold)
-    tally = 0
-    with partition_rows(task) as sorted_rows:
-        ended = False
-
-        def stream() -> Iterator[pa.Table]:
-            nonlocal ended
-            yield from counted(sorted_rows.tables(), task)
-            ended = True
-
-        with written_elsewhere(Path(task.path)) as temporary:
-            writer: RowsWriter | None = None
-            made = iter(fold(stream(), **task.params))
+    tally = rows = key_sum = 0
+    writer: RowsWriter | None = None
+    with written_elsewhere(task.path) as temporary:
+        for partition in partitions_of(task):
+            stream = _Ended(partition.tables())
+            made = iter(fold(stream, **task.params))
             while True:
                 try:
                     table = next(made)
                 except StopIteration as stop:
-                    tally = stop.value or 0
+                    tally += stop.value or 0
                     break
                 if not isinstance(table, pa.Table):
                     raise ContractError(f"fold `{task.fold}` yielded a {type(table).__name__}, expected pyarrow Tables")
@@ -330,16 +408,37 @@ def run_fold(task: ReduceTask) -> ReduceResult:
                     writer = RowsWriter(temporary, table.schema)
                 check_schema(table.schema, writer.schema, f"fold `{task.fold}`")
                 writer.write(table)
-            if not ended:
+            if not stream.ended:
                 raise ContractError(
-                    f"fold `{task.fold}` stopped before the end of partition {task.part}, so groups would be left out. "
-                    "It must read its input to the end."
+                    f"fold `{task.fold}` stopped before the end of partition {partition.part}, so groups would be left "
+                    "out. It must read its input to the end."
                 )
-            if writer is None:
-                temporary.touch()
-                result = ReduceResult((), None, tally)
+            rows += partition.count
+            key_sum = (key_sum + partition.key_sum) % (1 << 128)
+        files: tuple[tuple[str, int, int], ...] = ()
+        if writer is not None:
+            writer.close()
+            if writer.rows:
+                files = ((task.path, writer.rows, temporary.stat().st_size),)
             else:
-                writer.close()
-                result = ReduceResult(((task.path, writer.rows),), writer.schema, tally)
+                temporary.unlink()
     pa.default_memory_pool().release_unused()
-    return result
+    return ReduceResult(files, None if writer is None else writer.schema, rows, key_sum, tally)
+
+
+class _Ended:
+    """An iterator that knows whether it was read to its end."""
+
+    def __init__(self, tables: Iterator[pa.Table]) -> None:
+        self._tables = tables
+        self.ended = False
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return self
+
+    def __next__(self) -> pa.Table:
+        try:
+            return next(self._tables)
+        except StopIteration:
+            self.ended = True
+            raise

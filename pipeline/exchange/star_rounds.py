@@ -9,7 +9,7 @@ doc_key of its component. An edge from a document to itself stands for a documen
 from __future__ import annotations
 
 import itertools
-import uuid
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.document import key_words, keys_from_words, one_chunk
-from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches
+from gristmill.pipeline.exchange.row_files import RowsWriter, local_disk, read_batches
 from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, two_tasks
 
 # Slots of the state that a star fold carries from table to table (uint64).
@@ -143,12 +143,12 @@ def _edges(words: np.ndarray, tasks: np.ndarray) -> pa.Table:
     )
 
 
-def label_components(tables: Iterator[pa.Table], spill: str, held_rows: int) -> Iterator[pa.Table]:
+def label_components(tables: Iterator[pa.Table], held_rows: int) -> Iterator[pa.Table]:
     """Fold over stars sorted by (other_key, doc_key): a row for each document with its component's label and size.
 
-    The size is known at the end of a component. One that outgrows `held_rows` waits in a file under `spill`.
+    The size is known at the end of a component. One that outgrows `held_rows` waits in a file on local disk.
     """
-    waiting = _Waiting(Path(spill), held_rows)
+    waiting = _Waiting(held_rows)
     for table in tables:
         labels = key_words(table.column("other_key"))
         starts = np.flatnonzero(np.r_[True, (labels[1:] != labels[:-1]).any(axis=1)])
@@ -195,8 +195,7 @@ def _labelled(stars: pa.Table, counts: np.ndarray, size: int | None = None, begi
 class _Waiting:
     """The rows of a component whose end has not come: in memory, or in a file once there are many."""
 
-    def __init__(self, folder: Path, held_rows: int) -> None:
-        self._folder = folder
+    def __init__(self, held_rows: int) -> None:
         self._held_rows = held_rows
         self._clear()
 
@@ -221,8 +220,9 @@ class _Waiting:
         self._rows += stars.num_rows
         if self._held > self._held_rows:
             if self._writer is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._path = self._folder / f"component-{uuid.uuid4().hex}.arrow"
+                with local_disk():
+                    self._folder = tempfile.TemporaryDirectory(prefix="gristmill-component-")
+                self._path = Path(self._folder.name) / "rows.arrow"
                 self._writer = RowsWriter(self._path, EDGE_SCHEMA)
             for table in self._tables:
                 self._writer.write(table)
@@ -236,7 +236,7 @@ class _Waiting:
             # What fills a file is no document alone, so the label's own row comes on top of the rows.
             for index, part in enumerate(itertools.chain(written, self._tables)):
                 yield _labelled(part, np.array([part.num_rows]), size=self._rows + 1, begins=index == 0)
-            self._path.unlink()
+            self._folder.cleanup()
         elif self._tables:
             table = pa.concat_tables(self._tables).combine_chunks()
             yield _labelled(table, np.array([table.num_rows]))

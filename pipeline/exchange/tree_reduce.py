@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -77,7 +76,7 @@ def run_combine(task: CombineTask) -> CombineResult:
         read += rows
     if not combined or len(held) != 1:
         held = [_call(combine, held or [task.schema.empty_table()], task)]
-    with written_elsewhere(Path(task.path)) as temporary:
+    with written_elsewhere(task.path) as temporary:
         writer = RowsWriter(temporary, held[0].schema)
         writer.write(held[0])
         writer.close()

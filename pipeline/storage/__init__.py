@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,9 +35,9 @@ from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 __all__ = [
     "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "delete_if", "exists",
     "file_sha256_and_size", "file_system_of", "info_of", "is_remote", "is_web", "items_within", "join", "list_files",
-    "local", "move", "names_in", "open_read", "open_within", "probe_conditions", "put", "put_if_absent", "range_get",
-    "read_small", "read_with_etag", "read_within", "reason", "remove", "replace_if", "retrying", "sha256_of",
-    "sha256_within", "size_of", "sync_folder", "web_file", "write_checked",
+    "local", "move", "names_in", "open_read", "open_within", "probe_conditions", "put", "put_file", "put_if_absent",
+    "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove", "replace_if", "retrying", "sha256_of",
+    "sha256_within", "size_of", "sizes_of", "sync_folder", "web_file", "write_checked",
 ]  # fmt: skip
 
 
@@ -54,6 +55,9 @@ class Store(Protocol):
 
     def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
         """Writes a small file, in place of one that is there."""
+
+    def put_file(self, location: str, file: Path) -> None:
+        """Copies a local file, in place of one that is there."""
 
     def put_if_absent(self, location: str, data: bytes) -> bool:
         """Creates a small file unless there is one; True for the one who did, of all who try at the same time."""
@@ -181,6 +185,11 @@ def put(location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
     store_of(location).put(location, data, seconds)
 
 
+def put_file(location: str, file: Path) -> None:
+    """Copies a local file, in place of one that is there, without reading it back: for what is checked when it is read."""
+    store_of(location).put_file(location, file)
+
+
 def put_if_absent(location: str, data: bytes) -> bool:
     """Creates a small file unless there is one; True for the one who did, of all who try at the same time.
 
@@ -252,6 +261,17 @@ def exists(location: str) -> bool:
 def size_of(location: str) -> int | None:
     """Size in bytes, or None when there is no such file."""
     return store_of(location).size(location)
+
+
+def sizes_of(locations: Sequence[str]) -> list[int | None]:
+    """`size_of` of each; of many objects in one folder by listing it, a request for a thousand of them."""
+    folders = Counter(location.rpartition("/")[0] for location in locations if is_remote(location))
+    listed: dict[str, int] = {}
+    for folder, count in folders.items():
+        store = store_of(folder)
+        if count > 2 and isinstance(store, (Buckets, ObjectStore)):
+            listed.update((join(folder, name), size) for name, size in store.sizes(folder))
+    return [listed[location] if location in listed else size_of(location) for location in locations]
 
 
 def list_files(location: str) -> list[str]:

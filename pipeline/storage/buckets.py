@@ -77,11 +77,7 @@ class Buckets:
                 partial.flush()
             except OSError as error:
                 raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
-            with _told(location, "cannot be written"):
-                parts = tee.size > 2 * PART_BYTES
-                sent = Path(partial.name) if parts else Path(partial.name).read_bytes()
-                options = {"use_multipart": parts, "chunk_size": PART_BYTES, "max_concurrency": 2}
-                _call(lambda obs, store, key: obs.put(store, key, sent, **options), location, parts=parts)
+            self.put_file(location, Path(partial.name))
         try:
             read_back(
                 location, self.open_read(location), tee.sha256.hexdigest(), "Check the store; the object was removed."
@@ -90,6 +86,13 @@ class Buckets:
             self.delete(location)
             raise
         return WrittenFile(location, tee.size, tee.sha256.hexdigest())
+
+    def put_file(self, location: str, file: Path) -> None:
+        with _told(location, "cannot be written"):
+            parts = file.stat().st_size > 2 * PART_BYTES
+            sent = file if parts else file.read_bytes()
+            options = {"use_multipart": parts, "chunk_size": PART_BYTES, "max_concurrency": 2}
+            _call(lambda obs, store, key: obs.put(store, key, sent, **options), location, parts=parts)
 
     def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
         with _told(location, "cannot be written"):

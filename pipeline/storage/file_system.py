@@ -67,6 +67,22 @@ class FileSystem:
         finally:
             _discard(partial)
 
+    def put_file(self, location: str, file: Path) -> None:
+        target = _path(location)
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+
+        def copy() -> None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, partial)
+            os.replace(partial, target)
+
+        try:
+            retrying(copy)
+        except OSError as error:
+            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+        finally:
+            _discard(partial)
+
     def put_if_absent(self, location: str, data: bytes) -> bool:
         try:
             return _created(_path(location), data)

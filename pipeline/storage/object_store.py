@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -67,6 +68,11 @@ class ObjectStore:
         with _told(location, "cannot be written"):
             system, path = fsspec.core.url_to_fs(location)
             retrying(lambda: system.pipe_file(path, data), seconds)
+
+    def put_file(self, location: str, file: Path) -> None:
+        with _told(location, "cannot be written"):
+            system, path = fsspec.core.url_to_fs(location)
+            retrying(lambda: system.put_file(str(file), path))
 
     def put_if_absent(self, location: str, data: bytes) -> bool:
         with _told(location, "cannot be written"):

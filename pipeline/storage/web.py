@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
@@ -75,6 +76,9 @@ class WebFiles:
         raise _read_only(location)
 
     def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
+        raise _read_only(location)
+
+    def put_file(self, location: str, file: Path) -> None:
         raise _read_only(location)
 
     def put_if_absent(self, location: str, data: bytes) -> bool:

@@ -37,9 +37,10 @@ from gristmill.pipeline.exchange.shuffle_plan import (
     Cost,
     Layout,
     Rounds,
+    chunk_bytes,
     cost,
+    in_chunks,
     layout,
-    piece_bytes,
     rounds,
 )
 from gristmill.pipeline.executor import Executor
@@ -138,9 +139,7 @@ class Shuffle:
         plan = layout(
             sum(sizes), rows.count * expansion * row_bytes(schema), partitions, self.budget_bytes, self.map_bytes
         )
-        chunk = max(1, self.budget_bytes // 5)
         pieces = f"{step}/pieces"
-        together = self._together(plan.cells)
         tasks = [
             MapTask(
                 number=number,
@@ -152,8 +151,8 @@ class Shuffle:
                 partitioner=partitioner,
                 cells=plan.cells,
                 path=map_path(pieces, number),
-                chunk_bytes=chunk,
-                together=together,
+                chunk_bytes=chunk_bytes(self.budget_bytes),
+                together=not in_chunks(plan.cells, self.budget_bytes),
             )
             for number, inputs in enumerate(map_inputs(rows.files, sizes, plan.map_bytes))
         ]
@@ -175,10 +174,6 @@ class Shuffle:
         merged = self._merged(shuffled, plan, chosen, partitioner)
         remove(pieces)
         return merged
-
-    def _together(self, cells: int) -> bool:
-        """Whether chunks by themselves would make pieces that are too small."""
-        return self.budget_bytes // 5 < cells * piece_bytes(self.budget_bytes) // 2
 
     def _blocks(self, plan: Layout, chosen: Rounds, sources: int) -> int:
         """Blocks for the indexes of map files: one for each merge task of a group, or as many as memory asks for."""
@@ -210,8 +205,8 @@ class Shuffle:
                 schema=shuffled.schema,
                 partitioner=partitioner,
                 path=parts_path(folder, "merge", group * len(blocks) + index),
-                chunk_bytes=max(1, self.budget_bytes // 5),
-                together=self._together(cells * width),
+                chunk_bytes=chunk_bytes(self.budget_bytes),
+                together=not in_chunks(cells * width, self.budget_bytes),
             )
             for group in range(chosen.groups)
             for index, block in enumerate(blocks)

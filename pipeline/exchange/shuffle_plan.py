@@ -95,8 +95,8 @@ def rounds(plan: Layout, maps: int, sources: int, written_bytes: int, budget: in
     """The rounds after `maps` map tasks that wrote `written_bytes` in `sources` parts (a file has one, or one per chunk)."""
     piece = piece_bytes(budget)
     full = written_bytes / piece / _FULL
-    # Where less was written than was planned (`prepare` may drop rows), partitions share a task.
-    together = _power_below(plan.partitions * piece / max(1, written_bytes), plan.partitions)
+    # Partitions of less than half a piece share a task: `prepare` may drop most rows, so less may come than was planned.
+    together = _power_below(plan.partitions * piece / max(1, 2 * written_bytes), plan.partitions)
     if plan.cells == plan.partitions:
         while sources * plan.partitions // together > 2 * full + sources + plan.partitions // together:
             together *= 2
@@ -105,9 +105,19 @@ def rounds(plan: Layout, maps: int, sources: int, written_bytes: int, budget: in
     while groups > 1 and sources * groups > full + sources:
         groups //= 2
     # Merge tasks are as many as pieces allow, and no smaller than what a task holds at once.
-    most = math.ceil(written_bytes / groups / max(1, budget // 5))
+    most = math.ceil(written_bytes / groups / chunk_bytes(budget))
     merges = max(1, min(most, maps, int((full + plan.partitions) / plan.partitions)))
     return Rounds(groups, merges, min(together, plan.partitions // groups))
+
+
+def chunk_bytes(budget: int) -> int:
+    """Bytes of rows that a map or merge task holds before it splits them."""
+    return max(1, budget // 5)
+
+
+def in_chunks(cells: int, budget: int) -> bool:
+    """Whether a task may write its chunks as they are: each makes a piece of every cell. Else they are put together."""
+    return chunk_bytes(budget) >= cells * piece_bytes(budget) // 2
 
 
 def _power_below(value: float, most: int) -> int:

@@ -440,8 +440,10 @@ def test_waves_of_bands_follow_the_disk_and_change_nothing(
         return group(self, *arguments, **options)
 
     monkeypatch.setattr(FileExchange, "group", counted)
-    # Rows with a sketch take 84 bytes, and half of the disk may be used.
-    monkeypatch.setattr("gristmill.pipeline.exchange.group.free_bytes", lambda folder: 2 * 84 * 70 * bands_at_once)
+    # Rows with a sketch take 84 bytes, and a third of the disk may be used: two rounds hold them twice.
+    monkeypatch.setattr(
+        "gristmill.pipeline.exchange.shuffle_driver.free_bytes", lambda folder: 3 * 84 * 70 * bands_at_once
+    )
     found = run(similar_texts())
     assert sum(1 for params in seen if params and "first" in params) == waves
     assert found.keyed == expected.keyed and found.decisions == expected.decisions

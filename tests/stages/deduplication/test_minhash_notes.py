@@ -99,13 +99,13 @@ class Losing(FileExchange):
         super().__init__(InlineExecutor(), folder, budget_bytes=BUDGET)
         self.lose = lose
 
-    def split(self, step: Path, *args: Any, **options: Any) -> Any:
+    def split(self, step: str, *args: Any, **options: Any) -> Any:
         result = super().split(step, *args, **options)
-        piece = sorted((step / "pieces").glob("*.parts"))[0]
+        piece = sorted((Path(step) / "pieces").glob("*.parts"))[0]
         if self.lose == "file":
             piece.unlink()
         elif self.lose == "end":
-            piece.write_bytes(piece.read_bytes()[:-100])
+            piece.write_bytes(piece.read_bytes()[: piece.stat().st_size // 2])  # the index after the pieces was read
         else:
             data = bytearray(piece.read_bytes())
             data[len(data) // 3] ^= 1

@@ -111,8 +111,8 @@ def rounds(plan: Layout, maps: int, sources: int, written_bytes: int, budget: in
 
 
 def chunk_bytes(budget: int) -> int:
-    """Bytes of rows that a map or merge task holds before it splits them."""
-    return max(1, budget // 5)
+    """Bytes of rows that a map or merge task holds before it splits them: at the peak it takes about six times as much."""
+    return max(1, budget // 8)
 
 
 def in_chunks(cells: int, budget: int) -> bool:

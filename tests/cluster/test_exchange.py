@@ -105,7 +105,7 @@ def test_every_operator_gives_what_it_gives_on_a_file_system(
     table = edges(2500, 1)
     expected = everything(str(tmp_path), table)
     s3_server.break_by(faults)
-    found = everything(f"{s3_bucket}/work", table)
+    found = everything(f"{s3_bucket}/exchange", table)
     assert all(one.equals(other) for one, other in zip(found, expected, strict=True))
     if faults.busy:
         assert min(s3_server.hurt[name] for name in ("busy", "broken", "cut", "lost")) > 5
@@ -115,7 +115,7 @@ def test_a_bucket_that_refuses_to_be_written_is_told(s3_server: S3Server, s3_buc
     rows = rows_in(f"{s3_bucket}/in", [edges(500, 1)])
     s3_server.break_by(Faults(denied=frozenset({"PUT"})))
     with pytest.raises(StorageError, match=r"s3://.*map-00000.parts: cannot be written: .*HTTP 403"):
-        FileExchange(InlineExecutor(), f"{s3_bucket}/work", **SMALL).group(rows, ["doc_key"], unchanged)
+        FileExchange(InlineExecutor(), f"{s3_bucket}/exchange", **SMALL).group(rows, ["doc_key"], unchanged)
 
 
 def test_a_piece_that_is_gone_is_named(s3_server: S3Server, s3_bucket: str, quick: None) -> None:
@@ -123,12 +123,12 @@ def test_a_piece_that_is_gone_is_named(s3_server: S3Server, s3_bucket: str, quic
         def run(self, function: Any, payloads: Any) -> Iterator[tuple[int, Any]]:
             payloads = list(payloads)
             if function.__name__ == "run_merge":
-                storage.remove(f"{s3_bucket}/work/0000-group/pieces/map-00001.parts")
+                storage.remove(f"{s3_bucket}/exchange/0000-group/pieces/map-00001.parts")
             yield from super().run(function, payloads)
 
     rows = rows_in(f"{s3_bucket}/in", [edges(3000, 1)])
     with pytest.raises(StorageError, match=r"map-00001.parts is missing; it held rows"):
-        FileExchange(Removing(), f"{s3_bucket}/work", **SMALL).group(rows, ["doc_key"], unchanged)
+        FileExchange(Removing(), f"{s3_bucket}/exchange", **SMALL).group(rows, ["doc_key"], unchanged)
 
 
 def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(s3_server: S3Server, s3_bucket: str) -> None:
@@ -148,7 +148,7 @@ def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(s3_server: S3S
     assert size is not None
     exchange = FileExchange(
         InlineExecutor(),
-        f"{s3_bucket}/work",
+        f"{s3_bucket}/exchange",
         map_bytes=size,
         partition_bytes=rows.count * (64 + 96) // partitions + 1,
         disk_bytes=1 << 40,

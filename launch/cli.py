@@ -194,10 +194,19 @@ def init(
     epilog="""\b
 Examples:
   gristmill plan web.yaml
+  gristmill plan web.yaml --with out/last-month
   gristmill plan quickstart --json""",
 )
 def plan(
     config: ConfigArgument,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="OUTPUT",
+            help="Also show what budgets come to on the counts of this earlier run's output.",
+        ),
+    ] = None,
     overrides: SetOption = None,
     output: OutputOption = None,
     plugin: PluginOption = None,
@@ -206,7 +215,7 @@ def plan(
     """Show what a run would do: graph, passes, memory and disk. Runs nothing."""
     from gristmill.launch.commands.plan import plan_config
 
-    return plan_config(config, tuple(overrides or ()), output, tuple(plugin or ()), as_json)
+    return plan_config(config, tuple(overrides or ()), output, tuple(plugin or ()), as_json, earlier)
 
 
 @app.command(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.launch.presets import read_config
 from gristmill.launch.terminal.console import facts, out, say, say_json
 from gristmill.launch.terminal.numbers import count, size
+from gristmill.pipeline.errors import DataError
 
 if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Edge
@@ -17,9 +18,19 @@ if TYPE_CHECKING:
 
 
 def plan_config(
-    config: str, overrides: Sequence[str], output: str | None, plugins: Sequence[str], as_json: bool
+    config: str,
+    overrides: Sequence[str],
+    output: str | None,
+    plugins: Sequence[str],
+    as_json: bool,
+    earlier: str | None = None,
 ) -> int:
-    """Plans a config and prints the plan. Raises what `gristmill run` would raise before its first task."""
+    """Plans a config and prints the plan, and what its budgets come to on the counts of the output `earlier`.
+
+    Returns 3 where budgets cannot be met on these. Raises what `gristmill run` would raise before its first task, and what
+    `launch.commands.plan_budgets.forecasts` raises.
+    """
+    from gristmill.launch.commands.plan_budgets import budget_section, budgets_json, forecasts
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.folder_checks import check_places
     from gristmill.pipeline.planning.plan import check_ready, make_plan
@@ -29,12 +40,14 @@ def plan_config(
     plan = make_plan(load(text.text, text.name, overrides=overrides, output=output, plugins=plugins))
     check_places(plan, work_folder(plan.config))
     check_ready(plan)
+    found = None if earlier is None else forecasts(plan, earlier)
     if as_json:
-        say_json(plan_json(plan))
+        say_json(plan_json(plan) | ({} if found is None else {"budgets": budgets_json(found)}))
     else:
-        for line in plan_lines(plan):
+        for line in (*plan_lines(plan), *budget_section(plan, found, earlier)):
             say(line)
-    return 0
+    unmet = found is not None and any(forecast.refusal is not None for forecast, _ in found.values())
+    return DataError.exit_code if unmet else 0
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -14,20 +14,24 @@ SIGNALS_SHOWN = 8
 
 
 def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
-    """Shows the funnel, what filters keep beside what chance would, and for nodes that repeat
-    documents shares before and after and repeats by cluster size.
+    """Shows the funnel, what filters keep beside what chance would, for nodes that repeat documents shares before and
+    after and repeats by cluster size, and for mixes their budgets and what they came to.
 
     Args:
         folder: an output.
         svg: a file for the picture.
         as_json: print one JSON value instead.
 
-    Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing.
+    Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing; DataError for a
+    manifest that no run writes.
     """
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import baseline_rows, random_baselines
+    from gristmill.stages.rebalancing.budget_views import budget_lines
     from gristmill.stages.rebalancing.report import (
+        amounts_met,
+        budget_reports,
         group_tallies,
         picture,
         rebalancing_reports,
@@ -39,11 +43,11 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     manifest = read_manifest(folder)
     if manifest is None:
         raise ConfigError(f"{folder}: there is no manifest.json. Give the folder of an output.")
-    reports, tallies = rebalancing_reports(manifest), group_tallies(manifest)
+    reports, tallies, budgets = rebalancing_reports(manifest), group_tallies(manifest), budget_reports(manifest)
     if svg is not None:
         if not reports and not tallies:
             raise ConfigError(f"--svg: no node of the run of {folder} repeats documents, so there is nothing to draw.")
-        _write(svg, picture(reports, tallies))
+        _write(svg, picture(reports, tallies, budgets))
     order = [*manifest.sources, *(node.name for node in manifest.nodes)]
     accounts = manifest.accounts
     if as_json:
@@ -53,6 +57,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
         found = {
             "funnel": funnel_json(accounts, order),
             "rebalanced": rebalanced,
+            "budgets": {name: manifest.reports[name] for name in budgets},
             "beside_chance": filters,
             "signals_beside_chance": signals,
         }
@@ -74,6 +79,10 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             _print_signals(name, beside)
     for name, counts in tallies.items():
         say(f"\n{name}: shares before and after\n\n{shares_table(counts)}")
+        if name in budgets:
+            say(f"\n{name}: budgets, and what they came to\n")
+            for line in budget_lines(budgets[name], amounts_met(counts)):
+                say(line)
         if name in reports:
             say(f"\n{name}: repeats by cluster size, and under them what the quality rules remove\n")
             say(sizes_table(reports[name]))

@@ -49,6 +49,7 @@ from gristmill.stages.rebalancing.budgets import (
     shown,
     solve_budgets,
 )
+from gristmill.stages.rebalancing.cell_records import cell_record
 from gristmill.stages.rebalancing.cells import ONE, cells_by_group, count_cells, expected_copies, factor, units
 from gristmill.stages.rebalancing.rounding import NOTES, fraction_rows, offset, positions, whole_copies
 from gristmill.stages.rebalancing.tokens import check_tokenizer, count_tokens, estimate_tokens
@@ -193,8 +194,13 @@ class Mix(Stage):
     def _column(self, name: str) -> str:
         return name if self.config.name is None else f"{self.config.name}_{name}"
 
-    def _group(self) -> tuple[str, ...]:
+    def groups_by(self) -> tuple[str, ...]:
+        """The columns whose values are the groups."""
         return DEFAULT_GROUP if self.config.by is None else self.config.by
+
+    def counts(self) -> str:
+        """What amounts count: `documents`, or the column that holds them."""
+        return self._counted() or "documents"
 
     def _counted(self) -> str | None:
         """The column that holds amounts; None when documents are counted."""
@@ -240,7 +246,7 @@ class Mix(Stage):
 
     def _groups(self, batch: pa.Table) -> tuple[np.ndarray, list[str]]:
         """The group of each row as an index, and the groups' names."""
-        coded = coded_groups(group_columns(batch, self._group()), batch.num_rows)
+        coded = coded_groups(group_columns(batch, self.groups_by()), batch.num_rows)
         return coded.codes, [SEPARATOR.join(key) if self.config.margins else label(key) for key in coded.keys]
 
     def _rows(self, batch: pa.Table) -> CountedRows:
@@ -269,7 +275,7 @@ class Mix(Stage):
         DataError) for what cannot be met."""
         config = self.config
         groups = cells_by_group(exchange.reduce(notes, count_cells))
-        solution = solve_budgets(groups, self._budgets(), config.unit, self._group())
+        solution = solve_budgets(groups, self.budgets(), config.unit, self.groups_by())
         factors = {name: factor(groups[name], config.max_epochs, amount) for name, amount in solution.amounts.items()}
         params = {"factors": factors, "max_epochs": config.max_epochs, "seed": config.seed}
         keyed, _ = prefix_sums(notes, exchange, prepare=fraction_rows, params=params)
@@ -281,10 +287,12 @@ class Mix(Stage):
                 "offset": pa.array([offset(config.seed, name) for name in names], pa.int64()),
             }
         )
-        report = budget_report(groups, solution, factors, config.max_epochs, self._counted() or "documents")
+        report = budget_report(groups, solution, factors, config.max_epochs, self.counts())
+        report["cells"] = cell_record(groups, self.groups_by(), self.counts())
         return Settled(keyed=keyed, broadcast=table, report=report)
 
-    def _budgets(self) -> Budgets:
+    def budgets(self) -> Budgets:
+        """What the mix shall look like."""
         config = self.config
         return Budgets(
             target=config.target,

@@ -13,6 +13,7 @@ from typing import Any
 
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.stages.rebalancing.budget_views import BudgetReport, budget_bars, is_budget_report, read_budgets
 
 PANEL_WIDTH, PANEL_HEIGHT, GAP = 360, 120, 14
 MARGIN_LEFT, MARGIN_TOP, MARGIN_BOTTOM = 46, 26, 34
@@ -138,14 +139,19 @@ def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] | set[int] = (0,
     return "\n".join(lines)
 
 
-def picture(reports: Mapping[str, Mapping[str, Any]], tallies: Mapping[str, Mapping[str, int]]) -> str:
+def picture(
+    reports: Mapping[str, Mapping[str, Any]],
+    tallies: Mapping[str, Mapping[str, int]],
+    budgets: Mapping[str, BudgetReport] | None = None,
+) -> str:
     """An SVG. For each of the largest curves: repeats by cluster size, and under them the removal rates of the sizes with
     the group's rate as a dashed line, over a logarithmic axis of sizes. For each node: every group's share of documents
-    before, and of copies after.
+    before, and of copies after. For each mix: what groups hold, their budgets, and what these came to.
 
     Args:
         reports: of `rebalance` nodes, by node.
         tallies: of `rebalance` and `mix` nodes, by node.
+        budgets: of `mix` nodes, by node.
     """
     body: list[str] = []
     width, top = 3 * (MARGIN_LEFT + PANEL_WIDTH + GAP), 0
@@ -154,6 +160,9 @@ def picture(reports: Mapping[str, Mapping[str, Any]], tallies: Mapping[str, Mapp
         body += panels
     for node, counts in tallies.items():
         bars, top = _bars(node, counts, top, width)
+        body += bars
+    for node, budget in (budgets or {}).items():
+        bars, top = budget_bars(node, budget, amounts_met(tallies.get(node, {})), top, width)
         body += bars
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + GAP}" width="{width}" height="{top + GAP}" '
@@ -273,6 +282,18 @@ def rebalancing_reports(manifest: Predicate) -> dict[str, Mapping[str, Any]]:
     reports = manifest.reports
     names = [node.name for node in manifest.nodes if node.name in reports]
     return {name: reports[name] for name in names if "curves" in reports[name] and "bins" in reports[name]}
+
+
+def budget_reports(manifest: Predicate) -> dict[str, BudgetReport]:
+    """Reports of `mix` nodes in a manifest, by node, in the graph's order. Raises DataError for one that no mix writes."""
+    reports = manifest.reports
+    names = [node.name for node in manifest.nodes if is_budget_report(reports.get(node.name, {}))]
+    return {name: read_budgets(reports[name], f"the report of `{name}`") for name in names}
+
+
+def amounts_met(tallies: Mapping[str, int]) -> dict[str, int]:
+    """The amount of all copies by group, from a node's tallies."""
+    return _by_group(tallies, "amount")
 
 
 def group_tallies(manifest: Predicate) -> dict[str, Mapping[str, int]]:

@@ -86,6 +86,11 @@ def run(options: RunOptions) -> int:
             attestation=attestation,
         )
         progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
+        if options.address is not None and not options.address.startswith("ray://"):  # whose driver is no process of it
+            from gristmill.launch.terminal.ray_metrics import RayMetrics
+
+            metrics = stack.enter_context(RayMetrics())
+            metrics.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
         result = engine.run()
     if result.already_done:
         attest_finished(result, attestation)

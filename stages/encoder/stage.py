@@ -24,6 +24,7 @@ from gristmill.pipeline.document import TEXT, one_chunk
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.stage import (
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -137,6 +138,7 @@ class Encoder(Stage):
         config = self.config
         columns = [_column(name) for name in config.scores]
         return StageSpec(
+            cost=Cost(measure=20_000, survey=0, settle=0),
             measure_reads={TEXT},
             signals=pa.schema(
                 [*((column, pa.float32()) for column in columns), (f"{config.name}_truncated", pa.bool_())]

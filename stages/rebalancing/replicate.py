@@ -11,6 +11,7 @@ from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.stage import (
     DROPPED,
     QUARANTINED,
+    Cost,
     Decisions,
     SettledView,
     Stage,
@@ -48,7 +49,9 @@ class Replicate(Stage):
     config: ReplicateConfig
 
     def declare(self) -> StageSpec:
-        return StageSpec(decide_reads={self.config.by}, rules=RULES, emits_copies=True)
+        return StageSpec(
+            cost=Cost(measure=0, survey=0, settle=0), decide_reads={self.config.by}, rules=RULES, emits_copies=True
+        )
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """The number of copies is the value of what is dropped or repeated."""

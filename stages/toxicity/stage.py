@@ -173,7 +173,7 @@ class Toxicity(Stage):
         embedded = config.backend == "embedded"
         rules = (config.tiers, *config.tiers_by_source.values())
         return StageSpec(
-            cost=Cost(measure=15, survey=0, settle=0),
+            cost=Cost(measure=15 if embedded else 20_000, survey=0, settle=0),
             # Ports that no document can take need no place in the config.
             ports=TIERS if config.policy == "route" else TIERS[:1],
             measure_reads={TEXT},

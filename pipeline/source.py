@@ -74,7 +74,7 @@ class SourceConfig(BaseModel):
     """Documents with more UTF-8 bytes of text are quarantined."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slice:
     """What one task reads. Plain data: it travels to workers and into digests.
 

@@ -126,6 +126,11 @@ class Plan:
         return any(replace(self.resources(one), memory_bytes=0) != Resources() for one in self.passes)
 
     @cached_property
+    def stored_bytes(self) -> int:
+        """Bytes of all slices as they are stored."""
+        return sum(one.bytes for one in self.slices)
+
+    @cached_property
     def key(self) -> str:
         """Identity of the run: config, stages, models, seed, and which slices (by name and size) go in."""
         if self.stored_key is not None:
@@ -210,7 +215,7 @@ class Plan:
 
     def disk_bytes(self) -> dict[str, int]:
         """Estimated bytes: of the work folder at its fullest and of the outputs."""
-        stored = sum(one.bytes for one in self.slices)
+        stored = self.stored_bytes
         surveys = sum(len(one.surveys) for one in self.passes)
         shuffled = sum(2.5 for output in self.graph.outputs if output.config.shuffle is not None)
         work = stored * (0.15 * (len(self.passes) - 1) + 0.4 * surveys + shuffled)

@@ -284,7 +284,7 @@ class Engine:
         early only when the end is certain."""
         quarantined = [account.quarantined for account in accounts.nodes.values()]
         rows, size = sum(q.rows for q in quarantined), sum(q.bytes for q in quarantined)
-        base = sum(one.bytes for one in self.plan.slices)
+        base = self.plan.stored_bytes
         if final:
             base = max(1, sum(accounts.nodes[n].entered.bytes for n in self.plan.graph.sources if n in accounts.nodes))
         if rows > MIN_QUARANTINED and size > self.plan.config.max_quarantined * base:

@@ -1,4 +1,5 @@
-"""Work files read back: an Arrow file of the work folder, whole or as a stream, checked against the digest it was written with.
+"""Work files, named by their bytes, and read back: Arrow files of the work folder, whole or as a stream, checked against the
+digest they were written with.
 
 The work folder may be a bucket, or a file system that other machines write to (NFS, Lustre): nothing there is mapped into
 memory, and nothing there is a database.
@@ -12,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.pipeline.errors import ConservationError
-from gristmill.pipeline.storage import open_read
+from gristmill.pipeline.storage import WrittenFile, open_read, write_checked
+from gristmill.pipeline.work_folder import WorkFolder
 
 _AGAIN = "Remove the work folder and run again."
 
@@ -49,3 +51,21 @@ def read_table(location: str) -> pa.Table:
     """The table in an Arrow file, whatever its digest."""
     with open_read(location) as stream:
         return pa.ipc.open_file(stream).read_all()
+
+
+def write_named(work: WorkFolder, stem: str, table: pa.Table, attempt: str, **options: Any) -> tuple[str, WrittenFile]:
+    """Writes an Arrow file whose name ends with its digest, so that no other attempt at the same task replaces it.
+
+    Args:
+        stem: its path in the run's folder, without digest and ending.
+        options: `compression`, and `max_chunksize`: rows of a record batch, which is read whole.
+
+    Returns its path in the run's folder, and what was written.
+    """
+    stream = pa.BufferOutputStream()
+    kind = pa.ipc.IpcWriteOptions(compression=options.get("compression"))
+    with pa.ipc.new_file(stream, table.schema, options=kind) as writer:
+        writer.write_table(table, max_chunksize=options.get("max_chunksize"))
+    data = stream.getvalue()
+    path = f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}.arrow"
+    return path, write_checked(work.at(path), lambda target: target.write(data), attempt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,7 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.settled import settled_view
 from gristmill.pipeline.slices.traversal import Answers
 from gristmill.pipeline.stage import SettledView
-from gristmill.pipeline.storage import write_checked
-from gristmill.pipeline.work_files import read_checked
+from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 
 NOTES_BATCH_BYTES = 32 << 20
@@ -113,15 +111,9 @@ class PassAnswers(Answers):
         if "task" in notes.column_names:
             raise ConservationError(f"node `{node.name}`: its notes use the reserved column `task`.")
         table = notes.append_column("task", pa.array(np.full(notes.num_rows, self.job.task), pa.int32()))
-        path = f"notes/{node.name}/{task_name(self.job.task)}-{self.job.key[:32]}.arrow"
-
-        def write(stream: Any) -> None:
-            with pa.ipc.new_file(stream, table.schema) as writer:
-                # A record batch is read whole.
-                rows = table.num_rows * NOTES_BATCH_BYTES // max(1, table.nbytes)
-                writer.write_table(table, max_chunksize=max(1, min(1 << 20, rows)))
-
-        written = write_checked(self.work.at(path), write, self.attempt)
+        stem = f"notes/{node.name}/{task_name(self.job.task)}-{self.job.key[:32]}"
+        rows = table.num_rows * NOTES_BATCH_BYTES // max(1, table.nbytes)  # a record batch is read whole
+        path, written = write_named(self.work, stem, table, self.attempt, max_chunksize=max(1, min(1 << 20, rows)))
         self.files.append(WorkFile(path=path, role=notes_role(node.name), sha256=written.sha256, size=written.size))
         keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
         known = Tally.of(keys, np.zeros(len(keys), np.int64))

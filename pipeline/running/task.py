@@ -34,14 +34,14 @@ from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
 from gristmill.pipeline.running.task_log import task_log
-from gristmill.pipeline.slices.annotations import Annotations, write_annotations, write_arrow
+from gristmill.pipeline.slices.annotations import Annotations, annotations_of
 from gristmill.pipeline.slices.checkpoints import Checkpoints
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.work_files import read_checked
+from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
 
@@ -97,9 +97,7 @@ class _Task:
                 self._kept_notes(slice_rows),
             )
         else:
-            path = f"annotations/{task_name(self.job.task)}/pass-{self.one.index}-{self.job.key[:32]}.arrow"
-            written = write_annotations(self.work.at(path), slice_rows, self.one, self.attempt)
-            self.files.append(WorkFile(path=path, role=ANNOTATIONS, sha256=written.sha256, size=written.size))
+            self._keep(ANNOTATIONS, f"pass-{self.one.index}", annotations_of(slice_rows, self.one))
             if not self.job.preceding and self._keeps_input():
                 self._keep_input(data)
         record = TaskRecord(
@@ -182,9 +180,13 @@ class _Task:
         payloads = self.plan.graph.payloads(self.job.slice.source)
         kept = data.table.drop_columns([name for name in data.table.column_names if name in payloads])
         for role, table in ((INPUT, kept), (INPUT_REJECTS, data.rejects)):
-            path = f"annotations/{task_name(self.job.task)}/{role}-{self.job.key[:32]}.arrow"
-            written = write_arrow(self.work.at(path), table, self.attempt)
-            self.files.append(WorkFile(path=path, role=role, sha256=written.sha256, size=written.size))
+            self._keep(role, role, table)
+
+    def _keep(self, role: str, name: str, table: pa.Table) -> None:
+        """Writes a table of the slice's rows into the work folder."""
+        stem = f"annotations/{task_name(self.job.task)}/{name}-{self.job.key[:32]}"
+        path, written = write_named(self.work, stem, table, self.attempt, compression="lz4")
+        self.files.append(WorkFile(path=path, role=role, sha256=written.sha256, size=written.size))
 
     def _kept_input(self, columns: frozenset[str]) -> SliceData:
         record = self.preceding[0]

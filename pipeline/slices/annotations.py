@@ -20,13 +20,12 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.plan import Pass
 from gristmill.pipeline.slices.outcome import Outcome, State, outcome_columns
 from gristmill.pipeline.slices.routing import SliceRows, scattered
-from gristmill.pipeline.storage import WrittenFile, write_checked
 
 _META = b"gristmill.annotations"
 
 
-def write_annotations(location: str, slice_rows: SliceRows, one: Pass, attempt: str) -> WrittenFile:
-    """Writes what the pass found for each row of the slice."""
+def annotations_of(slice_rows: SliceRows, one: Pass) -> pa.Table:
+    """What the pass found for each row of the slice."""
     columns: dict[str, pa.Array] = {
         DOC_KEY: one_chunk(slice_rows.table[DOC_KEY]),
         "bytes": pa.array(slice_rows.sizes(), pa.int64()),
@@ -54,19 +53,7 @@ def write_annotations(location: str, slice_rows: SliceRows, one: Pass, attempt: 
                 columns[f"{name}|f|{finding}"] = place(array)
             meta["rules"][name] = list(state.outcome.rules)
             meta["tallies"][name] = state.outcome.tallies
-    table = pa.table(columns).replace_schema_metadata({_META: json.dumps(meta, sort_keys=True).encode()})
-    return write_arrow(location, table, attempt)
-
-
-def write_arrow(location: str, table: pa.Table, attempt: str) -> WrittenFile:
-    """Writes a table of a slice's rows into the work folder."""
-
-    def write(stream: Any) -> None:
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.ipc.new_file(stream, table.schema, options=options) as writer:
-            writer.write_table(table)
-
-    return write_checked(location, write, attempt)
+    return pa.table(columns).replace_schema_metadata({_META: json.dumps(meta, sort_keys=True).encode()})
 
 
 class Annotations:

@@ -132,15 +132,25 @@ def chosen(page: str, extractors: Mapping[str, Extractor], keep: str, least: int
     return (None, None) if best is None else (best[1], best[2])
 
 
-def plain(text: str) -> str:
+def visible(text: str) -> str:
     """The characters of a text, without white space and the bars that rows of tables get."""
-    text = "".join(text.split()).replace("|", "")
-    return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+    return "".join(text.split()).replace("|", "")
+
+
+def plain(text: str) -> str:
+    """The same in the one form (NFC) in which texts are compared with pages."""
+    return composed(visible(text))
+
+
+def composed(text: str) -> str:
+    """A text in NFC."""
+    return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
 def without_tags(markup: str) -> str:
     """The characters of a piece of a page, as of a text."""
-    return plain(html.unescape(_TAG.sub(" ", markup)))
+    text = _TAG.sub(" ", markup) if "<" in markup else markup
+    return plain(html.unescape(text) if "&" in text else text)
 
 
 class Blocks:
@@ -161,8 +171,9 @@ class Blocks:
     def add(self, name: str, markup: str) -> None:
         """Takes the markup within an element."""
         if name == "tr":
-            cells = [without_tags(cell) for cell in _CELL.split(markup)[1:]]
-            if len(cells) > 1:
+            pieces = _CELL.split(markup)[1:]
+            if len(pieces) > 1:
+                cells = list(map(without_tags, pieces))
                 row = "".join(cells)
                 self.rows.update((row, *cells))
                 self.row_characters += len(row)
@@ -193,45 +204,54 @@ def blocks_of(page: str) -> Blocks:
     return found
 
 
-def kinds_of_characters(page: str, text: str) -> list[int]:
-    """Characters of a text, white space not counted: of prose, tables, code and formulas; then those of the page's tables, code
-    and formulas, whatever became of them.
+def markup_of_blocks(page: str, body: bytes, charset: str, begin: int, end: int) -> str:
+    """The part of a page in which its blocks are: of its text, the bytes from `begin` to `end`; all of it where an encoding
+    does not let a part be read alone."""
+    if begin == end:
+        return ""
+    if len(page) == len(body):  # a byte for each character
+        return page[begin:end]
+    return body[begin:end].decode("utf-8", "replace") if charset == "utf-8" else page
+
+
+def kinds_of_characters(markup: str, text: str) -> list[int]:
+    """Characters, white space and bars not counted: of a text's tables, code and formulas; of the page's, whatever became of
+    them; and of lines that the extractor put under the heads of tables. `markup`: the part of the page with its blocks.
 
     A line is of a table or of code when it has the characters of a row, a cell or a line of code of the page: what an
     extractor put together otherwise counts as prose. Formulas are what stands between TeX's delimiters within 1,000
     characters, and the texts of `math` elements, in their order.
     """
-    found = blocks_of(page)
+    found = blocks_of(markup)
     found.rows.discard("")
     found.code.discard("")
-    tables = code = 0
-    whole = ""
-    if found.rows or found.code:
-        # Lines under the heads of tables are an extractor's own.
-        lines = [plain(line) for line in text.splitlines() if not (line[:1] == "|" and _RULED.fullmatch(line))]
-        for line in lines:
-            if line in found.rows:
-                tables += len(line)
-            elif line in found.code:
-                code += len(line)
-        whole = "".join(lines)
-    else:
-        whole = plain(text)
-    formulas = _between_delimiters(whole) + _in_order(whole, found.formulas)
-    rest = len(whole) - tables - code
-    formulas = min(formulas, rest)
+    tables = code = own = 0
+    for line in text.splitlines() if found.rows or found.code else ():
+        characters = visible(line)
+        compared = composed(characters)
+        if compared in found.rows:
+            tables += len(characters)
+        elif compared in found.code:
+            code += len(characters)
+        elif line[:1] == "|" and _RULED.fullmatch(line):
+            own += len(characters)
+    formulas = _between_delimiters(text)
+    if found.formulas:
+        formulas += _in_order(plain(text), found.formulas)
     in_page = sum(map(len, found.formulas))
-    return [rest - formulas, tables, code, formulas, found.row_characters, found.code_characters, in_page]
+    return [tables, code, formulas, found.row_characters, found.code_characters, in_page, own]
 
 
 def _between_delimiters(text: str) -> int:
     characters = 0
+    if "\\" not in text and "$$" not in text:  # several times as fast as to look for each
+        return characters
     for opening, closing in _DELIMITERS:
         place, left = text.find(opening), _LOOKED_AT
         while place >= 0 and left:
             begin = place + len(opening)
             end = text.find(closing, begin, begin + 1000)
-            characters += max(0, end - begin)
+            characters += len(visible(text[begin:end])) if end >= 0 else 0
             place, left = text.find(opening, begin if end < 0 else end + len(closing)), left - 1
     return characters
 
@@ -250,14 +270,19 @@ def _in_order(text: str, pieces: Sequence[str]) -> int:
 
 def make(settings: Mapping[str, Any]) -> Callable[[bytes, bytes], bytes]:
     """The function that a parser process answers pages with: a line of JSON (`charset`, `extractor`, `kinds` as of
-    `kinds_of_characters`), then the text."""
+    `kinds_of_characters`), then the text. A page's note is a line with the places between which its blocks lie, then the
+    value of its HTTP header."""
     extractors = {name: EXTRACTORS[name]() for name in settings["extractors"]}
     keep, least, counts = settings["keep"], settings["least_characters"], settings["kinds"]
 
     def parse(note: bytes, body: bytes) -> bytes:
-        page, charset = decode(body, note.decode("utf-8", "replace"))
+        span, _, header = note.partition(b"\n")
+        begin, end = map(int, span.split())
+        page, charset = decode(body, header.decode("utf-8", "replace"))
         text, name = chosen(page, extractors, keep, least)
-        kinds = None if text is None or not counts else kinds_of_characters(page, text)
+        kinds = None
+        if text is not None and counts:
+            kinds = kinds_of_characters(markup_of_blocks(page, body, charset, begin, end), text)
         head = json.dumps({"charset": charset, "extractor": name, "kinds": kinds}).encode()
         return head + b"\n" + ("" if text is None else text).encode("utf-8", "replace")
 

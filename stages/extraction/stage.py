@@ -40,8 +40,8 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
-from gristmill.stages.extraction.kernels.markup import FLAT, count_markup
-from gristmill.stages.extraction.lately_parsed import MOST_BYTES, Answer, LatelyParsed, page_digest
+from gristmill.stages.extraction.kernels.markup import FLAT, VISIBLE, count_markup, count_visible
+from gristmill.stages.extraction.lately_parsed import MOST_BYTES, Answer, LatelyParsed, Numbers, PageKey, page_key
 from gristmill.stages.kernels.pointers import read_only
 
 PARSERS = str(Path(__file__).with_name("parsers.py"))
@@ -51,14 +51,13 @@ CONTENT_TYPE = "http_content_type"
 RESIDENT_BYTES = 600 << 20
 """A parser process above this is replaced; the plan's bound counts it."""
 _HEADER = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNORECASE)
-NO_NUMBERS: tuple[int | None, ...] = (None,) * 7
 KINDS = ("table", "code", "formula")
 CHARACTERS = (
     "prose_characters",
     *(f"{kind}_characters" for kind in KINDS),
     *(f"page_{kind}_characters" for kind in KINDS),
 )
-"""Numbers of characters, white space not counted, in the order in which parsers give them; null without a text."""
+"""Numbers of characters, white space and bars not counted; null without a text."""
 SIGNALS = pa.schema(
     [
         (TEXT, TEXT_TYPE),
@@ -135,7 +134,7 @@ class Extract(Stage):
     """Makes the text of web pages: their main content, without navigation, advertisements and comments."""
 
     Config = ExtractConfig
-    version = 2
+    version = 3
     summary = "Makes the text of web pages (`html`): their main content, by trafilatura, resiliparse or both."
 
     config: ExtractConfig
@@ -180,23 +179,25 @@ class Extract(Stage):
         pages = pages.cast(pa.large_binary())
         types = batch[CONTENT_TYPE].to_pylist() if CONTENT_TYPE in batch.column_names else [None] * len(pages)
         sizes = np.asarray(pc.fill_null(pc.binary_length(pages), 0), np.int64)
-        elements, depths = markup_counts(pages)
+        elements, depths, blocks = markup_counts(pages)
         within = (sizes <= config.max_page_bytes) & (elements <= config.max_elements) & (depths <= config.max_depth)
-        answers = self._parsed(pages, types, np.flatnonzero(within & (sizes > 0)), lately)
+        answers = self._parsed(pages, types, np.flatnonzero(within & (sizes > 0)), blocks, lately)
         text, extractor, charset, failed, numbers = zip(*answers, strict=True) if answers else ((),) * 5
-        counts = zip(*numbers, strict=True) if answers else ((),) * len(CHARACTERS)
+        texts = pa.array(text, TEXT_TYPE)
         return {
-            TEXT: pa.array(text, TEXT_TYPE),
+            TEXT: texts,
             "extractor": pa.array(extractor, pa.string()),
             "charset": pa.array(charset, pa.string()),
             "html_elements": pa.array(elements),
             "html_depth": pa.array(depths),
             "html_bytes": pa.array(sizes),
             "extraction_failed": pa.array(failed, pa.string()),
-            **{name: pa.array(count, pa.int64()) for name, count in zip(CHARACTERS, counts, strict=True)},
+            **_character_columns(texts, numbers),
         }
 
-    def _parsed(self, pages: pa.Array, types: Sequence[Any], rows: np.ndarray, lately: LatelyParsed) -> list[Answer]:
+    def _parsed(
+        self, pages: pa.Array, types: Sequence[Any], rows: np.ndarray, blocks: np.ndarray, lately: LatelyParsed
+    ) -> list[Answer]:
         """Text, extractor, charset and failure of each page; all None of those that are not parsed."""
         settings = {
             "extractors": list(self.config.extractors),
@@ -205,26 +206,27 @@ class Extract(Stage):
             "kinds": self.config.kinds,
         }
         bodies = _bodies(pages)
-        which: dict[int, bytes] = {}
-        known: dict[bytes, Answer] = {}
-        asked: dict[bytes, Page] = {}
+        which: dict[int, PageKey] = {}
+        known: dict[PageKey, Answer] = {}
+        asked: dict[PageKey, Page] = {}
         for row in rows.tolist():
             note = str(types[row] or "")[:1000]
-            digest = which[row] = page_digest(_charset(note), bodies[row])
-            if digest in known or digest in asked:
+            key = which[row] = page_key(_charset(note), bodies[row])
+            if key in known or key in asked:
                 continue
-            answer = lately.get(digest)
+            answer = lately.get(key)
             if answer is None:
-                asked[digest] = note.encode("utf-8", "replace"), bodies[row]
+                begin, end = blocks[row].tolist()
+                asked[key] = f"{begin} {end}\n{note}".encode("utf-8", "replace"), bodies[row]
             else:
-                known[digest] = answer
+                known[key] = answer
         parser = shared_parser(PARSERS, settings, resident=RESIDENT_BYTES)
         answers = parser.parse(list(asked.values()), self.config.seconds) if asked else []
-        for digest, found in zip(asked, answers, strict=True):
-            answer = known[digest] = _read(found)
+        for key, found in zip(asked, answers, strict=True):
+            answer = known[key] = _read(found)
             if not isinstance(found, Failed) or found.kind == "error":
-                lately.add(digest, answer)
-        nothing: Answer = (None, None, None, None, NO_NUMBERS)
+                lately.add(key, answer)
+        nothing: Answer = (None,) * 5
         return [known[which[row]] if row in which else nothing for row in range(len(pages))]
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
@@ -270,17 +272,44 @@ class Extract(Stage):
         return {f"mostly_{kind}": number / whole for kind, number in zip(KINDS, numbers[1:], strict=True)}
 
 
-def markup_counts(pages: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Start tags and greatest depth of each page (large_binary), int64; see `kernels.markup`."""
+def markup_counts(pages: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start tags, greatest depth and where the blocks lie of each page (large_binary), int64; see `kernels.markup`."""
     elements, depths = np.zeros(len(pages), np.int64), np.zeros(len(pages), np.int64)
+    blocks = np.zeros((len(pages), 2), np.int64)
     buffers = pages.buffers()
     if len(pages) and buffers[1] is not None and buffers[2] is not None:
         offsets = np.frombuffer(buffers[1], np.int64)[pages.offset : pages.offset + len(pages) + 1]
         data = np.frombuffer(buffers[2], np.uint8)
         count_markup(
-            read_only(data, np.uint8), read_only(offsets, np.int64), read_only(FLAT, np.uint64), elements, depths
+            read_only(data, np.uint8),
+            read_only(offsets, np.int64),
+            read_only(FLAT, np.uint64),
+            elements,
+            depths,
+            blocks,
         )
-    return elements, depths
+    return elements, depths, blocks
+
+
+def visible_characters(texts: pa.Array) -> np.ndarray:
+    """Characters of each text (large_string), int64, 0 for nulls; white space and bars are not counted."""
+    counts = np.zeros(len(texts), np.int64)
+    if len(texts) and texts.buffers()[2] is not None:
+        offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        data = np.frombuffer(texts.buffers()[2], np.uint8)
+        count_visible(read_only(data, np.uint8), read_only(offsets, np.int64), read_only(VISIBLE, np.uint8), counts)
+    return counts
+
+
+def _character_columns(texts: pa.Array, numbers: Sequence[Numbers]) -> dict[str, pa.Array]:
+    """The columns CHARACTERS. What parsers give of a text are its tables, code and formulas; the rest is prose."""
+    given = np.array([one or (0,) * 7 for one in numbers], np.int64).reshape(-1, 7)
+    tables, code, formulas, *in_page, own = given.T
+    rest = visible_characters(texts) - tables - code - own
+    formulas = np.minimum(formulas, rest)
+    missing = np.array([one is None for one in numbers], bool)
+    columns = (rest - formulas, tables, code, formulas, *in_page)
+    return {name: pa.array(column, pa.int64(), mask=missing) for name, column in zip(CHARACTERS, columns, strict=True)}
 
 
 def _bodies(pages: pa.Array) -> list[memoryview]:
@@ -288,7 +317,7 @@ def _bodies(pages: pa.Array) -> list[memoryview]:
     if pages.buffers()[1] is None:
         return []
     offsets = np.frombuffer(pages.buffers()[1], np.int64)[pages.offset : pages.offset + len(pages) + 1].tolist()
-    data = memoryview(pages.buffers()[2] or b"")
+    data = memoryview(pages.buffers()[2] or b"").cast("B")  # Arrow calls its bytes signed
     return [data[begin:end] for begin, end in itertools.pairwise(offsets)]
 
 
@@ -301,7 +330,7 @@ def _charset(content_type: str) -> bytes:
 def _read(answer: bytes | Failed) -> Answer:
     if isinstance(answer, Failed):
         # The machine's share of the answer (a signal, a time) stays out of what is kept, a parser's own words go in.
-        return None, None, None, f"error: {answer.detail}" if answer.kind == "error" else answer.kind, NO_NUMBERS
+        return None, None, None, f"error: {answer.detail}" if answer.kind == "error" else answer.kind, None
     head, _, text = answer.partition(b"\n")
     said = json.loads(head)
     found = None if said["extractor"] is None else text.decode("utf-8")
@@ -310,7 +339,7 @@ def _read(answer: bytes | Failed) -> Answer:
         said["extractor"],
         said["charset"],
         None,
-        NO_NUMBERS if said["kinds"] is None else tuple(said["kinds"]),
+        None if said["kinds"] is None else tuple(said["kinds"]),
     )
 
 

@@ -21,6 +21,8 @@ def make(settings: Mapping[str, Any]) -> Callable[[bytes, bytes], bytes]:
     answer = as_extracted if "extractors" in settings else as_it_is
 
     def parse(note: bytes, body: bytes) -> bytes:
+        if "extractors" in settings:
+            note = note.partition(b"\n")[2]  # what is before it says where blocks lie
         return answer(said(note, body))
 
     return parse
@@ -31,7 +33,7 @@ def as_it_is(found: bytes) -> bytes:
 
 
 def as_extracted(found: bytes) -> bytes:
-    kinds = [len(found), 0, 0, 0, 0, 0, 0]
+    kinds = [0] * 7
     return json.dumps({"charset": "utf-8", "extractor": "odd", "kinds": kinds}).encode() + b"\n" + found
 
 

@@ -10,8 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.pipeline.stage import StageContext
-from gristmill.stages.extraction.parsers import EXTRACTORS, blocks_of, kinds_of_characters
-from gristmill.stages.extraction.stage import CHARACTERS, Extract, ExtractConfig
+from gristmill.stages.extraction.parsers import (
+    EXTRACTORS,
+    blocks_of,
+    decode,
+    kinds_of_characters,
+    markup_of_blocks,
+    visible,
+)
+from gristmill.stages.extraction.stage import CHARACTERS, Extract, ExtractConfig, markup_counts, visible_characters
 from tests.invariance_cases.extract import SENTENCE
 from tests.pipeline.toy_runs import rows_of, run
 from tests.stages.extraction.test_stage import CONFIG, crawl
@@ -34,7 +41,8 @@ def test_tables_code_and_formulas_are_counted_apart_from_prose(name: str) -> Non
     made = page(PROSE, TABLE, CODE, FORMULAS)
     text = EXTRACTORS[name]()(made)
     assert text is not None
-    prose, table, code, formula, *in_page = kinds_of_characters(made, text)
+    measured = Extract(ExtractConfig(**{"with": name})).measure(pa.table({"html": [made.encode()]}), StageContext())
+    prose, table, code, formula, *in_page = (measured[signal][0].as_py() for signal in CHARACTERS)
     assert (table, code) == (len("NameValuexalpha&beta12bold"), len("deff(x):returnx<1print(f(2),'<tr>')"))
     math = {"trafilatura": "x=2", "resiliparse": "x=2x=2"}[name]  # as the one writes TeX, the other both forms
     assert formula == len(math) + len("a^2+b^2") + len("E=mc^2")
@@ -42,19 +50,31 @@ def test_tables_code_and_formulas_are_counted_apart_from_prose(name: str) -> Non
     own = sum(line.count("|") + line.count("-") for line in text.splitlines() if line.startswith("|"))
     assert prose + table + code + formula == len("".join(text.split())) - own
     plain = page(PROSE)
-    assert kinds_of_characters(plain, EXTRACTORS[name]()(plain) or "")[1:] == [0] * 6
+    assert kinds_of_characters(plain, EXTRACTORS[name]()(plain) or "") == [0] * 7
 
 
 def test_what_an_extractor_leaves_out_is_counted_in_the_page_alone() -> None:
-    assert kinds_of_characters(page(TABLE, CODE), "Prose a|b <tr> &lt;.") == [
-        len("Proseab<tr>&lt;."),
-        0,
-        0,
-        0,
-        26,
-        35,
-        0,
-    ]
+    assert kinds_of_characters(page(TABLE, CODE), "Prose a|b <tr> &lt;.") == [0, 0, 0, 26, 35, 0, 0]
+
+
+@pytest.mark.parametrize("charset", ["ascii", "utf-8", "utf-8-sig", "utf-16", "cp1251", "gb18030"])
+def test_the_part_with_the_blocks_is_all_that_counts_in_any_encoding(charset: str) -> None:
+    fence = "" if charset == "ascii" else "Паром " * 50
+    made = page(fence, PROSE, TABLE, fence, CODE, FORMULAS, fence)
+    body = made.encode(charset)
+    read, found = decode(body, f"text/html; charset={charset}")
+    begin, end = markup_counts(pa.array([body], pa.large_binary()))[2][0].tolist()
+    markup = markup_of_blocks(read, body, found, begin, end)
+    assert markup.startswith("<table>") and markup.endswith("</math>") or charset in ("utf-16", "gb18030")
+    text = EXTRACTORS["resiliparse"]()(read) or ""
+    assert kinds_of_characters(markup, text) == kinds_of_characters(read, text) != [0] * 7
+
+
+def test_characters_that_are_seen_are_counted_as_python_does() -> None:
+    everything = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
+    texts = [None, *(chr(code) for code in range(0x3100)), everything, "a|b c\u2003d\n", ""]
+    counted = visible_characters(pa.array(texts, pa.large_string()))
+    assert counted.tolist() == [len(visible(text or "")) for text in texts]
 
 
 def test_layout_tables_and_nested_ones_are_no_tables_but_their_innermost_rows() -> None:

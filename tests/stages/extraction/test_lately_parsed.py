@@ -10,7 +10,7 @@ import pytest
 
 from gristmill.pipeline.parser_process import Failed, ParserProcess
 from gristmill.pipeline.stage import StageContext
-from gristmill.stages.extraction.lately_parsed import ENTRY_BYTES, LatelyParsed, page_digest
+from gristmill.stages.extraction.lately_parsed import ENTRY_BYTES, LatelyParsed, PageKey, page_key
 from gristmill.stages.extraction.stage import Extract, ExtractConfig
 from tests.invariance_cases.extract import page
 
@@ -79,15 +79,24 @@ def test_what_depends_on_the_machine_is_tried_again(parsed: list[bytes], monkeyp
 
 
 def test_no_more_is_kept_than_the_bound() -> None:
+    def key(number: int) -> PageKey:
+        return b"utf-8", b"%d" % number
+
     kept = LatelyParsed(10 * (ENTRY_BYTES + 400))
     for number in range(30):
-        kept.add(b"%d" % number, ("x" * 100, None, None, None, ()))
+        kept.add(key(number), ("x" * 100, None, None, None, ()))
         assert kept._held <= kept._most
-        assert kept.get(b"0") is not None  # asked for all the time
-    assert len(kept._answers) == 10 and kept.get(b"29") is not None and kept.get(b"20") is None
-    kept.add(b"large", ("x" * 10_000, None, None, None, ()))
-    assert kept.get(b"large") is None
+        assert kept.get(key(0)) is not None  # asked for all the time
+    assert len(kept._answers) == 10 and kept.get(key(29)) is not None and kept.get(key(20)) is None
+    kept.add(key(99), ("x" * 10_000, None, None, None, ()))
+    assert kept.get(key(99)) is None
 
 
-def test_a_page_is_known_by_all_that_decides_its_answer() -> None:
-    assert len({page_digest(*one) for one in [(b"", b"abc"), (b"a", b"bc"), (b"ab", b"c")]}) == 3
+def test_a_page_is_known_by_all_that_decides_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gristmill.stages.extraction.lately_parsed._MOST_AT_ONCE", 100)
+    page = bytes(range(256)) * 4
+    changed = [page[:place] + bytes([page[place] ^ 1]) + page[place + 1 :] for place in range(len(page))]
+    others = [page[:-1], page + b"\0", page[100:200] + page[:100] + page[200:], b"", b"\0", b"abc", b"bc", b"c"]
+    keys = {page_key(charset, one) for charset in (b"", b"a", b"ab") for one in [page, *changed, *others]}
+    assert len(keys) == 3 * (1 + len(changed) + len(others))
+    assert page_key(b"a", page) == page_key(b"a", memoryview(bytearray(page)))

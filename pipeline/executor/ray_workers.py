@@ -17,6 +17,9 @@ _SPARE = 2
 """Calls sent to an actor, so that it finds the next one waiting."""
 
 
+_STEP_SECONDS = 1.0
+
+
 class Workers(Protocol):
     """Where the calls of one `run` go."""
 
@@ -101,11 +104,12 @@ class OwnWorkers:
 
     def room(self) -> int:
         if self._starting:
-            # Without one there is nothing to wait for but the first of them.
-            wait = 0 if self._ready else None
-            done, _ = self._ray.wait(list(self._starting), num_returns=1, timeout=wait)
-            if wait == 0:
-                done, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
+            done: list[Any] = []
+            while not (
+                done or self._ready
+            ):  # there is nothing to do but to wait for the first, in steps that a signal may end
+                done, _ = self._ray.wait(list(self._starting), num_returns=1, timeout=_STEP_SECONDS)
+            done, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
             for reference in done:
                 self._ray.get(reference)
                 self._ready.append(self._starting.pop(reference))

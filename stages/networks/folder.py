@@ -28,7 +28,7 @@ MAX_JSON = 64 << 20
 MAX_LABELS = 10_000
 LIBRARY_BYTES = 700 << 20
 """Resident memory of torch and transformers themselves."""
-TOKEN_BYTES = 64 << 10
+TOKEN_BYTES = 96 << 10
 """Working memory for a token of a batch: activations and attention of a base-size encoder."""
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -56,6 +56,25 @@ def test_each_process_keeps_its_accelerator_and_what_it_loaded(cluster: RayExecu
     assert sorted(calls for _, _, calls in answers if calls == 1) == [1] * len(devices), "loaded more than once"
 
 
+class Holder:
+    """Somebody else's actor, with an accelerator."""
+
+    def ready(self) -> bool:
+        return True
+
+
+def test_a_process_for_which_there_is_no_room_just_now_holds_nothing_up(cluster: RayExecutor) -> None:
+    import ray
+
+    holder = ray.remote(num_gpus=1, num_cpus=0)(Holder).remote()
+    ray.get(holder.ready.remote())
+    try:
+        answers = dict(cluster.run(told, range(8), Resources(gpus=1.0)))
+    finally:
+        ray.kill(holder)
+    assert sorted(answers) == list(range(8)) and len({process for process, _, _ in answers.values()}) == 1
+
+
 def test_processes_of_ones_own_end_with_their_pass(cluster: RayExecutor) -> None:
     first = {process for _, (process, _, _) in cluster.run(told, range(6), OWN)}
     second = {process for _, (process, _, _) in cluster.run(told, range(6), OWN)}

@@ -15,7 +15,7 @@ when the class is defined and when it declares, not at row one million.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -238,6 +238,12 @@ class Stage:
         """Look at what a run needs and a plan or an audit does not: a key, a service that must answer. Called before the
         first task. Raises ConfigError with what is missing and what to do."""
         return None
+
+    def recheck(self, told: pa.Table) -> Iterator[tuple[int, str]]:
+        """For an audit of a stage that settles, whose decisions cannot be made again: rows of the ledger about this node whose
+        own words contradict each other, each with what was expected and found. `told` has all of them of a task, as in the
+        ledger."""
+        yield from ()
 
     # What the stage does. `context` says what there is to know about the run, and is always the last argument.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, digest
-from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.provenance.statement import MANIFEST, Identity, Predicate
 from gristmill.pipeline.provenance.values import to_json
@@ -47,6 +47,27 @@ def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:
     for output, edges in accounts.outputs.items():
         if set(edges) != set(graph.outputs.get(output, ())):
             found.append(f"output `{output}`: its account has the edges {sorted(edges)}.")
+    return found
+
+
+def promise_problems(predicate: Predicate) -> list[str]:
+    """Where the tallies of a node are not within what its settled answer promised: `promised` in its report, by tally the least
+    and the most."""
+    found = []
+    for name, report in predicate.reports.items():
+        promised = report.get("promised", {})
+        tallies = predicate.accounts.nodes.get(name, NodeAccount()).tallies
+        for tally, bounds in promised.items() if isinstance(promised, dict) else ():
+            sound = isinstance(bounds, list) and len(bounds) == 2 and all(type(bound) is int for bound in bounds)
+            held = tallies.get(tally, 0)
+            if not sound:
+                found.append(
+                    f"node `{name}`: its report promises {str(bounds)[:80]} of `{tally[:80]}`; expected two numbers."
+                )
+            elif not bounds[0] <= held <= bounds[1]:
+                found.append(
+                    f"node `{name}`: it emitted {held} of `{tally}`; its report promises {bounds[0]} to {bounds[1]}."
+                )
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gristmill.pipeline.audit.fingerprints import run_key, wiring_problems
+from gristmill.pipeline.audit.fingerprints import promise_problems, run_key, wiring_problems
 from gristmill.pipeline.audit.messages import Entry, ask
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
@@ -314,7 +314,7 @@ class LogAudit:
         """The run's accounts balance and are the sum of the tasks'."""
         self.report.saw("accounts")
         stated = self.predicate.accounts
-        for problem in [*stated.problems(), *wiring_problems(self.graph, stated)]:
+        for problem in [*stated.problems(), *wiring_problems(self.graph, stated), *promise_problems(self.predicate)]:
             self.report.fail("accounts", problem, file=MANIFEST)
         if not self.complete:
             self.report.unread("accounts", "not added up, since not every task's log could be read")

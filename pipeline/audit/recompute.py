@@ -7,6 +7,7 @@ sample is measured again (`pipeline.audit.replay`). Runs in the reading process.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -64,6 +65,7 @@ def compare_recorded(
     known = [source, *(node.name for node in plan.graph.nodes if node.name in decided)]
     _ledger(slice_rows, known, data, ledger, path, answer)
     _identifiers(slice_rows, known, ledger, path, answer)
+    _settled(plan, ledger, path, answer)
     compare_shards(job, plan, slice_rows, decided, answer)
     for entry in job.files:
         if entry.role == "dropped":
@@ -177,6 +179,19 @@ def _ledger(
             message = f"`{name}` is {shown(mine[name], at)}; decided again, it is {shown(again[name], at)}"
             document = mine[DOC_KEY][at].as_py().hex()
             answer.fail("replay", message, path, row=rows[at], node=mine["node"][at].as_py(), document=document)
+
+
+def _settled(plan: Plan, ledger: pa.Table, path: str, answer: Answer) -> None:
+    """Rows about nodes that decide from an answer of the whole corpus agree with themselves, as far as the stage can tell."""
+    for node in plan.graph.nodes:
+        if not node.settles:
+            continue
+        rows = np.flatnonzero(np.asarray(pc.equal(ledger["node"], node.name)))
+        told = ledger.take(pa.array(rows))
+        answer.saw("replay", told.num_rows)
+        for at, message in itertools.islice(node.stage.recheck(told), NAMED):
+            document = told[DOC_KEY][at].as_py().hex()
+            answer.fail("replay", message, path, row=int(rows[at]), node=node.name, document=document)
 
 
 def _identifiers(slice_rows: SliceRows, known: list[str], ledger: pa.Table, path: str, answer: Answer) -> None:

@@ -181,6 +181,9 @@ def budget_report(
         "exposure": exposure([groups[name] for name in named], [copies[name] for name in named]),
         "groups": report,
     }
+    # An audit compares these with what was emitted: within a group's largest document.
+    bounds = {name: (amount, groups[name].largest) for name, amount in sorted(solution.amounts.items())}
+    found["promised"] = {f"amount.{shown(name)}": [max(0, a - most), a + most] for name, (a, most) in bounds.items()}
     if solution.shortfall:
         found["shortfall"] = {shown(name): amount for name, amount in sorted(solution.shortfall.items())}
     return found

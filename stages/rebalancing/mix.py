@@ -14,7 +14,8 @@ the later node names the columns of the earlier ones in `seen`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -352,7 +353,37 @@ class Mix(Stage):
             tallies=_tallies(codes, names, np.where(drawn, copies, 0), rows.amount),
         )
 
+    def recheck(self, told: pa.Table) -> Iterator[tuple[int, str]]:
+        """Copies follow from what was expected and where the document lay, that from factor, weight and cap."""
+        in_columns, most = self.config.form == "columns", self.config.max_epochs
+        names = ("decision", "rule", "value", "threshold", "copies", "witness")
+        for row, (decision, rule, value, place, copies, witness) in enumerate(
+            zip(*(told[name].to_pylist() for name in names), strict=True)
+        ):
+            if rule in (None, INVALID_AMOUNT, INVALID_WEIGHT, INVALID_SEEN):
+                continue
+            if value is None or place is None or not (0 <= value <= MOST_COPIES and 0 <= place < 1):
+                yield row, f"{value} copies expected and the place {place}; expected numbers"
+                continue
+            made = math.floor(value + place)
+            emitted = 0 if decision == "dropped" else copies
+            if not in_columns and emitted != made:
+                yield row, f"{emitted} copies; {value:.6f} expected and the place {place:.6f} make {made}"
+            reason = REASON.fullmatch(witness or "")
+            if reason is None:
+                yield row, f"its witness is {str(witness)[:120]!r}; expected group, factor and weight"
+                continue
+            left = math.inf if most is None else max(0.0, most - int(reason["seen"] or 0))
+            wanted = min(left, float(reason["factor"]) * float(reason["weight"]))
+            if abs(wanted - value) > 2e-5 * max(1.0, value):
+                yield row, f"{value:.6f} copies expected; factor, weight and cap of its witness make {wanted:.6f}"
 
+
+NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?"
+REASON = re.compile(
+    rf"group .*, factor (?P<factor>{NUMBER}), weight (?P<weight>{NUMBER})(?:, seen (?P<seen>[0-9]{{1,15}}))?", re.DOTALL
+)
+MOST_COPIES = 1e9
 COLUMNS = (("repeats", pa.int32()), ("weight", pa.float64()))
 
 

@@ -10,7 +10,8 @@ and a size's rate is the share of representatives that it drops.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -66,6 +67,10 @@ INVALID = "invalid_cluster_size"
 REHYDRATED = "rehydrated"
 NOT_READ = "not_read"
 RULES = (INVALID, REHYDRATED, NOT_READ)
+SHARE = r"[01]\.[0-9]{4}"
+CELL = re.compile(
+    rf": (?P<rate>{SHARE}) removed \((?P<low>{SHARE}) to (?P<high>{SHARE})\), of all (?P<overall>{SHARE});"
+)
 DEFAULT_GROUP = ("language", "language_script")
 
 
@@ -274,6 +279,23 @@ class Rebalance(Stage):
             tallies=_tallies(coded, np.where(valid, copies, 0)),
         )
 
+    def recheck(self, told: pa.Table) -> Iterator[tuple[int, str]]:
+        """Repeats keep to `max_repeats` and, by quantile, to cells that are removed less than all; what is not read was not
+        drawn."""
+        names = ("rule", "value", "threshold", "copies", "witness")
+        for row, (rule, value, limit, copies, witness) in enumerate(
+            zip(*(told[name].to_pylist() for name in names), strict=True)
+        ):
+            if rule == REHYDRATED:
+                if copies > self.config.max_repeats and self.config.rates.table is None:
+                    yield row, f"{copies} copies; at most {self.config.max_repeats} (max_repeats) are made"
+                if self.config.rates.quantile is not None and not _is_cell(witness, value, limit):
+                    yield row, f"a removal rate of {value}, of all {limit}, with the witness {str(witness)[:200]!r}"
+            elif rule == NOT_READ:
+                sound = value is not None and limit is not None and value < 1 and (not value or limit >= value)
+                if not sound:
+                    yield row, f"not read, with {value} copies expected and the draw {limit}"
+
     @cached_property
     def _curve(self) -> np.ndarray | None:
         return None if self.config.quality is None else self.config.quality.curve()
@@ -342,6 +364,15 @@ def _tallies(coded: Coded, copies: np.ndarray) -> dict[str, int]:
         tallies[f"documents.{name}"] = tallies.get(f"documents.{name}", 0) + int(documents[index])
         tallies[f"copies.{name}"] = tallies.get(f"copies.{name}", 0) + int(emitted[index])
     return tallies
+
+
+def _is_cell(witness: str | None, rate: float | None, overall: float | None) -> bool:
+    """Whether a witness names a cell of that rate, whose interval lies below the rate of all."""
+    cell = CELL.search(witness or "")
+    if cell is None or rate is None or overall is None:
+        return False
+    low, mean, high, whole = (float(cell[name]) for name in ("low", "rate", "high", "overall"))
+    return abs(mean - rate) < 1e-4 and abs(whole - overall) < 1e-4 and low <= mean <= high <= whole
 
 
 def _some(names: Iterable[str]) -> str:

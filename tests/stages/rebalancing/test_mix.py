@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -276,6 +277,55 @@ def test_what_budgets_cost_is_reported(tmp_path: Path) -> None:
     assert books["effective_amount"] == round(100 * (1 + 15.387756 * (1 - np.exp(-3 / 15.387756)))) == 373
     assert books["price_of_bound"] == pytest.approx(1 - np.exp(-3 / 15.387756), abs=1e-6)
     assert "bound" not in web and web["effective_amount"] == 400 and report["effective_amount"] == 773
+
+
+def told(found: Decisions) -> pa.Table:
+    """A ledger's rows about what is left out or repeated."""
+    assert found.rule is not None and found.witness is not None and found.copies is not None
+    assert found.value is not None and found.threshold is not None
+    rows = np.flatnonzero(found.rule >= 0)
+    dropped = found.port[rows] == DROPPED
+    return pa.table(
+        {
+            "decision": np.where(dropped, "dropped", "emitted").tolist(),
+            "rule": [found.rules[rule] for rule in found.rule[rows].tolist()],
+            "value": found.value[rows],
+            "threshold": found.threshold[rows],
+            "copies": np.where(dropped, 0, found.copies[rows]),
+            "witness": found.witness.take(pa.array(rows)),
+        }
+    )
+
+
+def test_an_audit_can_recompute_copies_from_the_ledger(tmp_path: Path) -> None:
+    draw = np.random.default_rng(4)
+    batch = corpus({"web": 300, "books, new": 20}, weight=draw.uniform(0, 3, 320), bulk=draw.integers(0, 3, 320))
+    stage = make(by=["source"], fixed={"books, new": 0.2}, seen="bulk", target=200)
+    settled, found = mixed(stage, batch, tmp_path)
+    sound = told(found)
+    assert len(sound) > 100 and list(stage.recheck(sound)) == []
+    for name, value, message in (
+        ("copies", 3, "3 copies; .* make 0"),
+        ("value", 1.7, "1.700000 copies expected; factor, weight and cap of its witness make"),
+        ("witness", "group web, factor 9.9, weight 1.5", "copies expected; factor"),
+        ("witness", "because", "expected group, factor and weight"),
+        ("threshold", float("inf"), "expected numbers"),
+        ("value", None, "expected numbers"),
+    ):
+        row = next(
+            at for at, one in enumerate(sound.to_pylist()) if one["rule"] == "not_drawn" and 0.05 < one["value"] < 0.3
+        )
+        values = sound[name].to_pylist()
+        values[row] = value
+        if name == "copies":
+            sound_or_not = sound.set_column(0, "decision", pa.array(["emitted"] * len(sound)))
+        else:
+            sound_or_not = sound
+        forged = sound_or_not.set_column(sound.column_names.index(name), name, pa.array(values, sound[name].type))
+        problems = [text for at, text in stage.recheck(forged) if at == row]
+        assert any(re.search(message, text) for text in problems), (name, problems)
+    amounts = {name: group["wanted"] for name, group in settled.report["groups"].items()}
+    assert settled.report["promised"] == {f"amount.{name}": [n - 1, n + 1] for name, n in sorted(amounts.items())}
 
 
 def test_columns_hold_whole_copies_and_their_expectation(tmp_path: Path) -> None:

@@ -492,3 +492,21 @@ def test_a_curve_multiplies_copies_and_may_leave_documents_out(tmp_path: Path) -
 def test_settings_of_quality_that_make_no_sense_are_refused(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         make(**config)
+
+
+def test_an_audit_can_recheck_cells_and_draws(tmp_path: Path) -> None:
+    cell = "por_Latn, cluster sizes 16 to 31, quantiles 0.9 to 1: 0.2100 removed (0.1900 to 0.2300), of all 0.4700; quantile 1"
+
+    def problems(stage: Rebalance, **row: Any) -> list[str]:
+        told = {"rule": "rehydrated", "value": 0.21, "threshold": 0.47, "copies": 3, "witness": cell, **row}
+        return [text for _, text in stage.recheck(pa.table({name: [value] for name, value in told.items()}))]
+
+    by_quantile, by_size = make(rates=BY_QUANTILE), make()
+    assert problems(by_quantile) == problems(by_size, witness=None) == []
+    assert "at most 4 (max_repeats)" in problems(by_quantile, copies=5)[0]
+    for changed in (
+        {"value": 0.3}, {"threshold": 0.6}, {"witness": None}, {"witness": cell.replace("0.2300", "0.5300")}
+    ):  # fmt: skip
+        assert "with the witness" in problems(by_quantile, **changed)[0]
+    assert problems(by_size, rule="not_read", value=0.4, threshold=0.7) == []
+    assert "not read, with 0.4 copies" in problems(by_size, rule="not_read", value=0.4, threshold=0.2)[0]

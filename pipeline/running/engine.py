@@ -24,7 +24,7 @@ from gristmill.pipeline.provenance.task_record import uncommit
 from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.progress import Listener, Progress, Watch
-from gristmill.pipeline.running.resuming import committed_before
+from gristmill.pipeline.running.resuming import committed_before, tasks_with_records
 from gristmill.pipeline.running.set_aside import TasksSetAside
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.status import StatusFile
@@ -87,6 +87,8 @@ class Engine:
         self.work = WorkFolder(self.place)
         self.progress = Progress(plan)
         self.read: dict[str, SourceRead] = {}
+        self.left = array("i")
+        """Tasks of which earlier attempts left records."""
         self.status: StatusFile | None = None
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.settled: dict[str, Sequence[SettledFiles]] = {}
@@ -137,6 +139,7 @@ class Engine:
 
             plan_file, plan_digest = self._write_plan()
             records = RecordIndex(len(self.plan.slices), len(self.plan.passes))
+            self.left = tasks_with_records(self.work, len(self.plan.slices))
             accounts = Accounts()
             for one in self.plan.passes:
                 accounts = self._pass(one, plan_file, plan_digest, records)
@@ -237,9 +240,8 @@ class Engine:
 
         begun = array("i")
         if not rehash:
-            known = len(self.plan.slices)
             plan = plan_file, plan_digest
-            for before in committed_before(self.executor, self.work, plan, one.index, one.final, key, known):
+            for before in committed_before(self.executor, self.work, plan, one.index, one.final, key, self.left):
                 self.progress.accounts.add(before.accounts)
                 for done in before.done:
                     self.progress.reused += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gristmill.pipeline.executor import Executor
@@ -45,24 +46,20 @@ def committed_before(
     index: int,
     final: bool,
     keys: Callable[[int], str],
-    tasks: int,
+    tasks: Iterable[int],
 ) -> Iterator[FoundTasks]:
     """The tasks of a pass that are committed, with all that they wrote in its place.
 
     Args:
         plan: the plan's file and its digest.
         keys: task → its key in this pass.
-        tasks: their number.
+        tasks: those of which earlier attempts left records (`tasks_with_records`).
     """
-    # One listing: of a run that begins there is none, and nothing is asked for.
-    found_tasks = map(_task_of, names_in(work.at("commits")))
     size = FINAL_CHUNK if final else CHUNK
 
     def jobs() -> Iterator[CommittedTasks]:
         waiting: list[tuple[int, str]] = []
-        for task in found_tasks:
-            if task is None or task >= tasks:
-                continue
+        for task in tasks:
             waiting.append((task, keys(task)))
             if len(waiting) == size:
                 yield CommittedTasks(work.place, *plan, index, tuple(waiting))
@@ -73,6 +70,12 @@ def committed_before(
     for _, found in executor.run(find_committed, jobs()):
         if found.done:
             yield found
+
+
+def tasks_with_records(work: WorkFolder, tasks: int) -> array[int]:
+    """Of so many tasks, those of which there are records of any pass, by one listing. A run that begins has none."""
+    found = map(_task_of, names_in(work.at("commits")))
+    return array("i", sorted(task for task in found if task is not None and task < tasks))
 
 
 def _task_of(name: str) -> int | None:

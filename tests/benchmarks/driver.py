@@ -30,7 +30,7 @@ from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef, SliceDone, TaskDone
 from gristmill.pipeline.provenance.task_record import SliceRecord, TaskAttempt, TaskRecord, record_bytes
 from gristmill.pipeline.running.engine import Engine
-from gristmill.pipeline.running.resuming import find_committed
+from gristmill.pipeline.running.resuming import tasks_with_records
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import TaskKeys
 from gristmill.pipeline.source import Slice
@@ -169,11 +169,11 @@ def resume(tasks: int) -> dict[str, Any]:
             file, digest = engine._write_plan()
             records = RecordIndex(tasks, len(plan.passes))
             begin, cpu = time.monotonic(), time.process_time()
+            engine.left = tasks_with_records(engine.work, tasks)
             engine._pass(plan.passes[0], file, digest, records)
             return {
                 "tasks": tasks,
                 "reused": engine.progress.reused,
-                "jobs": f"of {find_committed.__name__}",
                 "driver_cpu_seconds": round(time.process_time() - cpu, 1),
                 "wall_seconds": round(time.monotonic() - begin, 1),
             }

@@ -16,6 +16,17 @@ READ = 1.2
 WRITE = 8.0
 """Seconds per GB that the last pass takes for the shards and the ledger."""
 
+TASK = 0.015
+"""Seconds that each task of a pass takes however small its slice: opening, committing."""
+
+LAST_TASK = 0.035
+"""Seconds more in the last pass, for the files that it writes."""
+
+STEP = 0.1
+"""Seconds of settling, and of publishing, however little there is; STEP_TASK for each task that it follows."""
+
+STEP_TASK = 0.005
+
 SHUFFLE = 10.0
 """Seconds per GB that publishing takes for each shuffled output."""
 
@@ -34,11 +45,19 @@ class Step:
         name: as the engine names it: `pass 1 of 3`, `settling minhash`, `publishing`.
         pass_index: the pass; of what follows a pass, that pass.
         seconds_per_gb: of text that the sources hold, on one core.
+        seconds_per_task: on one core, whatever its size; of settling and publishing, for each task of the pass before.
+        seconds: once.
     """
 
     name: str
     pass_index: int
     seconds_per_gb: float
+    seconds_per_task: float
+    seconds: float = 0.0
+
+    def core_seconds(self, gigabytes: float, tasks: int) -> float:
+        """Seconds of one core for so much text in so many tasks."""
+        return self.seconds + self.seconds_per_gb * gigabytes + self.seconds_per_task * tasks
 
     @property
     def is_pass(self) -> bool:
@@ -59,12 +78,13 @@ def steps_of(plan: Plan, accounts: Accounts | None = None) -> tuple[Step, ...]:
         seconds = READ + (WRITE if one.final else 0.0)
         seconds += sum(plan.graph.by_name[name].spec.cost.measure * shares[name] for name in one.measures)
         seconds += sum(plan.graph.by_name[name].spec.cost.survey * shares[at] for name, at in one.surveys)
-        steps.append(Step(pass_name(one.index, len(plan.passes)), one.index, seconds))
+        each = TASK + (LAST_TASK if one.final else 0.0)
+        steps.append(Step(pass_name(one.index, len(plan.passes)), one.index, seconds, each))
         for name in one.settles_after:
             cost = plan.graph.by_name[name].spec.cost.settle * shares[name]
-            steps.append(Step(f"settling {name}", one.index, cost))
+            steps.append(Step(f"settling {name}", one.index, cost, STEP_TASK, STEP))
     shuffled = sum(output.config.shuffle is not None for output in plan.graph.outputs)
-    steps.append(Step("publishing", len(plan.passes) - 1, 0.1 + SHUFFLE * shuffled))
+    steps.append(Step("publishing", len(plan.passes) - 1, 0.1 + SHUFFLE * shuffled, STEP_TASK, STEP))
     return tuple(steps)
 
 
@@ -75,7 +95,8 @@ def text_bytes(one: Slice) -> int:
 
 def core_seconds(plan: Plan) -> float:
     """Seconds that one core takes for a run, about."""
-    return sum(step.seconds_per_gb for step in steps_of(plan)) * sum(map(text_bytes, plan.slices)) / 1e9
+    gigabytes = sum(map(text_bytes, plan.slices)) / 1e9
+    return sum(step.core_seconds(gigabytes, len(plan.slices)) for step in steps_of(plan))
 
 
 def _shares(plan: Plan, accounts: Accounts | None) -> Mapping[str, float]:

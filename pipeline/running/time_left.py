@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts
@@ -18,6 +18,9 @@ from gristmill.pipeline.running.costs import Step, steps_of, text_bytes
 
 LOADING = 1.0
 """Seconds by which the first task of a process is taken to be longer, where no other has ended yet."""
+
+MOST_SLOWER = 8.0
+"""A machine is not slower than the costs say by more than this: it is a stage that says too little, and others do not."""
 
 KNOWN = 10
 """One part in so many of a pass's tasks tells what share of the text reaches each node; until then the pass before does."""
@@ -31,7 +34,7 @@ MOST_WAITING = 3.0
 
 @dataclass
 class _Rate:
-    """Seconds of tasks and GB of text in them."""
+    """Seconds of tasks, GB of text in them, and how many they are."""
 
     seconds: float = 0.0
     gigabytes: float = 0.0
@@ -41,10 +44,6 @@ class _Rate:
         self.seconds += seconds
         self.gigabytes += gigabytes
         self.tasks += 1
-
-    @property
-    def value(self) -> float:
-        return self.seconds / self.gigabytes
 
 
 class TimeLeft:
@@ -59,10 +58,10 @@ class TimeLeft:
     def __init__(self, plan: Plan, workers: int, now: Callable[[], float]) -> None:
         self._plan, self._workers, self._now = plan, max(1, workers), now
         self._sizes = [text_bytes(one) / 1e9 for one in plan.slices]
-        self._whole = sum(self._sizes)
-        self._by_source: dict[str, float] = {}
+        self._whole = _Rate(0.0, sum(self._sizes), len(self._sizes))
+        self._by_source: dict[str, _Rate] = {}
         for one, gigabytes in zip(plan.slices, self._sizes, strict=True):
-            self._by_source[one.source] = self._by_source.get(one.source, 0.0) + gigabytes
+            self._by_source.setdefault(one.source, _Rate()).add(0.0, gigabytes)
         self._steps = steps_of(plan)
         self._at: int | None = None
         self._step_begin = self._told = now()
@@ -70,7 +69,7 @@ class TimeLeft:
         self._warm: dict[tuple[int, str], _Rate] = {}
         self._cold: dict[int, _Rate] = {}
         self._seen: set[tuple[str, int]] = set()
-        self._left: dict[str, float] = {}
+        self._left: dict[str, _Rate] = {}
         self._tasks_left = len(plan.slices)
         self._fresh = _Rate()
         self._waiting = 1.0
@@ -84,7 +83,7 @@ class TimeLeft:
         if self._at is not None and self._steps[self._at].is_pass:
             self._seen.clear()
             self._fresh = _Rate()
-            self._left = dict(self._by_source)
+            self._left = {source: replace(all_) for source, all_ in self._by_source.items()}
             self._tasks_left = len(self._sizes)
         self._estimate()
 
@@ -95,7 +94,8 @@ class TimeLeft:
             accounts: of this pass so far.
         """
         source, gigabytes, seconds = record.slice.source, self._sizes[record.task], record.varies.seconds
-        self._left[source] = self._left.get(source, gigabytes) - gigabytes
+        left = self._left[source]
+        left.gigabytes, left.tasks = max(0.0, left.gigabytes - gigabytes), left.tasks - 1
         self._tasks_left -= 1
         if KNOWN * self._tasks_left <= (KNOWN - 1) * len(self._sizes):
             self._accounts = accounts
@@ -139,33 +139,38 @@ class TimeLeft:
         if not step.is_pass:
             self._from_here = self._duration(step, slower) - (self._told - self._step_begin)
             return
-        seconds = sum(size * self._rate(step, source, slower) for source, size in self._left.items() if size > 0)
+        seconds = sum(self._expected(step, source, left, slower) for source, left in self._left.items())
         self._from_here = self._spread(seconds, self._tasks_left, under_way=True) * self._measured_waiting()
 
     def _duration(self, step: Step, slower: float) -> float:
         """Of a whole step that has not begun, or is no pass."""
+        slower = min(slower, MOST_SLOWER)
         if not step.is_pass:
-            return step.seconds_per_gb * slower * self._whole / self._workers
-        seconds = sum(size * self._rate(step, source, slower) for source, size in self._by_source.items())
-        return self._spread(seconds, len(self._sizes), under_way=False) * self._waiting
+            return step.core_seconds(self._whole.gigabytes, self._whole.tasks) * slower / self._workers
+        seconds = sum(self._expected(step, source, all_, slower) for source, all_ in self._by_source.items())
+        return self._spread(seconds, self._whole.tasks, under_way=False) * self._waiting
 
-    def _rate(self, step: Step, source: str, slower: float) -> float:
-        """Seconds per GB of a source's slices in a pass."""
+    def _expected(self, step: Step, source: str, slices: _Rate, slower: float) -> float:
+        """Seconds of tasks of a pass over some slices of a source."""
+        told = step.core_seconds(slices.gigabytes, slices.tasks)
         own = self._warm.get((step.pass_index, source))
         if own is not None:
-            return own.value
+            return told * own.seconds / step.core_seconds(own.gigabytes, own.tasks)
         others = [rate for (index, _), rate in self._warm.items() if index == step.pass_index]
         if others:
-            return sum(rate.seconds for rate in others) / sum(rate.gigabytes for rate in others)
-        return step.seconds_per_gb * slower
+            said = sum(step.core_seconds(rate.gigabytes, rate.tasks) for rate in others)
+            return told * sum(rate.seconds for rate in others) / said
+        return told * slower
 
     def _slower(self, steps: tuple[Step, ...]) -> float | None:
         """How many times the seconds that the stages' costs say the tasks so far have taken."""
-        costs: Mapping[int, float] = {step.pass_index: step.seconds_per_gb for step in steps if step.is_pass}
-        expected = sum(rate.gigabytes * costs[index] for (index, _), rate in self._warm.items())
+        passes: Mapping[int, Step] = {step.pass_index: step for step in steps if step.is_pass}
+        expected = sum(
+            passes[index].core_seconds(rate.gigabytes, rate.tasks) for (index, _), rate in self._warm.items()
+        )
         taken = sum(rate.seconds for rate in self._warm.values())
         if not expected:
-            expected = sum(rate.gigabytes * costs[index] for index, rate in self._cold.items())
+            expected = sum(passes[index].core_seconds(rate.gigabytes, rate.tasks) for index, rate in self._cold.items())
             taken = sum(max(rate.seconds - LOADING * rate.tasks, rate.seconds / 4) for rate in self._cold.values())
         return taken / expected if expected > 0 else None
 

@@ -82,7 +82,7 @@ def test_text_that_does_not_reach_a_later_node_is_not_counted_for_it() -> None:
 
 def test_nothing_is_told_before_a_task_has_ended() -> None:
     hands = Hands()
-    plan = plan_for([MB] * 4, [Cost()], {})
+    plan = plan_for([500 * MB] * 4, [Cost()], {})
     watch, progress = Watch(plan, 1, hands), Progress(plan)
     assert watch.view().left is None
     progress.stage = "pass 1 of 1"
@@ -93,27 +93,37 @@ def test_nothing_is_told_before_a_task_has_ended() -> None:
 
 def test_a_task_that_takes_longer_than_expected_does_not_bring_the_end_nearer_for_ever() -> None:
     hands = Hands()
-    plan = plan_for([MB] * 4, [Cost()], {})
+    plan = plan_for([500 * MB] * 4, [Cost()], {})
     watch, progress = Watch(plan, 1, hands), Progress(plan)
     progress.stage = "pass 1 of 1"
     watch.told(progress)
     for task in range(3):
         hands.time += 10
         watch.committed(record_of(task, 0, 10.0, 1), False, accounts_of([], MB, []))
-    assert watch.view().left == pytest.approx(10, rel=0.03)
+    assert watch.view().left == pytest.approx(10, rel=0.05)
     hands.time += 4
-    assert watch.view().left == pytest.approx(6, rel=0.04)
+    assert watch.view().left == pytest.approx(6, rel=0.08)
     hands.time += 106
-    assert watch.view().left == pytest.approx(15, rel=0.03)
+    assert watch.view().left == pytest.approx(15, rel=0.05)
+
+
+def test_a_stage_that_takes_far_more_than_it_says_does_not_make_the_other_passes_long() -> None:
+    """A plug-in that asks a model elsewhere, 300 times as slow as the default cost says."""
+    sizes = [20 * MB] * 40
+    tasks = [[0.02 * 3000.0] * 40, [0.02 * 15.2 + 0.05] * 40]
+    plan = plan_for(sizes, [Cost(), Cost(measure=6)], {})
+    end, looks = told_after_a_tenth(replay(plan, Recorded(sizes, tasks, {}, 0.3), 1, Hands(), 20.0), until=0.8)
+    assert len(looks) > 10
+    assert all(left is not None and true / WITHIN <= left <= true * WITHIN for _, left, true in looks), (end, looks)
 
 
 def test_tasks_of_an_earlier_attempt_tell_the_pace_before_this_one_has_ended_any() -> None:
     hands = Hands()
-    plan = plan_for([MB] * 10, [Cost()], {})
+    plan = plan_for([500 * MB] * 10, [Cost()], {})
     watch, progress = Watch(plan, 1, hands), Progress(plan)
     progress.stage = "pass 1 of 1"
     watch.told(progress)
     for task in range(6):
         watch.committed(record_of(task, 0, 3.0, 1), True, accounts_of([], MB, []))
-    assert watch.view().left == pytest.approx(12, rel=0.03)
+    assert watch.view().left == pytest.approx(12, rel=0.05)
     assert watch.view().bytes_per_second is None

@@ -12,7 +12,6 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -290,7 +289,7 @@ def fetch_notes(job: FetchJob) -> int:
 def _written(job: FetchJob) -> int:
     location = join(job.folder, job.name)
     schema = pa.ipc.read_schema(pa.py_buffer(job.schema))
-    with open_within(job.folder, job.name) as stream, written_elsewhere(Path(job.path)) as temporary:
+    with open_within(job.folder, job.name) as stream, written_elsewhere(job.path) as temporary:
         # The bytes that are read are those of which the digest was taken: the file is not opened a second time.
         found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != job.sha256:

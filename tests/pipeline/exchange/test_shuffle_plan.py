@@ -73,7 +73,8 @@ def test_requests_and_bytes_stay_within_their_bounds(map_tasks: int, growth: flo
     one_round = input_bytes + 2 * row_bytes
     assert found.read_bytes + found.written_bytes <= 2.1 * one_round
     assert plan.cells <= MAX_CELLS and plan.partitions // chosen.groups <= 2 * MAX_CELLS
-    assert row_bytes / (chosen.groups * chosen.merges) < 2 << 30, "what a merge task puts in order on local disk"
+    merged = row_bytes / (chosen.groups * chosen.merges)
+    assert merged <= 4 * math.sqrt(plan.partitions) * MIB, "what a merge task puts in order on local disk"
 
 
 @pytest.mark.parametrize("tasks", [10**4, 10**5])

@@ -182,6 +182,11 @@ class Source:
         """Reads a slice. `columns` (after mapping) limits what is read; None reads all."""
         raise NotImplementedError
 
+    @classmethod
+    def counts_bytes(cls, part: Mapping[str, int]) -> bool:
+        """Whether positions in a slice with these bounds are bytes and no numbers of records."""
+        return cls.by_offset
+
     def offsets(self, one: Slice) -> np.ndarray:
         """With `by_offset`: the bytes at which the records of a slice begin, int64, ascending."""
         raise NotImplementedError

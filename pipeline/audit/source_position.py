@@ -37,13 +37,15 @@ def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: 
         kind: the source's format.
         config: the run's config, as YAML, where the input may be looked into.
     """
-    if not _format(kind).by_offset:
+    format_ = _format(kind)
+    if not format_.by_offset:
         return {"record": _record(one, snapshot, key), "byte": None}
     if config is None:
         return {"record": None, "byte": None}
     offsets = _offsets(kind, config, one.source, one.path, tuple(sorted(one.part.items())))
     place = None if offsets is None else _index(key, one, snapshot, offsets)
-    return {"record": None, "byte": None if place is None or offsets is None else int(offsets[place])}
+    position = None if place is None or offsets is None else int(offsets[place])
+    return {"record": None, "byte": position} if format_.counts_bytes(one.part) else {"record": position, "byte": None}
 
 
 def _format(kind: str) -> type[Source]:

@@ -2,8 +2,9 @@
 
 A slice is a run of selected records of one WARC file in the order of their offsets; neighbours are read by one request.
 Rows and doc_keys are those that the source `warc` gives the same records. A record that is not what the index says, or not
-there, is quarantined with its offset, and a selected row that says of no record where it lies, with its number in the index
-file. Rows that are not selected are no documents, but what was selected of which index enters the run's identity.
+there, is quarantined with its offset; a selected row that says of no record where it lies, or that names one which an earlier
+row names, with its number in the index file. Rows that are not selected are no documents, but what was selected of which
+index enters the run's identity.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.reader_process import reading
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import RangeError, join, range_get
-from gristmill.stages.sources.commoncrawl_index import RECORD, Select, Selection, span, stretches
+from gristmill.stages.sources.commoncrawl_index import RECORD, Aside, Select, Selection, span, stretches
 from gristmill.stages.sources.http_message import body_of, parsed_response
 from gristmill.stages.sources.listing import FoundFile, drawn, find_files
 from gristmill.stages.sources.warc import WarcConfig, WarcSource, columns_of, record_headers
@@ -92,7 +93,7 @@ class CommonCrawlSource(WarcSource):
             raise DataError(
                 f"{where}: none of {selection.rows:,} index rows is selected. Loosen the conditions, or raise `sample`."
             )
-        aside = [self._without_place(file, selection.aside[file], result) for file in selection.aside]
+        aside = [self._aside(file, selection.aside[file], result) for file in selection.aside]
         for one in aside:
             whole.update(one.stamp.encode())
         self._facts = {
@@ -185,9 +186,10 @@ class CommonCrawlSource(WarcSource):
             records=base64.b64encode(zlib.compress(packed, 1)).decode(),
         )
 
-    def _without_place(self, file: FoundFile, rows: list[tuple[int, str]], others: Sequence[Slice]) -> Slice:
-        """The slice of an index file's rows that say of no record where it lies. Each counts as many bytes as the others have
+    def _aside(self, file: FoundFile, rows: list[Aside], others: Sequence[Slice]) -> Slice:
+        """The slice of an index file's rows that are set aside. Each counts as many bytes as the others have
         on average, since nobody knows how long its record is."""
+        rows = sorted(rows)
         packed = json.dumps(rows).encode()
         sha256 = hashlib.sha256(packed).hexdigest()
         mean = max(1, sum(one.bytes for one in others) // max(1, sum(one.rows for one in others)))
@@ -204,12 +206,18 @@ class CommonCrawlSource(WarcSource):
             records=base64.b64encode(zlib.compress(packed, 1)).decode(),
         )
 
-    def _rows(self, one: Slice) -> list[tuple[int, str]]:
+    def _rows(self, one: Slice) -> list[Aside]:
         """Of a slice of index rows: their numbers, and what is wrong with them."""
-        return [(row, told) for row, told in json.loads(zlib.decompress(base64.b64decode(one.records)))]
+        return [
+            (row, problem, told) for row, problem, told in json.loads(zlib.decompress(base64.b64decode(one.records)))
+        ]
 
     def _records(self, one: Slice) -> np.ndarray:
         return np.frombuffer(zlib.decompress(base64.b64decode(one.records)), RECORD)
+
+    @classmethod
+    def counts_bytes(cls, part: Mapping[str, int]) -> bool:
+        return "index" not in part
 
     def input_schema(self, one: Slice) -> pa.Schema:
         """The columns of the source `warc`, for pages."""
@@ -217,18 +225,14 @@ class CommonCrawlSource(WarcSource):
 
     def offsets(self, one: Slice) -> np.ndarray:
         if "index" in one.part:
-            return np.array([row for row, _ in self._rows(one)], np.int64)
+            return np.array([row for row, _, _ in self._rows(one)], np.int64)
         return np.asarray(self._records(one)["offset"], np.int64)
 
     def _of_slice(self, one: Slice, keep: int) -> Iterator[Stored]:
         if "index" in one.part:
-            for row, told in self._rows(one):
-                yield _problem(
-                    row,
-                    one.bytes // one.rows,
-                    "no_place",
-                    f"row {row} of the index says of no record where it lies: {told}",
-                )
+            for row, problem, told in self._rows(one):
+                why = "the row of the index says of no record where it lies: " if problem == "no_place" else ""
+                yield _problem(row, one.bytes // one.rows, problem, why + told)
             return
         room = one.expanded
         missing = ""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -31,10 +32,13 @@ _INTEGERS = frozenset({OFFSET, LENGTH, STATUS})
 
 RECORD = np.dtype([("offset", "<i8"), ("length", "<i8"), ("url", "<u8"), ("sha1", "V20")])
 """A selected record: its bytes in the WARC file, XXH3 of its URL, the SHA-1 of its payload (zeros where the index has none)."""
+Aside = tuple[int, str, str]
+"""An index row that leads to no document: its number in the file, a reason in a word, what is wrong."""
 MAX_SELECTED = 10_000_000
 """Records that a plan holds; see docs/sources.md for the memory that they take."""
 MAX_ASIDE = 10_000
-"""Selected index rows without a place that are set aside; an index with more is damaged as a whole."""
+"""Selected index rows without a place, or with that of another, that are set aside; one with more is damaged as a whole."""
+_ASIDE = {"no_place": "do not say where a record lies", "doubled_row": "name a record that an earlier row names"}
 MAX_ROW_GROUP = 2 << 30
 """Bytes, stored and uncompressed, of the columns that are read of a row group."""
 MAX_PLACE = 1 << 60
@@ -121,15 +125,18 @@ class Selection:
     """Which records of which WARC files are selected, and what of the index that came from.
 
     Attributes:
-        aside: by index file, the selected rows that say of no record where it lies: row number and what is wrong.
+        aside: by index file, the selected rows that say of no record where it lies, and, once `records` has come to the end,
+            those that name a record which an earlier row names.
     """
 
     def __init__(self, files: Sequence[FoundFile], select: Select, keeps: Callable[[str], bool], where: str) -> None:
         self._select, self._keeps, self._where = select, keeps, where
         self._kept: dict[str, list[np.ndarray]] = {}
+        self._numbers: dict[str, list[np.ndarray]] = {}
+        self._files: list[tuple[int, FoundFile]] = []  # each with the number of its first row among all
         self._left_out: set[str] = set()
         self.rows = self.selected = 0
-        self.aside: dict[FoundFile, list[tuple[int, str]]] = {}
+        self.aside: dict[FoundFile, list[Aside]] = {}
         footers = [[file.path, file.size, self._read(file)] for file in files]
         self.index_bytes = sum(file.size for file in files)
         self.index_files = len(files)
@@ -139,22 +146,27 @@ class Selection:
         """WARC file names in their order, each with its RECORDs in the order of offsets. To be asked for once: the records of
         a file are let go with the next."""
         for name in sorted(self._kept):
-            yield name, self._sorted(name, np.concatenate(self._kept.pop(name)))
+            numbers = np.concatenate(self._numbers.pop(name))
+            yield name, self._sorted(name, np.concatenate(self._kept.pop(name)), numbers)
 
-    def _sorted(self, name: str, records: np.ndarray) -> np.ndarray:
-        records = records[np.argsort(records["offset"], kind="stable")]
-        if twice := int(np.count_nonzero(np.diff(records["offset"]) == 0)):
-            place = int(records["offset"][:-1][np.diff(records["offset"]) == 0][0])
-            raise DataError(
-                f"{self._where}: the index names the record at byte {place} of {name} more than once ({twice} such records in "
-                "the file), so its documents would be read twice. Leave files out that repeat others, with `exclude`."
-            )
-        return records
+    def _sorted(self, name: str, records: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Records by offset, of several at one the row that was read first; the other rows are set aside."""
+        order = np.argsort(records["offset"], kind="stable")
+        records = records[order]
+        again = np.flatnonzero(np.diff(records["offset"]) == 0) + 1
+        for place in again.tolist():
+            number = int(numbers[order[place]])
+            first, file = self._files[bisect_right(self._files, number, key=lambda one: one[0]) - 1]
+            told = f"another row of the index also names the record at byte {records['offset'][place]} of {name}"
+            self._set_aside(file, number - first, "doubled_row", told)
+        self.selected -= len(again)
+        return np.delete(records, again)
 
     def _read(self, file: FoundFile) -> str:
         """Selects rows of a file; the SHA-256 of its footer."""
         reading(file.location)
         self._rows_before = self.rows
+        self._files.append((self.rows, file))
         stream = RangedFile(file.location, file.size)
         try:
             with pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=True) as reader:
@@ -211,28 +223,30 @@ class Selection:
         by_file: dict[str, list[int]] = {}
         for place, (name, url) in enumerate(zip(names, urls, strict=True)):
             if not _is_inside(name) or not url:
-                self._set_aside(file, row + int(rows[place]), f"`{FILE}` is {name!r:.200}, `{URL}` {url!r:.200}")
+                self._set_aside(
+                    file, row + int(rows[place]), "no_place", f"`{FILE}` is {name!r:.200}, `{URL}` {url!r:.200}"
+                )
             elif sane[place]:
                 by_file.setdefault(name, []).append(place)
             elif name in self._kept or self._keeps(name):
                 told = f"`{OFFSET}` is {offsets[place].as_py()}, `{LENGTH}` {lengths[place].as_py()}"
-                self._set_aside(file, row + int(rows[place]), told)
+                self._set_aside(file, row + int(rows[place]), "no_place", told)
         found = np.zeros(len(rows), RECORD)
         found["offset"], found["length"] = (np.asarray(pc.fill_null(column, 0)) for column in (offsets, lengths))
         found["url"] = [xxhash.xxh3_64_intdigest(url.encode()) if url else 0 for url in urls]
         found["sha1"] = np.frombuffer(b"".join(sha1_of(one) or bytes(20) for one in digests), "V20")
         for name, places in by_file.items():
-            self._keep(name, found[places])
+            self._keep(name, found[places], self._rows_before + row + rows[places])
 
-    def _set_aside(self, file: FoundFile, row: int, what: str) -> None:
-        self.aside.setdefault(file, []).append((row, what))
+    def _set_aside(self, file: FoundFile, row: int, reason: str, what: str) -> None:
+        self.aside.setdefault(file, []).append((row, reason, what))
         if sum(map(len, self.aside.values())) > MAX_ASIDE:
             raise DataError(
-                f"{file.location}: more than {MAX_ASIDE:,} rows do not say where a record lies, such as row {row}: {what}. "
-                "The index is damaged: restore the file, or leave it out with `exclude`."
+                f"{file.location}: more than {MAX_ASIDE:,} rows {_ASIDE[reason]}, such as row "
+                f"{row}: {what}. The index is damaged, or files repeat others: restore them, or leave them out with `exclude`."
             )
 
-    def _keep(self, name: str, records: np.ndarray) -> None:
+    def _keep(self, name: str, records: np.ndarray, numbers: np.ndarray) -> None:
         if name in self._left_out:
             return
         if name not in self._kept:
@@ -241,6 +255,7 @@ class Selection:
                 return
             self._kept[name] = []
         self._kept[name].append(records)
+        self._numbers.setdefault(name, []).append(numbers)
         self.selected += len(records)
         if self.selected > MAX_SELECTED:
             raise ConfigError(

@@ -154,7 +154,8 @@ class WarcSource(Source):
         keys = doc_keys(self.name, self.config.snapshot, one.path, positions)
         rows = mapped_table(table, target, self.config.columns, keys, one.location, self.config.constants)
         rows = rows.append_column(SOURCE_RULE, pa.array(rules, pa.string()))
-        return SliceData(rows, rejects_table(self.name, self.config.snapshot, one.path, rejects), one.bytes)
+        counted = "byte" if self.counts_bytes(one.part) else "row"
+        return SliceData(rows, rejects_table(self.name, self.config.snapshot, one.path, rejects, counted), one.bytes)
 
     def offsets(self, one: Slice) -> np.ndarray:
         return np.array([record.offset for record in self._of_slice(one, 0)], np.int64)

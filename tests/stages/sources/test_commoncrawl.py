@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,7 +25,10 @@ from hypothesis import strategies as st
 from gristmill.launch.commands.plan import plan_json, plan_lines
 from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.audit.source_position import origin
+from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
+from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.storage import RangeError, range_get, retries
 from gristmill.stages.sources import commoncrawl_index
 from gristmill.stages.sources.commoncrawl import CommonCrawlConfig, CommonCrawlSource
@@ -418,6 +422,16 @@ def test_an_index_row_without_a_place_is_set_aside_and_the_others_are_read(
     index = next(one for one in reader.slices() if "index" in one.part)
     assert pq.read_table(index.location).to_pylist()[reject["position"]]["url"] == (rows[0] | change)["url"]
     assert reader.offsets(index).tolist() == [reject["position"]]
+    assert reject["detail"].startswith(f"row {reject['position']}: the row of the index says")
+    assert reader.counts_bytes(index.part) is False
+    read_of = SliceRead(
+        source="crawl", path=index.path, part=dict(index.part), file_bytes=1, digest="0" * 64, rows=0, rejects=1
+    )
+    key = doc_keys("crawl", CRAWL, index.path, np.array([reject["position"]]))[0].as_py()
+    settings = f"format: commoncrawl, snapshot: {CRAWL}, root: '{tmp_path}'"
+    place = origin(read_of, CRAWL, key, "commoncrawl", RUN.format(root=tmp_path, source=settings))
+    assert place == {"record": reject["position"], "byte": None}
+    assert all(reader.counts_bytes(one.part) for one in reader.slices() if one != index)
     facts = reader.facts()
     assert facts["rows_set_aside"] == 1 and facts["rows_selected"] == table.num_rows
     write_index(tmp_path, rows[1:])
@@ -444,17 +458,41 @@ def test_rows_without_a_place_count_toward_the_quarantine_and_many_of_them_stop_
         source(root).slices()
 
 
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        (lambda rows: [*rows, rows[0]], "more than once"),
-    ],
-)
-def test_an_index_that_leads_nowhere_stops_the_plan_by_name(
-    tmp_path: Path, damage: Callable[[list[Row]], list[Row]], told: str
+def test_a_row_that_names_a_record_again_is_set_aside_and_the_record_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_index(tmp_path, damage(write_crawl(tmp_path, files=1, pages=3, size=10)))
-    with pytest.raises(DataError, match=told):
+    rows = write_crawl(tmp_path, files=1, pages=9, size=10)
+    write_index(tmp_path, rows)
+    once, _ = read(source(tmp_path))
+    write_index(tmp_path, [*rows, rows[0], rows[1], rows[0] | {"warc_record_offset": -1}, rows[0]])
+    reader = source(tmp_path)
+    table, rejects = read(reader)
+    assert table.sort_by("offset").equals(once.sort_by("offset"))
+    found = rejects.to_pylist()
+    told: list[tuple[Row, Row]] = []
+    for one in reader.slices():
+        if not reader.counts_bytes(one.part):
+            written, aside = pq.read_table(one.location).to_pylist(), reader.read(one).rejects.to_pylist()
+            assert (
+                reader.offsets(one).tolist()
+                == [row["position"] for row in aside]
+                == sorted(row["position"] for row in aside)
+            )
+            told += [(row, written[row["position"]]) for row in aside]
+    assert len(told) == len(found)
+    assert sorted(one["reason"] for one in found) == ["doubled_row"] * 3 + ["no_place"]
+    assert len({one["doc_key"] for one in found} | {*once["doc_key"].to_pylist()}) == 4 + once.num_rows
+    for one, row in told:
+        assert one["detail"].startswith(f"row {one['position']}: ") and one["bytes"] > 0
+        assert (row["warc_record_offset"] < 0) == (one["reason"] == "no_place")
+        assert (
+            one["reason"] == "no_place"
+            or f"byte {row['warc_record_offset']} of {row['warc_filename']}" in one["detail"]
+        )
+    facts = reader.facts()
+    assert (facts["rows_set_aside"], facts["rows_selected"]) == (4, once.num_rows)
+    monkeypatch.setattr(commoncrawl_index, "MAX_ASIDE", 3)
+    with pytest.raises(DataError, match="more than 3 rows name a record that an earlier row names, such as row"):
         source(tmp_path).slices()
 
 

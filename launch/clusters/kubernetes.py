@@ -102,8 +102,7 @@ class Kubernetes:
         if not status.state.is_end:
             command = self._kubectl("logs", f"--selector=job-name={record.job}", "--tail=-1", "--follow")
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
-                assert process.stdout is not None
-                for line in process.stdout:
+                for line in process.stdout or ():
                     write(printable(line))
             while not (status := self.status(record)).state.is_end:
                 time.sleep(_POLL_SECONDS)

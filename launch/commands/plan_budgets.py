@@ -57,7 +57,8 @@ def _forecast(plan: Plan, node: Node, manifest: Predicate, earlier: str) -> tupl
     if name != node.name and len(known) > 1:
         text = f"that run had the mixes {', '.join(known[:MOST_NAMED])}: which of them stands for `{node.name}` is not known."
         return Forecast(unknown=[text]), []
-    assert isinstance(node.stage, Mix)
+    if not isinstance(node.stage, Mix):
+        raise TypeError(f"node `{node.name}` is a {type(node.stage).__name__}, expected a Mix")
     found = forecast(node.stage, manifest.reports[name], f"{earlier}: the report of `{name}`")
     return found, _differences(plan, node, manifest)
 

@@ -202,8 +202,8 @@ class Quality(BaseModel):
         if curve is not None:
             changed: np.ndarray = copies * curve[bin_of(np.nan_to_num(score, nan=0.0, posinf=0.0, neginf=0.0))]
             return changed
-        assert self.none_below is not None and self.full_above is not None
-        share = (score - self.none_below) / (self.full_above - self.none_below)
+        low, high = self.none_below or 0.0, self.full_above or 0.0  # where there is no curve, both are given
+        share = (score - low) / (high - low)
         share = np.clip(np.nan_to_num(share, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
         changed = 1 + (copies - 1) * share
         return changed

@@ -1,0 +1,1 @@
+"""Tests of where jobs go: Ray Jobs, Slurm, Kubernetes."""

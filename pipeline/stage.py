@@ -355,6 +355,8 @@ def check_spec(cls: type[Stage], spec: object) -> StageSpec:
         for name, value in declared.items():
             if value and not cls.implements(function):
                 raise ContractError(f"it sets `{name}`, but the class has no `{function}`")
+            if value and function == "survey" and not spec.surveys:
+                raise ContractError(f"it sets `{name}`, but says that there is no survey (`surveys=False`)")
     return spec if spec.ports else replace(spec, ports=cls.ports)
 
 

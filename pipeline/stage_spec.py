@@ -71,6 +71,7 @@ class StageSpec:
             Signals of such a stage are recorded facts: they are measured before the last pass, audits replay decisions
             exactly from what is on record, and what they measure again is compared within these bounds. `math.inf`: not at
             all. Signals that are not named are the same again.
+        surveys: whether the config needs the class's `survey` and `settle`. If false, neither is called, and no pass waits.
         keeps_notes: whether outputs keep this node's notes (one row per document, with `doc_key`), for runs after this.
         against: outputs of finished runs whose kept notes of this stage join this run's when it settles. Their rows have
             a negative `task`: -1 - 2i for a document that the i-th of these runs emitted at that node, -2 - 2i for one
@@ -106,6 +107,7 @@ class StageSpec:
     reproducible: bool = True
     irreproducible: Mapping[str, float] = field(default_factory=dict)
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    surveys: bool = True
     keeps_notes: bool = False
     against: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()

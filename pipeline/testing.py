@@ -197,7 +197,11 @@ class _FirstPass(Answers):
     def __init__(self, stage: Stage, recorded: Result | None = None) -> None:
         self.recorded = recorded
         observed = stage.spec.observes
-        self.surveys = [(NODE, NODE if observed is None else observed)] if stage.implements("survey") else []
+        self.surveys = (
+            [(NODE, NODE if observed is None else observed)]
+            if stage.implements("survey") and stage.spec.surveys
+            else []
+        )
         self.notes: pa.Table | None = None
 
     def read(self, slice_rows: SliceRows) -> Outcome:
@@ -254,7 +258,7 @@ def run_stage(stage: Stage, rows: pa.Table, split: Split, recorded: Result | Non
             answers = _FirstPass(stage, recorded)
             traverse(graph, task, answers)
             notes.append(answers.notes)
-        if stage.implements("settle"):
+        if stage.implements("settle") and stage.spec.surveys:
             answer, keyed = _settled(graph, notes, split, result, Path(folder))
             for number, first in enumerate(tasks):
                 tasks[number] = _SplitRows(graph, rows, split.tasks[number])

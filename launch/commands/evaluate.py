@@ -101,3 +101,30 @@ def evaluate_toxicity(
             backend=backend, clean=tuple(clean or ()), as_json=as_json,
         )
     )  # fmt: skip
+
+
+@evaluate.command(
+    "classifier",
+    epilog="""\b
+Examples:
+  gristmill evaluate classifier labelled.parquet --model topics.bin
+  gristmill evaluate classifier labelled.jsonl --model topics.bin --label-column topic --precision 0.9""",
+)
+def evaluate_classifier(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Parquet, JSON lines or CSV with `text` and a column of labels.")
+    ],
+    model: Annotated[str, typer.Option(metavar="FILE", help="A supervised model in fastText's format.")],
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="The column with each text's label.")] = "label",
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, metavar="P", help="Also the least threshold of each label at which this share is right."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Measure a classifier with several labels: precision, recall and F1 by label, confusions, calibration, thresholds."""
+    from gristmill.launch.commands.evaluate_classifier import evaluate_labels
+
+    return evaluate_labels(file, model, label_column, precision, as_json)

@@ -28,6 +28,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import baseline_rows, random_baselines
+    from gristmill.stages.classifier.label_report import label_counts, label_lines
     from gristmill.stages.rebalancing.budget_views import budget_lines
     from gristmill.stages.rebalancing.report import (
         amounts_met,
@@ -44,6 +45,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     if manifest is None:
         raise ConfigError(f"{folder}: there is no manifest.json. Give the folder of an output.")
     reports, tallies, budgets = rebalancing_reports(manifest), group_tallies(manifest), budget_reports(manifest)
+    labelled = label_counts(manifest)
     if svg is not None:
         if not reports and not tallies:
             raise ConfigError(f"--svg: no node of the run of {folder} repeats documents, so there is nothing to draw.")
@@ -58,6 +60,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             "funnel": funnel_json(accounts, order),
             "rebalanced": rebalanced,
             "budgets": {name: manifest.reports[name] for name in budgets},
+            "labels": labelled,
             "beside_chance": filters,
             "signals_beside_chance": signals,
         }
@@ -77,6 +80,10 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     for name, beside in signals_against_baseline(folder, manifest).items():
         if name not in shown:  # a filter that compares itself with chance has said it better
             _print_signals(name, beside)
+    for name, rows in labelled.items():
+        say(f"\n{name}: documents by label\n")
+        for line in label_lines(rows):
+            say(line)
     for name, counts in tallies.items():
         say(f"\n{name}: shares before and after\n\n{shares_table(counts)}")
         if name in budgets:

@@ -90,3 +90,50 @@ def quality(
             "threads": threads,
         },
     )  # fmt: skip
+
+
+@train.command(
+    "classifier",
+    short_help="Train a classifier with several labels for the stage `classifier`.",
+    epilog="""\b
+Example:
+  gristmill train classifier --data topics.parquet --label-column topic --out topics.bin""",
+)
+def classifier(
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="FILE", help="Parquet, JSON lines or CSV with `text` and a column of labels; repeatable."),
+    ],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="Where to write the model; its model card is written beside it, as .md.")
+    ],
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="The column with each text's label.")] = "label",
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same data and seed give the same file.")] = 17,
+    held_out: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the texts held out for evaluation.")
+    ] = 0.1,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 5,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-4, max=10.0, help="Initial learning rate; it decays linearly to 0.")
+    ] = 0.1,
+    dimensions: Annotated[int, typer.Option(min=1, help="Dimension of the word vectors.")] = 64,
+    word_ngrams: Annotated[int, typer.Option(min=1, max=5, help="Longest word n-gram used as a feature.")] = 2,
+    buckets: Annotated[int, typer.Option(min=1, help="Hash buckets for word n-grams.")] = 500_000,
+    min_count: Annotated[int, typer.Option(min=1, help="Words that occur less often are ignored.")] = 2,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Training threads. More than 1 is faster, but training is then not reproducible.")
+    ] = 1,
+) -> int:
+    """Train a fastText classifier that tells several labels apart, such as topics, and measure it on held-out texts."""
+    from gristmill.launch.commands.training import train_classifier
+
+    return train_classifier(
+        data,
+        out,
+        label_column,
+        {
+            "seed": seed, "held_out": held_out, "epochs": epochs, "learning_rate": learning_rate,
+            "dimensions": dimensions, "word_ngrams": word_ngrams, "buckets": buckets, "min_count": min_count,
+            "threads": threads,
+        },
+    )  # fmt: skip

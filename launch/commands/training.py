@@ -22,6 +22,16 @@ def train_toxicity(data: str, out: str, clean: Sequence[str], seed: int, frames:
     return 0
 
 
+def train_classifier(data: Sequence[str], out: str, column: str, options: Mapping[str, Any]) -> int:
+    """Trains a classifier with several labels, writes its card beside it, and prints its figures on held-out texts, as
+    JSON."""
+    from gristmill.stages.classifier.labels_training import train_labels
+    from gristmill.stages.classifier.training import Settings
+
+    say_json(train_labels([Path(file) for file in data], Path(out), Settings(**options), column))
+    return 0
+
+
 def train_quality(positive: Sequence[str], negative: Sequence[str], out: str, options: Mapping[str, Any]) -> int:
     """Trains a quality classifier, writes its card beside it, and prints its figures on held-out texts, as JSON."""
     from gristmill.stages.classifier.training import Settings, train

@@ -65,7 +65,7 @@ class Node:
 
     @property
     def settles(self) -> bool:
-        return self.stage.implements("settle")
+        return self.stage.implements("settle") and self.spec.surveys
 
     @property
     def measures(self) -> bool:

@@ -8,6 +8,8 @@ algorithm compiled (`stages.fasttext.predict`): probability + 1e-5, of the text 
 
     NAME_score   the score (float32); null for text in which the model knows nothing
 
+With `labels` the answer is a label in place of a score, see `stages.classifier.labels`.
+
 What is kept is compared with a random baseline: the manifest's report and the dataset card show the same figures for all
 documents, for those kept, and for a seeded random selection of as many. A filter whose selection looks like the random one
 selects nothing.
@@ -43,6 +45,7 @@ from gristmill.pipeline.stage import (
     signal,
 )
 from gristmill.pipeline.stage import threshold as threshold_field
+from gristmill.stages.classifier import labels
 from gristmill.stages.classifier.ranking import (
     NOTES,
     NOTHING,
@@ -67,8 +70,6 @@ LANGUAGE = ("language", "language_script")
 NO_SCORE = "no_score"
 LOW_SCORE = "low_score"
 CUTS = pa.schema([("scope", pa.string()), ("place", pa.binary(20))])
-MAX_ANSWERS = 1 << 22
-"""Labels times documents that are held at once."""
 MAX_VALUE = 1000.0
 """Largest value of a label: the report's sums of scores, in 2^-20, then stay within 64 bits up to 8 · 10^9 documents."""
 SEPARATOR = "\x1f"
@@ -80,12 +81,19 @@ CHANCE = 0x6368616E6365
 
 
 class ClassifierConfig(StageConfig):
-    """Config of the stage `classifier`. It needs one of `label` and `values`, and one of `threshold` and `keep_fraction`.
+    """Config of the stage `classifier`. It needs `labels`; or one of `label` and `values`, and one of `threshold` and
+    `keep_fraction`.
 
     Attributes:
         model: a supervised model in fastText's format (.bin or .ftz), such as `gristmill train quality` writes.
         label: the label whose probability is the score, with or without `__label__`.
         values: numbers by label: the score is their expectation, Σ value · p / Σ p. Labels that are not named count as 0.
+        labels: `all`, or those that documents may get, in place of a score: the top label is in `NAME_label`, its probability
+            in `NAME_probability`. Such a node does not wait for the corpus.
+        thresholds: the least probability of a label, by label, `"*"` for those that are not named: below it, `NAME_label` is
+            null. It goes with `labels`, as do the next two.
+        keep: labels of the documents that pass; others fail, those without a label too.
+        drop: labels of the documents that fail.
         name: begins the names of the columns, `NAME_score` and `NAME_failed`; two classifiers need two.
         threshold: documents with a lower score fail.
         keep_fraction: the share of the documents with the highest scores that is kept, rounded up to whole documents;
@@ -98,6 +106,10 @@ class ClassifierConfig(StageConfig):
     model: Path = resource("signal")
     label: str | None = signal(None)
     values: Mapping[str, float] | None = signal(None)
+    labels: Literal["all"] | tuple[str, ...] | None = signal(None)
+    thresholds: Mapping[str, float] = threshold_field({})
+    keep: tuple[str, ...] = threshold_field(())
+    drop: tuple[str, ...] = threshold_field(())
     name: str = signal("classifier", pattern=r"^[a-z][a-z0-9_]*$")
     threshold: float | None = threshold_field(None, ge=-MAX_VALUE, le=MAX_VALUE)
     keep_fraction: float | None = threshold_field(None, gt=0.0, le=1.0)
@@ -119,12 +131,49 @@ class ClassifierConfig(StageConfig):
                 raise ValueError(f"values.{label}: expected a number between ±{MAX_VALUE:g}, found {number}")
         return value
 
+    @field_validator("labels", "keep", "drop", mode="before")
+    @classmethod
+    def _one_label_or_several(cls, value: Any) -> Any:
+        # `labels: []` would mean that nothing competes.
+        if value == [] or value == "":
+            raise ValueError("is empty; name at least one label, or leave it out")
+        if isinstance(value, str):
+            return value if value == "all" else (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _probabilities(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for label, number in value.items():
+            if not 0.0 <= number <= 1.0:
+                raise ValueError(f"{label}: expected a probability, found {number:g}")
+        return value
+
+    @model_validator(mode="after")
+    def _labels_or_a_score(self) -> ClassifierConfig:
+        of_labels = [name for name in ("thresholds", "keep", "drop") if getattr(self, name)]
+        of_scores = [
+            name for name in ("label", "values", "threshold", "keep_fraction", "within") if getattr(self, name)
+        ]
+        if self.labels is None and of_labels:
+            raise ValueError(f"`{of_labels[0]}` goes with `labels`, such as `labels: all`")
+        if self.labels is not None and of_scores:
+            raise ValueError(
+                f"`{of_scores[0]}` goes with a score, and `labels` gives labels. Keep one; two classifiers under two names "
+                "give both"
+            )
+        if self.keep and self.drop:
+            raise ValueError("found both `keep` and `drop`; one says what becomes of the others")
+        return self
+
     @model_validator(mode="after")
     def _one_score_and_one_cut(self) -> ClassifierConfig:
+        if self.labels is not None:
+            return self
         if (self.label is None) == (not self.values):
             raise ValueError(
                 "needs exactly one of `label` (the score is its probability, such as `label: hq`) and `values` (the score is "
-                "an expectation, such as `values: {low: 0, high: 1}`)"
+                "an expectation, such as `values: {low: 0, high: 1}`), or `labels: all` for the label itself"
             )
         if (self.threshold is None) == (self.keep_fraction is None):
             raise ValueError(
@@ -147,7 +196,9 @@ class Classifier(Stage):
 
     Config = ClassifierConfig
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Scores by a fastText classifier; keeps those above a threshold or the best fraction"
+    summary: ClassVar[str] = (
+        "A fastText classifier's score or label; keeps the best fraction, or the labels that you name"
+    )
 
     config: ClassifierConfig
 
@@ -156,6 +207,20 @@ class Classifier(Stage):
         return f"{self.config.name}_score"
 
     def declare(self) -> StageSpec:
+        config = self.config
+        if config.labels is not None:
+            name = config.name
+            return StageSpec(
+                cost=Cost(measure=20),
+                measure_reads={TEXT},
+                optional_reads=set(labels.TOKENS),
+                signals=labels.signal_schema(name),
+                hidden={f"{name}_bytes"},
+                findings=pa.schema([(f"{name}_label", pa.string()), (f"{name}_failed", pa.list_(pa.string()))]),
+                rules=labels.RULES,
+                models={"model": config.model},
+                surveys=False,
+            )
         return StageSpec(
             cost=Cost(measure=20, survey=0.1, settle=0.2),
             measure_reads={TEXT},
@@ -171,6 +236,9 @@ class Classifier(Stage):
 
     def check_files(self) -> None:
         """Raises ConfigError when the model cannot be used or does not have a label that the config names."""
+        if self.config.labels is not None:
+            labels.competing(self.config, _model(self.config.model))
+            return
         self._weights(_model(self.config.model))
 
     def _weights(self, model: FastTextClassifier) -> np.ndarray:
@@ -192,16 +260,19 @@ class Classifier(Stage):
     def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         data, offsets = text_buffers(batch[TEXT])
         model = _model(self.config.model)
+        if self.config.labels is not None:
+            chosen = labels.competing(self.config, model)
+            return labels.label_signals(self.config.name, model, chosen, data, offsets)
         weights = self._weights(model)
-        rows, step = batch.num_rows, max(1, MAX_ANSWERS // len(weights))
+        rows, step = batch.num_rows, max(1, labels.MAX_ANSWERS // len(weights))
         found = np.empty(rows, np.float32)
         known = np.zeros(rows, bool)
         for start in range(0, rows, step):
             stop = min(rows, start + step)
-            labels, scores = model.predict(data, offsets[start : stop + 1], top=len(weights))
-            known[start:stop] = labels[:, 0] >= 0
+            numbers, scores = model.predict(data, offsets[start : stop + 1], top=len(weights))
+            known[start:stop] = numbers[:, 0] >= 0
             # Labels that were not answered are −1 with the score 0.
-            score = (weights[labels] * scores).sum(axis=1)
+            score = (weights[numbers] * scores).sum(axis=1)
             if self.config.values:
                 score /= np.maximum(scores.sum(axis=1, dtype=np.float64), np.finfo(np.float32).tiny)
             found[start:stop] = score
@@ -270,7 +341,9 @@ class Classifier(Stage):
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
         """Fails documents beyond the cut of their scope; where the score alone does not decide, the witness is the doc_key
-        of the last one kept."""
+        of the last one kept. With `labels`, see `decide_labels`."""
+        if self.config.labels is not None:
+            return labels.decide_labels(batch, self.config)
         score = one_chunk(batch[self._score])
         known = score.is_valid().to_numpy(zero_copy_only=False)
         values = score.fill_null(0.0).to_numpy(zero_copy_only=False)
@@ -288,7 +361,7 @@ class Classifier(Stage):
             {LOW_SCORE: limits},
             rows=batch.num_rows,
             mark=self.config.on_fail == "mark",
-            columns={f"{self.config.name}_failed": _named(failures)},
+            columns={f"{self.config.name}_failed": labels.failed_rules(failures)},
         )
         return Decisions(
             port=made.port, rules=made.rules, rule=made.rule, failed=made.failed, value=made.value,
@@ -310,10 +383,3 @@ def _joined(batch: pa.Table, names: Sequence[str], separator: str) -> pa.Array:
     if not names:
         return pa.array([WHOLE], pa.string()).take(pa.array(np.zeros(batch.num_rows, np.int64)))
     return pc.binary_join_element_wise(*group_columns(batch, names), pa.scalar(separator))
-
-
-def _named(failures: Mapping[str, np.ndarray]) -> pa.Array:
-    """Names of the failing rules of each row, as list<string>."""
-    matrix = np.stack(list(failures.values()), axis=1)
-    offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1)))).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(list(failures)).take(pa.array(np.nonzero(matrix)[1])))

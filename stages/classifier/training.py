@@ -16,7 +16,7 @@ import hashlib
 import importlib
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -101,7 +101,7 @@ def train(positive: Sequence[Path], negative: Sequence[Path], out: Path, setting
     Raises ConfigError when floret is not installed, a file cannot be used, or there are too few texts; DataError when a file
     cannot be read.
     """
-    library = _library()
+    library = floret_library("train quality")
     texts = _split(_read(positive), _read(negative), settings)
     _check_numbers(texts)
     lines = texts.texts.to_pylist()
@@ -123,7 +123,7 @@ def train(positive: Sequence[Path], negative: Sequence[Path], out: Path, setting
         "model": {"file": out.name, "sha256": written.sha256, "bytes": written.size},
         "settings": asdict(settings),
         "library": {"floret": version("floret")},
-        "data": {POSITIVE: _described(positive), NEGATIVE: _described(negative)},
+        "data": {POSITIVE: described_files(positive), NEGATIVE: described_files(negative)},
         "texts": {
             "train": _numbers(texts.positive[~texts.held_out]),
             "held_out": _numbers(texts.positive[texts.held_out]),
@@ -137,12 +137,13 @@ def train(positive: Sequence[Path], negative: Sequence[Path], out: Path, setting
     return figures
 
 
-def _library() -> Any:
+def floret_library(command: str) -> Any:
+    """The package that trains. Raises ConfigError, beginning with the name of the command, when it is not installed."""
     try:
         return importlib.import_module("floret")
     except ImportError as error:
         raise ConfigError(
-            "train quality: the package floret, which trains fastText models, is not installed. Install the extra: "
+            f"{command}: the package floret, which trains fastText models, is not installed. Install the extra: "
             "pip install 'gristmill[train]' (Python 3.12 or older; floret has no wheels for newer ones)."
         ) from error
 
@@ -169,25 +170,48 @@ def _read(files: Sequence[Path]) -> list[str]:
 
 
 def _split(positive: Sequence[str], negative: Sequence[str], settings: Settings) -> _Texts:
-    keys: dict[bytes, tuple[str, bool]] = {}
+    pairs = [(text, POSITIVE) for text in positive] + [(text, NEGATIVE) for text in negative]
+    split = split_by_content(pairs, settings)
+    kinds = np.array([label == POSITIVE for label in split.labels], bool)
+    return _Texts(split.texts, kinds, split.held_out, split.doubled, split.contradictory)
+
+
+@dataclass(frozen=True)
+class SplitTexts:
+    """Different texts in the order of a hash of seed and content.
+
+    Attributes:
+        texts: large_string; labels: one per text; held_out: bool, one per text.
+        doubled: texts that were left out because they had come before; contradictory: texts with several labels.
+    """
+
+    texts: pa.Array
+    labels: list[str]
+    held_out: np.ndarray
+    doubled: int
+    contradictory: int
+
+
+def split_by_content(pairs: Iterable[tuple[str, str]], settings: Settings) -> SplitTexts:
+    """Splits (text, label) pairs by a hash of each text, whatever their order."""
+    keys: dict[bytes, tuple[str, str]] = {}
     both: set[bytes] = set()
     doubled = 0
-    for texts, is_positive in ((positive, True), (negative, False)):
-        for text in texts:
-            key = hashlib.sha256(text.encode()).digest()
-            if key not in keys:
-                keys[key] = (text, is_positive)
-            elif keys[key][1] == is_positive:
-                doubled += 1
-            else:
-                both.add(key)
-    # fastText reads the file as it is, one text after the other: positives and negatives must be mixed.
+    for text, label in pairs:
+        key = hashlib.sha256(text.encode()).digest()
+        if key not in keys:
+            keys[key] = (text, label)
+        elif keys[key][1] == label:
+            doubled += 1
+        else:
+            both.add(key)
+    # fastText reads the file as it is, one text after the other: labels must be mixed.
     seed = settings.seed.to_bytes(8, "big")
     order = sorted(keys.keys() - both, key=lambda key: hashlib.sha256(seed + key).digest())
     limit = int(settings.held_out * 2**64)
-    return _Texts(
+    return SplitTexts(
         pa.array([keys[key][0] for key in order], TEXT_TYPE),
-        np.array([keys[key][1] for key in order], bool),
+        [keys[key][1] for key in order],
         np.array([int.from_bytes(key[:8], "big") < limit for key in order], bool),
         doubled,
         len(both),
@@ -216,7 +240,8 @@ def _scores(path: Path, texts: pa.Array) -> np.ndarray:
     return np.asarray(np.where(labels == model.labels.index(POSITIVE), scores, np.float32(0.0)).sum(axis=1))
 
 
-def _described(files: Sequence[Path]) -> list[dict[str, Any]]:
+def described_files(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name, digest and size of each."""
     return [{"file": path.name, "sha256": file_digest(path), "bytes": path.stat().st_size} for path in files]
 
 

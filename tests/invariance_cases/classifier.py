@@ -29,4 +29,15 @@ CASES = [
         {"model": MODEL, "values": {"en": 1.0, "__label__ru": -2.0}, "keep_fraction": 0.5, "within": "language"},
         labelled,
     ),
+    InvarianceCase(
+        "labels, some of which pass",
+        {
+            "model": MODEL,
+            "labels": "all",
+            "thresholds": {"*": 0.5, "en": 0.9},
+            "keep": ["en", "de", "ru"],
+            "on_fail": "mark",
+        },
+        labelled,
+    ),
 ]

@@ -81,7 +81,7 @@ def test_many_labels_and_documents_are_scored_in_parts_alike(tmp_path: Path, mon
     path = TinyModel(labels=LABELS).write(tmp_path / "m.bin")
     stage = make(model=str(path), threshold=0.5, label="mid")
     at_once = stage.measure(table(texts()), StageContext())["classifier_score"]
-    monkeypatch.setattr("gristmill.stages.classifier.stage.MAX_ANSWERS", 7)
+    monkeypatch.setattr("gristmill.stages.classifier.labels.MAX_ANSWERS", 7)
     assert stage.measure(table(texts()), StageContext())["classifier_score"] == at_once
 
 

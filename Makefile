@@ -30,7 +30,8 @@ test: lint ## set up if needed, then lint, types and every test but the long one
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-test-cluster: venv-dev ## the tests that need an S3 server and the like, which it starts and stops
+test-cluster: venv-dev ## the tests that need an S3 server, Slurm or a Ray cluster, which they start and stop
+	./.ci/install_cluster_packages
 	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster
 
 test-torch: venv-dev $(VENV)/.torch ## the tests that run neural networks (installs torch, on the CPU where that is all there is)

@@ -24,6 +24,7 @@ from gristmill.launch.terminal.numbers import size
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.registry import SOURCES, STAGES
+from gristmill.pipeline.stage import StageConfig
 from gristmill.pipeline.storage import is_remote
 
 MOST_BYTES = 64 << 20
@@ -33,8 +34,8 @@ it; data belong on storage."""
 _MOST_FILES = 10_000
 _COMPILED = (".so", ".pyd", ".dylib")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.pyo", "*.nbi", "*.nbc", ".git", ".gitignore")
-_NO_PATHS = ("use", "from", "by", "within", "observe", "format", "license", "columns", "constants", "snapshot")
-"""Keys whose values are never paths."""
+_NO_PATHS = ("format", "root", "exclude", "license", "columns", "constants", "snapshot")
+"""Keys of a source whose values name no file to read."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def relative_files(config: RunConfig) -> list[RelativeFile]:
     found: dict[str, RelativeFile] = {}
     total = 0
     for key, value, is_input in _texts(config):
-        bare = not is_input and "/" not in value and not value.startswith(".")
-        # A word such as a stage's `mode: fast` is no path because a folder of that name happens to lie here.
-        names = [value] if bare and os.path.isfile(value) else [] if bare else sorted(_files(value))
+        names = sorted(_files(value))
         if is_input and not names:
             raise ConfigError(
                 f"{config.where(key)}: `{value:.80}` is a relative path, and no file here matches it. A job has a folder "
@@ -141,16 +140,22 @@ def _write_config(folder: Path, text: ConfigText) -> str:
 
 
 def _texts(config: RunConfig) -> Iterator[tuple[str, str, bool]]:
-    """(key path, text, whether it must be an input) of all relative texts that may be paths."""
+    """(key path, text, whether it must be an input) of all relative texts that are paths, or of sources may be."""
+    stages = {spec.name: spec.config for spec in config.nodes}
     for section in ("sources", "stages"):
         for name, settings in (config.document.value.get(section) or {}).items():
             for key, value in (settings or {}).items():
-                if key in _NO_PATHS or (section == "sources" and key in ("root", "exclude")):
+                if key in _NO_PATHS or (section == "stages" and not _holds_path(stages[name], key)):
                     continue
                 is_input = section == "sources" and key in ("paths", "path_lists")
                 for text in _leaves(value):
                     if text and not is_remote(text) and not os.path.isabs(text) and "\0" not in text:
                         yield f"{section}.{name}.{key}", text, is_input
+
+
+def _holds_path(settings: StageConfig, key: str) -> bool:
+    """Whether a stage's setting holds paths, as its author declared it."""
+    return key in type(settings).model_fields and settings.is_resource(key)
 
 
 def _leaves(value: Any) -> Iterator[str]:

@@ -31,6 +31,7 @@ STOP_SECONDS = 120
 
 _SECONDS = 20.0
 _TRIES = 5
+_READY_SECONDS = 60.0
 
 
 def dashboard(address: str | None) -> str:
@@ -104,7 +105,7 @@ class RayJobs:
             archive = Path(scratch) / "bundle.zip"
             zip_bundle(folder, archive)
             with self._in_words():
-                job = self._client.submit_job(
+                job = self._when_ready(
                     entrypoint=entrypoint(submission.command(config, "auto"), package),
                     submission_id=submission.name,
                     runtime_env={
@@ -122,6 +123,17 @@ class RayJobs:
             run=submission.name, on="ray", job=job, address=self.address, config=submission.text.name,
             outputs=submission.outputs, submitted=now(),
         )  # fmt: skip
+
+    def _when_ready(self, **job: Any) -> str:
+        """Submits a job. The dashboard of a cluster that has just been started answers before it can take one."""
+        give_up = time.monotonic() + _READY_SECONDS
+        while True:
+            try:
+                return str(self._client.submit_job(**job))
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > give_up:
+                    raise
+            time.sleep(1.0)
 
     def find(self, run: str) -> RunRecord:
         """A run by its name. Raises ConfigError where the cluster knows none."""

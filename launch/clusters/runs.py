@@ -80,6 +80,10 @@ class RunFolder:
             )
         return record
 
+    def knows(self, run: str) -> bool:
+        """Whether there is a record of that name."""
+        return bool(NAME.fullmatch(run)) and self._read(run) is not None
+
     def all(self) -> list[RunRecord]:
         """All records, the latest first. Files that are none are left out."""
         try:

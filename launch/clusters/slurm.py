@@ -15,6 +15,7 @@ from gristmill.launch.clusters.runs import RunRecord, now
 from gristmill.launch.clusters.slurm_script import ENDED, JOB_PREFIX, SlurmOptions, script
 from gristmill.launch.clusters.states import RunStatus, State, Write, ended, printable
 from gristmill.launch.clusters.submission import Submission
+from gristmill.launch.plugins import plugin_folders
 from gristmill.pipeline.errors import ConfigError, GristmillError
 
 _ON = "--on slurm"
@@ -46,6 +47,7 @@ def script_of(submission: Submission, options: SlurmOptions) -> tuple[str, RunRe
         package=package_digest(str(Path(gristmill.__file__).parent)),
         environment=submission.environment,
         options=options,
+        modules=plugin_folders(submission.arguments.plugins),
     )
     record = RunRecord(
         run=submission.name, on="slurm", job="", log=log, config=submission.text.name, outputs=submission.outputs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gristmill.pipeline.errors import ConfigError
@@ -46,6 +47,7 @@ def script(
     package: str,
     environment: tuple[str, ...],
     options: SlurmOptions,
+    modules: Sequence[str] = (),
 ) -> str:
     """The text of the script.
 
@@ -58,6 +60,7 @@ def script(
         package: the digest of the package that it must have.
         environment: names of variables that the job gets besides ALWAYS.
         options: what the job asks of Slurm.
+        modules: folders with plug-ins, which all nodes mount.
 
     Raises ConfigError for an option that has no place in a script.
     """
@@ -82,8 +85,21 @@ def script(
         command=" ".join(shlex.quote(item) for item in command),
         restarts=options.restarts,
         ended=ENDED,
+        modules=_module_path(modules),
         ray_log=shlex.quote(f"{log}.ray"),
     )
+
+
+def _module_path(folders: Sequence[str]) -> str:
+    """The lines that put folders of plug-ins on Python's path. Raises ConfigError for one that has no place there."""
+    for folder in folders:
+        if ":" in folder:
+            raise ConfigError(
+                f"--plugin: the folder {folder!r:.80} has a colon in its name, and Python's path takes none."
+            )
+    if not folders:
+        return ""
+    return f"export PYTHONPATH={shlex.quote(':'.join(folders))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
 
 
 def _quoted(value: str) -> str:
@@ -127,7 +143,7 @@ echo "gristmill: {run} begins as job $id on $SLURM_JOB_NODELIST, restart $restar
 # What this script has in its environment, Ray gets too. A token of this job's own keeps others on these nodes away from
 # its Ray; it is in the environment alone.
 export SLURM_EXPORT_ENV=ALL RAY_AUTH_MODE=token PYTHONUNBUFFERED=1 RAY_USAGE_STATS_ENABLED=0
-RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
+{modules}RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN
 
 # Ray's own files: on the disk of each node, under a short path (it has sockets there), removed at the end.
@@ -155,7 +171,7 @@ trap clean_up EXIT
 # Ray over the allocation: the head on the first node, on ports that are free there, and a worker on each other one.
 read -r ip port client < <("${{on_node[@]}}" --nodelist="${{nodes[0]}}" "$python" -m gristmill.launch.clusters.free_ports 2)
 ray=("$python" -m ray.scripts.scripts start --block --disable-usage-stats "--num-cpus=$cpus" --min-worker-port=0
-    --max-worker-port=0)
+    --max-worker-port=0 --dashboard-agent-listen-port=0)
 "${{on_node[@]}}" --nodelist="${{nodes[0]}}" "${{ray[@]}}" --head "--node-ip-address=$ip" "--port=$port" \\
     "--ray-client-server-port=$client" "--temp-dir=$scratch" --include-dashboard=false >> "$ray_log" 2>&1 &
 head=($!)

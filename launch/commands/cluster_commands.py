@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -134,8 +133,7 @@ def status(
         str | None,
         typer.Argument(
             metavar="[RUN|DIR]",
-            help="The name of a submitted run, or any run's work folder or first output; without one, all submitted runs are "
-            "listed.",
+            help="A submitted run, or the work folder or first output of any; without: all submitted runs.",
         ),
     ] = None,
     on: OnOption = None,
@@ -143,16 +141,10 @@ def status(
     namespace: NamespaceOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show how far a run is, or list the submitted ones. Of a folder: counts by stage, time left, slow and failed tasks, how
-    the run ended, and whether its driver is alive."""
-    from gristmill.launch.clusters.runs import NAME
-    from gristmill.launch.commands.status import show_status as show_folder
+    """Show how far a run is: counts by stage, time left, slow and failed tasks, and whether its driver is alive."""
     from gristmill.launch.commands.submit import Place
     from gristmill.launch.commands.submit import status as show_status
 
-    elsewhere = on is not None or address is not None or namespace is not None
-    if run is not None and not elsewhere and (NAME.fullmatch(run) is None or Path(run).exists()):
-        return show_folder(run, as_json)
     return show_status(run, Place(on.value if on else None, address, namespace), as_json)
 
 
@@ -209,8 +201,8 @@ Examples:
   gristmill status web-20261121-204631-1c2c
   gristmill status web-20261121-204631-1c2c --on ray --address http://head:8265
 
-Exit codes for a folder: 0 the run is on, or done; 75 it stopped, or its driver gives no sign, and the same command goes
-on from there; 1 it failed.""",
+Exit codes: 0 the run is on, or done; 75 it stopped, or its driver gives no sign: the same command goes on from there;
+1 it failed, or is not there.""",
     )(status)
     app.command(
         short_help="Print the log of a submitted run.",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.clusters.runs import RunFolder, RunRecord
 from gristmill.launch.clusters.states import RunStatus, State
+from gristmill.launch.commands.status import print_status, show_status
 from gristmill.launch.terminal.console import columns, facts, out, say, say_json
-from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.errors import ConfigError, GristmillError
+from gristmill.pipeline.provenance.values import to_json
+from gristmill.pipeline.running.status import RunStatus as Progress
+from gristmill.pipeline.running.status import read_status
+from gristmill.pipeline.storage import is_remote
 
 if TYPE_CHECKING:
     from gristmill.launch.clusters.kubernetes import Kubernetes
@@ -113,15 +120,25 @@ def submit(arguments: RunArguments, options: SubmitOptions) -> int:
 
 
 def status(run: str | None, place: Place, as_json: bool) -> int:
-    """Prints what is known of a run, or lists runs: all that were submitted from here, or all that a cluster knows."""
+    """Prints what is known of a run, or lists runs: all that were submitted from here, or all that a cluster knows.
+
+    Args:
+        run: a submitted run's name, or a work folder or an output; None lists.
+
+    Returns 0 for a run that is on or done, 75 for one that stopped, 1 for one that failed.
+    """
+    if run is not None and place.on is None and _is_folder(run):
+        return show_status(run, as_json)
     if run is None:
         records = RunFolder.of_user().all() if place.on is None else _cluster(place).all()
         return _list(records, place, as_json)
     record, cluster = _find(run, place)
     found = cluster.status(record)
+    code = {State.failed: 1, State.stopped: 75}.get(found.state, 0)
+    progress = _progress(record)
     if as_json:
-        say_json(_json(found))
-        return 0
+        say_json({**_json(found), "progress": None if progress is None else to_json(progress)})
+        return code
     say(f"{record.run}: {found.meaning}")
     where = {"ray": record.address, "kubernetes": record.namespace}.get(record.on)
     pairs = [("on", f"{record.on}{f', {where}' if where else ''}, job {record.job}")]
@@ -131,7 +148,10 @@ def status(run: str | None, place: Place, as_json: bool) -> int:
     pairs += [("output", output) for output in record.outputs]
     for line in facts(pairs):
         say(line)
-    return 0
+    if progress is not None:
+        say()
+        print_status(progress)
+    return code
 
 
 def logs(run: str, place: Place, follow: bool, tail: int | None) -> int:
@@ -174,6 +194,26 @@ def follow_run(cluster: Cluster, record: RunRecord) -> int:
     if found.exit_code is not None:
         return found.exit_code
     return {State.done: 0, State.stopped: 75}.get(found.state, 1)
+
+
+def _is_folder(what: str) -> bool:
+    """Whether `status` was given a place and not a run's name."""
+    if RunFolder.of_user().knows(what):
+        return False
+    return is_remote(what) or "/" in what or any(Path(f"{what}{ending}").is_dir() for ending in ("", ".work"))
+
+
+def _progress(record: RunRecord) -> Progress | None:
+    """What the run's driver last said, where its first output lies on a file system that is mounted here."""
+    output = next(iter(record.outputs), None)
+    if output is None or is_remote(output):
+        return None
+    if not os.path.isabs(output):
+        output = os.path.join(os.path.dirname(record.log or ""), output)
+    try:
+        return read_status(output)
+    except GristmillError:
+        return None  # it is an addition to what the cluster says
 
 
 def _submit(cluster: Cluster, submission: Submission, options: SubmitOptions) -> tuple[RunRecord, str | None]:

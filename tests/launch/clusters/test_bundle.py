@@ -15,6 +15,7 @@ from gristmill.launch.clusters import bundle
 from gristmill.launch.clusters.node_facts import package_digest
 from gristmill.launch.clusters.submission import RunArguments, Submission, prepare
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.planning.config import load
 
 PLUGIN = """\
 from beside import WORDS
@@ -107,14 +108,14 @@ def test_a_plugin_travels_with_what_it_imports_from_its_folder(
     assert [name for name in names(folder) if "/" not in name] == ["beside.py", "shouting.py", "web.yaml"]
 
 
-def test_relative_files_of_stages_travel_too(job_folder: Path, tmp_path: Path) -> None:
+def test_relative_files_of_stages_travel_too(job_folder: Path) -> None:
     (job_folder / "lists").mkdir()
     (job_folder / "lists" / "words").write_text("word\n")
-    (job_folder / "toxicity").mkdir()
-    (job_folder / "toxicity" / "large").write_bytes(b"0")
-    one = submission("sources.crawl.path_lists=[lists/words]", "sources.crawl.root=data")
-    folder, *_ = written(one, tmp_path / "bundle")
-    assert "lists/words" in names(folder) and "toxicity/large" not in names(folder)
+    (job_folder / "max_level").mkdir()  # a setting of toxicity has this very value, and is no path
+    (job_folder / "max_level" / "large").write_bytes(b"0")
+    overrides = ("stages.urls={use: url_filter, words: lists/words}", "stages.toxicity={tiers: max_level}")
+    config = load((job_folder / "web.yaml").read_text(), "web.yaml", overrides=overrides)
+    assert [file.name for file in bundle.relative_files(config)] == ["data/0.parquet", "data/1.parquet", "lists/words"]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ KUBERNETES = ("submit", "web.yaml", "--on", "kubernetes", "--image", "registry/g
         (("submit", "web.yaml", "--on", "ray", "--dry-run"), "--on ray: expected --address"),
         (("submit", "nothing.yaml", "--on", "slurm"), "there is no such file"),
         (("status", "nothing"), "no run of that name was submitted from here"),
-        (("status", "../../etc/passwd"), "no run of that name was submitted from here"),
+        (("status", "../../etc/passwd"), "there is no run, finished or not"),
+        (("logs", "../../etc/passwd"), "no run of that name was submitted from here"),
         (("cancel", "nothing", "--address", "http://head:8265"), "go with --on"),
     ],
 )  # fmt: skip

@@ -131,9 +131,16 @@ def test_a_piece_that_is_gone_is_named(s3_server: S3Server, s3_bucket: str, quic
         FileExchange(Removing(), f"{s3_bucket}/exchange", **SMALL).group(rows, ["doc_key"], unchanged)
 
 
-def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(s3_server: S3Server, s3_bucket: str) -> None:
+@pytest.mark.parametrize(
+    ("per_file", "faults"),
+    [(16_500, Faults()), (12_500, Faults(busy=0.01, broken=0.01, cut=0.01, lost=0.01, seed=2))],
+    ids=["whole", "faulty"],
+)
+def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(
+    s3_server: S3Server, s3_bucket: str, quick: None, per_file: int, faults: Faults
+) -> None:
     """200 map tasks and 512 partitions at the default budget, with as little data as pieces of half their size allow."""
-    maps, partitions, per_file = 200, 512, 16_500
+    maps, partitions = 200, 512
     rng = np.random.default_rng(1)
 
     def table() -> pa.Table:
@@ -154,11 +161,11 @@ def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(s3_server: S3S
         disk_bytes=1 << 40,
     )
     s3_server.reset()
+    s3_server.break_by(faults)
     found = exchange.group(rows, ["bucket"], counted)
-    assert found.count == partitions
     (predicted,) = exchange.costs
     row_bytes = rows.count * 64
-    made = s3_server.requests
+    made = s3_server.requests.copy()
     gets, puts = made["GET"] + made["HEAD"], made["PUT"] + made["POST"]
     assert predicted.tasks >= maps + partitions
     assert gets <= 2.5 * row_bytes / MIB + 4 * (maps + partitions)
@@ -168,5 +175,10 @@ def test_two_hundred_by_five_hundred_tasks_stay_within_the_bounds(s3_server: S3S
     # Each fold writes a file; the rest was predicted.
     assert gets == pytest.approx(predicted.gets, rel=0.1)
     assert puts - partitions == pytest.approx(predicted.puts, rel=0.1)
-    assert s3_server.moved["out"] == pytest.approx(predicted.read_bytes, rel=0.1)
-    assert s3_server.moved["in"] == pytest.approx(predicted.written_bytes, rel=0.1)
+    moved = s3_server.moved.copy()
+    assert moved["out"] == pytest.approx(predicted.read_bytes, rel=0.1)
+    assert moved["in"] == pytest.approx(predicted.written_bytes, rel=0.1)
+    s3_server.break_by(Faults())
+    assert found.count == partitions
+    assert sum(whole(list(found.files), found.schema)["rows"].to_pylist()) == rows.count
+    assert bool(sum(s3_server.hurt.values()) > 30) == (faults.busy > 0)

@@ -6,6 +6,8 @@ PEERS ?= .venv-peers
 # Arguments for pytest, e.g. make test PYTEST_ARGS="tests/pipeline -k digest"
 PYTEST_ARGS ?=
 
+AZURITE := 3.37.0
+
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 …` overrides.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
@@ -30,7 +32,7 @@ test: lint ## set up if needed, then lint, types and every test but the long one
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
 
-test-cluster: venv-dev ## the tests that need an S3 server, Slurm or a Ray cluster, which they start and stop
+test-cluster: venv-dev .cluster/.azurite ## the tests that need an S3 server, Azurite, Slurm or a Ray cluster, which they start and stop
 	./.ci/install_cluster_packages
 	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster
 
@@ -89,6 +91,12 @@ check-python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "error: Gristmill needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not one)." >&2; exit 1; }
 
+# Microsoft's emulator of Azure's storage, for tests alone.
+.cluster/.azurite:
+	@npm --version >/dev/null 2>&1 || { echo "error: make test-cluster needs npm, for Azurite (on Debian and Ubuntu: apt-get install npm)" >&2; exit 1; }
+	@npm install --silent --no-audit --no-fund --prefix .cluster azurite@$(AZURITE)
+	@touch $@
+
 # uv resolves once for all Python versions and platforms; pip alone cannot. Only this target needs it.
 lock: ## resolve requirements.lock and requirements-dev.lock anew from pyproject.toml
 	@uv --version >/dev/null || { echo "error: make lock needs uv (pip install uv)" >&2; exit 1; }
@@ -104,4 +112,4 @@ clean: ## remove caches, compiled kernels and outputs; keep the environments
 	find pipeline stages launch configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(PEERS) src
+	rm -rf $(VENV) $(PEERS) .cluster src

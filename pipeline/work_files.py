@@ -1,22 +1,62 @@
-"""Work files, named by their bytes, and read back: Arrow files of the work folder, whole or as a stream, checked against the
-digest they were written with.
+"""Work files: Arrow files of the work folder, named by their bytes, and read back with their digest checked.
 
 The work folder may be a bucket, or a file system that other machines write to (NFS, Lustre): nothing there is mapped into
-memory, and nothing there is a database.
+memory, and nothing there is a database. What a machine wrote to a bucket or read from it, it keeps on its own disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
-from gristmill.pipeline.errors import ConservationError
-from gristmill.pipeline.storage import WrittenFile, open_read, write_checked
+from gristmill.pipeline.errors import ConservationError, StorageError
+from gristmill.pipeline.storage import WrittenFile, being_written, is_bucket, open_copy, open_read, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 
 _AGAIN = "Remove the work folder and run again."
+
+
+class _Both:
+    """A write-only stream into two."""
+
+    def __init__(self, first: Any, second: Any) -> None:
+        self._first, self._second = first, second
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        self._second.write(data)
+        return int(self._first.write(data))
+
+    def flush(self) -> None:
+        self._first.flush()
+
+    def tell(self) -> int:
+        return int(self._first.tell())
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def write_work(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:
+    """`storage.write_checked`, for a file that this run will read."""
+    if not is_bucket(location):
+        return write_checked(location, write, attempt)
+    with being_written() as (copy, digest):
+        written = write_checked(location, write if copy is None else lambda stream: write(_Both(stream, copy)), attempt)
+        digest.append(written.sha256)
+        return written
 
 
 def open_checked(location: str, sha256: str | None, what: str, again: str = _AGAIN) -> Any:
@@ -24,32 +64,34 @@ def open_checked(location: str, sha256: str | None, what: str, again: str = _AGA
 
     Raises ConservationError, which begins with `what` and ends with `again`, for a file that is gone or has other bytes.
     """
-    found = None
+    stream, found = (open_copy if is_bucket(location) else _opened)(location, str(sha256))
+    if stream is not None:
+        return stream
+    raise ConservationError(f"{what} (expected SHA-256 {sha256}, found {found or 'no file'}). {again}")
+
+
+def _opened(location: str, sha256: str) -> tuple[Any | None, str | None]:
     try:
         stream = open_read(location)
-        try:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found == sha256:
-                stream.seek(0)
-                return stream
-        except BaseException:
-            stream.close()
-            raise
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None, None
+        raise
+    try:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        if found == sha256:
+            stream.seek(0)
+            return stream, found
+    except BaseException:
         stream.close()
-    except FileNotFoundError:
-        found = None
-    raise ConservationError(f"{what} (expected SHA-256 {sha256}, found {found or 'no file'}). {again}")
+        raise
+    stream.close()
+    return None, found
 
 
 def read_checked(location: str, sha256: str | None, what: str, again: str = _AGAIN) -> pa.Table:
     """The table in an Arrow file. Raises as `open_checked`."""
     with open_checked(location, sha256, what, again) as stream:
-        return pa.ipc.open_file(stream).read_all()
-
-
-def read_table(location: str) -> pa.Table:
-    """The table in an Arrow file, whatever its digest."""
-    with open_read(location) as stream:
         return pa.ipc.open_file(stream).read_all()
 
 
@@ -68,4 +110,10 @@ def write_named(work: WorkFolder, stem: str, table: pa.Table, attempt: str, **op
         writer.write_table(table, max_chunksize=options.get("max_chunksize"))
     data = stream.getvalue()
     path = f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}.arrow"
-    return path, write_checked(work.at(path), lambda target: target.write(data), attempt)
+    return path, write_work(work.at(path), lambda target: target.write(data), attempt)
+
+
+def open_part(location: str, sha256: str) -> Any:
+    """A stream over a file of which parts are read whose content is checked by itself."""
+    stream = open_copy(location, sha256)[0] if is_bucket(location) else None
+    return stream if stream is not None else open_read(location)

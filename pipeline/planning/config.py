@@ -18,7 +18,7 @@ from gristmill.pipeline.registry import Registry
 from gristmill.pipeline.resources import Resources, wrong_amount
 from gristmill.pipeline.source import Source, SourceConfig
 from gristmill.pipeline.stage import Stage, StageConfig
-from gristmill.pipeline.storage import is_remote
+from gristmill.pipeline.storage import is_bucket, is_remote
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MAX_ENTRIES = {"sources": 2000, "stages": 250, "outputs": 250}
@@ -229,10 +229,11 @@ class _Reader:
         work = top.get("work")
         if work is not None and (not isinstance(work, str) or not work):
             raise self.fail("work", f"expected a folder, found {_kind(work)}.")
-        if work is not None and is_remote(work):
+        if work is not None and is_remote(work) and not is_bucket(work) and not work.startswith("memory://"):
             raise self.fail(
                 "work",
-                f"`{work:.60}` is a URL; the work folder must lie on a file system that all nodes mount. Name a folder.",
+                f"`{work:.60}` is neither a path nor in a bucket (s3://, gs://, az://), where files can be written on a "
+                "condition. Name a folder that all nodes mount, or a bucket.",
             )
         sources = tuple(self.source(k, v, seed) for k, v in self.section("sources").items())
         nodes = tuple(self.node(k, v) for k, v in self.section("stages", may_be_empty=True).items())

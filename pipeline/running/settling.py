@@ -26,7 +26,8 @@ from gristmill.pipeline.provenance.task_record import Notes
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled, StageContext
-from gristmill.pipeline.storage import exists, open_read, put_if_absent, read_small, remove, sha256_of, write_checked
+from gristmill.pipeline.storage import exists, open_read, put_if_absent, read_small, remove, sha256_of
+from gristmill.pipeline.work_files import write_work
 from gristmill.pipeline.work_folder import WorkFolder
 
 MAX_BROADCAST = 64 << 20
@@ -163,7 +164,7 @@ def _write_broadcast(name: str, table: pa.Table, work: WorkFolder) -> tuple[str,
         with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
 
-    return path, write_checked(work.at(path), write).sha256
+    return path, write_work(work.at(path), write).sha256
 
 
 def _to_json(answer: Answer, work: WorkFolder) -> dict[str, Any]:

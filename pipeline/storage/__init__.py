@@ -19,6 +19,7 @@ from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.bucket_listing import file_system_of
 from gristmill.pipeline.storage.buckets import Buckets, is_bucket
 from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
+from gristmill.pipeline.storage.local_copies import being_written, open_copy
 from gristmill.pipeline.storage.object_store import ObjectStore, info_of
 from gristmill.pipeline.storage.regular_files import (
     Item,
@@ -33,11 +34,12 @@ from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
 from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 
 __all__ = [
-    "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "create_once", "delete_if", "exists",
-    "file_sha256_and_size", "file_system_of", "info_of", "is_remote", "is_web", "items_within", "join", "list_files",
-    "local", "move", "names_in", "open_read", "open_within", "probe_conditions", "put", "put_file", "put_if_absent",
-    "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove", "replace_if", "retrying", "sha256_of",
-    "sha256_within", "size_of", "sizes_of", "sync_folder", "web_file", "write_checked",
+    "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "being_written", "create_once", "delete_if",
+    "exists", "file_sha256_and_size", "file_system_of", "info_of", "is_bucket", "is_remote", "is_web", "items_within",
+    "join", "list_files", "local", "move", "names_in", "open_copy", "open_read", "open_within", "probe_conditions",
+    "put", "put_file", "put_if_absent", "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove",
+    "replace_if", "retrying", "sha256_of", "sha256_within", "size_of", "sizes_of", "sync_folder", "web_file",
+    "write_checked",
 ]  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def advice(location: str, error: BaseException) -> str:
         return f"{text}: access is refused: {_CREDENTIALS.get(protocol, 'check the address and your rights')}"
     words = (getattr(one, "code", None) for one in found)
     if any(word in _NO_BUCKET for word in words):
-        return f"{text}: create the bucket, or check its name and AWS_ENDPOINT_URL"
+        return f"{text}: create the bucket, or check its name and the endpoint"
     if "RegionError" in names:
         return f"{text}: set AWS_REGION to the bucket's region (`aws s3api get-bucket-location --bucket …` tells it)"
     if status == 501:

@@ -60,7 +60,11 @@ def told_by_store(error: Exception) -> Exception:
     if status is not None:
         message = next((a or b for a, b in _MESSAGE.findall(text)), "")
         number = int(status[1])
-        return EndsBeforeError() if number == 416 else StoreError(number, code, message.strip().rstrip("."))
+        return (
+            EndsBeforeError()
+            if number == 416
+            else StoreError(number, code, message.strip().partition("\n")[0].rstrip("."))
+        )
     if "dns error" in text:
         return socket.gaierror(socket.EAI_NONAME, "the name of the server is not known")
     if "certificate" in text:

@@ -15,8 +15,8 @@ from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
-from gristmill.pipeline.storage import WrittenFile, write_checked
-from gristmill.pipeline.work_files import read_checked, read_table
+from gristmill.pipeline.storage import WrittenFile
+from gristmill.pipeline.work_files import read_checked, write_work
 from gristmill.pipeline.writing.parquet import encode_parquet
 
 DROPPED_TEXTS = pa.schema(
@@ -110,7 +110,7 @@ def write_candidates(location: str, table: pa.Table, attempt: str) -> WrittenFil
         with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
 
-    return write_checked(location, write, attempt)
+    return write_work(location, write, attempt)
 
 
 Limits = tuple[tuple[str, str, str | None, int], ...]
@@ -125,12 +125,14 @@ def rank_limits(tables: Iterable[pa.Table], most: int) -> Limits:
     return tuple((*name, int(highest[number])) for name, number in sorted(numbers.items(), key=lambda item: item[1]))
 
 
-def lowest_ranks(locations: Iterable[str], most: int) -> pa.Table:
-    """The `most` lowest ranks of each (node, rule, language) in files of candidates: what `rank_limits` takes."""
+def lowest_ranks(files: Iterable[tuple[str, str]], most: int) -> pa.Table:
+    """The `most` lowest ranks of each (node, rule, language) in files of candidates, given with their SHA-256: what
+    `rank_limits` takes."""
 
     def tables() -> Iterator[pa.Table]:
-        for location in locations:
-            yield read_table(location).select(list(_RANKS.names))
+        for location, sha256 in files:
+            changed = f"{location}: the dropped texts changed since they were committed"
+            yield read_checked(location, sha256, changed).select(list(_RANKS.names))
 
     numbers, group, rank = _lowest(tables(), most)
     names = sorted(numbers, key=lambda name: numbers[name])

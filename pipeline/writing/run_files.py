@@ -164,13 +164,13 @@ class RanksJob:
 def ranks_of_tasks(job: RanksJob) -> pa.Table:
     """The lowest ranks of each (node, rule, language) among some tasks' candidates."""
     work = WorkFolder(job.work)
-    locations = [
-        work.at(item.candidate)
+    files = [
+        (work.at(item.candidate), item.sha256)
         for ref in job.refs
         for item in ref.read(work).outputs[job.output]
         if isinstance(item, CandidateFile)
     ]
-    return lowest_ranks(locations, job.most)
+    return lowest_ranks(files, job.most)
 
 
 def _limits(plan: Plan, work: WorkFolder, records: RecordIndex, executor: Executor) -> dict[int, Limits]:

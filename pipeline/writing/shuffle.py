@@ -39,12 +39,12 @@ from gristmill.pipeline.storage import (
     WrittenFile,
     exists,
     join,
-    open_read,
     read_small,
     remove,
     sha256_of,
     write_checked,
 )
+from gristmill.pipeline.work_files import open_part, write_work
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder, is_written
 from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
@@ -167,7 +167,7 @@ def write_staged(
                     start, stop = next(waiting)
                     writer.write_table(piece.slice(start - first, stop - start).combine_chunks())
 
-    return write_checked(location, write, attempt)
+    return write_work(location, write, attempt)
 
 
 # After the last pass: buckets.
@@ -179,7 +179,7 @@ class BucketJob:
 
     Attributes:
         buckets: their number, a power of two.
-        files: a JSON list of the staged files.
+        files: a JSON list of the staged files, each with its SHA-256.
         log: the footer log, but for what is about one shard.
         record: where the bucket's record goes.
     """
@@ -252,7 +252,8 @@ def publish_shuffled(
     key = digest("gristmill.buckets", [to_json(log), config.path, config.shard_bytes, [item.sha256 for item in items]])
     folder, attempt = work.at("shuffled", output.name), attempt_folder(plan, output)
     files = join(folder, f"staged-{key[:32]}.json")
-    write_checked(files, lambda stream: stream.write(json.dumps(paths).encode()))
+    staged = [[path, item.sha256] for path, item in zip(paths, items, strict=True)]
+    write_checked(files, lambda stream: stream.write(json.dumps(staged).encode()))
     done: list[BucketRecord] = []
     jobs = []
     for bucket in range(buckets if items else 0):
@@ -320,8 +321,8 @@ def publish_bucket(job: BucketJob) -> BucketRecord:
 def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
     """The rows of a bucket, as they lie in the staged files, with their hashes."""
     tables, hashes = [job.schema.empty_table()], [np.empty(0, np.uint64)]
-    for path in json.loads(read_small(job.files, _MOST_LIST) or b"[]"):
-        with open_read(path) as stream:
+    for path, sha256 in json.loads(read_small(job.files, _MOST_LIST) or b"[]"):
+        with open_part(path, sha256) as stream:
             reader = pa.ipc.open_file(stream)
             parts, index = json.loads(reader.schema.metadata[_INDEX])
             for number, (part, count, keys) in enumerate(index):

@@ -15,17 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gristmill.pipeline import lease
 from gristmill.pipeline.storage import streams
 from tests.pipeline.toy_runs import run
 
 
 def deadly(function: Callable[..., Any], at: int) -> Callable[..., Any]:
-    """The function, which kills this process when it is called for the `at`-th time."""
+    """The function, which kills this process when it is called for the `at`-th time; not counting leases, which are renewed
+    by the clock."""
     calls = 0
 
     def called(*args: Any, **options: Any) -> Any:
         nonlocal calls
-        calls += 1
+        calls += not any(lease.NAME in str(arg) for arg in args)
         if calls == at:
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*args, **options)

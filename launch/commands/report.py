@@ -29,6 +29,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.writing.card import baseline_rows, random_baselines
     from gristmill.stages.classifier.label_report import label_counts, label_lines
+    from gristmill.stages.deduplication.cluster_report import survivor_lines
     from gristmill.stages.rebalancing.budget_views import budget_lines
     from gristmill.stages.rebalancing.report import (
         amounts_met,
@@ -80,6 +81,12 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     for name, beside in signals_against_baseline(folder, manifest).items():
         if name not in shown:  # a filter that compares itself with chance has said it better
             _print_signals(name, beside)
+    for name, found in manifest.reports.items():
+        lines = survivor_lines(found.get("survivors"))
+        if lines:
+            say(f"\n{name}: clusters by size whose keeper has no mark, and whose lowest doc_key has none\n")
+            for line in lines:
+                say(line)
     for name, rows in labelled.items():
         say(f"\n{name}: documents by label\n")
         for line in label_lines(rows):

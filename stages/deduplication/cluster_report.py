@@ -28,6 +28,10 @@ CROWDS = pa.schema(
     [("doc_key", KEY_TYPE), ("buckets", pa.int64()), ("documents", pa.int64()), ("unmatched", pa.int64())]
 )
 """Partial results of `crowded_buckets`: the sum over all (doc_key null), and single buckets by their first leader."""
+SURVIVORS = pa.schema(
+    [("least", pa.int64()), ("clusters", pa.int64()), ("unmarked", pa.int64()), ("unmarked_lowest", pa.int64())]
+)
+"""By power of two of the size: clusters, those whose keeper has no mark, and those whose lowest doc_key has none."""
 COUNTS = pa.schema([("source", pa.string()), ("documents", pa.int64())])
 
 
@@ -85,12 +89,47 @@ def _sizes(members: pa.Table) -> pa.Table:
     size = members["size"].to_numpy()
     heads = np.flatnonzero(lowest & (size > 1))
     size = size[heads].astype(np.int64)
-    # frexp gives the power of two exactly, where a logarithm might round.
-    power = np.left_shift(1, (np.frexp(size.astype(np.float64))[1] - 1).astype(np.int64))
+    power = power_of_two(size)
     rows = len(heads)
     bins = pa.table([power, np.ones(rows, np.int64), size, pa.nulls(rows, KEY_TYPE)], schema=SIZES)
     label = one_chunk(members["label"]).take(pa.array(heads, pa.int64()))
     return pa.concat_tables([bins, pa.table([size, np.ones(rows, np.int64), size, label], schema=SIZES)])
+
+
+def power_of_two(size: np.ndarray) -> np.ndarray:
+    """The largest power of two that is not above, int64."""
+    # frexp gives it exactly, where a logarithm might round.
+    power: np.ndarray = np.left_shift(1, (np.frexp(size.astype(np.float64))[1] - 1).astype(np.int64))
+    return power
+
+
+def survivors_report(counts: Rows, exchange: Exchange) -> list[dict[str, int]]:
+    """Clusters by size, those that survive a filter by the marks with the keepers that were chosen (`unmarked`), and those that
+    would if the member with the lowest doc_key were kept whatever its marks (`unmarked_lowest`)."""
+    rows = exchange.reduce(counts, add_survivors).to_pylist()
+    return [{"from": row["least"], "to": 2 * row.pop("least") - 1, **row} for row in rows]
+
+
+def add_survivors(tables: list[pa.Table]) -> pa.Table:
+    """Combine for `reduce`, over SURVIVORS and its own results."""
+    names = SURVIVORS.names[1:]
+    summed = pa.concat_tables(tables).group_by("least", use_threads=False).aggregate([(name, "sum") for name in names])
+    summed = summed.select(["least", *(f"{name}_sum" for name in names)]).rename_columns(SURVIVORS.names)
+    return summed.cast(SURVIVORS).sort_by("least").combine_chunks()
+
+
+def survivor_lines(report: Any) -> list[str]:
+    """A table of `survivors_report`; empty for what is none."""
+    rows = [["size", "clusters", "kept unmarked", "share", "by lowest", "share"]]
+    for row in report if isinstance(report, list) else ():
+        numbers = [row.get(name) if isinstance(row, dict) else None for name in ("from", "to", *SURVIVORS.names[1:])]
+        least, most, clusters, unmarked, lowest = (n if isinstance(n, int) and 0 <= n < 1 << 62 else 0 for n in numbers)
+        shares = [f"{number / clusters:.1%}" if clusters else "" for number in (unmarked, lowest)]
+        size = str(least) if least == most else f"{least}–{most}"
+        rows.append([size, f"{clusters:,}", f"{unmarked:,}", shares[0], f"{lowest:,}", shares[1]])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return lines if len(lines) > 1 else []
 
 
 def example_members(tables: list[pa.Table], labels: Sequence[str]) -> pa.Table:

@@ -21,11 +21,14 @@ from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.planning.prior_runs import is_emitted
 from gristmill.pipeline.stage import DROPPED, Decisions, Settled, SettledView, StageConfig, resource, signal, threshold
 from gristmill.stages.deduplication.cluster_report import (
+    SURVIVORS,
     check_retention,
     crowded_report,
     largest_report,
+    power_of_two,
     prior_report,
     retention_report,
+    survivors_report,
 )
 from gristmill.stages.deduplication.keepers import Keeper, keeper_reads, ranks
 from gristmill.stages.deduplication.scopes import one_or_several
@@ -150,11 +153,14 @@ def settle_clusters(config: ClusterConfig, notes: Rows, edges: Rows, exchange: E
     """
     report = crowded_report(edges, exchange) if "unmatched" in edges.schema.names else {}
     members = exchange.components(edges)
-    keyed = members
+    keyed, survivors = members, None
     if config.ranked or config.per_source is not None or config.copies is not None or config.against:
-        keyed = _with_keepers(members, notes, exchange, config)
+        keyed, survivors = _with_keepers(members, notes, exchange, config)
         exchange.release(members)
     report.update(largest_report(keyed, exchange, config.report_clusters, config.report_size))
+    if survivors is not None:
+        report["survivors"] = survivors_report(survivors, exchange)
+        exchange.release(survivors)
     if config.per_source is not None:
         retention = retention_report(notes, keyed, exchange, config.per_source)
         report["sources"] = retention
@@ -167,7 +173,8 @@ def settle_clusters(config: ClusterConfig, notes: Rows, edges: Rows, exchange: E
     return Settled(keyed=keyed, report=report)
 
 
-def _with_keepers(members: Rows, notes: Rows, exchange: Exchange, config: ClusterConfig) -> Rows:
+def _with_keepers(members: Rows, notes: Rows, exchange: Exchange, config: ClusterConfig) -> tuple[Rows, Rows | None]:
+    """Members with their keepers and, where keepers without a mark are preferred, counts of such (`count_survivors`)."""
     joined = []
     for rows in (members, notes):
         joined.append(exchange.group(rows, [DOC_KEY], pass_on, prepare=member_rows))
@@ -180,8 +187,11 @@ def _with_keepers(members: Rows, notes: Rows, exchange: Exchange, config: Cluste
         exchange.release(uncounted)
     sort = ["label", "order", "marked", "rank", DOC_KEY]
     keyed = exchange.group(described, ["label"], choose_keepers, sort=sort)
+    survivors = None
+    if config.prefer_unmarked:
+        survivors = exchange.group(described, ["label"], count_survivors, sort=sort)
     exchange.release(described)
-    return keyed
+    return keyed, survivors
 
 
 # Functions for the exchange.
@@ -286,6 +296,29 @@ def _totals(labels: np.ndarray, copies: np.ndarray) -> pa.Table:
 def choose_keepers(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Members with the `keeper` of their cluster, the first of rows sorted by (label, order, marked, rank, doc_key), and
     with the total as their `size` where a row of it comes first."""
+    for table, chosen, keeper, size in _keepers_of(tables):
+        members = table.take(pa.array(chosen))
+        made = {field.name: members[field.name] for field in MEMBER} | {"size": pa.array(size, pa.int64())}
+        keepers = table.select([DOC_KEY, "task"]).take(pa.array(keeper))
+        made |= {"keeper": keepers[DOC_KEY], "keeper_earlier": pc.less(keepers["task"], 0), "source": members["source"]}
+        yield pa.table(made)
+
+
+def count_survivors(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """By power of two of their size, clusters, those whose keeper has no mark, and those whose member with the lowest doc_key
+    has none; rows sorted as for `choose_keepers`."""
+    for table, chosen, keeper, size in _keepers_of(tables):
+        rows = table.take(pa.array(chosen))
+        unmarked = ~rows["marked"].to_numpy(zero_copy_only=False).astype(bool)
+        kept = chosen == keeper
+        lowest = (key_words(rows[DOC_KEY]) == key_words(rows["label"])).all(axis=1)
+        some = (kept | lowest) & (size > 1)
+        columns = [kept, kept & unmarked, lowest & unmarked]
+        yield pa.table([power_of_two(size[some]), *(one[some].astype(np.int64) for one in columns)], schema=SURVIVORS)
+
+
+def _keepers_of(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]]:
+    """(table, rows of it that are members, the row of each one's keeper, the size of its cluster), piece by piece."""
     # The total, if there is one, and the keeper of a cluster that goes on stand before its next rows once more.
     head = DESCRIBED.empty_table()
     for piece in tables:
@@ -302,11 +335,7 @@ def choose_keepers(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         last = int(start[-1]) if rows else 0
         head = table.slice(last, min(rows - last, 1 + int(rows > 0 and total[-1])))
         size = np.where(total, table["copies"].to_numpy()[start], table["size"].fill_null(0).to_numpy())[chosen]
-        members = table.take(pa.array(chosen))
-        made = {field.name: members[field.name] for field in MEMBER} | {"size": pa.array(size, pa.int64())}
-        keepers = table.select([DOC_KEY, "task"]).take(pa.array(keeper[chosen]))
-        made |= {"keeper": keepers[DOC_KEY], "keeper_earlier": pc.less(keepers["task"], 0), "source": members["source"]}
-        yield pa.table(made)
+        yield table, chosen, keeper[chosen], size
 
 
 # Decisions.

@@ -66,6 +66,19 @@ def test_a_folder_without_a_manifest_is_refused(gristmill: Command, tmp_path: Pa
     assert ran.code == 2 and "there is no manifest.json" in ran.err
 
 
+def test_clusters_are_shown_by_whether_their_keeper_has_a_mark(gristmill: Command, tmp_path: Path) -> None:
+    write_toys(tmp_path / "in")
+    stages = "  length: {{least: 9, mark: true}}\n  exact: {{prefer_unmarked: [length], normalise: spaces}}\n"
+    head, _, rest = GRAPH.partition("stages:\n")
+    outputs = 'outputs:\n  corpus: {{path: "{root}/out/corpus"}}\n'
+    made = run(f"{head}stages:\n{stages}{outputs}".format(root=tmp_path))
+    counted = made.reports["exact"]["survivors"]
+    assert sum(row["clusters"] for row in counted) == made.reports["exact"]["clusters"] > 0 and rest
+    lines = gristmill("report", str(tmp_path / "out/corpus")).out.splitlines()
+    at = lines.index("exact: clusters by size whose keeper has no mark, and whose lowest doc_key has none")
+    assert lines[at + 3].split()[1] == str(counted[0]["clusters"])
+
+
 def test_filters_are_shown_beside_a_random_selection_of_as_many_documents(gristmill: Command, tmp_path: Path) -> None:
     write_toys(tmp_path / "in")
     run(GRAPH.format(root=tmp_path))

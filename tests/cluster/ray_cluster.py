@@ -49,6 +49,12 @@ class RayCluster:
         """One more node, with one core."""
         self.nodes.append(self._start([f"--address={self.address}", "--num-cpus=1"]))
 
+    def replace_lost_nodes(self) -> None:
+        """Adds a node for each that has ended by itself: without one, tasks would wait for ever."""
+        for node in [node for node in self.nodes if node.poll() is not None]:
+            self.nodes.remove(node)
+            self.add_node()
+
     def _start(self, options: list[str]) -> subprocess.Popen[bytes]:
         self._started += 1
         log = self.folder / f"ray-{self._started}.log"
@@ -66,8 +72,11 @@ class RayCluster:
 
     def workers(self) -> list[int]:
         """Process ids of workers that run a task just now, else of those that wait for one."""
-        found = [pid for node in self.nodes for pid in of(node) if title(pid).startswith("ray::")]
-        return [pid for pid in found if not title(pid).startswith("ray::IDLE")] or found
+        titles = {pid: title(pid) for node in self.nodes for pid in of(node)}
+        # Raylets end with their agents (`ray::DashboardAgent`): those belong to a node, not to a task.
+        return [pid for pid in titles if titles[pid].startswith("ray::call")] or [
+            pid for pid in titles if titles[pid].startswith("ray::IDLE")
+        ]
 
     def kill_node(self, index: int) -> None:
         """Kills a node's raylet, and what is left of the node; then adds another one."""

@@ -102,17 +102,26 @@ class Campaign:
         output, kills, attempts = join(self.place, f"out-{number}"), 0, 0
         while True:
             attempts += 1
-            process = self.started(output)
+            self.cluster.replace_lost_nodes()
+            process, begin, before = self.started(output), time.monotonic(), kills
             while kills < min(most, MOST_KILLS):
                 try:
-                    _, told = process.communicate(timeout=self.draw.uniform(0.2, 0.9) * self.seconds)
+                    _, told = process.communicate(timeout=self.draw.uniform(0.1, 0.8) * self.seconds)
                     break
                 except subprocess.TimeoutExpired:
                     kills += self.kill(process)
                     if process.poll() is not None:
                         break
-            _, told = process.communicate(timeout=SECONDS)
+            try:
+                _, told = process.communicate(timeout=SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                self.wrong.append(f"{output}: hangs")
+                return
             if process.returncode == 0:
+                if kills == before and attempts == 1:
+                    # Most runs are to be stopped, not to end before.
+                    self.seconds = min(self.seconds, time.monotonic() - begin)
                 break
             if process.returncode not in (-signal.SIGKILL, 1, 75) or "Traceback" in told or "defect" in told:
                 self.wrong.append(f"{output}: exit code {process.returncode}: {told[-1000:]}")

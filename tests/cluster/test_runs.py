@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.pipeline import storage
+from gristmill.pipeline.work_folder import RUN_FILES
 from tests.cluster.runs import config, contents, finished, gristmill, write_web
 from tests.cluster.s3_server import Faults, S3Server
 
@@ -77,7 +78,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(
 ) -> None:
     s3_server.break_by(Faults(slow=1.0, slow_seconds=0.05))
     process = gristmill(text, tmp_path, *INLINE)
-    wait_for(f"{s3_bucket}/work/gristmill-run/{where}")
+    wait_for(storage.join(s3_bucket, "work", RUN_FILES, where))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert storage.read_small(f"{s3_bucket}/out/manifest.json", 1 << 20) is None
@@ -122,7 +123,7 @@ def test_a_bucket_in_which_no_run_can_be_is_refused_before_any_work(
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1 and told in said and "Traceback" not in said, said
     s3_server.reset()
-    assert not storage.exists(f"{s3_bucket}/work/gristmill-run")
+    assert not storage.exists(storage.join(s3_bucket, "work", RUN_FILES))
 
 
 @pytest.mark.parametrize(

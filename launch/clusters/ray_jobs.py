@@ -326,7 +326,7 @@ def _client_error() -> type[Exception]:
 
 def _first_line(error: BaseException) -> str:
     """What an error says in a line; of a server's traceback the last one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
     if not lines:
         return type(error).__name__
     return lines[-1 if "Traceback" in lines[0] else 0].rstrip(".")[:300]

@@ -12,6 +12,7 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError, ContractError
 from gristmill.pipeline.planning.config import RunConfig, load
+from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.stage import (
     Resources,
@@ -223,3 +224,17 @@ def test_a_payload_is_text_or_bytes_and_text_that_is_there_is_not_made_again(tmp
     with pytest.raises(ConfigError, match="its measure reads the column `html`, which"):
         make_plan(config_of(tmp_path, graph.format(column="html", makes="false")))
     make_plan(config_of(tmp_path, graph.format(column="url", makes="false")))
+
+
+def test_a_config_may_do_without_the_survey_of_its_class_and_then_nothing_waits_for_it() -> None:
+    def survey(self: Stage, batch: pa.Table, context: StageContext) -> pa.Table:
+        raise AssertionError("nobody asks")
+
+    def settle(self: Stage, notes: Any, exchange: Any, context: StageContext) -> Any:
+        raise AssertionError("nobody asks")
+
+    functions = {"survey": survey, "settle": settle}
+    assert Node("mine", "mine", stage_of(StageSpec(), **functions), ()).settles
+    assert not Node("mine", "mine", stage_of(StageSpec(surveys=False), **functions), ()).settles
+    with pytest.raises(ContractError, match=r"it sets `survey_reads`, but says that there is no survey"):
+        _ = stage_of(StageSpec(surveys=False, survey_reads={"text"}), **functions).spec

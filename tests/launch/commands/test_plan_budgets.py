@@ -105,7 +105,9 @@ def test_other_columns_are_sums_and_documents_are_counted_where_bytes_were(grist
     run(config(earlier, "margins: {language: {eng: 0.3}}", "out-values"))
     config(earlier, "max_epochs: 4", "new")
     told = json.loads(gristmill("plan", path, "--with", str(earlier / "out-values"), "--json", *change).out)
-    assert told["budgets"]["mix"]["report"]["groups"]["unknown"]["documents"] == 300
+    report = told["budgets"]["mix"]["report"]
+    assert report["unit"] == "documents" and report["groups"]["unknown"]["amount"] == 300
+    assert report["groups"]["unknown"]["documents"] == 300
     change = ("--set", "stages.mix.by=[language]")
     told = json.loads(gristmill("plan", path, "--with", str(earlier / "out-values"), "--json", *change).out)
     groups = told["budgets"]["mix"]["report"]["groups"]

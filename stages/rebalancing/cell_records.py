@@ -34,12 +34,14 @@ class GroupRecord(BaseModel):
     Attributes:
         name: the values of the columns `by`; or one name made of them.
         cells: how many cells there were; more than there are rows where rows stand for several.
+        largest: the largest amount of a document.
         weight, seen, documents, amount: as in `Cells`.
     """
 
     model_config = _STORED
     name: list[str] = Field(min_length=1, max_length=64)
     cells: _Whole
+    largest: _Whole
     weight: list[_Weight] = Field(min_length=1, max_length=MOST_READ)
     seen: list[_Whole]
     documents: list[_Whole]
@@ -86,6 +88,7 @@ def cell_record(groups: Mapping[str, Cells], by: Sequence[str], unit: str) -> di
             {
                 "name": name.split(SEPARATOR),
                 "cells": len(groups[name].weight),
+                "largest": groups[name].largest,
                 **{column: values.tolist() for column, values in _columns(groups[name], rows[name]).items()},
             }
             for name in sorted(groups)
@@ -191,7 +194,7 @@ def _cells(parts: Sequence[GroupRecord], in_documents: bool) -> Cells:
         np.array([seen for _, seen in keys], np.int64),
         np.array([found[key][0] for key in keys], np.int64),
         np.array([found[key][1] for key in keys], np.int64),
-        largest=0,
+        largest=1 if in_documents else max(part.largest for part in parts),
     )
 
 

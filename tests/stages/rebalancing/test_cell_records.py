@@ -38,6 +38,7 @@ def test_few_cells_come_back_as_they_were() -> None:
     assert isinstance(found, Regrouped) and found.coarse == 0 and coarseness(found) is None
     assert list(found.groups) == ["eng_Latn", "unknown"]
     for name, group in given.items():
+        assert found.groups[name].largest == group.largest
         for column in ("weight", "seen", "documents", "amount"):
             assert getattr(found.groups[name], column).tolist() == getattr(group, column).tolist()
 

@@ -350,7 +350,8 @@ class Rebalance(Stage):
         if fraction.any():
             draws(key_words(batch[DOC_KEY]), np.uint64(self.config.seed), drawn)
             whole += drawn < fraction
-        return np.asarray(whole, np.int64), drawn
+        # Whole numbers are drawn from by nobody, whatever else is in the batch.
+        return np.asarray(whole, np.int64), np.where(fraction > 0, drawn, 0.0)
 
 
 def _tallies(coded: Coded, copies: np.ndarray) -> dict[str, int]:

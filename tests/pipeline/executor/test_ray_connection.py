@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def guarded() -> Iterator[str]:
     """The address of a cluster that asks for SECRET."""
-    folder = tmp_path_factory.mktemp("guarded")
+    # pytest's folders are too deep for Ray's sockets, whose paths may have 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="gm-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        yield from _guarded(Path(folder))
+
+
+def _guarded(folder: Path) -> Iterator[str]:
     port = free_port()
     log = folder / "out"
     with log.open("w") as out:

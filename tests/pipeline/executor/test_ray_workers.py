@@ -27,7 +27,10 @@ def cluster() -> Iterator[RayExecutor]:
     """Somebody else's cluster, of which Ray believes that it has two accelerators."""
     import ray
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False)
+    # Without `local`, Ray connects to any cluster that it finds running on this machine.
+    ray.init(
+        "local", num_cpus=2, num_gpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False
+    )
     try:
         with RayExecutor(workers=2, plugin_folders=[PLUGINS, ROOT]) as executor:
             yield executor

@@ -33,8 +33,10 @@ def nothing_wrong(text: str, content: str) -> str | None:
     return None
 
 
-def ask(server: EndpointServer, texts: list[str], folder: Path | None = None, **settings: Any) -> list[Answer]:
-    return Endpoint(config_for(server, **settings), "toy", folder).ask("Say yes.", texts, nothing_wrong)
+def ask(server: EndpointServer, texts: list[str], folder: Path | str | None = None, **settings: Any) -> list[Answer]:
+    """`folder` is the run's work folder, a path or a URL."""
+    work = None if folder is None else str(folder)
+    return Endpoint(config_for(server, **settings), "toy", work).ask("Say yes.", texts, nothing_wrong)
 
 
 def always(scripted: Scripted) -> Reply:
@@ -183,7 +185,7 @@ def test_a_damaged_answer_is_got_anew(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_of_two_answers_to_one_request_the_first_that_was_kept_counts(tmp_path: Path) -> None:
-    late = Endpoint(config_for(None), "toy", tmp_path)
+    late = Endpoint(config_for(None), "toy", str(tmp_path))
     name = request_digest("miller", "Say yes.", "a", {"temperature": 0.0})
     assert late._keep(name, "a", "first", "m", nothing_wrong).content == "first"
     assert late._keep(name, "a", "second", "m", nothing_wrong).content == "first"
@@ -235,7 +237,7 @@ def test_the_key_comes_from_the_environment_and_stands_nowhere_else(
             check_endpoint(settings, "toy")
         monkeypatch.setenv("TEST_KEY", "sesame")
         check_endpoint(settings, "toy")
-        Endpoint(settings, "toy", tmp_path).ask("Say yes.", ["a"], nothing_wrong)
+        Endpoint(settings, "toy", str(tmp_path)).ask("Say yes.", ["a"], nothing_wrong)
     assert b"sesame" not in pickle.dumps(settings)
     assert not any(b"sesame" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 

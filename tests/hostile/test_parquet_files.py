@@ -73,7 +73,10 @@ def test_a_file_that_aborts_is_named(
         return
     told = refused([*arguments, "--plugin", "crashing_sources"], capsys)
     first = "sound" if ending == "read" else f"deadly.{ending}"  # every file of that source ends its reader
-    assert f"error: {first}: the file cannot be read: the reader ended with signal 6 (SIGABRT)" in told
+    aside = command == "run" and ending == "read"  # slices are read by tasks, which are set aside each by itself
+    assert told.startswith("error: pass 1 of 1: 2 of 2 tasks set aside. " if aside else f"error: {first}: ")
+    for file in ("sound", "deadly.read") if aside else (first,):
+        assert f"{file}: the file cannot be read: the reader ended with signal 6 (SIGABRT)" in told
 
 
 def test_a_reading_process_ends_with_its_parent() -> None:

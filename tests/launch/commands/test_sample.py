@@ -130,5 +130,5 @@ def test_data_files_need_no_config(gristmill: Command, tmp_path: Path) -> None:
     assert "text: the column `content`" in ran.out
     assert "id: no column for it; documents are identified by their doc_key" in ran.out
     assert "mine: 9 documents from 1 of 1 slices" in ran.out
-    assert "not judged in a sample: minhash, rebalance" in ran.out
+    assert "not judged in a sample: minhash, quantiles, rebalance" in ran.out
     assert "clean: marked_by_quality" in ran.out

@@ -194,6 +194,16 @@ def _override(document: Document, item: str) -> None:
     place[parts[-1]] = parse(value, f"--set {path}").value
 
 
+_NO_CONDITIONS = (
+    "is neither a path nor in a bucket (s3://, gs://, az://), where files can be written on a condition. Name a folder that "
+    "all nodes mount, or a bucket."
+)
+
+
+def _keeps_conditions(place: str) -> bool:
+    return not is_remote(place) or is_bucket(place) or place.startswith("memory://")
+
+
 def _kind(value: Any) -> str:
     names = {dict: "a map", list: "a list", str: "text", int: "an integer", float: "a number", bool: "true/false"}
     return "nothing" if value is None else f"{names.get(type(value), type(value).__name__)} ({value!r:.60})"
@@ -229,12 +239,8 @@ class _Reader:
         work = top.get("work")
         if work is not None and (not isinstance(work, str) or not work):
             raise self.fail("work", f"expected a folder, found {_kind(work)}.")
-        if work is not None and is_remote(work) and not is_bucket(work) and not work.startswith("memory://"):
-            raise self.fail(
-                "work",
-                f"`{work:.60}` is neither a path nor in a bucket (s3://, gs://, az://), where files can be written on a "
-                "condition. Name a folder that all nodes mount, or a bucket.",
-            )
+        if work is not None and not _keeps_conditions(work):
+            raise self.fail("work", f"`{work:.60}` {_NO_CONDITIONS}")
         sources = tuple(self.source(k, v, seed) for k, v in self.section("sources").items())
         nodes = tuple(self.node(k, v) for k, v in self.section("stages", may_be_empty=True).items())
         taken = {spec.name for spec in sources}
@@ -244,6 +250,9 @@ class _Reader:
         outputs = {k: self.output(k, v) for k, v in self.section("outputs").items()}
         if output is not None:
             outputs = _moved(outputs, output)
+        first = next(iter(outputs))
+        if work is None and not _keeps_conditions(outputs[first].path):  # the work folder lies beside it
+            raise self.fail(f"outputs.{first}.path", f"`{outputs[first].path:.60}` {_NO_CONDITIONS}")
         return RunConfig(
             name=name,
             seed=seed,

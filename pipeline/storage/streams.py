@@ -81,6 +81,11 @@ def reason(error: OSError) -> str:
     """What an operating system error means to a person."""
     if error.errno == errno.ENOSPC:
         return "no space left on the device. Free some, or point `work:` and the outputs elsewhere, and run again"
+    if error.errno == errno.EIO:
+        return (
+            "Input/output error. The disk or its connection fails: check it, or point `work:` and the outputs elsewhere "
+            "and run again"
+        )
     return error.strerror or str(error) or type(error).__name__
 
 

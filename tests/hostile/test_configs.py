@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -12,12 +13,16 @@ from pathlib import Path
 import pytest
 
 from gristmill.launch.cli import run_command
-from tests.hostile.configs import QUICK, mutations
+from tests.hostile.configs import BASE, QUICK, mutations
 from tests.pipeline.toy_runs import write_corpus
 
 SECONDS = 20
 """Wall clock on a busy machine; alone, the slowest takes three."""
 VALID = {"stages_250", "diamonds", "many_keys", "many_stars_excluded"}
+UNCONDITIONAL = {
+    "unknown_remote_work", "work_on_a_web_server", "work_on_a_hub", "unknown_remote_output", "output_on_a_web_server",
+}  # fmt: skip
+"""Places without writes on a condition, where two runs could write one output."""
 
 
 @contextmanager
@@ -54,6 +59,23 @@ def test_refuses(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     code, told = _planned(name, QUICK[name], tmp_path, capsys)
     assert code == 0 if name in VALID else code in (2, 3), told
     assert code == 0 or re.match(r"error: \S.*\S", told)
+    if name in UNCONDITIONAL:
+        key = "outputs.corpus.path" if name.startswith(("output", "unknown_remote_output")) else "work"
+        assert code == 2 and f"{key}: `" in told and "where files can be written on a condition" in told, told
+
+
+@pytest.mark.parametrize("changed", [("work: s3://{0}/work", ""), ("", "s3://{0}/out")], ids=["work", "output"])
+def test_a_bucket_is_taken_and_told_when_it_cannot_be_reached(
+    changed: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    top, output = (text.format("bucket") for text in changed)
+    code, told = _planned(
+        "bucket", top + BASE.replace("{root}/out/corpus", output or "{root}/out/corpus"), tmp_path, capsys
+    )
+    assert code == 1, told  # the config is right: the store is what fails
+    assert re.match(r"error: s3://bucket/\S+: .*AWS_ACCESS_KEY_ID", told, re.DOTALL), told
 
 
 @pytest.mark.long

@@ -421,15 +421,18 @@ def _reasons(
 ) -> pa.Array:
     """Group, factor, weight and times seen as text, for the rows that are chosen."""
     rows = np.flatnonzero(chosen)
-    facts = np.stack([codes[rows].astype(np.float64), weight[rows], seen[rows].astype(np.float64)], axis=1)
-    distinct, which = np.unique(facts, axis=0, return_inverse=True)
-    texts = [
-        f"group {shown(names[int(code)])}, factor {factors[int(code)]:.6g}, weight {value:.6g}"
-        + (f", seen {int(before)}" if before else "")
-        for code, value, before in distinct.tolist()
-    ]
+    values, value = np.unique(weight[rows], return_inverse=True)
+    times, time = np.unique(seen[rows], return_inverse=True)
+    together = (codes[rows] * len(values) + value) * len(times) + time
+    distinct, which = np.unique(together, return_inverse=True)
+    texts = []
+    for one in distinct.tolist():
+        rest, at = divmod(one, len(times))
+        code, place = divmod(rest, len(values))
+        text = f"group {shown(names[code])}, factor {factors[code]:.6g}, weight {values[place]:.6g}"
+        texts.append(text + (f", seen {times[at]}" if times[at] else ""))
     places = np.full(len(chosen), -1, np.int64)
-    places[rows] = which.reshape(-1)
+    places[rows] = which
     return pa.array(texts, pa.string()).take(pa.array(places, mask=places < 0))
 
 

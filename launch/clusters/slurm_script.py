@@ -157,20 +157,27 @@ on_node=(srun --quiet --overlap --nodes=1 --ntasks=1 "--cpus-per-task=$cpus")
 head=()
 workers=()
 
+# What this start and earlier ones of the job left on these nodes: a start that was killed could not remove its own.
+remove_scratch() {{
+    srun --quiet --overlap "--nodes=${{#nodes[@]}}" "--ntasks=${{#nodes[@]}}" --ntasks-per-node=1 \\
+        bash -c 'rm -rf -- "/tmp/gristmill-$0-"*' "$id"
+}}
+
 clean_up() {{
     trap '' TERM
     [ "${{#workers[@]}}" -eq 0 ] || kill "${{workers[@]}}" 2>/dev/null
     [ "${{#head[@]}}" -eq 0 ] || kill "${{head[@]}}" 2>/dev/null
     wait
-    for node in "${{nodes[@]}}"; do
-        "${{on_node[@]}}" --nodelist="$node" rm -rf -- "$scratch"
-    done
+    # Slurm starts nothing more in a job that it ends: then each node's step removes its folder, and this script the first's.
+    remove_scratch 2>/dev/null || rm -rf -- "$scratch"
 }}
 trap clean_up EXIT
+[ "$restart" -eq 0 ] || remove_scratch
 
 # Ray over the allocation: the head on the first node, on ports that are free there, and a worker on each other one.
 read -r ip port client < <("${{on_node[@]}}" --nodelist="${{nodes[0]}}" "$python" -m gristmill.launch.clusters.free_ports 2)
-ray=("$python" -m ray.scripts.scripts start --block --disable-usage-stats "--num-cpus=$cpus" --min-worker-port=0
+ray=(bash -c 'trap : TERM; "$@"; rm -rf -- "$RAY_TMPDIR"' ray
+    "$python" -m ray.scripts.scripts start --block --disable-usage-stats "--num-cpus=$cpus" --min-worker-port=0
     --max-worker-port=0 --dashboard-agent-listen-port=0)
 "${{on_node[@]}}" --nodelist="${{nodes[0]}}" "${{ray[@]}}" --head "--node-ip-address=$ip" "--port=$port" \\
     "--ray-client-server-port=$client" "--temp-dir=$scratch" --include-dashboard=false >> "$ray_log" 2>&1 &

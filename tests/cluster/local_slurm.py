@@ -17,6 +17,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel", "srun")
 _START_SECONDS = 60.0
+_END_SECONDS = 30.0
 
 # No cgroups, so that it runs in a container. KillWait: from SIGTERM to SIGKILL when a job is ended. A job that is queued
 # again begins only when its credentials have expired, after two minutes by default. Numbers of jobs are in the names of their
@@ -84,6 +85,7 @@ def slurm_running() -> Iterator[LocalSlurm]:
     try:
         yield _start(folder, started)
     finally:
+        _end_jobs(folder, started)
         for process in reversed(started):
             process.terminate()
         for process in reversed(started):
@@ -135,6 +137,21 @@ def _start(folder: Path, started: list[subprocess.Popen[bytes]]) -> LocalSlurm:
 
     _until(idle, folder, started)
     return slurm
+
+
+def _end_jobs(folder: Path, started: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Cancels what a failed test left running, which would outlive its Slurm, and gives it time to clean up."""
+    if len(started) < 4 or any(process.poll() is not None for process in started):
+        return
+    environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": _path()}
+
+    def said(*command: str) -> str:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout
+
+    said("scancel", "--quiet", f"--user={getpass.getuser()}")
+    give_up = time.monotonic() + _END_SECONDS
+    while said("squeue", "--noheader", "--format=%i").strip() and time.monotonic() < give_up:
+        time.sleep(0.5)
 
 
 def _until(ready: object, folder: Path, started: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,27 @@ pytestmark = pytest.mark.cluster
 
 SUBMIT = ("submit", "slow.yaml", "--on", "slurm", "--plugin", "slow_stages", "--output", "out", "--nodes", "2",
           "--sbatch", "cpus-per-task=2", "--name", "slow")  # fmt: skip
+TEST_SECONDS = 150
 
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[LocalSlurm]:
     with slurm_running() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def in_time(slurm: LocalSlurm) -> Iterator[None]:
+    """Fails a test that takes too long, wherever it waits."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"the test took more than {TEST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture
@@ -110,7 +126,7 @@ def test_a_time_limit_that_is_too_short_is_met_in_pieces(slurm: LocalSlurm, fold
     wanted = expected(folder)
     gristmill(*SUBMIT, "--time", "2", "--grace", "60", folder=folder, **slurm.environment)
     job = str(state(slurm, folder)["job"])
-    done = gristmill("logs", "slow", "--follow", folder=folder, timeout=560, check=None, **slurm.environment)
+    done = gristmill("logs", "slow", "--follow", folder=folder, check=None, **slurm.environment)
     assert done.returncode == 0, done.stdout
     assert len(restarts(folder)) >= 2 and set(codes(folder)[:-1]) == {"75"} and codes(folder)[-1] == "0", done.stdout
     assert digests(folder / "out") == wanted

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import secrets
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +40,26 @@ def test_it_is_bash_and_says_what_it_asks_for() -> None:
         "--time=12:00:00", "--partition=cpu", "--exclusive",
     ]  # fmt: skip
     assert '"$restart" -lt 5' in text
+
+
+def test_a_start_removes_what_earlier_starts_of_its_job_left_and_nothing_else() -> None:
+    job = secrets.token_hex(8)
+    own = [Path(f"/tmp/gristmill-{job}-{restart}") for restart in (0, 1, 12)]
+    other = Path(f"/tmp/gristmill-{job}1-0")
+    function = re.search(r"^remove_scratch\(\) \{\n.*?^\}\n", make(["run"]), re.MULTILINE | re.DOTALL)
+    assert function is not None
+    # srun's part here: the command after its options.
+    srun = 'srun() { while [[ $1 == --* ]]; do shift; done; "$@"; }\n'
+    try:
+        for folder in (*own, other):
+            (folder / "session").mkdir(parents=True)
+        subprocess.run(
+            ["bash", "-uc", f"{srun}{function[0]}nodes=(n1 n2) id={job}; remove_scratch"], check=True, timeout=30
+        )
+        assert not any(folder.exists() for folder in own) and other.exists()
+    finally:
+        for folder in (*own, other):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_hostile_arguments_arrive_as_they_are() -> None:

@@ -34,7 +34,7 @@ test-long: venv-dev ## the tests that take minutes
 
 test-cluster: venv-dev .cluster/.azurite ## the tests that need an S3 server, Azurite, Slurm or a Ray cluster, which they start and stop
 	./.ci/install_cluster_packages
-	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster
+	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster tests/pipeline/executor
 
 test-torch: venv-dev $(VENV)/.torch ## the tests that run neural networks (installs torch, on the CPU where that is all there is)
 	$(BIN)/python -m pytest -m torch --numprocesses auto --dist loadfile $(PYTEST_ARGS)

@@ -21,7 +21,7 @@ def test_answers_and_spending_are_shared_through_a_bucket(s3_bucket: str) -> Non
     with EndpointServer(lambda text, before: Scripted(f"{text} {before}")) as server:
         assert ask("a") == ask("a") == "a 0" and len(server.seen) == 1
         (kept,) = [name for name in storage.list_files(f"{s3_bucket}/work") if name.startswith("answers/")]
-        storage.put(f"{s3_bucket}/work/{kept}", b"{}")
+        storage.put(storage.join(s3_bucket, "work", kept), b"{}")
         assert ask("a") == "a 1" and ask("a") == "a 1", "a damaged answer is got anew and kept"
         with pytest.raises(GristmillError, match="`budget_requests: 2` is spent .2 requests, 14 tokens"):
             ask("b", budget_requests=2)

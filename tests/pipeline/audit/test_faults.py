@@ -113,7 +113,7 @@ def test_a_disk_that_is_full_or_broken(
         told = str(stopped.value)
         # A task's write sets that task aside, and the rest of its pass is committed; the driver's own write stops the run.
         aside = isinstance(stopped.value, StorageSetAside)
-        assert told.startswith("pass ") if aside else told.startswith((f"{root}/work/", f"{root}/out/")), told
+        assert told.startswith("pass ") if aside else told.startswith((str(root / "work"), str(root / "out"))), told
         assert re.search(rf"{re.escape(str(root))}/(work|out)/\S+ cannot be (written|moved there): ", told), told
         assert stopped.value.exit_code == (75 if aside else 1)
         stopped_in.add(aside)

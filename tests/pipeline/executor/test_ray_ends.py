@@ -19,7 +19,7 @@ from gristmill.pipeline.executor.ray_guard import descendants, started
 from gristmill.pipeline.storage import read_with_etag
 from tests.pipeline.toy_runs import PLUGINS, run, shards, write_corpus
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.cluster]  # some twenty seconds each: `make test-cluster` runs them
 ROOT = Path(__file__).parents[3]
 CONFIG = """
 name: x

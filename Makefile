@@ -30,11 +30,11 @@ test: lint ## set up if needed, then lint, types and every test but the long one
 	$(BIN)/python -m pytest -m "not long and not torch and not cluster" --numprocesses auto --dist loadfile $(PYTEST_ARGS)
 
 test-long: venv-dev ## the tests that take minutes
-	$(BIN)/python -m pytest -m long $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "long and not cluster" $(PYTEST_ARGS)
 
 test-cluster: venv-dev .cluster/.azurite ## the tests that need an S3 server, Azurite, Slurm or a Ray cluster, which they start and stop
 	./.ci/install_cluster_packages
-	$(BIN)/python -m pytest -m cluster $(PYTEST_ARGS) tests/cluster tests/pipeline/executor
+	$(BIN)/python -m pytest -m "cluster and not long" $(PYTEST_ARGS) tests/cluster tests/pipeline/executor
 
 test-torch: venv-dev $(VENV)/.torch ## the tests that run neural networks (installs torch, on the CPU where that is all there is)
 	$(BIN)/python -m pytest -m torch --numprocesses auto --dist loadfile $(PYTEST_ARGS)

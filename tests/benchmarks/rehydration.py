@@ -54,9 +54,14 @@ def published_tables(folder: Path) -> dict[str, dict[str, Any]]:
     return tables
 
 
+LARGE = 100_000
+"""Documents before filtering from which on a language counts as large."""
+
+
 def compare(folder: Path) -> int:
-    """Number of (language, maximum) pairs whose weights differ from the published ones."""
-    wrong = total = 0
+    """Number of (language, maximum) pairs whose weights differ from the published ones; prints in how many large languages the
+    tail is repeated."""
+    wrong = total = large = repeated = 0
     for language, example in published_tables(folder).items():
         given = example["distribution"]
         sizes = [*given["cluster_sizes"], given["tail_threshold"]]
@@ -67,7 +72,13 @@ def compare(folder: Path) -> int:
             if change_points(sizes, found) != published:
                 wrong += 1
                 print(f"{language}, up to {most}: expected {published}, found {change_points(sizes, found)}")
+        kept = sum(given.get("cluster_post_filtering_doc_counts", ())) + given.get("tail_post_filtering_doc_counts", 0)
+        share = 1 - given["global_removal_rate"] / 100
+        if share > 0 and kept / share >= LARGE:
+            large += 1
+            repeated += int(rehydration_repeats(sizes, rates, given["global_removal_rate"], 10)[-1] > 1)
     print(f"rehydration: {total - wrong} of {total} published tables reproduced exactly")
+    print(f"the tail is repeated in {repeated} of {large} languages of {LARGE:,} documents and more before filtering")
     return wrong
 
 

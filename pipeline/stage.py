@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -37,7 +38,6 @@ __all__ = [
     "QUARANTINED",
     "Cost",
     "Decisions",
-    "Cost",
     "Resources",
     "Settled",
     "SettledView",
@@ -47,6 +47,7 @@ __all__ = [
     "StageSpec",
     "from_failures",
     "keep_all",
+    "one_or_several",
     "resource",
     "runtime",
     "signal",
@@ -363,6 +364,14 @@ def check_spec(cls: type[Stage], spec: object) -> StageSpec:
 def keep_all(rows: int, **columns: pa.Array) -> Decisions:
     """Decisions that emit every row on the default port, with new columns."""
     return Decisions(port=np.zeros(rows, np.int16), columns=columns)
+
+
+def one_or_several(value: Any) -> Any:
+    """For config fields that take one name or path or a list of them, before pydantic looks at them: always a tuple, since a
+    validator's list is refused for one; empty for null and the empty text."""
+    if isinstance(value, (str, Path)) or value is None:
+        return (value,) if value else ()
+    return tuple(value) if isinstance(value, list) else value
 
 
 def from_failures(

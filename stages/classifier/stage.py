@@ -41,6 +41,7 @@ from gristmill.pipeline.stage import (
     StageContext,
     StageSpec,
     from_failures,
+    one_or_several,
     resource,
     signal,
 )
@@ -119,9 +120,7 @@ class ClassifierConfig(StageConfig):
     @field_validator("within", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        if isinstance(value, str) or value is None:
-            return (value,) if value else ()
-        return value
+        return one_or_several(value)
 
     @field_validator("values")
     @classmethod

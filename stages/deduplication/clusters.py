@@ -19,7 +19,17 @@ from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_words, keys_from_
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.planning.prior_runs import is_emitted
-from gristmill.pipeline.stage import DROPPED, Decisions, Settled, SettledView, StageConfig, resource, signal, threshold
+from gristmill.pipeline.stage import (
+    DROPPED,
+    Decisions,
+    Settled,
+    SettledView,
+    StageConfig,
+    one_or_several,
+    resource,
+    signal,
+    threshold,
+)
 from gristmill.stages.deduplication.cluster_report import (
     SURVIVORS,
     check_retention,
@@ -31,7 +41,6 @@ from gristmill.stages.deduplication.cluster_report import (
     survivors_report,
 )
 from gristmill.stages.deduplication.keepers import Keeper, keeper_reads, ranks
-from gristmill.stages.deduplication.scopes import one_or_several
 
 MEMBER = pa.schema([("doc_key", KEY_TYPE), ("task", pa.int32()), ("label", KEY_TYPE), ("size", pa.int64())])
 """Members of clusters, as `Exchange.components` gives them."""

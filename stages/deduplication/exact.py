@@ -22,7 +22,17 @@ from pydantic import field_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Cost, Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
+from gristmill.pipeline.stage import (
+    Cost,
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageContext,
+    StageSpec,
+    one_or_several,
+    signal,
+)
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
     attributes,
@@ -34,7 +44,7 @@ from gristmill.stages.deduplication.clusters import (
     settle_clusters,
 )
 from gristmill.stages.deduplication.content_keys import KEY, Normalise, check_on_types, row_keys
-from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
+from gristmill.stages.deduplication.scopes import scope_hashes
 
 
 class ExactConfig(ClusterConfig):

@@ -32,7 +32,17 @@ from pydantic import field_validator, model_validator
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
-from gristmill.pipeline.stage import Cost, Decisions, Settled, SettledView, Stage, StageContext, StageSpec, signal
+from gristmill.pipeline.stage import (
+    Cost,
+    Decisions,
+    Settled,
+    SettledView,
+    Stage,
+    StageContext,
+    StageSpec,
+    one_or_several,
+    signal,
+)
 from gristmill.pipeline.stage import threshold as threshold_field
 from gristmill.stages.deduplication.clusters import (
     ClusterConfig,
@@ -73,7 +83,7 @@ from gristmill.stages.deduplication.kernels.signatures import (
     sketch_words,
     sketches,
 )
-from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
+from gristmill.stages.deduplication.scopes import scope_hashes
 from gristmill.stages.kernels.scalars import Int
 
 MAX_PERMUTATIONS = 4096

@@ -45,12 +45,13 @@ from gristmill.pipeline.stage import (
     StageConfig,
     StageContext,
     StageSpec,
+    one_or_several,
     signal,
     threshold,
 )
 from gristmill.stages.deduplication.content_keys import KEY, Normalise, digests_of
 from gristmill.stages.deduplication.kernels.passages import NEWLINE, passages, without_passages
-from gristmill.stages.deduplication.scopes import one_or_several, scope_hashes
+from gristmill.stages.deduplication.scopes import scope_hashes
 
 REMOVED = "passages_removed"
 EMPTIED = "emptied"

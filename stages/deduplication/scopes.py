@@ -42,13 +42,6 @@ def scope_hashes(batch: pa.Table, within: tuple[str, ...]) -> np.ndarray:
     return state
 
 
-def one_or_several(value: Any) -> Any:
-    """For config fields that take a column or a list of columns, before pydantic looks at them: always a tuple."""
-    if isinstance(value, str) or value is None:
-        return (value,) if value else ()
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _check(name: str, kind: pa.DataType) -> None:
     if pa.types.is_floating(kind) or pa.types.is_nested(kind):
         raise ContractError(

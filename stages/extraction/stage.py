@@ -36,6 +36,7 @@ from gristmill.pipeline.stage import (
     StageContext,
     StageSpec,
     from_failures,
+    one_or_several,
     runtime,
     signal,
     threshold,
@@ -112,7 +113,7 @@ class ExtractConfig(StageConfig):
     @field_validator("extractors", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        return one_or_several(value)
 
     @model_validator(mode="after")
     def _counts_what_it_judges(self) -> ExtractConfig:

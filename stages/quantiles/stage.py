@@ -31,6 +31,7 @@ from gristmill.pipeline.stage import (
     StageContext,
     StageSpec,
     from_failures,
+    one_or_several,
     signal,
     threshold,
 )
@@ -98,9 +99,7 @@ class QuantilesConfig(StageConfig):
     @field_validator("within", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return (value,)
-        return tuple(value) if isinstance(value, list) else value
+        return None if value is None else one_or_several(value)
 
     @model_validator(mode="after")
     def _usable(self) -> QuantilesConfig:

@@ -36,6 +36,7 @@ from gristmill.pipeline.stage import (
     StageConfig,
     StageContext,
     StageSpec,
+    one_or_several,
     resource,
     signal,
     threshold,
@@ -127,9 +128,7 @@ class MixConfig(StageConfig):
     @field_validator("seen", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return (value,)
-        return tuple(value) if isinstance(value, list) else value
+        return one_or_several(value)
 
     @model_validator(mode="after")
     def _one_origin_of_shares(self) -> MixConfig:

@@ -39,6 +39,7 @@ from gristmill.pipeline.stage import (
     StageContext,
     StageSpec,
     from_failures,
+    one_or_several,
     resource,
     signal,
     threshold,
@@ -87,7 +88,7 @@ class UrlFilterConfig(StageConfig):
     @field_validator("folders", "domains", "urls", "words", "subwords", "soft_words", mode="before")
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, (str, Path)) else value
+        return one_or_several(value)
 
 
 class UrlFilter(Stage):

@@ -41,6 +41,8 @@ class StageSpec:
         signals: columns that `measure` adds.
         findings: columns that `decide` adds.
         rules: names of all rules that a decision may carry, in the order in which they are tried; at most 64.
+        settings: the config field, or the path of one, that a rule's limit comes from, by rule: what a person changes whom
+            the rule costs too much.
         hidden: signals that serve only this stage: kept in annotations, left out of outputs and of other stages' view.
         shown: signals that shards hold; left out: all that are not hidden. All signals that are not hidden are in the
             output's `signals/NODE/` in any case.
@@ -94,6 +96,7 @@ class StageSpec:
     signals: pa.Schema = NO_COLUMNS
     findings: pa.Schema = NO_COLUMNS
     rules: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     hidden: AbstractSet[str] = frozenset()
     shown: AbstractSet[str] | None = None
     models: Mapping[str, Path] = field(default_factory=dict)
@@ -129,6 +132,7 @@ class StageSpec:
         self._set("irreproducible", dict(self._map("irreproducible")))
         self._set("tolerances", dict(self._map("tolerances")))
         self._set("models", {k: Path(_text("models", v)) for k, v in self._map("models")})
+        self._set("settings", {k: _text("settings", v) for k, v in self._map("settings")})
         self._set("libraries", {k: _text("libraries", v) for k, v in self._map("libraries")})
         self._check_types()
         self._check_names()
@@ -183,9 +187,10 @@ class StageSpec:
             raise ContractError(f"the column `{doubled}` is declared twice, among `signals` and `findings`")
         for name in sorted(RESERVED & set(columns)):
             raise ContractError(f"`{name}` is a column that the engine makes; give the stage's another name")
-        foreign = sorted(set(self.irreproducible) - set(self.rules))
-        if foreign:
-            raise ContractError(f"`irreproducible` names `{foreign[0]}`, which is not among `rules`")
+        for name in ("irreproducible", "settings"):
+            foreign = sorted(set(getattr(self, name)) - set(self.rules))
+            if foreign:
+                raise ContractError(f"`{name}` names `{foreign[0]}`, which is not among `rules`")
         for name, bound in self.tolerances.items():
             if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not bound >= 0:
                 raise ContractError(f"`tolerances`: `{name}` is {bound!r}; expected a number of at least 0")

@@ -13,6 +13,7 @@ from gristmill.launch.plugins import plugin_folders
 from gristmill.launch.presets import ConfigText, read_config
 from gristmill.launch.terminal.console import err, out, say, say_json
 from gristmill.launch.terminal.funnel import end_rows, funnel_json, print_funnel
+from gristmill.launch.terminal.losses import loss_lines, losses_json
 from gristmill.launch.terminal.numbers import count, documents, duration, size
 from gristmill.launch.terminal.progress import JSON_SECONDS, Display, JsonProgress, PlainProgress, progress_display
 from gristmill.pipeline.errors import ConfigError
@@ -208,6 +209,12 @@ def report(result: RunResult) -> None:
         where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
         say(f"{row.name}: {documents(row.amount.documents)}, {size(row.amount.bytes)} of {text}{where}")
     if not has_answers(plan):
+        lost = loss_lines(plan, result.accounts, max(60, console.width))
+        if lost:
+            say()
+            say("look at this")
+            for line in lost:
+                say(f"  {line}".rstrip())
         first = next(iter(paths.values()))
         say()
         say(f"Verify it:        gristmill audit {first}")
@@ -256,5 +263,6 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "funnel": funnel_json(result.accounts, graph_order(plan)),
         "reports": {name: dict(value) for name, value in result.reports.items()},
         "notices": list(plan.graph.notices),
+        **losses_json(plan.graph, result.accounts),
         **scored,
     }

@@ -382,7 +382,10 @@ def _union_schema(config: RunConfig, source: str, schemas: Sequence[tuple[Slice,
         for item in schema:
             known = fields.setdefault(item.name, (item, one))
             if known[0].type != item.type:
-                if pa.types.is_null(known[0].type):
+                wider = _wider(known[0].type, item.type)
+                if wider is not None:
+                    fields[item.name] = (item.with_type(wider), one)
+                elif pa.types.is_null(known[0].type):
                     fields[item.name] = (item, one)
                 elif not pa.types.is_null(item.type):
                     raise DataError(
@@ -391,3 +394,14 @@ def _union_schema(config: RunConfig, source: str, schemas: Sequence[tuple[Slice,
                         f"({config.where(f'sources.{source}')})."
                     )
     return pa.schema([item for item, _ in fields.values() if item.name != DOC_KEY])
+
+
+def _wider(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type of numbers that holds both types: whole numbers become int64, or floats beside floats (of which a slice with
+    one that a float cannot hold is refused); None for what is no pair of numbers."""
+    kinds = (one, other)
+    if all(pa.types.is_signed_integer(kind) for kind in kinds):
+        return pa.int64()
+    if all(pa.types.is_signed_integer(kind) or kind in (pa.float32(), pa.float64()) for kind in kinds):
+        return pa.float64()
+    return None

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, SOURCE_RULE, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
+from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.foreign_files import read
 from gristmill.pipeline.planning.plan import Plan
@@ -50,7 +51,7 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
             continue
         if item.name in table.column_names:
             array = one_chunk(table[item.name])
-            arrays.append(array if array.type == item.type else array.cast(item.type))
+            arrays.append(array if array.type == item.type else _cast(array, item, one))
         else:
             arrays.append(pa.nulls(table.num_rows, item.type))
         fields.append(pa.field(item.name, item.type))
@@ -58,6 +59,16 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
         arrays.append(one_chunk(table[SOURCE_RULE]))
         fields.append(table.schema.field(SOURCE_RULE))
     return SliceData(pa.table(arrays, schema=pa.schema(fields)), data.rejects, data.bytes_read)
+
+
+def _cast(array: pa.Array, item: pa.Field, one: Slice) -> pa.Array:
+    try:
+        return array.cast(item.type)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{one.location}: the column `{item.name}` is {array.type}, but {item.type} in other files of the source "
+            f"`{one.source}`, and cannot be read so ({error}). Convert the files to one type, or make them two sources."
+        ) from error
 
 
 def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:

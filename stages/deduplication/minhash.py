@@ -185,6 +185,7 @@ class MinHash(Stage):
             decide_reads=decide_reads(config),
             findings=cluster_findings("minhash"),
             rules=cluster_rules(self.RULE, config),
+            settings=dict.fromkeys(cluster_rules(self.RULE, config), "verify_min"),
             keeps_notes=config.keep_notes,
             against=config.against,
             notices=() if config.threshold is None else (chosen,),

@@ -109,6 +109,7 @@ class LanguageGuess(Stage):
             ),
             shown=set(),
             rules=("other_language", "other_language_than_declared"),
+            settings=dict.fromkeys(("other_language", "other_language_than_declared"), "keep"),
             models={"model": self._path()},
         )
 

@@ -127,6 +127,7 @@ class Language(Stage):
                 ]
             ),
             rules=("language_not_kept", "low_language_score"),
+            settings={"language_not_kept": "keep", "low_language_score": "min_score"},
             models={"model": self._path()},
             notices=tuple(self._never_answered()),
         )

@@ -61,6 +61,7 @@ class DropMarked(Stage):
             cost=Cost(measure=0, survey=0, settle=0),
             decide_reads={mark_column(name) for name in self.config.by},
             rules=tuple(f"marked_by_{node_name(name)}" for name in self.config.by),
+            settings={f"marked_by_{node_name(name)}": "by" for name in self.config.by},
         )
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:

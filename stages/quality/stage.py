@@ -134,7 +134,7 @@ class QualityConfig(StageConfig):
     def _c4_is_a_switch(cls, value: Any) -> Any:
         if isinstance(value, (list, tuple)) and C4 in value:
             raise ValueError("`c4` has signals of its own, which cost time: remove it here and set `c4: true`")
-        return value
+        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("filters")
     @classmethod
@@ -185,6 +185,7 @@ class Quality(Stage):
             signals=pa.schema([*SIGNALS, *C4_SIGNALS]) if self.config.c4 else SIGNALS,
             findings=pa.schema([(FAILED, pa.list_(pa.string()))]),
             rules=(NO_WORDS, *(rule.name for rule in self._rules)),
+            settings={rule.name: f"thresholds.{rule.name}" for rule in self._rules},
             # FineWeb2's may not be there yet: `check_files` fetches them, nothing else does.
             models={"language_configs": self._place() or TABLE},
             libraries=installed_versions(self.config.language) if chosen else {},

@@ -135,6 +135,7 @@ class Quantiles(Stage):
             optional_reads=set(DEFAULT_GROUP) if config.within is None else set(),
             findings=pa.schema(findings),
             rules=() if config.keep_from is None else (NO_SCORE, LOW_QUANTILE),
+            settings={} if config.keep_from is None else {LOW_QUANTILE: "keep_from"},
         )
 
     def _within(self) -> tuple[str, ...]:

@@ -234,7 +234,7 @@ def mapped_table(
 ) -> pa.Table:
     """The input's rows under `schema` (see `mapped_schema`; a subset of its columns is fine), with doc_key first.
 
-    A document without an id of its own gets its doc_key in hexadecimal.
+    A document without an id of its own (no column, null, or an empty text) gets its doc_key in hexadecimal.
     """
     arrays: list[pa.Array] = [keys]
     fields = [pa.field(DOC_KEY, keys.type)]
@@ -245,13 +245,23 @@ def mapped_table(
             array = pa.repeat(pa.scalar(constants[item.name], item.type), len(keys))
         elif theirs in table.column_names:
             array = one_chunk(_cast(table[theirs], item, theirs, where))
+            if item.name == ID:
+                array = _with_ids(array, keys)
         elif item.name == ID:
-            array = pa.array([key.hex() for key in keys.to_pylist()], pa.string())
+            array = _with_ids(pa.nulls(len(keys), pa.string()), keys)
         else:
             array = pa.nulls(len(keys), item.type)
         arrays.append(array)
         fields.append(item)
     return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _with_ids(ids: pa.Array, keys: pa.Array) -> pa.Array:
+    """The ids, with the doc_key in hexadecimal where a document has none: null or an empty text."""
+    missing = pc.fill_null(pc.equal(ids, ""), True)
+    if not pc.any(missing).as_py():
+        return ids
+    return pc.replace_with_mask(ids, missing, pa.array([k.hex() for k in keys.filter(missing).to_pylist()], ids.type))
 
 
 def _cast(column: pa.ChunkedArray, item: pa.Field, theirs: str, where: str) -> pa.ChunkedArray:

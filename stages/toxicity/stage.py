@@ -195,6 +195,7 @@ class Toxicity(Stage):
                 ]
             ),
             rules=("toxicity_toxic", "toxicity_mild"),
+            settings=dict.fromkeys(("toxicity_toxic", "toxicity_mild"), "cuts"),
             models={"model": self._path()},
             names_sources={"tiers_by_source": tuple(config.tiers_by_source)},
             notices=(scale,) if "commons" in rules and config.backend == "embedded" else (),

@@ -128,3 +128,24 @@ def test_list_views_are_refused(tmp_path: Path) -> None:
 def test_a_column_called_as_the_rule_of_a_source_drops_nothing(tmp_path: Path) -> None:
     (row,) = parquet(tmp_path, pa.array(["pdf"]), "source_rule")
     assert row["input_source_rule"] == "pdf" and "source_rule" not in row
+
+
+def test_a_document_without_an_id_has_its_doc_key_for_one_row_by_row(tmp_path: Path) -> None:
+    rows = json_lines(tmp_path, {"id": "a"}, {}, {"id": None}, {"id": ""})
+    assert sorted((row["id"] == row["doc_key"].hex(), row["id"]) for row in rows)[0] == (False, "a")
+    assert sum(row["id"] == row["doc_key"].hex() for row in rows) == 3
+
+
+def test_whole_numbers_of_one_file_widen_to_the_floats_of_another(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jsonl").write_text(json.dumps({"text": "one text", "n": 3}) + "\n")
+    (tmp_path / "in/b.jsonl").write_text(json.dumps({"text": "another text", "n": 0.5}) + "\n")
+    assert sorted(row["n"] for row in carried(tmp_path, "jsonl")) == [0.5, 3.0]
+
+
+def test_a_whole_number_that_no_float_holds_is_refused_beside_floats(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jsonl").write_text(json.dumps({"text": "one text", "n": (1 << 53) + 1}) + "\n")
+    (tmp_path / "in/b.jsonl").write_text(json.dumps({"text": "another text", "n": 0.5}) + "\n")
+    with pytest.raises(DataError, match=r"a\.jsonl: the column `n` is int64, but double in other files .* two sources"):
+        carried(tmp_path, "jsonl")

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gristmill.pipeline.lazy_scipy import put_off_scipy
 from gristmill.pipeline.user_cache import user_cache
 
 _LOCATORS = "gristmill.pipeline.kernel_cache.SourcesLocator,IPythonCacheLocator,ZipCacheLocator"
@@ -70,6 +71,7 @@ class SourcesLocator:
 
 def use_cache() -> None:
     """Tells Numba, in this process, where to cache. Call it before kernels are defined, ours or a plug-in's."""
+    put_off_scipy()
     import numba
 
     settings: Any = numba.config  # made from environment variables when Numba is imported

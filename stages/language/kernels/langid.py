@@ -15,17 +15,20 @@ Source: https://github.com/adbar/py3langid, `py3langid/langid.py`.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+from gristmill.pipeline.table_cache import kept_tables
 from gristmill.stages.kernels.elementary import exp, log
 from gristmill.stages.kernels.row_sums import LANES, add_int16_rows
 from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.kernels.unicode import SIZE, decode
-from gristmill.stages.language.langid_format import LangidModel
+from gristmill.stages.language.langid_format import LangidModel, read_model
 
 LIKELIHOOD_BITS = 15
 EVIDENCE = (
@@ -373,6 +376,45 @@ def _log_weights() -> np.ndarray:
     return weights
 
 
+def _arrays(model: LangidModel) -> dict[str, np.ndarray]:
+    """The fields of Tables, numbers without dimensions, `labels`, and `weights` of small counts."""
+    labels = tuple(dict.fromkeys(model.classes))
+    index = {label: number for number, label in enumerate(labels)}
+    largest = float(np.abs(model.likelihoods).max())
+    unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-20))) - LIKELIHOOD_BITS)
+    # Two columns more than classes, which padding mostly has room for: of each feature the best and the mean class.
+    width = -(-(len(model.classes) + 2) // LANES) * LANES
+    likelihoods = np.zeros((len(model.likelihoods), width), np.int16)
+    whole = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
+    likelihoods[:, : len(model.classes)] = whole
+    likelihoods[:, len(model.classes)] = whole.max(axis=1)
+    likelihoods[:, len(model.classes) + 1] = np.rint(whole.mean(axis=1, dtype=np.float64))
+    rows = len(model.transitions)
+    order = np.argsort(model.state_rows, kind="stable")  # States by row: their numbers here.
+    first_numbers = np.searchsorted(model.state_rows[order], np.arange(rows)).astype(np.int64)
+    number_of = np.empty(len(order), np.int64)
+    number_of[order] = np.arange(len(order))
+    ranks = number_of - first_numbers[model.state_rows]
+    rank_bits = int(ranks.max()).bit_length()
+    wide = rank_bits + (rows - 1).bit_length() > 32
+    packed = (model.state_rows.astype(np.uint64) << np.uint64(rank_bits)) | ranks.astype(np.uint64)
+    packed = packed.astype(np.uint64 if wide else np.uint32)
+    return {
+        "moves": packed[model.transitions.reshape(-1)],
+        "rank_bits": np.array(rank_bits, np.uint64),
+        "start": np.array(packed[0], np.uint64),
+        "first_numbers": first_numbers,
+        "features": model.state_features[order],
+        "likelihoods": likelihoods,
+        "unit": np.array(unit, np.float64),
+        "priors": model.priors.astype(np.float64),
+        "label_of": np.array([index[name] for name in model.classes], np.int32),
+        "n_labels": np.array(len(labels), np.int64),
+        "labels": np.array(labels),
+        "weights": _log_weights(),
+    }
+
+
 class LangidClassifier:
     """A py3langid model made ready for inference.
 
@@ -381,40 +423,25 @@ class LangidClassifier:
     """
 
     def __init__(self, model: LangidModel) -> None:
-        self.labels = tuple(dict.fromkeys(model.classes))
-        index = {label: number for number, label in enumerate(self.labels)}
-        largest = float(np.abs(model.likelihoods).max())
-        unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-20))) - LIKELIHOOD_BITS)
-        # Two columns more than classes, which padding mostly has room for: of each feature the best and the mean class.
-        width = -(-(len(model.classes) + 2) // LANES) * LANES
-        likelihoods = np.zeros((len(model.likelihoods), width), np.int16)
-        whole = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
-        likelihoods[:, : len(model.classes)] = whole
-        likelihoods[:, len(model.classes)] = whole.max(axis=1)
-        likelihoods[:, len(model.classes) + 1] = np.rint(whole.mean(axis=1, dtype=np.float64))
-        rows = len(model.transitions)
-        order = np.argsort(model.state_rows, kind="stable")  # States by row: their numbers here.
-        first_numbers = np.searchsorted(model.state_rows[order], np.arange(rows)).astype(np.int64)
-        number_of = np.empty(len(order), np.int64)
-        number_of[order] = np.arange(len(order))
-        ranks = number_of - first_numbers[model.state_rows]
-        rank_bits = int(ranks.max()).bit_length()
-        wide = rank_bits + (rows - 1).bit_length() > 32
-        packed = (model.state_rows.astype(np.uint64) << np.uint64(rank_bits)) | ranks.astype(np.uint64)
-        packed = packed.astype(np.uint64 if wide else np.uint32)
-        self._tables = Tables(
-            moves=packed[model.transitions.reshape(-1)],
-            rank_bits=np.uint64(rank_bits),
-            start=np.uint64(packed[0]),
-            first_numbers=first_numbers,
-            features=model.state_features[order],
-            likelihoods=likelihoods,
-            unit=unit,
-            priors=model.priors.astype(np.float64),
-            label_of=np.array([index[name] for name in model.classes], np.int32),
-            n_labels=len(self.labels),
-        )
-        self._weights = _log_weights()
+        self._prepare(_arrays(model))
+
+    @classmethod
+    def of(cls, path: Path) -> LangidClassifier:
+        """The classifier of a model's file, whose tables are kept from one process to the next (see `table_cache`).
+
+        Raises ConfigError as `langid_format.read_model` does.
+        """
+        made = cls.__new__(cls)
+        made._prepare(kept_tables("langid", __file__, lambda: _arrays(read_model(path)), path))
+        return made
+
+    def _prepare(self, arrays: Mapping[str, np.ndarray]) -> None:
+        fields: dict[str, Any] = {
+            name: arrays[name] if arrays[name].ndim else arrays[name][()] for name in Tables._fields
+        }
+        self._tables = Tables(**fields)
+        self.labels = tuple(arrays["labels"].tolist())
+        self._weights = arrays["weights"]
 
     def predict(
         self,

@@ -138,3 +138,16 @@ def test_bytes_that_are_no_utf_8_and_text_without_features_have_an_answer_or_non
 def test_scores_have_pinned_bits(ours: LangidClassifier, text: str, label: str, bits: str) -> None:
     labels, scores = ours.predict(*buffers([text]))
     assert (ours.labels[labels[0, 0]], float(scores[0, 0]).hex()) == (label, bits)
+
+
+def test_tables_from_the_cache_are_those_of_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = default_model("langid")
+    made = LangidClassifier(read_model(path))
+    for classifier in (LangidClassifier.of(path), LangidClassifier.of(path)):
+        assert classifier.labels == made.labels
+        for name, value in made._tables._asdict().items():
+            found = getattr(classifier._tables, name)
+            assert type(found) is type(value)
+            np.testing.assert_array_equal(found, value)
+    assert [file.name.partition("-")[0] for file in (tmp_path / "gristmill" / "tables").iterdir()] == ["langid"]

@@ -169,14 +169,19 @@ clean_up() {{
     [ "${{#head[@]}}" -eq 0 ] || kill "${{head[@]}}" 2>/dev/null
     wait
     # Slurm starts nothing more in a job that it ends: then each node's step removes its folder, and this script the first's.
-    remove_scratch 2>/dev/null || rm -rf -- "$scratch"
+    remove_scratch 2>/dev/null
+    for i in {{1..5}}; do [ -e "$scratch" ] || break; rm -rf -- "$scratch"; sleep 1; done
 }}
 trap clean_up EXIT
 [ "$restart" -eq 0 ] || remove_scratch
 
 # Ray over the allocation: the head on the first node, on ports that are free there, and a worker on each other one.
 read -r ip port client < <("${{on_node[@]}}" --nodelist="${{nodes[0]}}" "$python" -m gristmill.launch.clusters.free_ports 2)
-ray=(bash -c 'trap : TERM; "$@"; rm -rf -- "$RAY_TMPDIR"' ray
+# `ray start` may end before what it started, which makes its folders again when they are gone: so they are removed until they
+# stay away.
+ray=(bash -c 'trap : TERM; "$@"
+        for i in {{1..20}}; do pgrep -f -- "$RAY_TMPDIR/" > /dev/null || break; sleep 0.5; done
+        for i in {{1..10}}; do rm -rf -- "$RAY_TMPDIR"; sleep 1; [ -e "$RAY_TMPDIR" ] || break; done' ray
     "$python" -m ray.scripts.scripts start --block --disable-usage-stats "--num-cpus=$cpus" --min-worker-port=0
     --max-worker-port=0 --dashboard-agent-listen-port=0)
 "${{on_node[@]}}" --nodelist="${{nodes[0]}}" "${{ray[@]}}" --head "--node-ip-address=$ip" "--port=$port" \\
@@ -192,12 +197,15 @@ RAY_ADDRESS=$ip:$port "$python" -m gristmill.launch.clusters.job_start "--addres
     "--nodes=${{#nodes[@]}}" --wait=300 --package={package} -- \\
     {command} &
 driver=$!
-trap 'kill -TERM "$driver" 2>/dev/null' TERM
+stopped=
+trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null' TERM
 while kill -0 "$driver" 2>/dev/null; do
     wait "$driver"
 done
 wait "$driver"
 code=$?
+# Told to stop while it was still starting, before it listened: nothing is lost, as with 75.
+[ -z "$stopped" ] || case $code in 15 | 143) code=75 ;; esac
 echo "gristmill: {run} {ended} $code"
 
 # Stopped in time (75), while the job itself goes on: the same script comes again, and the run goes on where it stood.

@@ -86,6 +86,7 @@ Examples:
   gristmill run quickstart
   gristmill run web.yaml --workers 8
   gristmill run web.yaml --set stages.minhash.bands=20 --output out/bands-20
+  gristmill run web.yaml --set stages.quality.thresholds.too_few_words=20 --reuse out/corpus --output out/few-words
   gristmill run web.yaml --address ray://head:10001
   gristmill run web.yaml --key ~/.keys/corpus --previous out/2026-10 --output out/2026-11
 
@@ -114,6 +115,13 @@ def run(
         bool, typer.Option("--rehash", help="On resume, read every input again instead of trusting size and time.")
     ] = False,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep the work folder at the end.")] = False,
+    reuse: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OUTPUT",
+            help="Take signals from this finished output instead of measuring them, to try thresholds.",
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +151,7 @@ def run(
     return run_config(
         RunOptions(
             config, executor.value, workers, address, tuple(overrides or ()), output, tuple(plugin or ()), rehash,
-            keep_work, quiet, as_json, key, previous, progress.value, progress_file,
+            keep_work, reuse, quiet, as_json, key, previous, progress.value, progress_file,
         )
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ class RunArguments:
     keep_work: bool = False
     key: str | None = None
     previous: str | None = None
+    reuse: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Submission:
         command += ["--keep-work"] if given.keep_work else []
         command += [f"--key={given.key}"] if given.key is not None else []
         command += [f"--previous={given.previous}"] if given.previous is not None else []
+        command += [f"--reuse={given.reuse}"] if given.reuse is not None else []
         return [*command, "--", config]
 
 

@@ -43,6 +43,10 @@ def submit(
         bool, typer.Option("--rehash", help="On resume, read every input again instead of trusting size and time.")
     ] = False,
     keep_work: Annotated[bool, typer.Option("--keep-work", help="Keep the work folder at the end.")] = False,
+    reuse: Annotated[
+        str | None,
+        typer.Option(metavar="OUTPUT", help="Take signals from this finished output, as the cluster names it."),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Sign the manifests with this private key, a file on the cluster."),
@@ -119,7 +123,7 @@ def submit(
     from gristmill.launch.commands.submit import submit as submit_run
 
     arguments = RunArguments(
-        config, workers, tuple(overrides or ()), output, tuple(plugin or ()), rehash, keep_work, key, previous
+        config, workers, tuple(overrides or ()), output, tuple(plugin or ()), rehash, keep_work, key, previous, reuse
     )
     options = SubmitOptions(
         Place(on.value, address, namespace), name, follow, dry_run, tuple(env or ()), nodes, time, grace, restarts,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gristmill.pipeline.executor.ray import RayExecutor
     from gristmill.pipeline.planning.plan import Plan
     from gristmill.pipeline.running.engine import RunResult
+    from gristmill.pipeline.running.reuse import Reuse
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class RunOptions:
     plugins: Sequence[str] = ()
     rehash: bool = False
     keep_work: bool = False
+    reuse: str | None = None
     quiet: bool = False
     json: bool = False
     key: str | None = None
@@ -57,6 +59,7 @@ def run(options: RunOptions) -> int:
     from gristmill.pipeline.provenance.attestation import Attestation
     from gristmill.pipeline.provenance.signing import find_signing_key
     from gristmill.pipeline.running.engine import Engine
+    from gristmill.pipeline.running.reuse import reusable
     from gristmill.pipeline.running.status import Reporter
 
     # First of all: a key that cannot be used must not show after hours of work.
@@ -70,6 +73,7 @@ def run(options: RunOptions) -> int:
         ray = _begin_ray(options, text) if _is_ray(options) else None
         try:
             plan = make_plan(config)
+            reuse = None if options.reuse is None else reusable(plan, options.reuse)
         except BaseException:
             if ray is not None:
                 ray.abandon()
@@ -85,6 +89,7 @@ def run(options: RunOptions) -> int:
             keep_work=options.keep_work,
             command=["gristmill", *sys.argv[1:]],
             attestation=attestation,
+            reuse=reuse,
         )
         progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
         if options.address is not None and not options.address.startswith("ray://"):  # whose driver is no process of it
@@ -98,7 +103,7 @@ def run(options: RunOptions) -> int:
     if options.json:
         say_json(result_json(result))
     elif not options.quiet:
-        report(result)
+        report(result, reuse)
         if attestation.key is not None:
             say(f"signed by {attestation.key.key_id}")
         if has_answers(plan):
@@ -188,12 +193,15 @@ def _executor(options: RunOptions, chosen: str, ray: RayExecutor | None) -> Iter
         yield executor
 
 
-def report(result: RunResult) -> None:
+def report(result: RunResult, reuse: Reuse | None = None) -> None:
     """The end of a run for a person: what was done, the funnel, where the outputs are, what to do next."""
     from gristmill.launch.commands.plan import notices
 
     plan, console = result.plan, out()
     say(_verdict(result))
+    if reuse is not None and not result.already_done:
+        for line in reuse_lines(result, reuse):
+            say(line)
     if plan.graph.notices:
         say()
         say("notes")
@@ -219,6 +227,16 @@ def report(result: RunResult) -> None:
         say()
         say(f"Verify it:        gristmill audit {first}")
         say(f"Follow one:       gristmill explain {first} ID")
+
+
+def reuse_lines(result: RunResult, reuse: Reuse) -> list[str]:
+    """Whose signals were taken from another output, and whose were not, and why."""
+    total = count(len(result.plan.slices))
+    taken = [f"{name} ({count(slices)} of {total} slices)" for name, slices in result.reused_signals.items()]
+    lines = [f"signals from {reuse.folder}: {', '.join(taken) or 'none'}"]
+    if min(result.reused_signals.values(), default=0) < len(result.plan.slices):
+        lines.append("measured here: slices that are not there, or not with this content")
+    return lines + [f"measured here: {name}, since {why}" for name, why in reuse.measured.items()]
 
 
 def graph_order(plan: Plan) -> list[str]:
@@ -256,6 +274,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "tasks": len(plan.slices) * len(plan.passes),
         "reused_tasks": result.reused_tasks,
+        "reused_signals": dict(result.reused_signals),
         "outputs": {
             output.name: {"path": output.config.path, "manifest": result.manifests[output.name]}
             for output in plan.graph.outputs

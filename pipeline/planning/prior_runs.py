@@ -116,7 +116,7 @@ def prior_notes(graph: Graph, node: Node, signal: str, slices: Sequence[Slice]) 
 def _notes_of(
     where: str, folder: str, graph: Graph, node: Node, signal: str, slices: Sequence[Slice]
 ) -> tuple[PriorNotes, list[str]]:
-    manifest, listed = _manifest_of(where, folder)
+    manifest, listed = finished_run(where, folder)
     same = [item for item in manifest.nodes if item.use == node.use]
     mine = [item for item in same if item.name == node.name] or same
     if len(mine) != 1:
@@ -131,7 +131,10 @@ def _notes_of(
             f"{where}: its run kept no notes of the node `{mine[0].name}`. Run it again with `keep_notes: true` there."
         )
     if mine[0].signal_fingerprint != signal:
-        raise ConfigError(f"{where}: its notes cannot be compared with this run's: {_differences(mine[0], node)}.")
+        raise ConfigError(
+            f"{where}: its notes cannot be compared with this run's: {signal_differences(mine[0], node)}. Use the same "
+            "settings, or repeat the prior run with these."
+        )
     _refuse_read_before(where, manifest, listed, graph, slices)
     root = merkle_root([item["content_digest"] for item in kept])
     files = tuple((item["path"], item["sha256"], item["rows"]) for item in kept)
@@ -140,8 +143,9 @@ def _notes_of(
     return PriorNotes(folder, manifest.run, mine[0].name, files, identity, sum(item["size"] for item in kept)), before
 
 
-def _manifest_of(where: str, folder: str) -> tuple[Predicate, list[dict[str, Any]]]:
-    """An output's manifest and the rows of its files.parquet, which must be what the run wrote."""
+def finished_run(where: str, folder: str) -> tuple[Predicate, list[dict[str, Any]]]:
+    """An output's manifest and the rows of its files.parquet, which must be what the run wrote. Raises ConfigError, after
+    `where`."""
     again = f"`gristmill audit {folder}` shows what else differs. Restore the folder, or repeat that run"
     try:
         found = read_statement_bytes(folder)
@@ -196,15 +200,26 @@ def _listed_files(argument: Sequence[Any]) -> dict[str, Any]:
     sha256 = hashlib.sha256(table).hexdigest()
     if sha256 != expected:
         return {"sha256": sha256}
-    columns = ["path", "role", "sha256", "content_digest", "rows", "size", "source", "slice_path"]
+    columns = [
+        "path",
+        "role",
+        "sha256",
+        "content_digest",
+        "rows",
+        "size",
+        "source",
+        "slice_path",
+        "slice_part",
+        "slice_digest",
+    ]
     try:
         return {"rows": pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{FILES_TABLE} cannot be read ({error})") from error
 
 
-def _differences(there: ManifestNode, node: Node) -> str:
-    """The settings that differ, with both values."""
+def signal_differences(there: ManifestNode, node: Node) -> str:
+    """The signal settings that differ, with both values."""
     config = node.stage.config
     here = {n: v for n, v in config.model_dump(mode="json").items() if type(config).field_kind(n) == "signal"}
     theirs = there.fields.signal
@@ -212,7 +227,7 @@ def _differences(there: ManifestNode, node: Node) -> str:
     told = [f"`{name}` is {theirs.get(name)!r} there and {here.get(name)!r} here" for name in names]
     if there.version != type(node.stage).version:
         told.append(f"the stage's version is {there.version} there and {type(node.stage).version} here")
-    return f"{'; '.join(told) or 'the models differ'}. Use the same settings, or repeat the prior run with these"
+    return "; ".join(told) or "the models differ"
 
 
 def _refuse_read_before(

@@ -6,7 +6,7 @@ import contextlib
 import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError, StorageError
@@ -25,6 +25,7 @@ from gristmill.pipeline.running.capacity import check_capacity
 from gristmill.pipeline.running.output_claims import OutputClaims, refuse_taken, sweep
 from gristmill.pipeline.running.progress import Listener, Progress, Watch
 from gristmill.pipeline.running.resuming import committed_before, tasks_with_records
+from gristmill.pipeline.running.reuse import Reuse
 from gristmill.pipeline.running.set_aside import TasksSetAside
 from gristmill.pipeline.running.settling import settle
 from gristmill.pipeline.running.status import StatusFile
@@ -52,6 +53,8 @@ class RunResult:
     reused_tasks: int
     reports: Mapping[str, Mapping[str, Any]]
     already_done: bool = False
+    reused_signals: Mapping[str, int] = field(default_factory=dict)
+    """By node, the slices whose signals were taken from another run's output."""
 
 
 class Engine:
@@ -65,6 +68,7 @@ class Engine:
         keep_work: leave the work folder in place after success.
         command: how the run was started, for the manifest.
         attestation: what signs the manifests, and which run they follow.
+        reuse: the output whose signals are taken instead of measuring.
     """
 
     def __init__(
@@ -77,7 +81,9 @@ class Engine:
         keep_work: bool = False,
         command: Sequence[str] = (),
         attestation: Attestation | None = None,
+        reuse: Reuse | None = None,
     ) -> None:
+        self.reuse = reuse or Reuse()
         self.plan, self.listener = plan, listener
         self.watch = Watch(plan, executor.workers)
         self.executor = self.watch.watched(executor)
@@ -169,7 +175,10 @@ class Engine:
             )
             claims.done()
         seconds = time.monotonic() - begin
-        return RunResult(self.plan, accounts, manifests, seconds, self.progress.reused, self.reports)
+        reused = self.reuse.counts(self.plan.slices, records)
+        return RunResult(
+            self.plan, accounts, manifests, seconds, self.progress.reused, self.reports, reused_signals=reused
+        )
 
     # Before the first pass
 
@@ -236,7 +245,9 @@ class Engine:
                 settled = {node: files[task] for node, files in self.settled.items()}
                 before = records.preceding(one.index, task)
                 begun.append(task)
-                yield TaskInput(self.place, plan_file, plan_digest, task, one.index, piece, key(task), before, settled)
+                reused = self.reuse.of(piece, one.measures)
+                place = self.place, plan_file, plan_digest
+                yield TaskInput(*place, task, one.index, piece, key(task), before, settled, reused)
 
         begun = array("i")
         if not rehash:

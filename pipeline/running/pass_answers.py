@@ -17,6 +17,7 @@ from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, 
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
 from gristmill.pipeline.slices.outcome import Outcome
+from gristmill.pipeline.slices.reused import reused_signals
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.settled import settled_view
 from gristmill.pipeline.slices.traversal import Answers
@@ -44,6 +45,7 @@ class PassAnswers(Answers):
         annotations: Annotations,
         signal_keys: Mapping[str, str],
         attempt: str,
+        slice_digest: str,
     ) -> None:
         self.job = job
         self.plan = plan
@@ -51,6 +53,7 @@ class PassAnswers(Answers):
         self.annotations = annotations
         self.signal_keys = signal_keys
         self.attempt = attempt
+        self.reused = {file.node: file for file in job.reused if file.slice_digest == slice_digest}
         self.surveys = plan.passes[job.index].surveys
         self.notes: dict[str, Notes | NoNotes] = {}
         self.files: list[WorkFile] = []
@@ -66,11 +69,15 @@ class PassAnswers(Answers):
     def recorded_signals(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         if self.plan.measured_in[node.name] < self.job.index:
             return self.annotations.signals(node.name, slice_rows.states[node.name]) or {}
-        return self._measured_by_stopped_run(node, slice_rows)
+        found = self._measured_by_stopped_run(node, slice_rows)
+        if found is None and node.name in self.reused:
+            old = reused_signals(self.reused[node.name], node.spec.signals, slice_rows)
+            found = _with_missing(node, slice_rows, *old)
+        return found
 
     def _measured_by_stopped_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         """Signals that a run with other thresholds left; rows that did not reach the node there are measured."""
-        state, wanted = slice_rows.states[node.name], self.signal_keys[node.name]
+        wanted = self.signal_keys[node.name]
         for record in kept_records(self.work, self.job.task):
             file = record.annotations
             if record.signals.get(node.name) != wanted or file is None:
@@ -82,12 +89,7 @@ class PassAnswers(Answers):
             found = measured_before(table, node.name, slice_rows)
             if found is None:
                 continue
-            old_rows, old = found
-            missing = state.rows[~np.isin(state.rows, old_rows, assume_unique=True)]
-            chosen = np.isin(state.rows, missing, assume_unique=True)
-            some = slice_rows.measure_some(node, chosen)
-            new = {name: array.filter(pa.array(chosen)) for name, array in some.items()}
-            return {name: fill_in(state.rows, old_rows, old[name], missing, new[name]) for name in new}
+            return _with_missing(node, slice_rows, *found)
         return None
 
     def recorded_outcome(self, node: Node, slice_rows: SliceRows) -> Outcome | None:
@@ -118,3 +120,15 @@ class PassAnswers(Answers):
         keys = key_words(table[DOC_KEY]) if DOC_KEY in table.column_names else np.empty((0, 2), np.uint64)
         known = Tally.of(keys, np.zeros(len(keys), np.int64))
         self.notes[node.name] = Notes(path=path, rows=table.num_rows, sha256=written.sha256, keys=known.keys)
+
+
+def _with_missing(
+    node: Node, slice_rows: SliceRows, old_rows: np.ndarray, old: Mapping[str, pa.Array]
+) -> dict[str, pa.Array]:
+    """A node's signals, from another run for `old_rows` (arrays over all rows of the slice); other rows are measured."""
+    state = slice_rows.states[node.name]
+    chosen = ~np.isin(state.rows, old_rows, assume_unique=True)
+    missing = state.rows[chosen]
+    some = slice_rows.measure_some(node, chosen)
+    new = {name: array.filter(pa.array(chosen)) for name, array in some.items()}
+    return {name: fill_in(state.rows, old_rows, old[name], missing, new[name]) for name in new}

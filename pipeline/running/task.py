@@ -76,7 +76,7 @@ class _Task:
         keys = signal_keys(self.plan, slice_digest)
         folder = self.work.at("checkpoints", task_name(self.job.task))
         slice_rows.checkpoints = checkpoints = Checkpoints(folder, keys, self.attempt)
-        answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt)
+        answers = PassAnswers(self.job, self.plan, self.work, annotations, keys, self.attempt, slice_digest)
         traverse(self.plan.graph, slice_rows, answers)
         self.files += answers.files
         accounts = slice_accounts(slice_rows, data.rejects)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gristmill.pipeline.provenance.record_index import RecordRef
+from gristmill.pipeline.slices.reused import ReusedFile
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.source import Slice
 
@@ -17,6 +18,8 @@ class TaskInput:
     Attributes:
         plan_file: the plan in the work folder (`planning.plan_file`), and its SHA-256.
         preceding: references to the records of this task's preceding passes, in order.
+        reused: files with signals of the slice that a finished run measured (see `running.reuse`). They save work and decide
+            nothing, so they are no part of the key.
     """
 
     work: str
@@ -28,6 +31,7 @@ class TaskInput:
     key: str
     preceding: tuple[RecordRef, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
+    reused: tuple[ReusedFile, ...] = ()
     attempt: str = "0"
 
     @property

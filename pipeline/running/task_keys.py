@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Protocol
 
 from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.hashing import canonical, digest
@@ -70,8 +70,21 @@ def signal_keys(plan: Plan, slice_digest: str) -> dict[str, str]:
     }
 
 
-def signal_lineages(plan: Plan) -> dict[str, str]:
+class Prints(Protocol):
+    """The fingerprints of a node, as this run or another one has them."""
+
+    @property
+    def signal(self) -> str: ...
+
+    @property
+    def full(self) -> str: ...
+
+
+def signal_lineages(plan: Plan, prints: Mapping[str, Prints] | None = None, run: str | None = None) -> dict[str, str]:
     """By node, a digest of its stage's signal fields and of what made the columns that it reads, all the way up.
+
+    Args:
+        prints, run: fingerprints and key of another run of the same graph; left out: the plan's own.
 
     Goes through the graph once, in topological order: of each place it keeps what made each column that is asked for
     further down. Following the columns up from each node would take as many steps as there are ways through the graph.
@@ -83,13 +96,13 @@ def signal_lineages(plan: Plan) -> dict[str, str]:
     decided = {name: f"source:{name}" for name in plan.graph.sources}
     measured: dict[str, str] = {}
     for node in plan.graph.nodes:
-        name, stage, prints = node.name, node.stage, plan.fingerprints[node.name]
+        name, stage, own = node.name, node.stage, (prints or plan.fingerprints)[node.name]
         made = [[column, [makers[edge.node][column] for edge in node.inputs]] for column in sorted(_reads(node))]
-        measured[name] = digest("gristmill.lineage", [name, prints.signal, made])
+        measured[name] = digest("gristmill.lineage", [name, own.signal, made])
         # A settled finding depends on the whole corpus; the run's key stands for it.
-        corpus = plan.key if node.settles else ""
+        corpus = (run or plan.key) if node.settles else ""
         above = [[str(edge), decided[edge.node]] for edge in node.inputs]
-        decided[name] = digest("gristmill.decided", [name, prints.full, corpus, above])
+        decided[name] = digest("gristmill.decided", [name, own.full, corpus, above])
         findings, signals = set(stage.spec.findings.names), set(stage.spec.signals.names)
         makers[name] = {
             column: decided[name]

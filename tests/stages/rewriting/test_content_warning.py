@@ -107,6 +107,42 @@ def test_a_model_writes_warnings_and_what_fails_is_quarantined(tmp_path: Path) -
     assert "a warning of 7999 bytes" in ledger["c"]["witness"]
 
 
+def test_a_model_may_dispute_that_a_text_needs_a_warning(tmp_path: Path) -> None:
+    said = {
+        "One text.": '{"verdict": "warning", "text": " Beware. "}',
+        "A report.": '{"verdict": "misclassified", "justification": "It reports an insult."}',
+        "A puzzle.": "Beware.",
+        "A sermon.": json.dumps({"verdict": "warning", "text": "Beware! " * 1000}),
+    }
+    pq.write_table(pa.table({"id": list(said), "text": list(said)}), tmp_path / "in.parquet")
+    config = RUN.format(
+        root=tmp_path, more=", by: endpoint, dispute: true, base_url: {url}, model: m, key_variable: null"
+    )
+    config = config.replace("outputs:", "outputs:\n  spared: {{from: warning.misclassified, path: {root}/spared}}")
+    with EndpointServer(lambda text, before: Scripted(said[text])) as server:
+        run(
+            config.replace("{url}", f'"{server.url}"')
+            .replace("{{", "{")
+            .replace("}}", "}")
+            .replace("{root}", str(tmp_path))
+        )
+        assert '"verdict": "misclassified"' in server.seen[0]["messages"][0]["content"]
+    (warned,) = rows_of(tmp_path / "out")
+    assert (warned["text"], warned["content_warning"]) == ("Beware.\n\nOne text.", "Beware.")
+    assert warned["content_warning_justification"] is None
+    (spared,) = rows_of(tmp_path / "spared")
+    assert (spared["text"], spared["content_warning"]) == ("A report.", None)
+    assert spared["content_warning_justification"] == "It reports an insult."
+    ledger = {row["id"]: row for row in rows_of(tmp_path / "out", "ledger")}
+    assert {name: row["rule"] for name, row in ledger.items()} == {
+        "One text.": "warned_by_model",
+        "A report.": "misclassified",
+        "A puzzle.": "answer_not_understood",
+        "A sermon.": "answer_not_understood",
+    }
+    assert "a warning of 7999 bytes" in ledger["A sermon."]["witness"]
+
+
 def test_a_model_sees_only_the_beginning_of_a_long_text() -> None:
     with EndpointServer(lambda text, before: Scripted("Beware.")) as server:
         stage = ContentWarning(
@@ -129,6 +165,7 @@ def test_a_model_without_an_endpoint_is_refused_before_the_run(tmp_path: Path) -
         ({"default_language": "zul_Latn"}, "there is no template for 'zul_Latn'"),
         ({"templates": {"eng_Latn": " "}}, "templates.eng_Latn: an empty warning"),
         ({"model": "m"}, "set `by: endpoint`"),
+        ({"dispute": True}, "only a model can say .* set `by: endpoint`"),
         ({"by": "hand"}, "template"),
     ],
 )

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError
 from gristmill.pipeline.stage import DROPPED, QUARANTINED, StageContext
-from gristmill.stages.rewriting.rewrite import FORM, PROMPT, Reply, Rewrite, RewriteConfig, understood
+from gristmill.stages.rewriting.replies import Reply, understood
+from gristmill.stages.rewriting.rewrite import FORM, PROMPT, Rewrite, RewriteConfig
 from tests.endpoint_server import EndpointServer, Scripted
 from tests.pipeline.audit.tampering import Output, SameProcess
 from tests.pipeline.toy_runs import plan_of, rows_of, run, shards
@@ -242,13 +243,13 @@ def test_a_spent_budget_is_said_and_nothing_is_published(corpus: Path) -> None:
     ],
 )
 def test_answers_that_are_not_what_was_asked_for_are_not_understood(content: str, problem: str) -> None:
-    found = understood(content)
+    found = understood(content, "rewritten")
     assert isinstance(found, str) and problem in found
 
 
 def test_answers_are_understood_with_and_without_a_fence() -> None:
     body = '{"verdict": "rewritten", "text": "``` ä"}'
-    assert understood(body) == understood(f"```json\n{body}\n```") == Reply(text="``` ä")
+    assert understood(body, "rewritten") == understood(f"```json\n{body}\n```", "rewritten") == Reply(text="``` ä")
 
 
 def test_a_rewrite_must_differ_and_keep_about_the_length() -> None:

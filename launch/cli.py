@@ -19,7 +19,7 @@ from gristmill.launch.commands.train import train
 from gristmill.launch.signals import STOPPED, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.provenance.key_variable import withdraw_key
-from gristmill.pipeline.stopping import Stopped
+from gristmill.pipeline.stopping import GRACE_SECONDS, MOST_GRACE_SECONDS, Stopped
 
 DEBUG = "--debug"
 INTERRUPTED = 130
@@ -134,6 +134,15 @@ def run(
             metavar="DIR", help="The output of the dataset's previous run, which this one's manifest follows."
         ),
     ] = None,
+    grace: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_GRACE_SECONDS,
+            metavar="SECONDS",
+            help="After SIGTERM, SIGHUP or SIGQUIT: the time in which tasks under way may still be committed.",
+        ),
+    ] = GRACE_SECONDS,
     progress: Annotated[
         ProgressName,
         typer.Option(help="On stderr: a screen on a terminal, else lines; always lines; or a JSON value per line."),
@@ -151,7 +160,7 @@ def run(
     return run_config(
         RunOptions(
             config, executor.value, workers, address, tuple(overrides or ()), output, tuple(plugin or ()), rehash,
-            keep_work, reuse, quiet, as_json, key, previous, progress.value, progress_file,
+            keep_work, reuse, quiet, as_json, key, previous, progress.value, progress_file, grace,
         )
     )  # fmt: skip
 

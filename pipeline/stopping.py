@@ -8,8 +8,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 20
 """Default of the time that tasks under way get; schedulers send SIGKILL 30 s after SIGTERM, unless they are told otherwise."""
+
+MOST_GRACE_SECONDS = 86_400
+"""No scheduler waits longer than a day."""
 
 
 class Stopped(BaseException):

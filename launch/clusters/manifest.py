@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from gristmill.launch.clusters import rayjob
-from gristmill.launch.clusters.ray_jobs import STOP_SECONDS
+from gristmill.launch.clusters.ray_jobs import stop_seconds
 from gristmill.launch.clusters.states import RUN_KEY
 from gristmill.launch.clusters.submission import Submission
 from gristmill.launch.terminal.numbers import size
@@ -164,7 +164,7 @@ def _manifest(
             ),
         ),
     )  # fmt: skip
-    runtime = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)}}
+    runtime = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds(submission.arguments.grace))}}
     spec = rayjob.RayJobSpec(
         # KubeRay and `ray job submit` take the command apart and join it again, and quotes do not survive that. So the folder
         # is the containers', and the arguments of `gristmill` are in a file.

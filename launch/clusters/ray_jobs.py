@@ -24,10 +24,11 @@ from gristmill.launch.clusters.states import RUN_KEY, RunStatus, State, Write, e
 from gristmill.launch.clusters.submission import Submission
 from gristmill.pipeline.errors import ConfigError, GristmillError
 from gristmill.pipeline.executor.ray_connection import TOKEN_ADVICE, find_token
+from gristmill.pipeline.stopping import GRACE_SECONDS
 
 DASHBOARD_PORT = 8265
-STOP_SECONDS = 120
-"""Time that a run gets to commit what is done when it is cancelled; Ray's own default, 3 s, is too short for that."""
+_GIVING_BACK_SECONDS = 100
+"""Time that a cancelled run gets besides that of its tasks: to give back what it holds, and for Ray to end them."""
 
 _SECONDS = 20.0
 _TRIES = 5
@@ -110,7 +111,7 @@ class RayJobs:
                     submission_id=submission.name,
                     runtime_env={
                         "working_dir": str(archive),
-                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS)},
+                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds(submission.arguments.grace))},
                     },
                     metadata={
                         RUN_KEY: submission.name,
@@ -258,6 +259,15 @@ def describe(submission: Submission, address: str | None) -> str:
     lines = [f"# to {where}, as {submission.name}", f"# gristmill: {len(ours)} files, SHA-256 {package}"]
     lines += [f"# {name}" for name in files if name not in ours]
     return "\n".join([*lines, entrypoint(submission.command(config, "auto"), package), ""])
+
+
+def stop_seconds(grace: int | None) -> int:
+    """The time that Ray gives a job to stop before it kills it: what tasks get, and time to give back what the run holds.
+
+    >>> stop_seconds(None), stop_seconds(600)
+    (120, 700)
+    """
+    return (GRACE_SECONDS if grace is None else grace) + _GIVING_BACK_SECONDS
 
 
 def entrypoint(command: list[str], package: str) -> str:

@@ -40,7 +40,7 @@ def script_of(submission: Submission, options: SlurmOptions) -> tuple[str, RunRe
     log = str(here / f"gristmill-{submission.name}.log")
     text = script(
         submission.name,
-        submission.command(submission.arguments.config, "auto"),
+        submission.command(submission.arguments.config, "auto", options.run_grace),
         folder=str(here),
         log=log,
         python=sys.executable,

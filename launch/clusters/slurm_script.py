@@ -14,6 +14,10 @@ JOB_PREFIX = "gristmill-"
 ENDED = "ended with exit code"
 """What the log's last line says, for a cluster that keeps no accounts of jobs that are gone."""
 
+_ENDING_SECONDS = 30
+KILL_SECONDS = 30
+"""Time from SIGTERM to SIGKILL for a job that Slurm ends now: its default of `KillWait`."""
+
 ALWAYS = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TZ", "USER")
 """Variables that the job gets, where they are set, besides those that are named; Slurm alone would copy every one."""
 
@@ -25,7 +29,7 @@ class SlurmOptions:
     Attributes:
         nodes: nodes of the allocation.
         time: its time limit, in Slurm's forms (`2-00:00:00`); None: the partition's.
-        grace: seconds before the limit at which the run is told to stop: it commits what is done.
+        grace: seconds before the limit at which the run is told to stop.
         restarts: times that a run that was stopped in time is queued again.
         more: further options of sbatch, `NAME=VALUE` or `NAME`.
     """
@@ -35,6 +39,15 @@ class SlurmOptions:
     grace: int = 300
     restarts: int = 100
     more: tuple[str, ...] = ()
+
+    @property
+    def run_grace(self) -> int:
+        """Of these seconds, those that the run's tasks get; the rest is for Ray's end and the new place in the queue.
+
+        >>> SlurmOptions().run_grace, SlurmOptions(grace=40).run_grace
+        (270, 20)
+        """
+        return max(self.grace - _ENDING_SECONDS, self.grace // 2)
 
 
 def script(
@@ -72,7 +85,7 @@ def script(
         f"--output={_quoted(_no_pattern(log))}",
         "--open-mode=append",
         "--requeue",
-        f"--signal=B:TERM@{options.grace}",
+        f"--signal=B:USR1@{options.grace}",
         f"--export={','.join(sorted({*ALWAYS, *environment}))}",
     ]
     directives += [f"--time={_checked(options.time, '--time')}"] if options.time is not None else []
@@ -84,6 +97,7 @@ def script(
         package=package,
         command=" ".join(shlex.quote(item) for item in command),
         restarts=options.restarts,
+        term=min(options.run_grace, KILL_SECONDS - 10),
         ended=ENDED,
         modules=_module_path(modules),
         ray_log=shlex.quote(f"{log}.ray"),
@@ -156,6 +170,7 @@ cpus=${{SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE}}
 on_node=(srun --quiet --overlap --nodes=1 --ntasks=1 "--cpus-per-task=$cpus")
 head=()
 workers=()
+timer=()
 
 # What this start and earlier ones of the job left on these nodes: a start that was killed could not remove its own.
 remove_scratch() {{
@@ -164,7 +179,8 @@ remove_scratch() {{
 }}
 
 clean_up() {{
-    trap '' TERM
+    trap '' TERM USR1
+    [ "${{#timer[@]}}" -eq 0 ] || kill "${{timer[@]}}" 2>/dev/null
     [ "${{#workers[@]}}" -eq 0 ] || kill "${{workers[@]}}" 2>/dev/null
     [ "${{#head[@]}}" -eq 0 ] || kill "${{head[@]}}" 2>/dev/null
     wait
@@ -192,13 +208,16 @@ for node in "${{nodes[@]:1}}"; do
     workers+=($!)
 done
 
-# The run. The signal before the time limit comes to this shell, and goes on to the run, which commits what is done.
+# The run. Slurm says by USR1 that the time limit is near: the run has its own time of grace to commit what is under way. By
+# TERM it ends the job now (scancel, preemption) and kills it soon: then the run has {term} seconds.
 RAY_ADDRESS=$ip:$port "$python" -m gristmill.launch.clusters.job_start "--address=$ip:$port" \\
     "--nodes=${{#nodes[@]}}" --wait=300 --package={package} -- \\
     {command} &
 driver=$!
 stopped=
-trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null' TERM
+trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null' USR1
+trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null
+    (sleep {term}; kill -TERM "$driver" 2>/dev/null) > /dev/null & timer=($!)' TERM
 while kill -0 "$driver" 2>/dev/null; do
     wait "$driver"
 done

@@ -32,6 +32,7 @@ class RunArguments:
     key: str | None = None
     previous: str | None = None
     reuse: str | None = None
+    grace: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ class Submission:
         """The folders that the run writes."""
         return tuple(output.path for output in self.config.outputs.values())
 
-    def command(self, config: str, address: str) -> list[str]:
+    def command(self, config: str, address: str, grace: int | None = None) -> list[str]:
         """The arguments of `gristmill` on the cluster. The config comes last, so that no name of a file is an option.
 
         Args:
             config: the config as the job finds it.
             address: the Ray cluster as the job finds it.
+            grace: seconds that its tasks get when it is told to stop; default: what the user gave.
         """
         given = self.arguments
         command = ["run", "--executor=ray", f"--address={address}"]
@@ -75,6 +77,8 @@ class Submission:
         command += [f"--key={given.key}"] if given.key is not None else []
         command += [f"--previous={given.previous}"] if given.previous is not None else []
         command += [f"--reuse={given.reuse}"] if given.reuse is not None else []
+        seconds = given.grace if grace is None else grace
+        command += [f"--grace={seconds}"] if seconds is not None else []
         return [*command, "--", config]
 
 

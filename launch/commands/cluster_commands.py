@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gristmill.launch.commands.options import ConfigArgument, JsonOption, OutputOption, PluginOption, SetOption
+from gristmill.pipeline.stopping import MOST_GRACE_SECONDS
 
 
 class ClusterKind(StrEnum):
@@ -79,7 +80,11 @@ def submit(
     grace: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="SECONDS", help="Slurm: how long before the limit the run is told to stop; default: 300."
+            min=1,
+            max=MOST_GRACE_SECONDS,
+            metavar="SECONDS",
+            help="Time in which a run that is told to stop may still commit the tasks under way; default: 20. Slurm: how long "
+            "before the limit it is told, 300.",
         ),
     ] = None,
     restarts: Annotated[
@@ -123,7 +128,17 @@ def submit(
     from gristmill.launch.commands.submit import submit as submit_run
 
     arguments = RunArguments(
-        config, workers, tuple(overrides or ()), output, tuple(plugin or ()), rehash, keep_work, key, previous, reuse
+        config,
+        workers,
+        tuple(overrides or ()),
+        output,
+        tuple(plugin or ()),
+        rehash,
+        keep_work,
+        key,
+        previous,
+        reuse,
+        grace,
     )
     options = SubmitOptions(
         Place(on.value, address, namespace), name, follow, dry_run, tuple(env or ()), nodes, time, grace, restarts,

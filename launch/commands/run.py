@@ -17,6 +17,7 @@ from gristmill.launch.terminal.losses import loss_lines, losses_json
 from gristmill.launch.terminal.numbers import count, documents, duration, size
 from gristmill.launch.terminal.progress import JSON_SECONDS, Display, JsonProgress, PlainProgress, progress_display
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.stopping import GRACE_SECONDS, set_grace
 
 if TYPE_CHECKING:
     from gristmill.pipeline.executor import Executor
@@ -46,6 +47,7 @@ class RunOptions:
     previous: str | None = None
     progress: str = "auto"
     progress_file: str | None = None
+    grace: int = GRACE_SECONDS
 
 
 def run(options: RunOptions) -> int:
@@ -62,6 +64,7 @@ def run(options: RunOptions) -> int:
     from gristmill.pipeline.running.reuse import reusable
     from gristmill.pipeline.running.status import Reporter
 
+    set_grace(options.grace)
     # First of all: a key that cannot be used must not show after hours of work.
     attestation = Attestation(find_signing_key(options.key), options.previous)
     text = read_config(options.config)

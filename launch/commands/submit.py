@@ -63,7 +63,7 @@ class SubmitOptions:
 
 _OPTIONS_OF = {
     "ray": ("address",),
-    "slurm": ("nodes", "time", "grace", "restarts", "sbatch", "environment"),
+    "slurm": ("nodes", "time", "restarts", "sbatch", "environment"),
     "kubernetes": (
         "nodes", "time", "restarts", "image", "namespace", "cpus", "memory", "gpus", "service_account", "secrets", "volumes",
     ),

@@ -350,3 +350,34 @@ def test_a_signal_stops_a_run_with_a_code_that_says_go_on(
     assert signal.getsignal(number) == before
     # The lease was given back: another run need not wait for it to grow old.
     assert gristmill("run", "toys.yaml", *TOYS, *INLINE).code == 0
+
+
+def test_the_time_of_grace_is_the_users(gristmill: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in the middle of the second task: it is committed within the time of grace, and not without one."""
+    from gristmill.pipeline.running import engine
+
+    def signalled(ran: list[int]) -> object:
+        def task(job: object) -> object:
+            ran.append(1)
+            if len(ran) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return run_task(job)
+
+        return task
+
+    run_task, committed = engine.run_task, []
+    for number, grace in enumerate((["--grace", "0"], ["--grace", "600"], [])):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "run_task", signalled([]))
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["run", "toys.yaml", *TOYS, *INLINE, "--set", f"work=w{number}", *grace])
+        assert ended.value.code == 75
+        committed.append(len(list(Path(f"w{number}").rglob("pass-0-*.json"))))
+    assert committed == [1, 2, 2]
+
+
+@pytest.mark.parametrize("grace", ["-1", "86401", "soon"])
+def test_a_time_of_grace_that_nobody_waits_for_is_refused(gristmill: Command, grace: str) -> None:
+    for command in (["run", "toys.yaml"], ["submit", "toys.yaml", "--on", "ray"]):
+        ran = gristmill(*command, "--grace", grace)
+        assert ran.code == 2 and "--grace" in ran.err

@@ -36,7 +36,7 @@ def test_it_is_bash_and_says_what_it_asks_for() -> None:
     directives = re.findall(r"^#SBATCH (.*)$", text, re.MULTILINE)
     assert directives == [
         "--job-name=gristmill-web-1", "--nodes=8", "--ntasks-per-node=1", '--chdir="/shared/me"', '--output="/shared/me/log"',
-        "--open-mode=append", "--requeue", "--signal=B:TERM@120", "--export=HOME,LANG,LC_ALL,LOGNAME,PATH,TZ,USER",
+        "--open-mode=append", "--requeue", "--signal=B:USR1@120", "--export=HOME,LANG,LC_ALL,LOGNAME,PATH,TZ,USER",
         "--time=12:00:00", "--partition=cpu", "--exclusive",
     ]  # fmt: skip
     assert '"$restart" -lt 5' in text

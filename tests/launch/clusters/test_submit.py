@@ -105,6 +105,16 @@ def test_a_dry_run_for_ray_shows_what_travels_and_the_command(gristmill: Command
     )
 
 
+def test_the_time_of_grace_goes_to_the_run_and_the_cluster(gristmill: Command) -> None:
+    assert " --grace=600 -- web.yaml" in gristmill(*RAY, "--grace", "600").out
+    manifest = gristmill(*KUBERNETES, "--grace", "600").out
+    assert '"--grace=600"' in manifest and "RAY_JOB_STOP_WAIT_TIME_S: '700'" in manifest
+    assert "RAY_JOB_STOP_WAIT_TIME_S: '120'" in gristmill(*KUBERNETES).out
+    for grace, signal, run in (((), 300, 270), (("--grace", "40"), 40, 20), (("--grace", "1"), 1, 0)):
+        script = gristmill(*SLURM, *grace).out
+        assert f"#SBATCH --signal=B:USR1@{signal}\n" in script and f" --grace={run} -- " in script
+
+
 def test_a_dry_run_leaves_nothing_behind(gristmill: Command, job_folder: Path) -> None:
     for command in (RAY, SLURM, KUBERNETES):
         assert gristmill(*command).code == 0
@@ -119,7 +129,7 @@ def test_a_preset_travels_in_the_package(gristmill: Command) -> None:
 
 
 def test_slurm_takes_relative_outputs_for_its_folder_is_shared(gristmill: Command) -> None:
-    assert "--output=out -- web.yaml" in gristmill(*SLURM, "--output", "out").out
+    assert "--output=out --grace=270 -- web.yaml" in gristmill(*SLURM, "--output", "out").out
 
 
 def test_without_the_clusters_programs_it_says_so(

@@ -75,6 +75,16 @@ class SourceConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of a source: where it is now, what it is called below the root, its size, and a stamp of its state."""
+
+    location: str
+    path: str
+    size: int
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """What one task reads. Plain data: it travels to workers and into digests.
 
@@ -156,7 +166,9 @@ class Source:
             raise ContractError(
                 f"{what}: `Config` does not derive from gristmill.pipeline.source.SourceConfig. Derive it."
             )
-        for name in ("slices", "schema", "read", *(["offsets"] if cls.by_offset else [])):
+        by_file = cls.files is not Source.files and cls.cut is not Source.cut
+        planned = [] if by_file else ["slices"]
+        for name in (*planned, "schema", "read", *(["offsets"] if cls.by_offset else [])):
             if getattr(cls, name) is getattr(Source, name):
                 why = " (it sets `by_offset`)" if name == "offsets" else ""
                 raise ContractError(f"{what}: `{name}` is not implemented{why}. See {GUIDE}.")
@@ -165,17 +177,29 @@ class Source:
         self.name = name
         self.config = config
 
-    def slices(self) -> Sequence[Slice]:
-        """All slices in plan order. Raises DataError when nothing matches or a file cannot be read as this format."""
+    def files(self) -> Sequence[FoundFile] | None:
+        """The files in plan order, where each is cut into slices by itself: with many of them, tasks do so. None where slices
+        are found in another way. Raises DataError when nothing matches."""
+        return None
+
+    def cut(self, file: FoundFile) -> Sequence[Slice]:
+        """The slices of one of `files`. Raises DataError when it cannot be read as this format."""
         raise NotImplementedError
 
+    def slices(self) -> Sequence[Slice]:
+        """All slices in plan order. Raises what `files` and `cut` raise. To be given where there are no `files`."""
+        files = self.files()
+        if files is None:
+            raise NotImplementedError
+        return [one for file in files for one in self.cut(file)]
+
     def facts(self) -> Mapping[str, Any]:
-        """After `slices`: what else decided which records are read, such as the digest of an index. JSON values; they enter
-        the run's identity and its manifest."""
+        """After `slices` or `files`: what else decided which records are read, such as the digest of an index. JSON values;
+        they enter the run's identity and its manifest."""
         return {}
 
     def schema(self, one: Slice) -> pa.Schema:
-        """The input columns after mapping, without reading rows."""
+        """The input columns after mapping, without reading rows. Asked of the first slice of each file, right after `cut`."""
         raise NotImplementedError
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:

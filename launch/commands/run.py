@@ -73,17 +73,16 @@ def run(options: RunOptions) -> int:
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
         if is_cold():  # before planning, which may compile the first of them
             progress.hint(f"compiling kernels, once on this machine: about {duration(compile_seconds())}")
-        ray = _begin_ray(options, text) if _is_ray(options) else None
+        workers = _Workers(options, _begin_ray(options, text) if _is_ray(options) else None, stack)
         try:
-            plan = make_plan(config)
+            plan = make_plan(config, None if options.executor == "inline" else workers.ray)
             reuse = None if options.reuse is None else reusable(plan, options.reuse)
         except BaseException:
-            if ray is not None:
-                ray.abandon()
+            workers.abandon()
             raise
-        chosen, why = _chosen(options, plan)
+        chosen, why = _chosen(options, plan, workers.started)
         progress.note(f"{_headline(plan)}; starting {why}")
-        executor = stack.enter_context(_executor(options, chosen, ray))
+        executor = workers.ray() if chosen == "ray" else workers.inline()
         engine = Engine(
             plan,
             executor,
@@ -138,8 +137,8 @@ def _is_ray(options: RunOptions) -> bool:
     return options.executor == "ray" or options.address is not None or options.workers is not None
 
 
-def _chosen(options: RunOptions, plan: Plan) -> tuple[str, str]:
-    """`inline` or `ray`, and in words where tasks run, and why."""
+def _chosen(options: RunOptions, plan: Plan, started: bool = False) -> tuple[str, str]:
+    """`inline` or `ray`, and in words where tasks run, and why. `started`: Ray was needed already, to plan so many files."""
     from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
 
     if _is_ray(options):
@@ -147,7 +146,7 @@ def _chosen(options: RunOptions, plan: Plan) -> tuple[str, str]:
     if options.executor == "inline":
         return "inline", "in this process"
     seconds = core_seconds(plan)
-    if seconds <= RAY_SECONDS:
+    if seconds <= RAY_SECONDS and not started:
         return "inline", f"in this process (about {duration(seconds)} of work, less than Ray's start)"
     return "ray", f"Ray on this machine (about {duration(seconds)} of work for one core)"
 
@@ -183,17 +182,39 @@ def _display(options: RunOptions) -> Iterator[Display]:
         yield stack.enter_context(shown)
 
 
-@contextlib.contextmanager
-def _executor(options: RunOptions, chosen: str, ray: RayExecutor | None) -> Iterator[Executor]:
-    if chosen == "inline":
+class _Workers:
+    """Where tasks run. Ray is entered when it is first asked for: by a plan of many files, or by the run."""
+
+    def __init__(self, options: RunOptions, begun: RayExecutor | None, stack: contextlib.ExitStack) -> None:
+        self._options, self._begun, self._stack = options, begun, stack
+        self._entered: Executor | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether Ray was asked for."""
+        return self._entered is not None
+
+    def ray(self) -> Executor:
+        """Ray, as the arguments say."""
+        if self._entered is None:
+            from gristmill.pipeline.executor.ray import RayExecutor
+
+            made = self._begun or RayExecutor(
+                self._options.workers, self._options.address, plugin_folders(self._options.plugins)
+            )
+            self._begun, self._entered = None, self._stack.enter_context(made)
+        return self._entered
+
+    def inline(self) -> Executor:
+        """This process."""
         from gristmill.pipeline.executor.inline import InlineExecutor
 
-        yield InlineExecutor()
-        return
-    from gristmill.pipeline.executor.ray import RayExecutor
+        return InlineExecutor()
 
-    with ray or RayExecutor(options.workers, options.address, plugin_folders(options.plugins)) as executor:
-        yield executor
+    def abandon(self) -> None:
+        """Ends what began to start and nobody has asked for."""
+        if self._begun is not None:
+            self._begun.abandon()
 
 
 def report(result: RunResult, reuse: Reuse | None = None) -> None:

@@ -9,46 +9,151 @@ from __future__ import annotations
 import base64
 import importlib
 import json
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from gristmill.pipeline.errors import DataError
+from gristmill.pipeline.errors import DataError, GristmillError, StorageError
+from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
-from gristmill.pipeline.source import Slice, SliceData, Source
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source
+
+FILES_HERE = 256
+"""Files that are looked at in the driver's reading process; more of them are the work of tasks, where there are workers."""
+
+FILES_OF_TASK = 64
+"""Files that one task looks at."""
 
 
 class Described(NamedTuple):
-    """A source's slices in plan order, the schema of each file by its first slice, and `Source.facts`."""
+    """A source's slices in plan order, each schema of its files with the first slice that has it, and `Source.facts`."""
 
     slices: list[Slice]
     schemas: list[tuple[Slice, pa.Schema]]
     facts: Mapping[str, Any]
 
 
-def described(source: Source, *, schemas: bool = True) -> Described:
+@dataclass(frozen=True)
+class FilesJob:
+    """A task: files of a source to be looked at. `source` is its module, class, name and config."""
+
+    source: tuple[str, str, str, str]
+    files: tuple[FoundFile, ...]
+    schemas: bool
+
+    @property
+    def subject(self) -> str:
+        """What the task is about: the first file."""
+        return self.files[0].location
+
+
+class Found(NamedTuple):
+    """Slices, and each schema in base64 with the number of the first slice that has it; facts of a whole source."""
+
+    slices: list[Slice]
+    schemas: list[tuple[int, str]]
+    facts: Mapping[str, Any]
+
+
+def described(source: Source, *, schemas: bool = True, executor: Callable[[], Executor] | None = None) -> Described:
     """What a source will read; its schemas where they are asked for.
 
-    Raises what `Source.slices` and `Source.schema` raise, and DataError naming a file that ends its reader.
+    Args:
+        executor: gives the workers of which tasks look at the files, if there are more than FILES_HERE.
+
+    Raises what `Source.files`, `cut`, `slices` and `schema` raise, of the first file in plan order that cannot be read, and
+    DataError naming a file that ends its reader.
     """
+    files = source.files()
+    slices: list[Slice] = []
+    known: dict[str, tuple[Slice, pa.Schema]] = {}
+    facts = source.facts()
+    for found in [_look_at(source, None, schemas)] if files is None else _batches(source, files, schemas, executor):
+        for index, encoded in found.schemas:
+            if encoded not in known:
+                known[encoded] = found.slices[index], pa.ipc.read_schema(pa.py_buffer(base64.b64decode(encoded)))
+        slices += found.slices
+        facts = found.facts or facts
+    return Described(slices, list(known.values()), facts)
+
+
+def _batches(
+    source: Source, files: Sequence[FoundFile], schemas: bool, executor: Callable[[], Executor] | None
+) -> Iterator[Found]:
+    """What each run of files holds, in their order."""
+    batches = [tuple(files[at : at + FILES_OF_TASK]) for at in range(0, len(files), FILES_OF_TASK)]
+    answers: dict[int, Found] = {}
+    if executor is not None and len(files) > FILES_HERE:
+        jobs = (FilesJob(_named(source), batch, schemas) for batch in batches)
+        answers = dict(_until_refused(executor(), jobs))
+    for index, batch in enumerate(batches):
+        # What a task could not read is read here, for its message, which names the file, and for a second opinion.
+        yield answers.pop(index) if index in answers else _look_at(source, batch, schemas)
+
+
+def _until_refused(executor: Executor, jobs: Iterator[FilesJob]) -> Iterator[tuple[int, Found]]:
+    """Answers of tasks, in any order. When one has found a file that cannot be read, no further task is given out; those
+    before it are, and will say whether there is an earlier one."""
+    refused = False
+
+    def drawn() -> Iterator[FilesJob]:
+        for job in jobs:
+            if refused:
+                return
+            yield job
+
+    for index, found in executor.run_independent(look_at, drawn()):
+        if isinstance(found, Found):
+            yield index, found
+        else:
+            refused = refused or found is None
+
+
+def look_at(job: FilesJob) -> Found | None:
+    """What some files hold; None where one of them cannot be read. Raises StorageError."""
+    try:
+        return _look_at(_source(job.source), job.files, job.schemas)
+    except StorageError:
+        raise
+    except GristmillError:
+        return None
+
+
+def _look_at(source: Source, files: Sequence[FoundFile] | None, schemas: bool) -> Found:
+    """Slices and schemas of files, or with None of a source that does not cut its slices file by file."""
     if not _apart(source):
-        slices = list(source.slices())
-        return Described(
-            slices, [(one, source.schema(one)) for one in _heads(slices)] if schemas else [], source.facts()
-        )
+        return _found(source, files, schemas)
     # There may be a million slices, or slices of ten million records: one by one, and never all as one text.
     with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
-        answer = _asked(source, "describe", {"schemas": schemas, "folder": folder})
+        told = None if files is None else [astuple(file) for file in files]
+        answer = _asked(source, "look_at", {"files": told, "schemas": schemas, "folder": folder})
         with (Path(folder) / "slices").open(encoding="utf-8") as lines:
-            slices = [Slice(**json.loads(line)) for line in lines]
-    found = [pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text))) for text in answer["schemas"]]
-    heads = _heads(slices) if schemas else []
-    schemas_found = [(one, found[index]) for one, index in zip(heads, answer["schema_of"], strict=True)]
-    return Described(slices, schemas_found, answer["facts"])
+            slices = [_slice(json.loads(line)) for line in lines]
+    return Found(slices, [(index, encoded) for index, encoded in answer["schemas"]], answer["facts"])
+
+
+def _found(source: Source, files: Sequence[FoundFile] | None, schemas: bool) -> Found:
+    slices: list[Slice] = []
+    known: dict[str, int] = {}
+    paths: set[str] = set()
+    for one in source.slices() if files is None else (one for file in files for one in source.cut(file)):
+        if schemas and one.path not in paths:
+            paths.add(one.path)
+            known.setdefault(_encoded(source.schema(one)), len(slices))
+        slices.append(one)
+    return Found(slices, [(index, encoded) for encoded, index in known.items()], source.facts())
+
+
+def _slice(value: dict[str, Any]) -> Slice:
+    """A slice from its JSON. A million of them have few names among them, each of which is held once."""
+    part = {sys.intern(name): number for name, number in value.pop("part").items()}
+    files = tuple((path, location, size) for path, location, size in value.pop("files"))
+    return Slice(**{**value, "source": sys.intern(value["source"])}, part=part, files=files)
 
 
 def input_schema(source: Any, one: Slice) -> pa.Schema:
@@ -79,13 +184,8 @@ def _apart(source: Source) -> bool:
 
 
 def _asked(source: Source, function: str, argument: Mapping[str, Any], at: str = "", size: int = 0) -> Any:
-    kind = type(source)
-    whole = {
-        **argument,
-        "source": [kind.__module__, kind.__qualname__, source.name, source.config.model_dump_json(by_alias=True)],
-    }
     try:
-        return shared_reader(__name__).call(function, whole, size)
+        return shared_reader(__name__).call(function, {**argument, "source": _named(source)}, size)
     except ReaderCrashed as error:
         raise DataError(
             f"{error.at or at or source.name}: the file cannot be read: {error}. It is damaged, or made to do this: restore "
@@ -93,19 +193,17 @@ def _asked(source: Source, function: str, argument: Mapping[str, Any], at: str =
         ) from error
 
 
-def _heads(slices: Sequence[Slice]) -> list[Slice]:
-    """The first slice of each file."""
-    first: dict[str, Slice] = {}
-    for one in slices:
-        first.setdefault(one.path, one)
-    return list(first.values())
-
-
 # In the reading process
 
 
-def _source(argument: Mapping[str, Any]) -> Any:
-    module, name, source, config = argument["source"]
+def _named(source: Source) -> tuple[str, str, str, str]:
+    """A source as data: its class's module and name, its own name, its config."""
+    kind = type(source)
+    return kind.__module__, kind.__qualname__, source.name, source.config.model_dump_json(by_alias=True)
+
+
+def _source(named: Sequence[str]) -> Any:
+    module, name, source, config = named
     kind: Any = importlib.import_module(module)
     for part in name.split("."):
         kind = getattr(kind, part)
@@ -116,29 +214,21 @@ def _encoded(schema: pa.Schema) -> str:
     return base64.b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def _describe(argument: Mapping[str, Any]) -> dict[str, Any]:
-    source = _source(argument)
-    slices = list(source.slices())
-    schemas: dict[str, int] = {}
-    heads = _heads(slices) if argument["schemas"] else []
+def _answer(argument: Mapping[str, Any]) -> dict[str, Any]:
+    files = None if argument["files"] is None else [FoundFile(*file) for file in argument["files"]]
+    found = _found(_source(argument["source"]), files, argument["schemas"])
     with (Path(argument["folder"]) / "slices").open("w", encoding="utf-8") as lines:
-        for one in slices:
-            lines.write(json.dumps(asdict(one)) + "\n")
-    schema_of = [schemas.setdefault(_encoded(source.schema(one)), len(schemas)) for one in heads]
-    return {
-        "schemas": list(schemas),
-        "schema_of": schema_of,
-        "facts": dict(source.facts()),
-    }
+        lines.writelines(json.dumps(asdict(one)) + "\n" for one in found.slices)
+    return {"schemas": found.schemas, "facts": dict(found.facts)}
 
 
 def _input_schema(argument: Mapping[str, Any]) -> str:
-    return _encoded(_source(argument).input_schema(Slice(**argument["slice"])))
+    return _encoded(_source(argument["source"]).input_schema(_slice(argument["slice"])))
 
 
 def _read(argument: Mapping[str, Any]) -> int:
     columns = argument["columns"]
-    data = _source(argument).read(Slice(**argument["slice"]), None if columns is None else frozenset(columns))
+    data = _source(argument["source"]).read(_slice(argument["slice"]), None if columns is None else frozenset(columns))
     for name, table in (("table", data.table), ("rejects", data.rejects)):
         with (
             pa.OSFile(str(Path(argument["folder"]) / name), "wb") as file,
@@ -148,4 +238,4 @@ def _read(argument: Mapping[str, Any]) -> int:
     return int(data.bytes_read)
 
 
-FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"describe": _describe, "input_schema": _input_schema, "read": _read}
+FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"look_at": _answer, "input_schema": _input_schema, "read": _read}

@@ -7,7 +7,7 @@ settles decides one pass later, when the corpus-wide answer is there. Only the l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, tree_digest
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.foreign_files import described
@@ -320,8 +321,11 @@ def fingerprint(node: Node, seed: int, prior: Sequence[PriorNotes] = ()) -> Fing
     return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)
 
 
-def make_plan(config: RunConfig) -> Plan:
+def make_plan(config: RunConfig, executor: Callable[[], Executor] | None = None) -> Plan:
     """The plan of a config: looks at the sources' files, runs nothing.
+
+    Args:
+        executor: gives workers, when it is called, for looking at many files; without, this process looks at all.
 
     Raises ConfigError for a wrong graph and DataError for input that cannot be read.
     """
@@ -331,7 +335,7 @@ def make_plan(config: RunConfig) -> Plan:
     facts: dict[str, Mapping[str, Any]] = {}
     for spec in config.sources:
         source = spec.source(spec.name, spec.config)
-        found, schemas_found, facts[spec.name] = described(source)
+        found, schemas_found, facts[spec.name] = described(source, executor=executor)
         if not found:
             raise DataError(
                 f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "

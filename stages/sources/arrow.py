@@ -16,10 +16,10 @@ import pyarrow as pa
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
+from gristmill.pipeline.source import REJECTS, FoundFile, Slice, SliceData, Source
 from gristmill.pipeline.storage import is_remote, local, open_read
 from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table, with_fields
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 
 ENDINGS = (".arrow", ".arrows", ".feather", ".ipc")
 MAGIC = b"ARROW1"
@@ -37,11 +37,10 @@ class ArrowSource(Source):
         "Arrow IPC files and streams, Feather, folders saved by Hugging Face datasets: one slice per run of batches"
     )
 
-    def slices(self) -> Sequence[Slice]:
-        files = find_files(self.name, self.config, ENDINGS)
-        return [one for file in files if not _is_cache(file) for one in self._cut(file)]
+    def files(self) -> Sequence[FoundFile]:
+        return [file for file in find_files(self.name, self.config, ENDINGS) if not _is_cache(file)]
 
-    def _cut(self, file: FoundFile) -> list[Slice]:
+    def cut(self, file: FoundFile) -> list[Slice]:
         sizes = [(batch.num_rows, batch.nbytes) for batch in _batches(file.location, file.size, 0)]
         total = max(1, sum(size for _, size in sizes))
         result: list[Slice] = []

@@ -26,11 +26,11 @@ from pydantic import Field, model_validator
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import Slice
+from gristmill.pipeline.source import FoundFile, Slice
 from gristmill.pipeline.storage import RangeError, join, range_get
 from gristmill.stages.sources.commoncrawl_index import RECORD, Aside, Select, Selection, span, stretches
 from gristmill.stages.sources.http_message import body_of, parsed_response
-from gristmill.stages.sources.listing import FoundFile, drawn, find_files
+from gristmill.stages.sources.listing import drawn, find_files
 from gristmill.stages.sources.warc import WarcConfig, WarcSource, columns_of, record_headers
 from gristmill.stages.sources.warc_members import Stored, body_start, content_length, inflated
 
@@ -77,6 +77,9 @@ class CommonCrawlSource(WarcSource):
     def __init__(self, name: str, config: Any) -> None:
         super().__init__(name, config)
         self._facts: Mapping[str, Any] = {}
+
+    def files(self) -> None:
+        """Records are selected, not files."""
 
     def slices(self) -> Sequence[Slice]:
         where = f"sources.{self.name}.select"

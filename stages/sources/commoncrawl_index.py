@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError, nearest
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.reader_process import reading
+from gristmill.pipeline.source import FoundFile
 from gristmill.pipeline.storage import range_get
-from gristmill.stages.sources.listing import FoundFile
 
 FILE, OFFSET, LENGTH, URL, DIGEST = (
     "warc_filename", "warc_record_offset", "warc_record_length", "url", "content_digest",

@@ -22,9 +22,9 @@ from pydantic import Field
 
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source, SourceConfig
 from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table, with_fields
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 from gristmill.stages.sources.rejects import Reject, rejects_table
 from gristmill.stages.sources.streams import (
     COMPRESSED,
@@ -81,11 +81,12 @@ class CsvSource(Source):
     )
     endings: tuple[str, ...] = (".csv", ".tsv", ".tab")
 
-    def slices(self) -> Sequence[Slice]:
-        endings = [ending + packed for ending in self.endings for packed in ("", *COMPRESSED)]
-        return [one for file in find_files(self.name, self.config, endings) for one in self._cut(file)]
+    def files(self) -> Sequence[FoundFile]:
+        return find_files(
+            self.name, self.config, [end + packed for end in self.endings for packed in ("", *COMPRESSED)]
+        )
 
-    def _cut(self, file: FoundFile) -> list[Slice]:
+    def cut(self, file: FoundFile) -> list[Slice]:
         target = self.config.slice_bytes
         if is_compressed(file.location):
             expanded = most_expanded(file)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source, SourceConfig
 from gristmill.stages.sources.columns import (
     MAX_NESTING,
     has_empty_struct,
@@ -69,12 +69,11 @@ class JsonlSource(Source):
     by_offset = True
     summary = "JSON lines, plain, gzip or zstd: one slice per byte range of a plain file, or per compressed file"
 
-    def slices(self) -> Sequence[Slice]:
-        return [
-            one
-            for file in find_files(self.name, self.config, _ENDINGS)
-            for one in cut_lines(self.name, file, self.config.slice_bytes, LEAST_RECORD)
-        ]
+    def files(self) -> Sequence[FoundFile]:
+        return find_files(self.name, self.config, _ENDINGS)
+
+    def cut(self, file: FoundFile) -> list[Slice]:
+        return cut_lines(self.name, file, self.config.slice_bytes, LEAST_RECORD)
 
     def schema(self, one: Slice) -> pa.Schema:
         return self._mapped(self.input_schema(one), one)

@@ -19,10 +19,10 @@ from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.hashing import digest
+from gristmill.pipeline.source import FoundFile
 from gristmill.pipeline.storage import is_remote, put, range_get, read_within
 from gristmill.pipeline.storage.regular_files import MissingFileError
 from gristmill.pipeline.user_cache import user_cache
-from gristmill.stages.sources.listing import FoundFile
 
 Cut = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 """Of a slice: the byte at which it begins, its uncompressed bytes, its records."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gristmill.pipeline.source import Slice, SourceConfig
-from gristmill.stages.sources.listing import FoundFile
+from gristmill.pipeline.source import FoundFile, Slice, SourceConfig
 from gristmill.stages.sources.streams import (
     is_compressed,
     longest_record,

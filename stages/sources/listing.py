@@ -7,13 +7,12 @@ import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from gristmill.pipeline.errors import ConfigError, DataError, GristmillError, StorageError
 from gristmill.pipeline.hashing import digest
-from gristmill.pipeline.source import SourceConfig
+from gristmill.pipeline.source import FoundFile, SourceConfig
 from gristmill.pipeline.storage import file_system_of, info_of, is_remote, is_web, reason, retrying, web_file
 from gristmill.pipeline.storage.advice import advice
 from gristmill.stages.sources.path_lists import listed_files
@@ -23,16 +22,6 @@ ASKED_AT_ONCE = 16
 """Files of a list whose sizes are asked for at the same time."""
 MAX_LOOKED_AT = 1_000_000
 """Files and folders below a pattern's literal folder; looking at a million takes some five seconds on a local disk."""
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file of a source: where it is now, what it is called below the root, its size, and a stamp of its state."""
-
-    location: str
-    path: str
-    size: int
-    stamp: str
 
 
 def find_files(source: str, config: SourceConfig, endings: Sequence[str]) -> list[FoundFile]:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.document import DOC_KEY, doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import REJECTS, Slice, SliceData, Source
+from gristmill.pipeline.source import REJECTS, FoundFile, Slice, SliceData, Source
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import input_name, mapped_schema, mapped_table, with_fields
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 
 MAX_EXPANSION = 8
 """A slice has at most this many times `slice_bytes` uncompressed, unless a single row group has more."""
@@ -30,13 +30,14 @@ class ParquetSource(Source):
     may_crash = True
     summary = "Parquet files: one slice per file, or per run of row groups of a large one"
 
-    def slices(self) -> Sequence[Slice]:
-        return [one for file in find_files(self.name, self.config, (".parquet",)) for one in self._cut(file)]
+    def files(self) -> Sequence[FoundFile]:
+        return find_files(self.name, self.config, (".parquet",))
 
-    def _cut(self, file: FoundFile) -> list[Slice]:
+    def cut(self, file: FoundFile) -> list[Slice]:
         with _opened(file.location, file.size) as reader:
             metadata = reader.metadata
             _refuse_contradictions(metadata, file.location)
+            self._last = (file.location, file.size, file.stamp), reader.schema_arrow
             groups = [
                 (metadata.row_group(g).num_rows, *_bytes_of(metadata.row_group(g)))
                 for g in range(metadata.num_row_groups)
@@ -68,14 +69,18 @@ class ParquetSource(Source):
     def _slice(self, file: FoundFile, part: dict[str, int], size: int, expanded: int = 0, rows: int = 0) -> Slice:
         return Slice(self.name, file.path, file.location, part, size, file.size, file.stamp, expanded, rows)
 
+    _last: tuple[tuple[str, int, str], pa.Schema] | None = None
+    """The file whose footer was read last, and its columns: on an object store, that is two requests."""
+
     def input_schema(self, one: Slice) -> pa.Schema:
         """The file's own columns, before any mapping."""
+        if self._last is not None and self._last[0] == (one.location, one.file_bytes, one.stamp):
+            return self._last[1]
         with _opened(one.location, one.file_bytes) as reader:
             return reader.schema_arrow
 
     def schema(self, one: Slice) -> pa.Schema:
-        with _opened(one.location, one.file_bytes) as reader:
-            return mapped_schema(reader.schema_arrow, self.config.columns, one.location, self.config.constants)
+        return mapped_schema(self.input_schema(one), self.config.columns, one.location, self.config.constants)
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         with _opened(one.location, one.file_bytes) as reader:

@@ -13,9 +13,8 @@ import pyarrow as pa
 import zstandard
 
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.source import Slice, SourceConfig
+from gristmill.pipeline.source import FoundFile, Slice, SourceConfig
 from gristmill.pipeline.storage import open_read
-from gristmill.stages.sources.listing import FoundFile
 
 COMPRESSED = (".gz", ".zst")
 MAX_RECORD = 1 << 30

@@ -16,10 +16,10 @@ import pyarrow as pa
 from pydantic import field_validator
 
 from gristmill.pipeline.document import TEXT, TEXT_TYPE, doc_keys
-from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source, SourceConfig
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
 from gristmill.stages.sources.lines import lines_of
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 from gristmill.stages.sources.rejects import Reject, rejects_table
 from gristmill.stages.sources.streams import COMPRESSED, is_compressed, uncompressed
 from gristmill.stages.sources.whole_files import Decoded, WholeFiles
@@ -60,13 +60,15 @@ class TextSource(Source):
     by_offset = True
     summary = "Text files: a document is a file, or a line"
 
-    def slices(self) -> Sequence[Slice]:
+    def files(self) -> Sequence[FoundFile] | None:
         if self.config.record == "file":
-            return self._files().slices(ENDINGS)
-        endings = [ending + packed for ending in ENDINGS for packed in ("", *COMPRESSED)]
-        return [one for file in find_files(self.name, self.config, endings) for one in self._cut(file)]
+            return None
+        return find_files(self.name, self.config, [end + packed for end in ENDINGS for packed in ("", *COMPRESSED)])
 
-    def _cut(self, file: FoundFile) -> list[Slice]:
+    def slices(self) -> Sequence[Slice]:
+        return self._files().slices(ENDINGS) if self.config.record == "file" else super().slices()
+
+    def cut(self, file: FoundFile) -> list[Slice]:
         """Lines may be short, so they are counted: each costs memory besides its text."""
         whole = is_compressed(file.location)
         cuts = [0]

@@ -20,12 +20,12 @@ import pyarrow as pa
 from gristmill.pipeline.document import SOURCE_RULE, TEXT, TEXT_TYPE, doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import Slice, SliceData, Source, SourceConfig
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source, SourceConfig
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
 from gristmill.stages.sources.http_message import parsed_response
 from gristmill.stages.sources.known_cuts import Cut, KnownCuts
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 from gristmill.stages.sources.rejects import Reject, rejects_table
 from gristmill.stages.sources.warc_members import Stored, body_start, content_length, stored_records
 
@@ -56,10 +56,10 @@ class WarcSource(Source):
     may_crash = True
     summary = "Crawls: WARC (pages) and WET (texts), plain or gzip: one slice per run of records"
 
-    def slices(self) -> Sequence[Slice]:
-        return [one for file in find_files(self.name, self.config, ENDINGS) for one in self._cut(file)]
+    def files(self) -> Sequence[FoundFile] | None:
+        return find_files(self.name, self.config, ENDINGS)
 
-    def _cut(self, file: FoundFile) -> list[Slice]:
+    def cut(self, file: FoundFile) -> list[Slice]:
         known = KnownCuts(
             file,
             {

@@ -13,10 +13,10 @@ import pyarrow as pa
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
-from gristmill.pipeline.source import REJECTS, Slice, SliceData, SourceConfig
+from gristmill.pipeline.source import REJECTS, FoundFile, Slice, SliceData, SourceConfig
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
-from gristmill.stages.sources.listing import FoundFile, find_files
+from gristmill.stages.sources.listing import find_files
 from gristmill.stages.sources.rejects import rejects_table
 
 MAX_FILES = 4096

@@ -1,13 +1,14 @@
-"""What a driver costs: memory per task and pass, processor time per task, and the resume of many committed tasks.
+"""What a driver costs: memory per task and pass, processor time per task, planning, and the resume of many committed tasks.
 
     python -m tests.benchmarks.driver memory [TASKS]      # 1,000,000 simulated tasks in three passes
     python -m tests.benchmarks.driver dispatch [TASKS]    # trivial tasks through Ray, 20,000 of them
     python -m tests.benchmarks.driver resume [TASKS]      # 100,000 tasks whose records an earlier attempt has committed
+    python -m tests.benchmarks.driver plan [FILES]        # 100,000 Parquet files of three rows, looked at by two workers of Ray
 
 `memory` runs the engine's passes on an executor whose tasks only say what a task would say, so that all that grows is the
 driver; it states the peak of the resident set above what it was before planning and before the passes, by task and pass.
-`resume` is given real records, and a pool of two processes that reads them. Figures of memory hold on a busy machine,
-times do not. Each prints JSON.
+`resume` is given real records and work files, and a pool of two processes that reads them. Figures of memory, counts and,
+nearly, CPU time hold on a busy machine, other times do not. Each prints JSON.
 """
 
 from __future__ import annotations
@@ -18,17 +19,27 @@ import resource
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance import task_record
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef, SliceDone, TaskDone
-from gristmill.pipeline.provenance.task_record import SliceRecord, TaskAttempt, TaskRecord, record_bytes
+from gristmill.pipeline.provenance.task_record import (
+    ANNOTATIONS,
+    SliceRecord,
+    TaskAttempt,
+    TaskRecord,
+    WorkFile,
+    record_bytes,
+)
 from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.running.resuming import tasks_with_records
 from gristmill.pipeline.running.task_input import TaskInput
@@ -123,18 +134,40 @@ def memory(tasks: int) -> dict[str, Any]:
 
 
 class Pool(InlineExecutor):
-    """Two processes beside the driver."""
+    """Two processes beside the driver, which count what they ask storage for."""
 
     workers = 2
 
     def __init__(self, pool: ProcessPoolExecutor) -> None:
         super().__init__()
         self.pool = pool
+        self.asked: Counter[str] = Counter()
 
     def run(
         self, function: Callable[[Any], Any], payloads: Iterable[Any], resources: Any = None
     ) -> Iterator[tuple[int, Any]]:
-        yield from enumerate(self.pool.map(function, payloads))
+        for index, (found, asked) in enumerate(self.pool.map(partial(counted, function), payloads)):
+            self.asked += asked
+            yield index, found
+
+
+def counted(function: Callable[[Any], Any], payload: Any) -> tuple[Any, Counter[str]]:
+    """A task's result, and how often it asked storage for what."""
+    asked: Counter[str] = Counter()
+    before = task_record.read_small, task_record.size_of
+
+    def counting(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            asked[name] += 1
+            return call(*arguments)
+
+        return called
+
+    task_record.read_small, task_record.size_of = counting("reads", before[0]), counting("sizes", before[1])
+    try:
+        return function(payload), asked
+    finally:
+        task_record.read_small, task_record.size_of = before
 
 
 def record_of(task: int, key: str, plan: Plan) -> TaskRecord:
@@ -145,9 +178,11 @@ def record_of(task: int, key: str, plan: Plan) -> TaskRecord:
         rejects=0, columns={"text": A, "id": A, "url": A}, checks={"text": A[:16], "id": A[:16]}, reject_bytes=0,
         bytes=1 << 25, text_bytes=10**6, file_bytes=one.file_bytes, stamp=one.stamp,
     )  # fmt: skip
+    annotations = WorkFile(path=f"annotations/{task}.arrow", role=ANNOTATIONS, sha256=A, size=1)
     return TaskRecord(
-        format=1, key=key, task=task, pass_=0, slice=told, work_files=[], outputs={}, notes={}, signals={"length": A},
-        accounts=accounts_of(plan, 1000), varies=TaskAttempt(host="node-17", started=1.7e9, seconds=40.0, process=1),
+        format=1, key=key, task=task, pass_=0, slice=told, work_files=[annotations], outputs={}, notes={},
+        signals={"length": A}, accounts=accounts_of(plan, 1000),
+        varies=TaskAttempt(host="node-17", started=1.7e9, seconds=40.0, process=1),
     )  # fmt: skip
 
 
@@ -158,25 +193,88 @@ def resume(tasks: int) -> dict[str, Any]:
         keys = TaskKeys(plan, 0, {})
         with ProcessPoolExecutor(2) as pool:
             list(pool.map(abs, range(4)))
-            engine = Engine(plan, Pool(pool))
+            executor = Pool(pool)
+            engine = Engine(plan, executor)
             engine.work.make()
-            commits = Path(engine.work.at("commits"))
+            commits, annotations = Path(engine.work.at("commits")), Path(engine.work.at("annotations"))
+            annotations.mkdir(parents=True)
             for task in range(tasks):
                 key = keys.key(plan.slices[task], None)
                 place = commits / f"task-{task:05d}"
                 place.mkdir(parents=True)
                 (place / f"pass-0-{key[:32]}.json").write_bytes(record_bytes(record_of(task, key, plan)))
+                (annotations / f"{task}.arrow").write_bytes(b"x")
             file, digest = engine._write_plan()
             records = RecordIndex(tasks, len(plan.passes))
             begin, cpu = time.monotonic(), time.process_time()
             engine.left = tasks_with_records(engine.work, tasks)
             engine._pass(plan.passes[0], file, digest, records)
-            return {
-                "tasks": tasks,
-                "reused": engine.progress.reused,
-                "driver_cpu_seconds": round(time.process_time() - cpu, 1),
-                "wall_seconds": round(time.monotonic() - begin, 1),
-            }
+            driver, wall = time.process_time() - cpu, time.monotonic() - begin
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "tasks": tasks,
+            "reused": engine.progress.reused,
+            "operations": {"listings": 1, **executor.asked},
+            "driver_cpu_seconds": round(driver, 1),
+            "workers_cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "wall_seconds": round(wall, 1),
+        }
+
+
+class Timed(InlineExecutor):
+    """Ray, with the CPU time of its tasks added up."""
+
+    workers = 2
+
+    def __init__(self, ray: Any) -> None:
+        super().__init__()
+        self.ray, self.cpu = ray, 0.0
+
+    def run_independent(
+        self, function: Callable[[Any], Any], payloads: Iterable[Any], resources: Any = None
+    ) -> Iterator[tuple[int, Any]]:
+        from tests.benchmarks.driver import with_cpu  # by its name, and not as a function of the program
+
+        for index, (found, cpu) in self.ray.run_independent(partial(with_cpu, function), payloads):
+            self.cpu += cpu
+            yield index, found
+
+
+def with_cpu(function: Callable[[Any], Any], payload: Any) -> tuple[Any, float]:
+    """A task's result, and the seconds of CPU that it took."""
+    cpu = time.process_time()
+    return function(payload), time.process_time() - cpu
+
+
+def plan_files(files: int) -> dict[str, Any]:
+    """The planning of Parquet files of three rows, by this process and its reading process, and by two workers of Ray."""
+    from gristmill.pipeline.executor.ray import RayExecutor
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_corpus(root / "in", files=1, rows=3)
+        whole = (root / "in/part-000.parquet").read_bytes()
+        for number in range(1, files):
+            (root / f"in/{number // 1000:03d}").mkdir(exist_ok=True)
+            (root / f"in/{number // 1000:03d}/{number:06d}.parquet").write_bytes(whole)
+        text = GRAPH.format(root=root).replace("/in/*.parquet", "/in")
+        spent = {}
+        keys = set()
+        with RayExecutor(workers=2, plugin_folders=[str(Path(__file__).parents[2])]) as ray:
+            timed = Timed(ray)
+            list(ray.run_independent(abs, range(100)))
+            for name, workers in (("tasks", lambda: timed), ("one_process", None)):
+                before, begin, cpu = resident(), time.monotonic(), time.process_time()
+                plan = plan_of(text, workers)
+                spent[name] = {
+                    "driver_cpu_seconds": round(time.process_time() - cpu, 1),
+                    "wall_seconds": round(time.monotonic() - begin, 1),
+                    "driver_bytes_per_file": round((resident() - before) / files),
+                }
+                keys.add(plan.key)
+            spent["tasks"]["workers_cpu_seconds"] = round(timed.cpu, 1)
+        (_,) = keys
+        return {"files": files, **spent}
 
 
 def dispatch(tasks: int) -> dict[str, Any]:
@@ -196,7 +294,12 @@ def dispatch(tasks: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    kinds = {"memory": (memory, 1_000_000), "resume": (resume, 100_000), "dispatch": (dispatch, 20_000)}
+    kinds = {
+        "memory": (memory, 1_000_000),
+        "resume": (resume, 100_000),
+        "dispatch": (dispatch, 20_000),
+        "plan": (plan_files, 100_000),
+    }
     name = sys.argv[1]
     run, tasks = kinds[name]
     print(json.dumps({name: run(int(sys.argv[2]) if len(sys.argv) > 2 else tasks)}, indent=1))

@@ -94,8 +94,8 @@ def test_a_run_that_is_told_to_stop_is_queued_again_and_comes_to_equal_bytes(slu
     assert said.startswith("submitted slow (slow.yaml on slurm, job ")
     job = str(state(slurm, folder)["job"])
     until(lambda: tasks_done(state(slurm, folder)) > 2, 120, "no task is done")
-    # What Slurm sends before a time limit, by --signal=B:TERM@…: SIGTERM to the script alone.
-    slurm.ask("scancel", "--batch", "--signal=TERM", job)
+    # What Slurm sends before a time limit, by --signal=B:USR1@…: USR1 to the script alone.
+    slurm.ask("scancel", "--batch", "--signal=USR1", job)
     until(lambda: codes(folder) == ["75"], 120, log(folder))
     done = gristmill("logs", "slow", "--follow", folder=folder, **slurm.environment)
     assert done.stdout.endswith("slow: done\n"), done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ outputs:
 """
 
 
-def plan_of(text: str, **options: Any) -> Plan:
-    return make_plan(load(text, "test.yaml", plugins=("toy_stages",), **options))
+def plan_of(text: str, workers: Callable[[], Executor] | None = None, **options: Any) -> Plan:
+    return make_plan(load(text, "test.yaml", plugins=("toy_stages",), **options), workers)
 
 
 def run(text: str, executor: Executor | None = None, **options: Any) -> RunResult:

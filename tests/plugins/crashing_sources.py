@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from gristmill.pipeline.reader_process import reading
-from gristmill.pipeline.source import Slice, SliceData, Source
+from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source
 
 
 class Crashing(Source):
@@ -30,3 +31,19 @@ class Crashing(Source):
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         os.abort()
+
+
+class CrashingFiles(Crashing):
+    """The same, cut file by file; `paths` names a folder."""
+
+    def files(self) -> list[FoundFile]:
+        return [FoundFile(str(path), path.name, 1, "") for path in sorted(Path(self.config.paths[0]).iterdir())]
+
+    def cut(self, file: FoundFile) -> list[Slice]:
+        reading(file.location)
+        if file.path.endswith(".slices"):
+            os.abort()
+        return [Slice(self.name, file.path, file.location, {}, 1, 1)]
+
+    def slices(self) -> Sequence[Slice]:
+        return Source.slices(self)

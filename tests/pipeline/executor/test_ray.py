@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.pipeline.errors import ConservationError, GristmillError, StorageError
+from gristmill.pipeline.errors import ConservationError, DataError, GristmillError, StorageError
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
+from gristmill.pipeline.planning.foreign_files import FILES_HERE, described
+from gristmill.pipeline.planning.plan_file import stored_plan
+from gristmill.pipeline.source import SourceConfig
 from gristmill.pipeline.storage import sha256_of
-from tests.pipeline.toy_runs import GRAPH, PLUGINS, run, shards, write_corpus
+from tests.pipeline.toy_runs import GRAPH, PLUGINS, plan_of, run, shards, write_corpus
 
 pytestmark = pytest.mark.ray
 ROOT = str(Path(__file__).parents[3] / "src")
@@ -60,6 +63,32 @@ def test_one_worker_and_two_give_the_same(tmp_path: Path, ray_executor: RayExecu
         run(text, one, output=str(tmp_path / "one"))
     assert len(list((tmp_path / "one/corpus/data").iterdir())) > 4
     assert shards(tmp_path / "one/corpus") == shards(tmp_path / "two/corpus")
+
+
+def test_many_files_are_looked_at_by_tasks(tmp_path: Path, ray_executor: RayExecutor) -> None:
+    write_corpus(tmp_path / "in", files=3)
+    copied = (tmp_path / "in/part-001.parquet").read_bytes()
+    for number in range(3, FILES_HERE + 100):
+        (tmp_path / f"in/part-{number:03d}.parquet").write_bytes(copied)
+    text = GRAPH.format(root=tmp_path)
+    by_tasks = plan_of(text, lambda: ray_executor)
+    here = plan_of(text)
+    assert stored_plan(by_tasks) == stored_plan(here) and by_tasks.slices == here.slices
+    for number in (270, 300):
+        (tmp_path / f"in/part-{number}.parquet").write_bytes(copied[:-1])
+    for workers in (None, lambda: ray_executor):
+        with pytest.raises(DataError, match=r"part-270.parquet: this is not a readable Parquet file"):
+            plan_of(text, workers)
+
+
+def test_a_file_that_ends_the_workers_that_look_at_it_is_named(tmp_path: Path, ray_executor: RayExecutor) -> None:
+    for number in range(FILES_HERE + 10):
+        (tmp_path / f"{number:03d}.{'slices' if number == 200 else 'fine'}").touch()
+    from crashing_sources import CrashingFiles  # on the path by toy_runs, as a plugin's folder is
+
+    source = CrashingFiles("s", SourceConfig(format="crashing_files", paths=(str(tmp_path),)))
+    with pytest.raises(DataError, match=r"200.slices: the file cannot be read: the reader ended with signal 6"):
+        described(source, executor=lambda: ray_executor)
 
 
 def test_an_error_in_a_task_arrives_as_it_was(tmp_path: Path, ray_executor: RayExecutor) -> None:

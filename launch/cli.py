@@ -172,6 +172,7 @@ Examples:
   gristmill sample docs.parquet
   gristmill sample web.yaml --documents 500 --set stages.quality.on_fail=drop
   gristmill sample 'crawl/*.jsonl.zst' --show 5
+  gristmill sample web.yaml --documents 5000 --near too_few_words
 
 Nothing is written. Stages that must see the whole corpus, such as deduplication, are not judged in a sample.""",
 )
@@ -179,6 +180,12 @@ def sample(
     what: Annotated[list[str], typer.Argument(metavar="CONFIG|FILE…", help="A config or preset, or data to look at.")],
     documents: Annotated[int, typer.Option(min=1, metavar="N", help="How many documents to look at.")] = 200,
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Excerpts per reason, and of kept documents.")] = 2,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE", help="Show the documents closest to this rule's limit, on either side (or NODE.RULE)."
+        ),
+    ] = None,
     overrides: SetOption = None,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
@@ -186,7 +193,7 @@ def sample(
     """Try a config on a few documents, in this process: what is kept, what is dropped, and why."""
     from gristmill.launch.commands.sample import sample as take_sample
 
-    return take_sample(what, documents, show, tuple(overrides or ()), tuple(plugin or ()), as_json)
+    return take_sample(what, documents, show, tuple(overrides or ()), tuple(plugin or ()), as_json, near)
 
 
 @app.command(

@@ -137,6 +137,8 @@ class Decisions:
         columns: new columns that the decision adds (marks, cluster ids), aligned with the batch.
         tallies: named integer counts for the manifest, such as documents in a language without a config; added over
             batches.
+        compared: by rule that compares numbers, (values, limits, whether it failed) of every row: for those who look for the
+            rows closest to a limit. Not kept in a run.
     """
 
     port: np.ndarray
@@ -149,6 +151,7 @@ class Decisions:
     witness: pa.Array | None = None
     columns: Mapping[str, pa.Array] = field(default_factory=dict)
     tallies: Mapping[str, int] = field(default_factory=dict)
+    compared: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -398,8 +401,11 @@ def from_failures(
     failed = np.zeros(rows, np.uint64)
     value = np.full(rows, np.nan)
     limit = np.full(rows, np.nan)
+    compared = {}
     for index, name in enumerate(names):
         hit = np.asarray(failures[name], bool)
+        if values is not None and name in values and thresholds is not None and name in thresholds:
+            compared[name] = np.asarray(values[name]), np.broadcast_to(np.asarray(thresholds[name]), (rows,)), hit
         failed[hit] |= np.uint64(1) << np.uint64(index)
         first = hit & (rule < 0)
         rule[first] = index
@@ -417,4 +423,5 @@ def from_failures(
         threshold=limit,
         columns=columns or {},
         tallies=tallies or {},
+        compared=compared,
     )

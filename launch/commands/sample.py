@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from gristmill.launch.presets import ConfigText, is_config, read_config
 from gristmill.launch.terminal.console import out, say, say_json
 from gristmill.launch.terminal.funnel import funnel_json, node_rows, print_nodes
-from gristmill.launch.terminal.numbers import count, excerpt, number
+from gristmill.launch.terminal.numbers import count, excerpt, number, plain
 from gristmill.launch.terminal.numbers import documents as documents_of
-from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from gristmill.pipeline.planning.plan import Plan
@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 
 
 def sample(
-    what: Sequence[str], documents: int, show: int, overrides: Sequence[str], plugins: Sequence[str], as_json: bool
+    what: Sequence[str],
+    documents: int,
+    show: int,
+    overrides: Sequence[str],
+    plugins: Sequence[str],
+    as_json: bool,
+    near: str | None = None,
 ) -> int:
-    """Samples a config or data files and prints what became of the documents."""
+    """Samples a config or data files and prints what became of the documents, or which are closest to a rule's limit."""
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.plan import make_plan
     from gristmill.pipeline.running.sample import take_sample
 
     text, guesses = _config_of(what)
     plan = make_plan(load(text.text, text.name, overrides=overrides, plugins=plugins))
-    made = take_sample(plan, documents, show)
+    rule = None if near is None else _rule(plan, near)
+    made = take_sample(plan, documents, show, rule)
     if as_json:
         say_json({"guesses": guesses, **sample_json(plan, made)})
         return 0
@@ -35,8 +42,44 @@ def sample(
         say(line)
     if guesses:
         say()
+    if rule is not None:
+        print_near(made, rule)
+        return 0
     print_sample(plan, made)
     return 0
+
+
+def _rule(plan: Plan, name: str) -> tuple[str, str]:
+    """The node and the rule that `RULE` or `NODE.RULE` names. Raises ConfigError for none, or for several."""
+    found = [(node.name, rule) for node in plan.graph.nodes for rule in node.spec.rules]
+    chosen = [one for one in found if name in (one[1], ".".join(one))]
+    if not chosen:
+        raise ConfigError(
+            f"--near {name}: there is no such rule in this config; {nearest(name, {r for _, r in found})}"
+        )
+    if len(chosen) > 1:
+        raise ConfigError(
+            f"--near {name}: several nodes have it. Say which: {', '.join('.'.join(one) for one in chosen)}"
+        )
+    return chosen[0]
+
+
+def print_near(made: Sample, rule: tuple[str, str]) -> None:
+    """The documents closest to a limit, for a person."""
+    found, where = made.near, f"{rule[0]}: {rule[1]}"
+    if not found.compared:
+        say(
+            f"{where}: nothing to show: of {documents_of(made.documents)} none came to it with a number to compare. It may be "
+            "switched off, compare no numbers, or not be judged in a sample."
+        )
+        return
+    say(f"{where}, of {documents_of(found.compared)} that came to it; nothing was written")
+    width = _width()
+    for title, group in (("fail, closest first", found.fails), ("pass, closest first", found.passes)):
+        say()
+        say(title if group else f"{title.partition(',')[0]}: none")
+        for _, example in group:
+            say(_example_line(example, width))
 
 
 def _config_of(what: Sequence[str]) -> tuple[ConfigText, list[str]]:
@@ -69,12 +112,16 @@ def print_sample(plan: Plan, made: Sample) -> None:
         say(f"not judged in a sample: {names} (what they decide depends on the whole corpus, or on a model elsewhere)")
     for reason, times in sorted(made.rejected.items()):
         say(f"unreadable in these slices: {reason}, {count(times)} record{'s' if times != 1 else ''}")
-    width = max(40, console.width)
+    width = _width()
     for title, groups in (("dropped", made.dropped), ("quarantined", made.quarantined), ("marked", made.marked)):
         _print_groups(title, {f"{node}: {rule}": found for (node, rule), found in groups.items()}, width)
     discarded = {str(edge) for edge in plan.graph.discarded}
     ends = {name if name not in discarded else f"{name} (discarded)": found for name, found in made.ends.items()}
     _print_groups("kept so far" if made.unjudged else "kept", ends, width)
+
+
+def _width() -> int:
+    return max(40, out().width)
 
 
 def _print_groups(title: str, groups: Mapping[str, Findings], width: int) -> None:
@@ -89,7 +136,8 @@ def _print_groups(title: str, groups: Mapping[str, Findings], width: int) -> Non
 
 
 def _example_line(example: Example, width: int) -> str:
-    ident = excerpt(example.id, 24)
+    # Whoever reads it from a pipe may look the document up: an id is then whole.
+    ident = excerpt(example.id, 24) if out().is_terminal else plain(example.id)
     found = ""
     if example.value is not None:
         limit = "" if example.threshold is None else f", limit {number(example.threshold)}"
@@ -104,6 +152,12 @@ def _example_line(example: Example, width: int) -> str:
     return start + ("" if whole else "… ") + excerpt(example.passage, max(20, width - len(start) - 2))
 
 
+def _near_json(made: Sample) -> dict[str, Any]:
+    near = made.near
+    groups = {"fails": near.fails, "passes": near.passes}
+    return {"compared": near.compared, **{k: [vars(example) for _, example in v] for k, v in groups.items()}}
+
+
 def sample_json(plan: Plan, made: Sample) -> dict[str, Any]:
     """The sample for programs."""
 
@@ -116,6 +170,7 @@ def sample_json(plan: Plan, made: Sample) -> dict[str, Any]:
     return {
         "name": plan.config.name,
         "documents": made.documents,
+        **({} if not made.near.compared else {"near": _near_json(made)}),
         "slices": made.slices,
         "not_judged": list(made.unjudged),
         "unreadable": made.rejected,

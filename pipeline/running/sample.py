@@ -51,6 +51,21 @@ class Findings:
 
 
 @dataclass
+class Near:
+    """The documents closest to a rule's limit.
+
+    Attributes:
+        compared: documents of which the rule compared a number.
+        fails, passes: those closest to the limit, nearest first: (distance, example). A distance is relative to the limit,
+            unless that is 0, since languages have limits of their own.
+    """
+
+    compared: int = 0
+    fails: list[tuple[float, Example]] = field(default_factory=list)
+    passes: list[tuple[float, Example]] = field(default_factory=list)
+
+
+@dataclass
 class Sample:
     """What became of a sample.
 
@@ -73,6 +88,7 @@ class Sample:
     marked: dict[tuple[str, str], Findings] = field(default_factory=dict)
     ends: dict[str, Findings] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
+    near: Near = field(default_factory=lambda: Near())
 
 
 class _SampleAnswers(Answers):
@@ -100,11 +116,12 @@ def unjudged_nodes(graph: Graph) -> tuple[str, ...]:
     return tuple(node.name for node in graph.nodes if node.name not in judged)
 
 
-def take_sample(plan: Plan, documents: int, show: int) -> Sample:
+def take_sample(plan: Plan, documents: int, show: int, near: tuple[str, str] | None = None) -> Sample:
     """Sends about `documents` documents, spread evenly over slices and rows, through the graph.
 
     A node that a sample cannot judge passes everything on through its default port, its columns null. `show` examples
-    are kept per rule and end.
+    are kept per rule and end; with `near` (a node and a rule), as many of the documents closest to the rule's limit on
+    either side.
     """
     made = Sample(unjudged=unjudged_nodes(plan.graph))
     for source, table, rejected in _tables(plan, documents):
@@ -112,7 +129,7 @@ def take_sample(plan: Plan, documents: int, show: int) -> Sample:
         made.slices += 1
         for reason in rejected:
             made.rejected[reason] = made.rejected.get(reason, 0) + 1
-        _judge(plan, SliceRows(plan.graph, source, table), made, show)
+        _judge(plan, SliceRows(plan.graph, source, table), made, show, near)
     return made
 
 
@@ -134,11 +151,14 @@ def _tables(plan: Plan, documents: int) -> Iterator[tuple[str, pa.Table, list[st
         yield one.source, take(table, rows), data.rejects["reason"].to_pylist()
 
 
-def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int) -> None:
+def _judge(plan: Plan, slice_rows: SliceRows, made: Sample, show: int, near: tuple[str, str] | None) -> None:
+    slice_rows.compared = None if near is None else {}
     judged = traverse(plan.graph, slice_rows, _SampleAnswers())
     for name in (slice_rows.source, *(node.name for node in plan.graph.nodes if node.name in judged)):
         made.accounts.node(name).add(node_account(slice_rows, name))
         _find(made, slice_rows, name, show)
+    if near is not None:
+        _keep_nearest(made.near, slice_rows, near, show)
     for output in plan.graph.outputs:
         for edge in output.inputs:
             _end(made, slice_rows, output.name, slice_rows.leaving(edge)[0], show)
@@ -159,6 +179,20 @@ def _find(made: Sample, slice_rows: SliceRows, name: str, show: int) -> None:
         if len(found.examples) < show:
             numbers = (_number(outcome.value[row]), _number(outcome.threshold[row]))
             found.examples.append(_example(slice_rows, int(state.rows[row]), *numbers, outcome.witness[row].as_py()))
+
+
+def _keep_nearest(near: Near, slice_rows: SliceRows, rule: tuple[str, str], show: int) -> None:
+    for rows, values, limits, failed in (slice_rows.compared or {}).get(rule, ()):
+        known = ~np.isnan(values) & ~np.isnan(limits)
+        near.compared += int(known.sum())
+        distance = np.abs(values - limits) / np.where(limits == 0, 1.0, np.abs(limits))
+        for found, chosen in ((near.fails, known & failed), (near.passes, known & ~failed)):
+            mine = np.flatnonzero(chosen)
+            for at in mine[np.argsort(distance[mine], kind="stable")][:show].tolist():
+                example = _example(slice_rows, int(rows[at]), float(values[at]), float(limits[at]))
+                found.append((float(distance[at]), example))
+            found.sort(key=lambda item: item[0])
+            del found[show:]
 
 
 def _end(made: Sample, slice_rows: SliceRows, name: str, rows: np.ndarray, show: int) -> None:

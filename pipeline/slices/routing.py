@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +31,22 @@ BATCH_ROWS = 1 << 16
 """Rows of a batch that carries no text."""
 
 
+class Compared(NamedTuple):
+    """Rows of a slice, what a rule saw of each, what it compared that with, and whether the rule failed."""
+
+    rows: np.ndarray
+    values: np.ndarray
+    limits: np.ndarray
+    failed: np.ndarray
+
+
 class SliceRows:
     """One slice's rows in a graph. `work` is the folder that stages share in a run, None outside of one; `checkpoints`
     keep what slow stages measure, in a run."""
 
     checkpoints: Checkpoints | None = None
+    compared: dict[tuple[str, str], list[Compared]] | None = None
+    """By node and rule, what the rule compared, where somebody asks: set before the rows go through the nodes."""
 
     def __init__(self, graph: Graph, source: str, table: pa.Table, work: str | None = None) -> None:
         self.graph = graph
@@ -270,6 +282,11 @@ class SliceRows:
             with _declared(node, "decide"):
                 decisions = node.stage.decide(batch, view, context)
             check_decisions(node, decisions, batch)
+            if self.compared is not None:
+                for rule, (values, limits, failed) in decisions.compared.items():
+                    self.compared.setdefault((node.name, rule), []).append(
+                        Compared(state.rows[part], values, limits, failed)
+                    )
             made.append((part.stop - part.start, decisions))
         outcome = joined_outcome(node, made, len(state.rows))
         if node.spec.makes_text:

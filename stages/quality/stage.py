@@ -96,6 +96,7 @@ LANGUAGE = "language"
 SCRIPT = "language_script"
 FAILED = "quality_failed"
 _C4_RULES = frozenset(rule.name for rule in RULES if rule.filter == C4)
+EVERY_LANGUAGE = "*"
 UNKNOWN = "und_Zyyy"
 """Label of a row whose language or script is null."""
 
@@ -116,7 +117,8 @@ class QualityConfig(StageConfig):
             installed (extra `segmenters`, see docs/segmenters.md), else from the fallback; `none` always from the fallback.
         short_line_length: code points up to which a line counts as short.
         thresholds: thresholds to use in place of those of the configs: a number, or null to switch the rule off, by
-            rule, for all languages; or a map of these by label, for one language. The latter go before the former.
+            rule, for all languages; or a map of these by label, for one language, or under `"*"` for all. Those of one
+            language go before those of all.
     """
 
     filters: tuple[Literal["gopher_repetition", "gopher_quality", "fineweb"], ...] = threshold(FILTERS)
@@ -142,6 +144,21 @@ class QualityConfig(StageConfig):
         if len(set(value)) != len(value):
             raise ValueError(f"names a filter twice: {', '.join(value)}")
         return value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _star_is_every_language(
+        cls, value: Mapping[str, float | None | Mapping[str, float | None]]
+    ) -> Mapping[str, float | None | Mapping[str, float | None]]:
+        everywhere = value.get(EVERY_LANGUAGE)
+        if everywhere is None:
+            return value
+        if not isinstance(everywhere, Mapping):
+            raise ValueError(f'"*": expected a map of rules to numbers for all languages, found {everywhere!r}')
+        twice = sorted(set(everywhere) & set(value))
+        if twice:
+            raise ValueError(f'`{twice[0]}` stands by itself and under "*", which mean the same: remove one')
+        return {**{k: v for k, v in value.items() if k != EVERY_LANGUAGE}, **everywhere}
 
     @model_validator(mode="after")
     def _some_filter(self) -> QualityConfig:

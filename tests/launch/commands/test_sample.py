@@ -132,3 +132,33 @@ def test_data_files_need_no_config(gristmill: Command, tmp_path: Path) -> None:
     assert "mine: 9 documents from 1 of 1 slices" in ran.out
     assert "not judged in a sample: minhash, quantiles, rebalance" in ran.out
     assert "clean: marked_by_quality" in ran.out
+
+
+def test_the_documents_closest_to_a_limit_are_shown_on_either_side(gristmill: Command, config: Path) -> None:
+    arguments = ("sample", "toys.yaml", *TOYS, "--near", "too_short", "--show", "3", "--set", "stages.length.least=9")
+    near = json.loads(gristmill(*arguments, "--json").out)["near"]
+    # Texts are "ab " times 0 to 10 and one letter: of 1, 4, 7, 10, … characters.
+    assert [(one["value"], one["threshold"]) for one in near["fails"]] == [(7, 9)] * 3
+    assert [one["value"] for one in near["passes"]] == [10] * 3
+    assert near["compared"] == json.loads(gristmill(*arguments, "--json").out)["funnel"]["nodes"][0]["kept"][0]
+    shown = gristmill(*arguments).out
+    assert shown.startswith("length: too_short, of ")
+    assert "fail, closest first" in shown and "[7, limit 9]" in shown and "[10, limit 9]" in shown
+    assert gristmill(*arguments[:-1], "stages.length.least=0").out.count("fail: none") == 1
+    one = gristmill("sample", "toys.yaml", *TOYS, "--near", "length.too_short")
+    assert one.code == 0 and one.out.startswith("length: too_short, of ")
+
+
+def test_a_rule_that_is_not_there_or_compares_nothing_is_told(gristmill: Command, config: Path) -> None:
+    ran = gristmill("sample", "toys.yaml", *TOYS, "--near", "too_shor")
+    assert ran.code == 2 and "no such rule" in ran.err and "did you mean `too_short`" in ran.err
+    assert "nothing to show" in gristmill("sample", "toys.yaml", *TOYS, "--near", "same_text").out
+
+
+def test_ids_are_whole_where_a_pipe_takes_them(gristmill: Command, tmp_path: Path) -> None:
+    long = "https://example.org/a/very/long/identifier/of/a/document/that/somebody/looks/up"
+    pq.write_table(pa.table({"id": [long], "text": ["a"]}), tmp_path / "in.parquet")
+    (tmp_path / "c.yaml").write_text(
+        "sources: {s: {format: parquet, paths: [in.parquet]}}\nstages: {length: {least: 2}}\noutputs: {o: {path: out}}\n"
+    )
+    assert f"{long}  [1, limit 2]" in gristmill("sample", "c.yaml", *TOYS).out

@@ -491,3 +491,25 @@ def test_rules_have_short_clear_names_of_their_own() -> None:
         # A rule that asks for more says "few" or "short", never "enough" or "min".
         assert rule.at_least == (rule.name.startswith("too_few") or rule.name == "words_too_short")
     assert set(ENGLISH) == set(RULE_NAMES)
+
+
+def test_a_star_stands_for_every_language() -> None:
+    config = QualityConfig(
+        thresholds={"*": {"too_few_words": 20, "top_2_gram": None}, "deu_Latn": {"too_few_words": 3}}
+    )
+    assert (
+        config.thresholds
+        == QualityConfig(
+            thresholds={"too_few_words": 20, "top_2_gram": None, "deu_Latn": {"too_few_words": 3}}
+        ).thresholds
+    )
+    stage = Quality(config)
+    stage.check_files()
+    assert [stage._thresholds(label)["too_few_words"] for label in ("eng_Latn", "deu_Latn")] == [20, 3]
+    for wrong, said in (({"*": 3}, "expected a map"), ({"*": {"top_2_gram": 1}, "top_2_gram": 2}, "mean the same")):
+        with pytest.raises(ValidationError, match=said):
+            QualityConfig(thresholds=wrong)
+
+
+def test_filters_are_those_that_a_config_lists() -> None:
+    assert QualityConfig.model_validate_json('{"filters": ["fineweb"]}', strict=True).filters == ("fineweb",)

@@ -11,9 +11,10 @@ of a text is left unread. Windows of similar length go through the model togethe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ THREADS = 1
 """Cores that a network uses: a worker has one."""
 NO_LIMIT = 1 << 62
 """Tokens of a batch: its windows are counted instead."""
+BLOCK_WINDOWS = 8192
+"""Windows whose tokens are held at once, and among which those of similar length share a batch."""
+BLOCK_SENTENCES = 2048
+"""Sentences that the tokenizer gets at once."""
 TOLERANCE = 1e-3
 """Difference of a probability between machines and batches."""
 LEVEL_TOLERANCE = 0.26
@@ -124,20 +129,23 @@ class Checkpoint:
         room = min(window_tokens, self.network.positions) - special
         if room < 1:
             raise ConfigError(f"window_tokens: {window_tokens} leaves no room beside {special} special tokens")
-        owner: list[int] = []
+        owners: list[int] = []
         spans: list[tuple[int, int]] = []
-        tokens: list[list[int]] = []
-        for row, first, end, ids in windows(text, self.tokenizer, room):
-            owner.append(row)
-            spans.append((first, end))
-            tokens.append(ids)
-        built = [[*before, *ids, *after] for ids in tokens]
-        logits = self.network.logits(built, most_rows=batch_size, most_tokens=NO_LIMIT).astype(np.float64)
-        if not np.isfinite(logits).all():
-            raise ConfigError("the network gives no number for some sentence: its weights are damaged")
-        scores = self._scores(logits)
-        span = np.array(spans, np.int64).reshape(-1, 2)
-        return Scored(owner=np.array(owner, np.int64), span=span, scores=scores)
+        scores: list[np.ndarray] = []
+        found = windows(text, self.tokenizer, room)
+        while block := list(islice(found, BLOCK_WINDOWS)):
+            built = [[*before, *ids, *after] for *_, ids in block]
+            logits = self.network.logits(built, most_rows=batch_size, most_tokens=NO_LIMIT).astype(np.float64)
+            if not np.isfinite(logits).all():
+                raise ConfigError("the network gives no number for some sentence: its weights are damaged")
+            scores.append(self._scores(logits))
+            owners += [row for row, *_ in block]
+            spans += [(first, end) for _, first, end, _ in block]
+        return Scored(
+            owner=np.array(owners, np.int64),
+            span=np.array(spans, np.int64).reshape(-1, 2),
+            scores=np.concatenate(scores) if scores else np.empty((0, len(DIMENSIONS)), np.float32),
+        )
 
     def _around(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer puts before and after a text, found by asking it."""
@@ -174,30 +182,34 @@ def windows(text: pa.Array, tokenizer: Any, room: int) -> Iterator[tuple[int, in
     _, _, owner, span = kernel.window_features(
         data, offsets, kernel.token_table(), kernel.TEXT_TOKENS, True, 10, none, 1024
     )
-    at = 0
-    for row in range(len(text)):
-        begin = int(offsets[row])
-        packed: list[int] = []
-        first = end = 0
-        while at < len(owner) and owner[at] == row:
-            low, high = int(span[at, 0]), int(span[at, 1])
-            at += 1
-            for ids, a, b in _pieces(data[low:high].tobytes().decode("utf-8", "replace"), tokenizer, room):
-                if packed and len(packed) + len(ids) > room:
+    row = first = end = 0
+    packed: list[int] = []
+    for block in range(0, len(owner), BLOCK_SENTENCES):
+        rows, places = owner[block : block + BLOCK_SENTENCES].tolist(), span[block : block + BLOCK_SENTENCES].tolist()
+        sentences = [data[low:high].tobytes().decode("utf-8", "replace") for low, high in places]
+        # All at once: a fast tokenizer spends most of a call on a single sentence with the call.
+        made = tokenizer(
+            sentences, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False,
+            return_attention_mask=False, return_token_type_ids=False,
+        )  # fmt: skip
+        for at, sentence in enumerate(sentences):
+            start = places[at][0] - int(offsets[rows[at]])
+            for ids, a, b in _pieces(sentence, made["input_ids"][at], made["offset_mapping"][at], room):
+                if packed and (rows[at] != row or len(packed) + len(ids) > room):
                     yield row, first, end, packed
                     packed = []
                 if not packed:
-                    first = low - begin + a
-                end = low - begin + b
+                    row, first = rows[at], start + a
+                end = start + b
                 packed = packed + ids
-        if packed:
-            yield row, first, end, packed
+    if packed:
+        yield row, first, end, packed
 
 
-def _pieces(sentence: str, tokenizer: Any, room: int) -> Iterator[tuple[list[int], int, int]]:
+def _pieces(
+    sentence: str, ids: list[int], places: Sequence[tuple[int, int]], room: int
+) -> Iterator[tuple[list[int], int, int]]:
     """(token ids, first byte, end byte) of a sentence: one piece, or several of `room` tokens."""
-    found = tokenizer(sentence, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
-    ids, places = list(found["input_ids"]), list(found["offset_mapping"])
     if len(ids) <= room:
         if ids:
             yield ids, 0, len(sentence.encode("utf-8"))

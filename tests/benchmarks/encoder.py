@@ -25,7 +25,8 @@ import pyarrow as pa
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.encoder.stage import Encoder, EncoderConfig
 
-SIZES = {"mini": (6, 384, 12, 1536), "base": (12, 768, 12, 3072), "celadon": (6, 768, 12, 3072)}
+SIZES = {"mini": (6, 384, 12, 1536), "base": (12, 768, 12, 3072), "celadon": (6, 768, 12, 3072),
+         "small_celadon": (2, 128, 4, 512)}  # fmt: skip
 """Layers, width, attention heads, inner width."""
 WORDS = 8000
 POSITIONS = 512
@@ -53,7 +54,7 @@ def write_network(folder: Path, size: str) -> None:
         "vocab_size": len(vocabulary), "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
         "intermediate_size": inner, "max_position_embeddings": POSITIONS,
     }  # fmt: skip
-    if size == "celadon":
+    if size.endswith("celadon"):
         config = transformers.DebertaV2Config(
             **common, relative_attention=True, position_biased_input=False, type_vocab_size=0, position_buckets=256,
             norm_rel_ebd="layer_norm", share_att_key=True, pos_att_type=["p2c", "c2p"],

@@ -34,10 +34,13 @@ def test_scores_of_level_probabilities_give_back_the_likeliest_level() -> None:
 class LetterTokenizer:
     """One token per word, so that windows can be told without a model."""
 
-    def __call__(self, text: str, **options: Any) -> dict[str, Any]:
-        found = list(re.finditer(r"\S+", text))
+    def __call__(self, texts: list[str], **options: Any) -> dict[str, Any]:
+        found = [list(re.finditer(r"\S+", text)) for text in texts]
         assert options["return_offsets_mapping"] and not options["truncation"]
-        return {"input_ids": [len(m.group()) for m in found], "offset_mapping": [m.span() for m in found]}
+        return {
+            "input_ids": [[len(m.group()) for m in one] for one in found],
+            "offset_mapping": [[m.span() for m in one] for one in found],
+        }
 
 
 def spans(texts: list[str], room: int) -> list[tuple[int, str]]:
@@ -56,6 +59,15 @@ def test_every_word_is_in_exactly_one_window() -> None:
     text = " ".join(f"wört{i}{'.' if i % 7 == 0 else ''}" for i in range(400))
     for room in (1, 3, 50, 1000):
         assert " ".join(part for _, part in spans([text], room)).split() == text.split()
+
+
+def test_blocks_of_sentences_do_not_show_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["a b. c d. e f g h i. j", "", "k l. m", "ü. n o p q r s t. u. v"]
+    whole = spans(texts, 4)
+    assert whole[0] == (0, "a b. c d.") and {row for row, _ in whole} == {0, 2, 3}
+    for size in (1, 2, 3):
+        monkeypatch.setattr(celadon, "BLOCK_SENTENCES", size)
+        assert spans(texts, 4) == whole
 
 
 def checked(folder: Path, **options: Any) -> None:
@@ -139,15 +151,20 @@ def test_celadon_scores_equal_those_of_the_model_written_out(tiny: Path) -> None
 
 
 @pytest.mark.torch
-def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(tiny: Path) -> None:
+def test_celadon_reads_long_texts_to_their_end_whatever_the_batches(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = pa.table({"text": pa.array(TEXTS, pa.large_string())})
     wide = celadon_stage(tiny, batch_size=64).measure(table, StageContext())
     narrow = celadon_stage(tiny, batch_size=1).measure(table, StageContext())
     # A sentence is cut at 256 words: 256 tokens are 19 windows of at most 14, and the 45 and 2 after them 4 more.
     assert wide["toxicity_sentences"].to_pylist() == [1, 1, 0, 23, 1]
     assert wide["toxicity_race_origin_score"][2].as_py() == 0.0
+    monkeypatch.setattr(celadon, "BLOCK_WINDOWS", 3)
+    blocks = celadon_stage(tiny, batch_size=2).measure(table, StageContext())
     for name in DIMENSIONS:
         column = f"toxicity_{name}_score"
+        assert wide[column].to_pylist() == pytest.approx(blocks[column].to_pylist(), abs=1e-5)
         assert wide[column].to_pylist() == pytest.approx(narrow[column].to_pylist(), abs=1e-5)
     last = wide[WINDOWS][3].as_py()[-1]
     assert last["offset"] + last["length"] == len(TEXTS[3])

@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,17 +80,45 @@ def use_cache() -> None:
         settings.CACHE_LOCATOR_CLASSES = _LOCATORS
 
 
-def is_cold() -> bool:
-    """Whether this process has defined kernels of stages and none of them is cached. The engine's own are few."""
-    engine = Path(__file__).parent
-    folders = [folder for folder, file in SourcesLocator.used.items() if engine not in file.parents]
-    return bool(folders) and not any(next(folder.glob("*.nbi"), None) for folder in folders)
+_tell: list[Callable[[float], None]] = []
+"""Whom to tell that kernels are compiled, if it was not told yet."""
+
+
+@contextmanager
+def compiling_told(tell: Callable[[float], None]) -> Iterator[None]:
+    """Within, `tell` is called once, when this process begins to compile a kernel that is not cached, with about how many
+    seconds the rest takes. Within another one, nothing changes until that has been called."""
+    if not _tell:
+        _listen()
+        _tell.append(tell)
+    try:
+        yield
+    finally:
+        if tell in _tell:
+            _tell.remove(tell)
+
+
+@cache
+def _listen() -> None:
+    """Has Numba say when it compiles: what it finds in its cache it does not."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        def on_start(self, event: Any) -> None:
+            # Functions that nobody asked to cache are compiled by every process.
+            if _tell and getattr(getattr(event.data.get("dispatcher"), "_cache", None), "cache_path", None):
+                _tell.pop()(compile_seconds())
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Listener())
 
 
 def compile_seconds() -> float:
     """Seconds that compiling takes, about: of the files with kernels that this process has defined and none of which is
-    cached."""
-    return SECONDS_PER_FILE * sum(not any(folder.glob("*.nbi")) for folder in SourcesLocator.used)
+    cached, and of one at least."""
+    return SECONDS_PER_FILE * max(1, sum(not any(folder.glob("*.nbi")) for folder in SourcesLocator.used))
 
 
 @cache

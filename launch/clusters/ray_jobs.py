@@ -27,6 +27,7 @@ from gristmill.pipeline.executor.ray_connection import TOKEN_ADVICE, find_token
 from gristmill.pipeline.stopping import GRACE_SECONDS
 
 DASHBOARD_PORT = 8265
+AGENT_PORT = 52365
 _GIVING_BACK_SECONDS = 100
 """Time that a cancelled run gets besides that of its tasks: to give back what it holds, and for Ray to end them."""
 
@@ -132,8 +133,10 @@ class RayJobs:
             try:
                 return str(self._client.submit_job(**job))
             except RuntimeError as error:
-                if "No available agent" not in str(error) or time.monotonic() > give_up:
+                if "No available agent" not in str(error):
                     raise
+                if time.monotonic() > give_up:
+                    raise GristmillError(no_agent(self.address)) from error
             time.sleep(1.0)
 
     def find(self, run: str) -> RunRecord:
@@ -268,6 +271,16 @@ def stop_seconds(grace: int | None) -> int:
     (120, 700)
     """
     return (GRACE_SECONDS if grace is None else grace) + _GIVING_BACK_SECONDS
+
+
+def no_agent(address: str) -> str:
+    """What is said when a cluster's dashboard answers and nobody there can start a job."""
+    return (
+        f"the cluster at {address} answers, but for {_READY_SECONDS:.0f} s none of its nodes could take a job: the dashboard "
+        "agent, which starts them, does not run. Often another program, or another Ray, has its port on the head "
+        f"({AGENT_PORT}); dashboard_agent.log in /tmp/ray/session_latest/logs there says so. Start Ray with a free one: "
+        "`ray start --head --dashboard-agent-listen-port=0`."
+    )
 
 
 def entrypoint(command: list[str], package: str) -> str:

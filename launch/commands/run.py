@@ -55,7 +55,7 @@ def run(options: RunOptions) -> int:
 
     Raises GristmillError for what is wrong with the config, the data or the storage.
     """
-    from gristmill.pipeline.kernel_cache import compile_seconds, is_cold
+    from gristmill.pipeline.kernel_cache import compiling_told
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.plan import make_plan
     from gristmill.pipeline.provenance.attestation import Attestation
@@ -71,8 +71,8 @@ def run(options: RunOptions) -> int:
     with _display(options) as progress, contextlib.ExitStack() as stack:
         progress.note(f"reading {text.name}")
         config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
-        if is_cold():  # before planning, which may compile the first of them
-            progress.hint(f"compiling kernels, once on this machine: about {duration(compile_seconds())}")
+        hint = _CompilingHint(progress)
+        stack.enter_context(compiling_told(hint))  # before planning, which may compile the first of them
         workers = _Workers(options, _begin_ray(options, text) if _is_ray(options) else None, stack)
         try:
             plan = make_plan(config, None if options.executor == "inline" else workers.ray)
@@ -92,6 +92,7 @@ def run(options: RunOptions) -> int:
             command=["gristmill", *sys.argv[1:]],
             attestation=attestation,
             reuse=reuse,
+            compiling=hint if chosen == "ray" else None,
         )
         progress.follow(Reporter(plan, engine.watch, executor.workers, JSON_SECONDS).status)
         if options.address is not None and not options.address.startswith("ray://"):  # whose driver is no process of it
@@ -113,6 +114,18 @@ def run(options: RunOptions) -> int:
 
             return report_quickstart(out(), plan)
     return 0
+
+
+class _CompilingHint:
+    """Says once that kernels are compiled, here or by a worker."""
+
+    def __init__(self, progress: Display) -> None:
+        self._progress, self._said = progress, False
+
+    def __call__(self, seconds: float) -> None:
+        if not self._said:
+            self._said = True
+            self._progress.hint(f"compiling kernels, once on this machine: about {duration(seconds)}")
 
 
 def has_answers(plan: Plan) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +69,7 @@ class Engine:
         command: how the run was started, for the manifest.
         attestation: what signs the manifests, and which run they follow.
         reuse: the output whose signals are taken instead of measuring.
+        compiling: told that a worker compiles kernels, with about how many seconds that takes, in any thread.
     """
 
     def __init__(
@@ -82,7 +83,9 @@ class Engine:
         command: Sequence[str] = (),
         attestation: Attestation | None = None,
         reuse: Reuse | None = None,
+        compiling: Callable[[float], None] | None = None,
     ) -> None:
+        self.compiling = compiling
         self.reuse = reuse or Reuse()
         self.plan, self.listener = plan, listener
         self.watch = Watch(plan, executor.workers)
@@ -135,7 +138,12 @@ class Engine:
     def _run(self, lease: Lease, links: Mapping[str, Lineage], begin: float) -> RunResult:
         self.work.make()
         self.status = StatusFile(
-            self.plan, self.watch, self.executor.workers, self.work.root, lambda: lease.lost is None
+            self.plan,
+            self.watch,
+            self.executor.workers,
+            self.work.root,
+            lambda: lease.lost is None,
+            self.compiling,
         )
         with self.status, OutputClaims(self.plan, self.place, self._say) as claims:
 

@@ -22,6 +22,7 @@ from gristmill.pipeline.errors import GristmillError, StorageError
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.statement import Predicate, read_manifest
 from gristmill.pipeline.provenance.values import STORED, Count, Whole, described, parse, to_json
+from gristmill.pipeline.running.compiling import compiling, forget
 from gristmill.pipeline.running.progress import RunView, Watch
 from gristmill.pipeline.storage import exists, is_remote, join, put, read_small
 from gristmill.pipeline.work_folder import RUN_FILES
@@ -189,18 +190,30 @@ class StatusFile:
         plan, watch, workers: see `Reporter`.
         folder: the folder of the run's files in its work folder.
         holds: whether the folder is still this driver's to write to.
+        compiling: told that a worker compiles kernels, with about how many seconds; looked for until a task has ended.
     """
 
-    def __init__(self, plan: Plan, watch: Watch, workers: int, folder: str, holds: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        watch: Watch,
+        workers: int,
+        folder: str,
+        holds: Callable[[], bool],
+        compiling: Callable[[float], None] | None = None,
+    ) -> None:
         every = EVERY_REMOTE if is_remote(folder) else EVERY
         self._location, self._every, self._holds = join(folder, STATUS), every, holds
-        self._reporter = Reporter(plan, watch, workers, every)
+        self._reporter, self._watch = Reporter(plan, watch, workers, every), watch
+        self._folder, self._compiling = folder, compiling
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="gristmill-status", daemon=True)
         self.problem: str | None = None
         """Why the last writing failed; None where it did not."""
 
     def __enter__(self) -> StatusFile:
+        if self._compiling is not None:
+            forget(self._folder)
         self._thread.start()
         return self
 
@@ -210,6 +223,7 @@ class StatusFile:
         self._stop.set()
         self._wake.set()
         self._thread.join()
+        self._look_for_compiling()
         if error is None:
             self._write("done")
         elif isinstance(error, Exception):
@@ -224,8 +238,16 @@ class StatusFile:
     def _keep(self) -> None:
         while not self._stop.is_set():
             self._write("running")
+            if not self._watch.view().done:
+                self._look_for_compiling()
             self._wake.wait(self._every)
             self._wake.clear()
+
+    def _look_for_compiling(self) -> None:
+        seconds = None if self._compiling is None else compiling(self._folder)
+        if seconds is not None and self._compiling is not None:
+            self._compiling(seconds)
+            self._compiling = None
 
     def _write(self, state: State, error: str | None = None) -> None:
         # Whatever it is: what is only looked at must not end what it is about.

@@ -30,6 +30,7 @@ from gristmill.pipeline.provenance.task_record import (
     commit,
     committed,
 )
+from gristmill.pipeline.running.compiling import compiling_said
 from gristmill.pipeline.running.pass_answers import PassAnswers
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.running.task_keys import signal_keys
@@ -49,7 +50,7 @@ from gristmill.pipeline.writing.task_files import publish_task
 def run_task(job: TaskInput) -> TaskDone:
     """Runs one task of one pass and commits it, unless another attempt has. Returns what counts."""
     work = WorkFolder(job.work)
-    with task_log(work.root, job.task, job.index, job.slice.path):
+    with compiling_said(work.root), task_log(work.root, job.task, job.index, job.slice.path):
         record = committed(work, job.task, job.index, job.key) if job.attempt != "0" else None
         return TaskDone.of(_Task(job).run() if record is None else record)
 

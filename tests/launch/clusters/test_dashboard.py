@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gristmill.launch.clusters.ray_jobs import _headers
+from gristmill.launch.clusters import ray_jobs
+from gristmill.launch.clusters.ray_jobs import RayJobs, _headers
 from gristmill.pipeline.errors import GristmillError
 
 TOKEN = "b7f3a4c9d1e25860b7f3a4c9d1e25860"
@@ -92,3 +93,26 @@ def test_something_else_is_no_dashboard(dashboard: Dashboard, body: bytes) -> No
 def test_nobody_there_is_told_apart() -> None:
     with pytest.raises(GristmillError, match="no Ray cluster answers there .*refused.*ssh -L"):
         _headers("http://127.0.0.1:1")
+
+
+def test_a_cluster_without_agents_says_which_port_to_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ray 2.55 answers where another program has the agent's port on the head."""
+
+    class Client:
+        tries = 0
+
+        def submit_job(self, **job: object) -> str:
+            self.tries += 1
+            raise RuntimeError(
+                "Request failed with status code 500: No available agent to submit job, please try again later."
+            )
+
+    jobs, client = RayJobs.__new__(RayJobs), Client()
+    jobs.address, jobs._client = "http://head:8265", client
+    monkeypatch.setattr(ray_jobs, "_READY_SECONDS", 1.0)
+    with pytest.raises(
+        GristmillError, match=r"head:8265 answers.*port on the head \(52365\).*--dashboard-agent-listen-port=0"
+    ):
+        with jobs._in_words():
+            jobs._when_ready(entrypoint="true")
+    assert client.tries > 1

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,10 @@ import pytest
 from gristmill.launch.commands.run import RunOptions, _chosen
 from gristmill.launch.commands.run import run as run_config
 from gristmill.pipeline.executor.ray import RayExecutor
-from gristmill.pipeline.kernel_cache import SourcesLocator
+from gristmill.pipeline.kernel_cache import cache_root
 from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
 from tests.launch.running import Command
-from tests.pipeline.toy_runs import GRAPH, plan_of, shards, write_corpus
+from tests.pipeline.toy_runs import GRAPH, PLUGINS, plan_of, shards, write_corpus
 
 
 @pytest.fixture
@@ -98,18 +101,53 @@ def test_results_are_equal_wherever_they_are_made(gristmill: Command, config: Pa
     assert made["auto"]["corpus"]
 
 
-@pytest.mark.parametrize("cold", [True, False])
-def test_compiling_is_told_before_planning_when_it_really_happens(
-    gristmill: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cold: bool
-) -> None:
-    cached = tmp_path / "cached"
-    cached.mkdir()
-    (cached / "kernel.nbi").write_bytes(b"")
-    used = {tmp_path / "missing-1": Path("a.py"), tmp_path / "missing-2": Path("b.py"), cached: Path("c.py")}
-    monkeypatch.setattr(SourcesLocator, "used", used)
-    monkeypatch.setattr("gristmill.pipeline.kernel_cache.is_cold", lambda: cold)
-    ran = gristmill("run", str(config), "--plugin", "toy_stages")
-    assert ran.code == 0, ran.err
-    told = "compiling kernels, once on this machine: about 3.4 s"
-    assert ran.err.splitlines()[1].startswith(told if cold else "toys: 3 slices")
-    assert (told in ran.err) == cold
+PLUGIN = """
+import numpy as np
+from numba import njit
+import toy_stages
+
+
+@njit(cache=True)
+def doubled(values):
+    return values * 2
+
+
+class Doubling(toy_stages.Length):
+    def measure(self, batch, context):
+        doubled(np.arange(batch.num_rows))
+        return super().measure(batch, context)
+"""
+TOLD = "compiling kernels, once on this machine: about "
+
+
+@pytest.mark.parametrize(
+    "executor", [("--executor", "inline"), pytest.param(("--executor", "ray", "--workers", "1"), marks=pytest.mark.ray)]
+)
+def test_compiling_is_told_whenever_it_happens(config: Path, tmp_path: Path, executor: tuple[str, ...]) -> None:
+    (tmp_path / "doubling.py").write_text(PLUGIN)
+    own = tmp_path / "cache"  # with all kernels that are cached, but for the plug-in's
+    own.mkdir()
+    for folder in cache_root().iterdir():
+        if not folder.name.startswith("doubling-"):
+            (own / folder.name).symlink_to(folder)
+    config.write_text(config.read_text().replace("length: {", "length: {use: doubling, "))
+    for number, told in enumerate([True, False]):
+        command = [sys.executable, "-c", "from gristmill.launch.cli import main; main()", "run", str(config)]
+        ran = subprocess.run(
+            [
+                *command,
+                "--plugin",
+                "toy_stages",
+                "--plugin",
+                "doubling",
+                "--output",
+                str(tmp_path / str(number)),
+                *executor,
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), PLUGINS]), "NUMBA_CACHE_DIR": str(own)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stderr.count(TOLD) == told

@@ -201,16 +201,20 @@ def sample(
     epilog="""\b
 Examples:
   gristmill init docs.parquet
-  gristmill init 'crawl/*.jsonl.zst' --output crawl.yaml""",
+  gristmill init 'crawl/*.jsonl.zst' --output crawl.yaml --keep de,en""",
 )
 def init(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Data: files, folders or globs.")],
     output: Annotated[str | None, typer.Option(metavar="CONFIG.yaml", help="Where to write it.")] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LANGUAGES", help="Languages to keep, by commas: de,en or German,eng_Latn. Default: all."),
+    ] = None,
 ) -> int:
     """Write a first config for your data: format and columns are guessed, and the guesses are said."""
     from gristmill.launch.commands.init import init as write_config
 
-    return write_config(files, output)
+    return write_config(files, output, tuple(keep or ()))
 
 
 @app.command(

@@ -16,6 +16,7 @@ from gristmill.pipeline.document import TEXT, TEXT_TYPE, one_chunk
 from gristmill.pipeline.errors import ConfigError, DataError, nearest
 from gristmill.stages.evaluation.text_files import read_columns
 from gristmill.stages.labels.labels import canonical_labels
+from gristmill.stages.labels.names import pairs_meant, suggestions
 from gristmill.stages.quality.adaptation import (
     KEY_NAMES,
     KEYS,
@@ -97,11 +98,11 @@ def adapt(options: AdaptOptions) -> int:
 
 
 def _label(name: str) -> str:
-    if name not in canonical_labels():
-        close = nearest(name, canonical_labels()).split(" Allowed:")[0]
-        hint = close if close.startswith("did you") else "Labels are code and script, such as deu_Latn."
-        raise ConfigError(f"LANGUAGE: {name!r} is not one of FineWeb2's language labels; {hint}")
-    return name
+    pairs = pairs_meant(name)
+    if len(pairs) != 1:
+        hint = suggestions(name, pairs or canonical_labels())
+        raise ConfigError(f"LANGUAGE: {name!r} does not name one of FineWeb2's language labels; {hint}")
+    return pairs[0]
 
 
 def _target(output: str | None, label: str, force: bool) -> Path:

@@ -74,13 +74,15 @@ class Guess:
     said: tuple[str, ...]
 
 
-def init(files: Sequence[str], output: str | None) -> int:
-    """Writes a config for data files. Raises ConfigError when the file is there already."""
+def init(files: Sequence[str], output: str | None, keep: Sequence[str] = ()) -> int:
+    """Writes a config for data files, which keeps the languages `keep`, or all. Raises ConfigError when the file is there
+    already, and for a language that is not known."""
+    wanted = _languages(keep)
     found = guess(files)
     target = Path(output or f"{found.name}.yaml")
     if target.exists():
         raise ConfigError(f"{target} already exists and was not changed. Choose another file with --output.")
-    text = config_text(found)
+    text = config_text(found, wanted)
     _check(text, str(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,16 @@ def init(files: Sequence[str], output: str | None) -> int:
     say(f"See what a run would do:    gristmill plan {target}")
     say(f"Run it:                     gristmill run {target}")
     return 0
+
+
+def _languages(keep: Sequence[str]) -> tuple[str, ...]:
+    """Label pairs of languages, each written as a person does, several by commas."""
+    from gristmill.stages.labels.names import meant
+
+    try:
+        return meant([part.strip() for item in keep for part in item.split(",") if part.strip()], "--keep")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _check(text: str, name: str) -> None:
@@ -323,8 +335,8 @@ def _name(file: str) -> str:
     return plain if plain and plain[0].isalpha() else f"data_{plain}".rstrip("_")
 
 
-def config_text(found: Guess) -> str:
-    """The preset `web` with this source and outputs under this name."""
+def config_text(found: Guess, keep: Sequence[str] = ()) -> str:
+    """The preset `web` with this source, outputs under this name, and the languages to keep, if any are named."""
     source = [
         "sources:",
         "  input:",
@@ -346,5 +358,7 @@ def config_text(found: Guess) -> str:
         made = "stages:\n  extract: {}                      # the text of each page, by trafilatura\n\n"
         text = text.replace("stages:\n", made, 1)
     text = text.replace("out/web/", f"out/{found.name}/")
+    if keep:
+        text = re.sub(r"(?m)^    # keep: .*$", f"    keep: [{', '.join(keep)}]", text, count=1)
     said = "\n".join(f"#   {line}" for line in found.said)
     return f"# Written by `gristmill init` from the preset `web`. Guessed from the data:\n{said}\n\n{text}"

@@ -306,6 +306,11 @@ def codes() -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType({row[0]: tuple(row[1:]) for row in rows})
 
 
+def members() -> Mapping[str, str]:
+    """Codes of macro-languages, and of members that FineWeb2 has under another code, each with that code."""
+    return MappingProxyType(_MEMBERS)
+
+
 @cache
 def supported_labels(backend: str) -> frozenset[str]:
     """Canonical labels that a backend's default model can answer, without reading the model."""

@@ -42,9 +42,10 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
-from gristmill.stages.labels.labels import UNDETERMINED, canonical_labels, codes
+from gristmill.stages.labels.labels import UNDETERMINED, codes
+from gristmill.stages.labels.names import suggestions
 from gristmill.stages.language.identify import classifier_of, default_model, identify, label_numbers
-from gristmill.stages.language.stage import hint
+from gristmill.stages.language.stage import label_pairs
 from gristmill.stages.pages.text import CONTENT_TYPE_COLUMN, cut_pages
 
 PARTS = 4
@@ -57,7 +58,7 @@ class LanguageGuessConfig(StageConfig):
     """Config of `language_guess`.
 
     Attributes:
-        keep: label pairs that may stay, such as `eng_Latn`: those that the language stage keeps.
+        keep: languages that may stay, as the language stage writes them (`eng_Latn`, `en`, `English`): those that it keeps.
         backend: as in the language stage.
         model: the model file; None is the backend's default.
         max_kept_score: from this score of a wanted language on, anywhere in the cut, a page is in doubt.
@@ -77,10 +78,9 @@ class LanguageGuessConfig(StageConfig):
     column: Literal["html", "bytes"] = signal("html")
 
     @model_validator(mode="after")
-    def _labels_exist(self) -> LanguageGuessConfig:
-        for label in self.keep:
-            if self.model is None and label not in canonical_labels() | {UNDETERMINED}:
-                raise ValueError(f"keep: {label!r} is not a label pair: {hint(label, canonical_labels())}")
+    def _labels_are_pairs(self) -> LanguageGuessConfig:
+        # Frozen is for those who use a config; here it is still being made.
+        self.__dict__["keep"] = label_pairs(self.keep, "keep", self.model is not None)
         return self
 
 
@@ -120,7 +120,7 @@ class LanguageGuess(Stage):
             if label not in known:
                 raise ConfigError(
                     f"stage language_guess: keep: the model never answers {label!r}, so that pages in it would be dropped "
-                    f"as something else: {hint(label, known)}"
+                    f"as something else: {suggestions(label, known)}"
                 )
 
     def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:

@@ -14,7 +14,7 @@ the script `Zyyy` and score 0; text that no candidate label fits has `und` and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +23,7 @@ import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import TEXT, text_buffers
-from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.stage import (
     Cost,
     Decisions,
@@ -37,7 +37,8 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
-from gristmill.stages.labels.labels import UNDETERMINED, canonical_labels, codes, supported_labels
+from gristmill.stages.labels.labels import UNDETERMINED, canonical_labels, supported_labels
+from gristmill.stages.labels.names import meant, pairs_meant, suggestions
 from gristmill.stages.language.identify import CANDIDATE_FLOOR, classifier_of, default_model, identify, label_numbers
 
 
@@ -49,10 +50,11 @@ class LanguageConfig(StageConfig):
             format. Their scores differ in meaning, and so do thresholds.
         model: the model file; None is the backend's default: py3langid's own model with 140 languages, or fastText's
             lid.176 with 176, of which it is much less sure. GlotLID, with some 2,000, is a fastText model.
-        keep: label pairs to keep, such as `por_Latn`; None keeps every language, also text whose language was not
-            determined (`und`), which a list must name to keep.
+        keep: languages to keep: label pairs such as `por_Latn`, or what stands for them: `pt`, `por`, `Portuguese` (a
+            language of several scripts stands for those that the default models answer). None keeps every language, also
+            text whose language was not determined (`und`), which a list must name to keep.
         min_score: documents below this score are dropped. Text of language `und` has score 0.
-        min_scores: other thresholds for single labels, by label pair.
+        min_scores: other thresholds for single languages, written in the same ways.
         calibrated: whether scores of a model that has a calibration (py3langid's own has, see
             `stages.language.calibration`) are the probability that the label is right; else, and for other models, they
             are the model's own, which takes some label for granted.
@@ -82,27 +84,28 @@ class LanguageConfig(StageConfig):
         return value
 
     @model_validator(mode="after")
-    def _labels_exist(self) -> LanguageConfig:
+    def _labels_are_pairs(self) -> LanguageConfig:
         if self.keep is not None and not self.keep:
             raise ValueError("keep: an empty list would drop every document; name labels, or leave it out to keep all")
-        if self.model is not None:
-            return self  # Only the model knows its labels; `check_files` compares.
-        allowed = canonical_labels() | {UNDETERMINED}
-        for field, labels in (("keep", self.keep or ()), ("min_scores", tuple(self.min_scores))):
-            for label in labels:
-                if label not in allowed:
-                    raise ValueError(f"{field}: {label!r} is not a label pair: {hint(label, allowed)}")
+        # Frozen is for those who use a config; here it is still being made. Of a model's own labels, `check_files` knows.
+        own = self.model is not None
+        if self.keep is not None:
+            self.__dict__["keep"] = label_pairs(self.keep, "keep", own)
+        scores: dict[str, float] = {}
+        for label, score in self.min_scores.items():
+            for pair in label_pairs((label,), "min_scores", own):
+                if scores.setdefault(pair, score) != score:
+                    raise ValueError(f"min_scores: {pair} has two scores, {scores[pair]} and {score}; write it once")
+        self.__dict__["min_scores"] = scores
         return self
 
 
-def hint(label: str, allowed: Iterable[str]) -> str:
-    """What a label that nobody knows was probably meant to be."""
-    known = codes().get(label)
-    if known:
-        return f"did you mean {' or '.join(known)}? Labels are ISO 639-3 and ISO 15924 codes, such as por_Latn."
-    return (
-        nearest(label, allowed).split(" Allowed:")[0].replace("Allowed:", "") or "see stages/labels/fineweb2_labels.txt"
-    )
+def label_pairs(labels: Sequence[str], field: str, own: bool) -> tuple[str, ...]:
+    """The label pairs that a config means. With `own`, a label that means nothing else may be the model's own. Raises
+    ValueError, with suggestions, for one that means nothing."""
+    if not own:
+        return meant(labels, field)
+    return tuple(dict.fromkeys(pair for label in labels for pair in pairs_meant(label) or (label,)))
 
 
 class Language(Stage):
@@ -151,7 +154,7 @@ class Language(Stage):
                 if label not in known | canonical_labels():
                     raise ConfigError(
                         f"stage language: {field}: {label!r} is neither a label of {self.config.model} nor a "
-                        f"canonical one: {hint(label, known)}"
+                        f"canonical one: {suggestions(label, known)}"
                     )
 
     def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:

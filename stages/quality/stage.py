@@ -68,6 +68,7 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
+from gristmill.stages.labels.names import pairs_meant, suggestions
 from gristmill.stages.quality import fineweb2_configs
 from gristmill.stages.quality.language_configs import (
     TABLE,
@@ -107,8 +108,8 @@ class QualityConfig(StageConfig):
     Attributes:
         filters: the filters whose rules are judged, in the order in which they are tried.
         on_fail: `drop` documents that fail a rule, or `mark` them in `quality_failed` and keep them.
-        language: the label of all documents, such as `eng_Latn`; None takes it from the columns `language` and
-            `language_script`.
+        language: the label of all documents, such as `eng_Latn` (or `en`, `English`); None takes it from the columns
+            `language` and `language_script`.
         language_configs: a folder of config files in FineWeb2's format; `fineweb2` for its own, which are fetched once and
             checked; None for the table that comes with Gristmill, of the languages that the default identifiers name.
         c4: whether C4's signals are measured too, and its rules judged after those of `filters`.
@@ -144,6 +145,27 @@ class QualityConfig(StageConfig):
         if len(set(value)) != len(value):
             raise ValueError(f"names a filter twice: {', '.join(value)}")
         return value
+
+    @field_validator("language", mode="before")
+    @classmethod
+    def _one_language(cls, value: Any) -> Any:
+        pairs = pairs_meant(value) if isinstance(value, str) else ()
+        if len(pairs) > 1:
+            raise ValueError(f"{value!r} is written in several scripts: name one of {', '.join(pairs)}")
+        return pairs[0] if pairs else value
+
+    @field_validator("thresholds")
+    @classmethod
+    def _languages_are_pairs(
+        cls, value: Mapping[str, float | None | Mapping[str, float | None]]
+    ) -> Mapping[str, float | None | Mapping[str, float | None]]:
+        found: dict[str, float | None | Mapping[str, float | None]] = {}
+        for name, limits in value.items():
+            for pair in (isinstance(limits, Mapping) and pairs_meant(name)) or (name,):
+                if pair in found:
+                    raise ValueError(f"{name}: the language {pair} stands there twice; write it once")
+                found[pair] = limits
+        return found
 
     @field_validator("thresholds")
     @classmethod
@@ -299,10 +321,8 @@ class Quality(Stage):
         known = {ENGLISH_LABEL, *(read_table() if folder is None else read_configs(folder))}
         for name, value in self.config.thresholds.items():
             if isinstance(value, Mapping) and name not in known:
-                close = nearest(name, known).split(" Allowed:")[0]
                 raise ConfigError(
-                    f"thresholds.{name}: {where} has no config for that language"
-                    + (f"; {close}" if close.startswith("did") else ".")
+                    f"thresholds.{name}: {where} has no config for that language; {suggestions(name, known)}"
                 )
 
     @cached_property

@@ -189,3 +189,13 @@ def test_a_text_column_of_single_characters_is_refused(tmp_path: Path) -> None:
     found = guess([str(file)])
     assert found.columns["text"] == "article"
     assert "not text: the column `text`, of 1.0 characters on average" in found.said
+
+
+def test_the_languages_to_keep_are_written_into_the_config(gristmill: Command, tmp_path: Path) -> None:
+    parquet(tmp_path / "a.parquet", text=[LONG])
+    assert gristmill("init", "a.parquet", "--keep", "de,English", "--keep", "sr_Latn").code == 0
+    assert "    keep: [deu_Latn, eng_Latn, srp_Latn]\n" in Path("a.yaml").read_text()
+    load(Path("a.yaml").read_text(), "a.yaml")
+    wrong = gristmill("init", "a.parquet", "--output", "b.yaml", "--keep", "Germn")
+    assert wrong.code == 2 and "--keep: 'Germn' is no language that is known: did you mean deu_Latn" in wrong.err
+    assert not Path("b.yaml").exists()

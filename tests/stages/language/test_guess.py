@@ -107,8 +107,8 @@ def test_charsets_of_headers_are_heeded() -> None:
 
 
 def test_labels_that_no_model_answers_are_refused() -> None:
-    with pytest.raises(ValidationError, match="'english' is not a label pair"):
-        LanguageGuessConfig(keep=("english",))
+    with pytest.raises(ValidationError, match="'englisch_' is no language"):
+        LanguageGuessConfig(keep=("englisch_",))
     with pytest.raises(ConfigError, match="the model never answers 'aak_Latn', so that pages in it would be dropped"):
         LanguageGuess(LanguageGuessConfig(keep=("aak_Latn",))).check_files()
 

@@ -260,10 +260,15 @@ def test_an_empty_batch_is_measured_and_decided() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"keep": ["pt"]}, "keep: 'pt' is not a label pair: did you mean por_Latn"),
-        ({"keep": ["por_latn"]}, "did you mean `por_Latn`"),
+        (
+            {"keep": ["Portugese"]},
+            r"keep: 'Portugese' is no language that is known: did you mean por_Latn \(Portuguese\)",
+        ),
+        ({"keep": ["por_Ltan"]}, "did you mean por_Latn"),
+        ({"keep": ["qqq"]}, "keep: 'qqq' is no language that is known: .*"),
+        ({"min_scores": {"de": 0.5, "deu": 0.6}}, "deu_Latn has two scores, 0.5 and 0.6"),
         ({"keep": []}, "an empty list would drop every document"),
-        ({"min_scores": {"english": 0.5}}, "min_scores: 'english' is not a label pair"),
+        ({"min_scores": {"englisch_": 0.5}}, "min_scores: 'englisch_' is no language that is known"),
         ({"min_scores": {"eng_Latn": 1.5}}, "expected a score between 0 and 1, found 1.5"),
         ({"min_score": -0.1}, "greater than or equal to 0"),
         ({"top": 0}, "greater than or equal to 1"),
@@ -333,3 +338,12 @@ def test_text_that_the_model_takes_for_no_language_is_undetermined(tmp_path: Pat
 def test_a_language_that_the_embedded_model_never_names_is_noticed() -> None:
     notices = list(Language(LanguageConfig(keep=("por_Latn", "abn_Latn"))).spec.notices)
     assert len(notices) == 1 and "never answers abn_Latn" in notices[0]
+
+
+def test_languages_are_written_as_people_write_them() -> None:
+    config = LanguageConfig.model_validate(
+        {"keep": ["de", "por", "Chinese", "eng_Latn", "de", "und"], "min_scores": {"German": 0.7}}
+    )
+    assert config.keep == ("deu_Latn", "por_Latn", "cmn_Hani", "eng_Latn", "und")
+    assert config.min_scores == {"deu_Latn": 0.7}
+    assert LanguageConfig(keep=("sr",)).keep == ("srp_Cyrl", "srp_Latn")

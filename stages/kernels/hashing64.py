@@ -51,3 +51,17 @@ def hash_bytes(data: Any, start: Int, end: Int, seed: Int | np.uint64) -> np.uin
     if i < end:
         state = absorb(state, load8_at(data, i) & (ALL_BITS >> np.uint64(8 * (8 - (end - i)))))
     return finish(state, end - start)
+
+
+@njit(nogil=True)
+def hash_word(data: Any, start: Int, end: Int) -> np.uint64:
+    """A hash of data[start:end], another than `hash_bytes`: up to 16 bytes it takes the same steps for every length, which a
+    processor that guesses branches takes faster; PADDING bytes behind `end` must be readable."""
+    length = end - start
+    if length > 16:
+        return hash_bytes(data, start, end, _LENGTH)
+    missing = np.uint64(8 * max(8 - length, 0))
+    first = (load8_at(data, start) << missing) >> missing
+    missing = np.uint64(8 * min(16 - length, 7))
+    second = (load8_at(data, start + 8) << missing) >> missing
+    return finish(absorb(absorb(np.uint64(0), first), second if length > 8 else np.uint64(0)), length)

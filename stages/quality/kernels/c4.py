@@ -19,6 +19,7 @@ from gristmill.stages.kernels.hashing64 import PADDING
 from gristmill.stages.kernels.pointers import pointer, read_only
 from gristmill.stages.kernels.scalars import Bool, Int
 from gristmill.stages.kernels.unicode import decode_at
+from gristmill.stages.kernels.vectors import WIDTH
 from gristmill.stages.quality.kernels.c4_counts import C4_INDEX, C4_NAMES
 from gristmill.stages.quality.kernels.counts import NAMES
 from gristmill.stages.quality.kernels.spaceless import StopWords
@@ -297,7 +298,7 @@ def _count(
         longest = max(longest, offsets[r + 1] - offsets[r])
     line_array = np.zeros(longest + PADDING, np.uint8)
     folded_array = np.zeros(longest + PADDING, np.uint8)
-    compact_array = np.zeros(longest + PADDING, np.uint8)
+    compact_array = np.zeros(longest + PADDING + WIDTH, np.uint8)
     starts_array = np.empty(longest + 2, np.int32)
     chunk_arrays = new_chunk(compact_array)
     unused_array = np.zeros(len(NAMES), np.int64)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.hashing64 import PADDING, hash_bytes
+from gristmill.stages.kernels.hashing64 import PADDING, hash_word
 from gristmill.stages.kernels.pointers import pointer, read_only
 from gristmill.stages.kernels.scalars import Int
+from gristmill.stages.kernels.vectors import WIDTH
 from gristmill.stages.quality.kernels.counts import INDEX, NAMES
 from gristmill.stages.quality.kernels.lines import count_lines, count_newlines, split_at_every_boundary
 from gristmill.stages.quality.kernels.ngrams import (
@@ -30,8 +31,9 @@ from gristmill.stages.quality.kernels.ngrams import (
     table_size,
     top_gram,
 )
-from gristmill.stages.quality.kernels.spaceless import WORD_SEED, StopWords, stop_words_at
+from gristmill.stages.quality.kernels.spaceless import StopWords, stop_words_at
 from gristmill.stages.quality.kernels.text_scan import GivenWords, scan, take_given
+from gristmill.stages.quality.kernels.top_grams import COUNTED, list_longer, list_pairs, top_listed
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.chunk import chunk_pointers, new_chunk, tokenizer_at
 
@@ -65,12 +67,16 @@ class Documents(NamedTuple):
     lists: np.ndarray
 
 
+SLOTS_PER_STOP_WORD = 16
+"""So that nearly every word that is none falls on an empty slot at once."""
+
+
 @njit(cache=True)
 def _hash_words(data: np.ndarray, ends: np.ndarray, out: np.ndarray) -> None:
     text = pointer(data)
     begin = np.int64(0)
     for i in range(len(ends)):
-        out[i] = hash_bytes(text, begin, ends[i], np.uint64(WORD_SEED))
+        out[i] = hash_word(text, begin, ends[i])
         begin = ends[i]
 
 
@@ -81,7 +87,7 @@ def stop_word_tables(lists: list[tuple[str, ...]]) -> StopWords:
     for words in lists:
         encoded = sorted({word.encode() for word in words if word})
         size = 1
-        while encoded and size < 4 * len(encoded):
+        while encoded and size < SLOTS_PER_STOP_WORD * len(encoded):
             size *= 2
         table = np.zeros(size if encoded else 0, np.uint64)
         if encoded:
@@ -108,15 +114,14 @@ def _first_seen(stop_words: StopWords, key: np.uint64, stamps: Any, stamp: Int) 
     keys = stop_words.keys
     start = stop_words.start
     mask = stop_words.mask
-    slot = np.int64(key) & mask
-    while keys[start + slot] != np.uint64(0):
-        if keys[start + slot] == key:
-            if stamps[start + slot] == stamp:
-                return 0
-            stamps[start + slot] = stamp
-            return 1
-        slot = (slot + 1) & mask
-    return 0
+    slot = start + (np.int64(key) & mask)
+    while keys[slot] != np.uint64(0) and keys[slot] != key:
+        slot = start + ((slot - start + 1) & mask)
+    # Without a branch, because which words are stop words cannot be guessed.
+    seen = stamps[slot]
+    known = keys[slot] == key
+    stamps[slot] = stamp if known else seen
+    return np.int64(known) & np.int64(seen != stamp)
 
 
 @njit(cache=True, nogil=True)
@@ -137,12 +142,13 @@ def _count(
     longest = longest_given
     for r in range(rows):
         longest = max(longest, offsets[r + 1] - offsets[r])
-    compact_array = np.zeros(longest + PADDING, np.uint8)
+    compact_array = np.zeros(longest + PADDING + WIDTH, np.uint8)
     starts_array = np.empty(longest + 2, np.int32)
     chunk_arrays = new_chunk(compact_array)
     stamps_array = np.full(len(stop_words.keys), -1, np.int64)
     hashes_array = np.empty(0, np.uint64)
     suspects_array = np.empty(0, np.int32)
+    chosen_array = np.empty(0, np.int32)
     following_array = np.empty(6, np.int64)
     filter_array = np.empty(0, np.uint8)
     keys_array = np.empty(0, np.uint64)
@@ -180,12 +186,14 @@ def _count(
             hashes_array = np.empty(2 * words, np.uint64)
         if listed and words > len(suspects_array):
             suspects_array = np.empty(2 * words, np.int32)
+            chosen_array = np.empty(2 * words, np.int32)
         hashes = pointer(hashes_array)
         suspects = pointer(suspects_array)
+        chosen = pointer(chosen_array)
         found_stop_words = np.int64(0)
         if hashed or has_stop_words:
             for w in range(words):
-                key = hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
+                key = hash_word(compact, np.int64(starts[w]), np.int64(starts[w + 1]))
                 if hashed:
                     hashes[w] = key
                 if has_stop_words:
@@ -205,8 +213,23 @@ def _count(
         if filter_bytes > len(filter_array):
             filter_array = np.empty(filter_bytes, np.uint8)
         filtered = pointer(filter_array)
+        mask = filter_bytes - 1
+        pairs: Int = 0
+        fullest: Int = 0
+        if listed:
+            pairs, fullest = list_pairs(hashes, words, filtered, mask, suspects)
+            slots = COUNTED * table_size(pairs)
+            if slots > len(keys_array):
+                keys_array = np.empty(2 * slots, np.uint64)
         for n in range(2, min(words, 4) + 1):
-            times, first = top_gram(hashes, compact, starts, hashed, words, n, filtered, filter_bytes - 1)
+            if listed:
+                if n > 2:
+                    pairs, fullest, mask = list_longer(hashes, words, n, filtered, suspects, pairs)
+                times, first = top_listed(
+                    hashes, n, filtered, mask, fullest, suspects, pairs, chosen, pointer(keys_array)
+                )
+            else:
+                times, first = top_gram(hashes, compact, starts, hashed, words, n, filtered, mask)
             chars = count_chars(compact, np.int64(starts[first]), np.int64(starts[first + n]), ascii_only)
             row[_TOP_2 + n - 2] = times * (chars + n - 1)
         if words < 5:

@@ -152,11 +152,8 @@ def _ends_with_ellipsis(data, start, end):  # type: ignore[no-untyped-def]
 def count_newlines(data, start, end):  # type: ignore[no-untyped-def]
     """Newlines in data[start:end]."""
     count = np.int64(0)
-    i = start
-    while i < end:
-        i = _find_newline(data, i, end)
-        count += np.int64(i < end)
-        i += 1
+    for i in range(start, end):
+        count += np.int64(data[i] == _LF)
     return count
 
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes
+from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish, hash_bytes, hash_word
 from gristmill.stages.kernels.pointers import load8_at
 from gristmill.stages.kernels.scalars import Int
-from gristmill.stages.quality.kernels.spaceless import WORD_SEED
 
 LARGEST_FILTER = 1 << 27
 """Bytes. Longer documents share bytes more often, which costs time and changes nothing."""
@@ -73,7 +72,7 @@ def _opening(compact, at):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _word(compact, starts, w):  # type: ignore[no-untyped-def]
-    return hash_bytes(compact, np.int64(starts[w]), np.int64(starts[w + 1]), np.uint64(WORD_SEED))
+    return hash_word(compact, np.int64(starts[w]), np.int64(starts[w + 1]))
 
 
 @njit(nogil=True)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.hashing64 import absorb, hash_bytes
+from gristmill.stages.kernels.hashing64 import absorb, hash_word
 from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.scalars import Bool, Float, Int
 from gristmill.stages.quality.tokenizer import flags as flag
@@ -23,9 +23,6 @@ LONGEST_STOP_WORD = 12
 
 _TSHEG = 0x0F0B
 """Stands between the syllables of Tibetan."""
-
-WORD_SEED = 0x510E527FADE682D1
-"""Seed of the hash of a word."""
 
 
 class StopWords(NamedTuple):
@@ -62,7 +59,7 @@ def _stop_word_at(chunk: Chunk, i: Int, hi: Int, stop_words: StopWords) -> Int:
         end = np.int64(at[j])
         if end - begin > stop_words.longest:
             continue
-        key = hash_bytes(chunk.compact, begin, end, np.uint64(WORD_SEED))
+        key = hash_word(chunk.compact, begin, end)
         slot = np.int64(key) & stop_words.mask
         while keys[start + slot] != np.uint64(0):
             if keys[start + slot] == key:

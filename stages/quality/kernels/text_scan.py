@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.hashing64 import ALL_BITS, hash_bytes
+from gristmill.stages.kernels.pointers import load8_at
 from gristmill.stages.kernels.scalars import Bool, Float, Int
 from gristmill.stages.kernels.unicode import decode_at
+from gristmill.stages.kernels.vectors import WIDTH, copy_32, letters_ahead
 from gristmill.stages.quality.kernels.counts import INDEX
 from gristmill.stages.quality.kernels.spaceless import StopWords, cut_spaceless
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import find_exception
-from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, Chunk, Tokenizer
+from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, SPLITS, Chunk, Tokenizer
 from gristmill.stages.quality.tokenizer.splitter import split_chunk
 
 _TEXT_WORDS = INDEX["text_words"]
@@ -117,8 +120,74 @@ def _found(chunk: Chunk, begin: Int, end: Int, tokenizer: Tokenizer) -> Bool:
 @njit(nogil=True)
 def _is_exception(chunk: Chunk, begin: Int, end: Int, tokenizer: Tokenizer) -> Bool:
     """Whether the letters compact[begin:end] are an exception of the tokenizer that divides them."""
-    slot = (tokenizer.number << 9) | (np.int64(chunk.compact[begin] & 0x1F) << 4) | min(end - begin, 15)
-    return tokenizer.inert[slot] != 0 and _found(chunk, begin, end, tokenizer)
+    head = load8_at(chunk.compact, begin)
+    if end - begin < 8:
+        head &= ALL_BITS >> np.uint64(8 * (8 - (end - begin)))
+    bit = rule.plain_bit(head, end - begin)
+    sieve = tokenizer.plain[tokenizer.number * rule.PLAIN + (bit >> 6)]
+    return ((sieve >> np.uint64(bit & 63)) & np.uint64(1)) != 0 and _found(chunk, begin, end, tokenizer)
+
+
+_REMEMBERED_BYTES = 64
+"""Bytes of a chunk that is remembered; its words are at most eight, so that where they end fits into eight bytes."""
+
+
+@njit(nogil=True)
+def _split(
+    chunk: Chunk,
+    begin: Int,
+    end: Int,
+    tokenizer: Tokenizer,
+    piece: Float,
+    stop_words: StopWords,
+    starts: Any,
+    words: Int,
+    row: Any,
+) -> Int:
+    """`_split_slowly`, or what it did with the same chunk before.
+
+    A slot of `chunk.splits` holds a hash of the chunk and its tokenizer, the ends of its words in bytes, and what the chunk
+    added to the counts, eight bits each.
+    """
+    if end - begin > _REMEMBERED_BYTES or piece > 0.0:
+        return _split_slowly(chunk, begin, end, tokenizer, piece, stop_words, starts, words, row)
+    splits = chunk.splits
+    key = hash_bytes(chunk.compact, begin, end, np.uint64(tokenizer.number))
+    slot = 3 * (np.int64(key >> np.uint64(32)) & (SPLITS - 1))
+    if splits[slot] == key:
+        ends = splits[slot + 1]
+        added = splits[slot + 2]
+        starts[words] = begin
+        while ends:
+            words += 1
+            starts[words] = begin + np.int64(ends & np.uint64(0xFF))
+            ends >>= np.uint64(8)
+        row[_TEXT_WORDS] += np.int64(added & np.uint64(0xFF))
+        row[_TEXT_WORD_CHARS] += np.int64((added >> np.uint64(8)) & np.uint64(0xFF))
+        row[_ALPHA_WORDS] += np.int64((added >> np.uint64(16)) & np.uint64(0xFF))
+        row[_HASHES] += np.int64((added >> np.uint64(24)) & np.uint64(0xFF))
+        row[_ELLIPSES] += np.int64((added >> np.uint64(32)) & np.uint64(0xFF))
+        return words
+    first = words
+    text_words = row[_TEXT_WORDS]
+    text_word_chars = row[_TEXT_WORD_CHARS]
+    alpha_words = row[_ALPHA_WORDS]
+    hashes = row[_HASHES]
+    ellipses = row[_ELLIPSES]
+    words = _split_slowly(chunk, begin, end, tokenizer, piece, stop_words, starts, words, row)
+    if words - first <= 8:
+        ends = np.uint64(0)
+        for w in range(words, first, -1):
+            ends = (ends << np.uint64(8)) | np.uint64(np.int64(starts[w]) - begin)
+        added = np.uint64(row[_ELLIPSES] - ellipses)
+        added = (added << np.uint64(8)) | np.uint64(row[_HASHES] - hashes)
+        added = (added << np.uint64(8)) | np.uint64(row[_ALPHA_WORDS] - alpha_words)
+        added = (added << np.uint64(8)) | np.uint64(row[_TEXT_WORD_CHARS] - text_word_chars)
+        added = (added << np.uint64(8)) | np.uint64(row[_TEXT_WORDS] - text_words)
+        splits[slot] = key
+        splits[slot + 1] = ends
+        splits[slot + 2] = added
+    return words
 
 
 @njit(nogil=True)
@@ -197,21 +266,66 @@ def scan(
     compact = chunk.compact
     all_flags = tokenizer.char_flags
     features = tokenizer.features
+    malay = features & rule.MALAY
     size = np.int64(0)
     words: Int = np.int64(0)
     skipped = np.int64(0)
     other_boundaries = False
+    plain_words = np.int64(0)
+    plain_chars = np.int64(0)
+    # Up to here WIDTH bytes can be read and copied, and the two behind them.
+    last_wide = end - WIDTH - 2
     i = begin
     while i < end:
         first = size
         chars = np.int64(0)
         union = np.uint16(0)
         common = np.uint16(0xFFFF)
+        last = np.uint16(0)
+        if i <= last_wide:
+            # Nearly all chunks are ASCII letters alone, or with one mark behind them.
+            run = letters_ahead(text, i)
+            following = i + run
+            mark = np.int64(text[following])
+            if run == 0:
+                if mark == 0x20 or mark == 0x0A:
+                    i += 1
+                    continue
+            else:
+                copy_32(compact, size, text, i)
+                last = all_flags[text[following - 1]]
+                if run < WIDTH and not (malay and _opens_currency(compact[size])):
+                    plain = not _is_exception(chunk, size, size + run, tokenizer)
+                    if plain and (mark == 0x20 or mark == 0x0A):
+                        starts[words] = size
+                        words += 1
+                        plain_words += 1
+                        plain_chars += run
+                        size += run
+                        i = following + 1
+                        continue
+                    if plain and _splits_off(mark, last, features):
+                        behind = text[following + 1]
+                        if (behind == 0x20 or behind == 0x0A) and not (
+                            mark == 0x2E and _found(chunk, size, size + run + 1, tokenizer)
+                        ):
+                            starts[words] = size
+                            starts[words + 1] = size + run
+                            words += 2
+                            plain_words += 1
+                            plain_chars += run
+                            size += run + 1
+                            i = following + 2
+                            continue
+                size += run
+                i = following
+                chars = run
+                union = last
+                common = last
         # The chunk before its first character that may divide it.
         core_chars = np.int64(-1)
         core_union = np.uint16(0)
         core_common = np.uint16(0)
-        last = np.uint16(0)
         before = np.uint16(0)
         marks = np.int64(0)
         mark_at = size
@@ -296,8 +410,11 @@ def scan(
             words += 1
             _count_word(union, common, chars, row)
             continue
-        words = _split_slowly(chunk, first, size, tokenizer, piece, stop_words, starts, words, row)
+        words = _split(chunk, first, size, tokenizer, piece, stop_words, starts, words, row)
     starts[words] = size
+    row[_TEXT_WORDS] += plain_words
+    row[_TEXT_WORD_CHARS] += plain_chars
+    row[_ALPHA_WORDS] += plain_words
     return size, words, skipped, other_boundaries
 
 

@@ -14,6 +14,8 @@ from gristmill.stages.quality.tokenizer.rules import WordRules
 CHUNK_LIMIT = 1 << 15
 """Code points of a chunk without white space that are looked at together; a longer one is cut there. Real chunks are
 words with their punctuation; longer ones are encoded binary data or scripts without spaces."""
+SPLITS = 1 << 11
+"""Chunks whose words are remembered, at 24 bytes each. Half of the chunks that need the rules came before."""
 
 
 class Chunk(NamedTuple):
@@ -26,6 +28,7 @@ class Chunk(NamedTuple):
         compact: uint8, the compact text: the document without its white space, UTF-8, and PADDING bytes.
         stack: int32[CHUNK_LIMIT + 2], scratch.
         scratch: uint8[64], scratch.
+        splits: uint64[3 · SPLITS], zero at first: hashes of chunks that were split, and what became of them.
     """
 
     codes: Any
@@ -34,6 +37,7 @@ class Chunk(NamedTuple):
     compact: Any
     stack: Any
     scratch: Any
+    splits: Any
 
 
 class Tokenizer(NamedTuple):
@@ -44,7 +48,7 @@ class Tokenizer(NamedTuple):
         features: int64, which rules it has.
         start, mask: int64, its slots in `keys` and `values`.
         char_flags: uint16, flags of every code point.
-        inert, keys, values, parts: as in `WordRules`.
+        plain, keys, values, parts: as in `WordRules`.
     """
 
     number: Int
@@ -52,7 +56,7 @@ class Tokenizer(NamedTuple):
     start: Int
     mask: Int
     char_flags: Any
-    inert: Any
+    plain: Any
     keys: Any
     values: Any
     parts: Any
@@ -68,6 +72,7 @@ def new_chunk(compact: np.ndarray) -> Chunk:
         compact,
         np.empty(CHUNK_LIMIT + 2, np.int32),
         np.empty(64, np.uint8),
+        np.zeros(3 * SPLITS, np.uint64),
     )
 
 
@@ -81,6 +86,7 @@ def chunk_pointers(chunk: Chunk) -> Chunk:
         pointer(chunk.compact),
         pointer(chunk.stack),
         pointer(chunk.scratch),
+        pointer(chunk.splits),
     )
 
 
@@ -93,7 +99,7 @@ def tokenizer_at(rules: WordRules, number: Int) -> Tokenizer:
         rules.table_start[number],
         rules.table_mask[number],
         pointer(rules.flags),
-        pointer(rules.inert),
+        pointer(rules.plain),
         pointer(rules.keys),
         pointer(rules.values),
         pointer(rules.parts),

@@ -173,8 +173,8 @@ class WordRules(NamedTuple):
     Attributes:
         flags: uint16[0x110000], see `word_flags`.
         features: int64 per tokenizer.
-        inert: uint8[tokenizers × 512]: 1 where the tokenizer has an exception that divides a word without any ACTIVE
-            character (`cannot`) with such low five bits of its first byte (32) and so many bytes (up to 15).
+        plain: uint64[tokenizers × PLAIN]: a sieve of PLAIN · 64 bits for each tokenizer's exceptions that divide a word
+            without any ACTIVE character (`cannot`); bits as in `plain_bit`.
         table_start, table_mask: int64 per tokenizer: its slots in the tables below, a power of two of them.
         keys: uint64 hashes of exceptions and units; 0 marks an empty slot. In front of each tokenizer's slots, its sieve.
         values: int32 index of the first part; −1 for a unit.
@@ -183,7 +183,7 @@ class WordRules(NamedTuple):
 
     flags: np.ndarray
     features: np.ndarray
-    inert: np.ndarray
+    plain: np.ndarray
     table_start: np.ndarray
     table_mask: np.ndarray
     keys: np.ndarray
@@ -200,6 +200,17 @@ of first byte, last byte and length, folded. Most strings that are no exception 
 def sieve_bit(first, last, length):  # type: ignore[no-untyped-def]
     """The bit of the sieve for a string with that first and last byte and that many bytes."""
     return ((np.int64(first) << 6) ^ (np.int64(last) * 67) ^ (length * 1039)) & (SIEVE * 64 - 1)
+
+
+PLAIN = 64
+_PLAIN_FACTOR = 0x9E3779B97F4A7C15
+
+
+@njit(nogil=True)
+def plain_bit(head, length):  # type: ignore[no-untyped-def]
+    """The bit of the sieve `plain` for a word of `length` bytes of which the first eight are the uint64 `head`, the first
+    in the lowest bits, with zeros behind."""
+    return np.int64(((head + np.uint64(length)) * np.uint64(_PLAIN_FACTOR)) >> np.uint64(52))
 
 
 @njit(cache=True)
@@ -220,6 +231,11 @@ def _fill(data, ends, seeds, firsts, keys, values, start, mask):  # type: ignore
             keys[start + slot] = key
             values[start + slot] = firsts[i]
         begin = end
+
+
+def _bit_of(word: bytes) -> int:
+    """`plain_bit` of a word."""
+    return ((int.from_bytes(word[:8], "little") + len(word)) * _PLAIN_FACTOR & 0xFFFFFFFFFFFFFFFF) >> 52
 
 
 @cache
@@ -258,7 +274,7 @@ def word_rules() -> WordRules:
     # An exception that all tokenizers share but some lack.
     lacking = set(zip(archive["lacking_tokenizer"].tolist(), archive["lacking_exception"].tolist(), strict=True))
     sizes, chosen = [], []
-    inert = np.zeros((len(TOKENIZERS), 32, 16), np.uint8)
+    plain = np.zeros((len(TOKENIZERS), PLAIN), np.uint64)
     for number in range(len(TOKENIZERS)):
         own = np.flatnonzero((owner == number) | (owner == 0))
         own = np.array([i for i in own if (number, i) not in lacking], np.int64)
@@ -266,7 +282,8 @@ def word_rules() -> WordRules:
         chosen.append((own, strings))
         for i, string in zip(own, strings, strict=True):
             if divides_a_plain_word(int(i)):
-                inert[number, string[0] & 0x1F, min(len(string), 15)] = 1
+                bit = _bit_of(string)
+                plain[number, bit >> 6] |= np.uint64(1 << (bit & 63))
         sizes.append(1 << int(np.ceil(np.log2(2 * (len(own) + len(units) + extra) + 1))))
     taken = np.cumsum([SIEVE + size for size in sizes])
     starts = (taken - np.array(sizes)).astype(np.int64)
@@ -284,7 +301,7 @@ def word_rules() -> WordRules:
         _fill(data, lengths, seeds, first, keys, values, start, size - 1)
     features = np.array([FEATURES.get(name, DEFAULT) for name in TOKENIZERS], np.int64)
     mask = np.array(sizes, np.int64) - 1
-    tables = (flags, features, inert.reshape(-1), starts, mask, keys, values, parts)
+    tables = (flags, features, plain.reshape(-1), starts, mask, keys, values, parts)
     for table in tables:
         table.setflags(write=False)
     return WordRules(*tables)

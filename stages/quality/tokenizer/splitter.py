@@ -234,7 +234,7 @@ def split_words(text: str, tokenizer: int = 0) -> list[str]:
             compact = np.frombuffer(b"".join(encoded) + bytes(PADDING), np.uint8)
             starts = np.empty(len(piece) + 2, np.int32)
             stack, scratch = np.empty(len(piece) + 2, np.int32), np.empty(64, np.uint8)
-            whole = Chunk(codes, rules.flags[codes], at, compact, stack, scratch)
+            whole = Chunk(codes, rules.flags[codes], at, compact, stack, scratch, np.zeros(0, np.uint64))
             count = _split_one(whole, rules, tokenizer, starts)
             bounds = np.searchsorted(at, starts[: count + 1])
             found += [piece[lo:hi] for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]

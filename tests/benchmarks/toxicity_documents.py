@@ -5,38 +5,51 @@ GRISTMILL_DATA names the folder that holds toxicity.parquet, toxicity-multilingu
 
 - `labelled`: texts of at least MIN_SENTENCES sentences in the languages that the model covers, AUC of any dimension.
 - `among N`: labelled toxic English texts put among clean sentences so that N follow each other, against clean documents of N.
+- `clean`: harmless documents of N sentences, cut from documents.parquet and from the harmless labelled texts of a covered
+  language set after each other (which attack and name groups far more often than pages do): the share that the stage flags, by
+  `max_chance`. `among N` has that share of the documents with a toxic text.
 - `ethos`: its texts of at least MIN_SENTENCES sentences; `pages`: the small web's mild and toxic pages against those to keep.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gristmill.launch.quickstart.small_web.pages import load_pages
 from gristmill.pipeline.document import TEXT_TYPE
+from gristmill.pipeline.stage import StageContext
 from gristmill.stages.evaluation.metrics import auc, rounded
 from gristmill.stages.toxicity.kernels import scoring as kernel
 from gristmill.stages.toxicity.labelled_files import read_file
 from gristmill.stages.toxicity.model import EMBEDDED, LOGIT_LOW, STEPS_PER_LOGIT, ToxicityModel, model_at
+from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
 from gristmill.stages.toxicity.training_texts import hash_split, read_clean, read_labelled
 
 MIN_SENTENCES = 3
 OVERALL = kernel.HEADS - 1
 LENGTHS = (5, 20, 60)
 """Sentences of the documents that are put together."""
+CLEAN_LENGTHS = (1, 2, 3, 5, 10, 20, 60)
 ENGLISH = ("movie_reviews", "state_union", "pep")
 """Sources of documents.parquet that are English throughout."""
 PUT_TOGETHER = 600
 """Documents of each kind and length."""
+MOST_CLEAN = 5000
+"""Harmless documents of each kind and length."""
+MAX_CHANCES = (0.001, 0.002, 0.003, 0.005, 0.01, None)
+"""Values of `max_chance` by which harmless documents, and those with a toxic text among clean sentences, are flagged."""
 
 
 def top_mean(share: float, least: int) -> Callable[[np.ndarray], float]:
@@ -110,8 +123,48 @@ def put_together(model: ToxicityModel, toxic: pa.Array, clean: pa.Array, length:
     return pa.array(texts, TEXT_TYPE), np.arange(2 * PUT_TOGETHER) < PUT_TOGETHER
 
 
-def rows(folder: Path, model: ToxicityModel) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, figures) of each row of the table."""
+def flagged_shares(model: Path, texts: pa.Array, language: str) -> dict[str, float | None]:
+    """The share of texts that the stage flags, by `max_chance`."""
+    context = StageContext()
+    signals = pa.table(dict(Toxicity(ToxicityConfig(model=model)).measure(pa.table({"text": texts}), context)))
+    signals = signals.append_column("language", pa.array([language] * len(texts), pa.string()))
+    stages = {str(most): Toxicity(ToxicityConfig(model=model, max_chance=most)) for most in MAX_CHANCES}
+    return {name: rounded(float((one.decide(signals, None, context).port > 0).mean())) for name, one in stages.items()}
+
+
+def clean_rows(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, figures) by genre or language and length."""
+    loaded = model_at(model)
+    kinds: dict[tuple[str, str], list[str]] = {}
+    table = pq.read_table(folder / "documents.parquet", columns=["text", "source"])
+    for name, text in zip(table["source"].to_pylist(), table["text"].to_pylist(), strict=True):
+        if name in ENGLISH:
+            kinds.setdefault((name, "eng_Latn"), []).append(text)
+    for file in ("toxicity.parquet", "toxicity-multilingual.parquet"):
+        labelled = read_labelled(folder / file)
+        for language in sorted(loaded.covered_languages()):
+            chosen = (labelled.language == language) & (labelled.levels[:, -1] == 0) & (labelled.split != "train")
+            # In the order of their digests, so that sources and splits mix.
+            texts = sorted(
+                labelled.rows(chosen).text.to_pylist(), key=lambda text: hashlib.sha256(text.encode()).digest()
+            )
+            if texts:
+                kinds[f"labelled, {file.removesuffix('.parquet')}", language] = ["\n".join(texts)]
+    for (name, language), texts in kinds.items():
+        parts = sentences(loaded, pa.array(texts, TEXT_TYPE))
+        for length in CLEAN_LENGTHS:
+            cut = ["\n".join(one[at : at + length]) for one in parts for at in range(0, len(one) - length + 1, length)]
+            if not cut:
+                continue
+            cut = [cut[at] for at in np.random.default_rng(length).permutation(len(cut))[:MOST_CLEAN]]
+            flagged = flagged_shares(model, pa.array(cut, TEXT_TYPE), language)
+            found = {"documents": len(cut), "flagged by max_chance": flagged}
+            yield f"clean: {name}, {language}, {length} sentences", found
+
+
+def rows(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, figures) of each row of the table but `clean`."""
+    model = model_at(path)
     covered = sorted(model.covered_languages())
     clean, genre = read_clean([folder / "documents.parquet"])
     english = np.isin(genre, ENGLISH)
@@ -129,7 +182,9 @@ def rows(folder: Path, model: ToxicityModel) -> Iterator[tuple[str, dict[str, An
                 toxic = labelled.rows(known & (labelled.language == "eng_Latn") & (labelled.levels[:, -1] > 0))
                 harmless = clean.filter(pa.array(english & (clean_split == split)))
                 for length in LENGTHS:
-                    yield f"{split}: among {length}", ranked(model, *put_together(model, toxic.text, harmless, length))
+                    texts, bad = put_together(model, toxic.text, harmless, length)
+                    found = flagged_shares(path, texts.filter(pa.array(bad)), "eng_Latn")
+                    yield f"{split}: among {length}", {**ranked(model, texts, bad), "found by max_chance": found}
     ethos = read_file(folder / "ethos" / "Ethos_Dataset_Binary.csv")
     yield "ethos", ranked(model, ethos.text, ethos.levels[:, -1] > 0)
     pages = [page for page in load_pages() if page.verdict != "drop_quality" and page.language in covered]
@@ -145,7 +200,7 @@ def main() -> None:
     folder = os.environ.get("GRISTMILL_DATA")
     if not folder:
         parser.error("set GRISTMILL_DATA to the folder with toxicity.parquet, documents.parquet and ethos")
-    for name, figures in rows(Path(folder), model_at(arguments.model)):
+    for name, figures in chain(rows(Path(folder), arguments.model), clean_rows(Path(folder), arguments.model)):
         sys.stdout.write(json.dumps({"row": name, **figures}) + "\n")
         sys.stdout.flush()
 

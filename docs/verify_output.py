@@ -1,16 +1,14 @@
-"""Verifies a Gristmill output with nothing but pyarrow, as provenance.md describes it: python verify_output.py DIR"""
-# ruff: noqa: B905, E401, I001
+"""Verifies a Gristmill output with nothing but pyarrow, as provenance.md says: verify_output.py DIR [OTHER OUTPUT]…"""
 import hashlib, json, pathlib, sys, pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq, pyarrow.types as t
 def sha256(data): return hashlib.sha256(data).hexdigest()
 def number(text): return {"float": float(text).hex()}  # a float's canonical form
 def canonical(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 def digest(tag, value): return sha256(f"{tag}\0{canonical(value)}".encode())
 def merkle(leaves):  # RFC 6962
-    level = [hashlib.sha256(b"\0" + bytes.fromhex(leaf)).digest() for leaf in leaves] or [hashlib.sha256().digest()]
+    level = [sha256(b"\0" + bytes.fromhex(leaf)) for leaf in leaves] or [sha256(b"")]
     while len(level) > 1:
-        pairs = [hashlib.sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2])]
-        level = pairs + level[2 * len(pairs) :]
-    return level[0].hex()
+        level = [sha256(b"\1" + bytes.fromhex(a + b)) for a, b in zip(level[::2], level[1::2])] + level[len(level) // 2 * 2 :]
+    return level[0]
 def raw(a, width): return bytes(a.buffers()[1])[a.offset * width:][:len(a) * width] if len(a) else b""
 def describe(a):  # a column: [logical type, SHA-256 of its shape, SHA-256 of its values, children]
     kind, full, marks = a.type, a.drop_null(), sha256(raw(a.is_valid().cast(pa.uint8()), 1))
@@ -31,23 +29,25 @@ def describe(a):  # a column: [logical type, SHA-256 of its shape, SHA-256 of it
     full = pc.if_else(pc.is_nan(full), pa.scalar(float("nan"), kind), full) if t.is_floating(kind) else full
     name = f"binary[{kind.byte_width}]" if t.is_fixed_size_binary(kind) else str(kind)
     return [name, marks, sha256(raw(full, full.type.bit_width // 8)), []]
-def verify(folder):  # yields (whether it holds, what)
+def verify(folder, *others):  # yields (whether it holds, what); the others hold files that outputs share
     statement = json.loads((folder / "manifest.json").read_bytes(), parse_float=number, parse_constant=number)
     predicate, named = statement["predicate"], {s["name"]: s["digest"].get("sha256") for s in statement["subject"][1:]}
     seal, own = predicate["varies"].pop("statement"), {k: predicate[k] for k in predicate.keys() - {"digest", "varies"}}
     yield seal == digest("gristmill.statement", statement), "manifest.json: the statement's digest"
     yield predicate["digest"] == digest("gristmill.manifest", own), "manifest.json: the predicate's digest"
-    listed = files = {f["path"]: f for f in pq.read_table(folder / "files.parquet").to_pylist()}
+    place = {json.loads((p / "manifest.json").read_bytes())["predicate"]["output"]: p for p in (*others, folder)}
+    files = {f["path"]: f for f in pq.read_table(folder / "files.parquet").to_pylist()}
     data = [f for f in files.values() if f["role"] == "data"]
     yield merkle(f["content_digest"] for f in data) == predicate["data"]["root"], "Merkle root of the shards' content"
+    at = {path: place.get(f.get("output", predicate["output"])) for path, f in files.items()} | dict.fromkeys(named, folder)
     for path, expected in {**named, **{path: f["sha256"] for path, f in files.items()}}.items():
-        sound = (folder / path).is_file() and sha256((folder / path).read_bytes()) == expected
-        yield sound, f"{path}: its SHA-256"
+        sound = at[path] and (at[path] / path).is_file() and sha256((at[path] / path).read_bytes()) == expected
+        yield sound, f"{path}: its SHA-256" + ("" if at[path] else f": give the folder of output {files[path]['output']} too")
         files = files if sound else {p: f for p, f in files.items() if p != path}
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"manifest.dsse.json"}
-    yield there == {*named, *listed, "manifest.json"}, "the files that are there are those that are listed"
+    yield there == {"manifest.json", *(p for p in at if at[p] == folder)}, "the files that are there are those that are listed"
     for path, f in files.items():
-        table, log = pq.read_table(folder / path), pq.read_metadata(folder / path).metadata.get(b"gristmill.log", b"{}")
+        table, log = pq.read_table(at[path] / path), pq.read_metadata(at[path] / path).metadata.get(b"gristmill.log", b"{}")
         columns = {n: digest("gristmill.column", [n, *describe(table[n].combine_chunks())]) for n in table.column_names}
         found = digest("gristmill.content", [len(table), sorted(map(list, columns.items()))])
         yield found == f["content_digest"], f"{path}: content digest"
@@ -57,4 +57,4 @@ def verify(folder):  # yields (whether it holds, what)
     sent = predicate["accounts"]["outputs"][predicate["output"]].values()
     lacking = sum(int(e["keys"], 16) for e in sent) - sum(int(f["keys"], 16) for f in data)
     yield lacking % 2**128 == 0 == sum(e["rows"] for e in sent) - sum(f["rows"] for f in data), "the rows that were sent here"
-sys.exit("\n".join(f"FAILED: {what}" for holds, what in verify(pathlib.Path(sys.argv[1])) if not holds) or print("verified"))
+sys.exit("\n".join(f"FAILED: {what}" for ok, what in verify(*map(pathlib.Path, sys.argv[1:])) if not ok) or print("verified"))

@@ -13,7 +13,14 @@ import typer
 
 from gristmill.launch.commands.cluster_commands import add_cluster_commands
 from gristmill.launch.commands.evaluate import evaluate
-from gristmill.launch.commands.options import ConfigArgument, JsonOption, OutputOption, PluginOption, SetOption
+from gristmill.launch.commands.options import (
+    BesideOption,
+    ConfigArgument,
+    JsonOption,
+    OutputOption,
+    PluginOption,
+    SetOption,
+)
 from gristmill.launch.commands.signing_keys import keys
 from gristmill.launch.commands.train import train
 from gristmill.launch.signals import STOPPED, stopping_at_signals
@@ -288,6 +295,7 @@ def audit(
         ),
     ] = False,
     plugin: PluginOption = None,
+    beside: BesideOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Verify an output: files, digests, the chain from input to shard, the accounts, the documents."""
@@ -295,7 +303,18 @@ def audit(
     from gristmill.launch.commands.audit import audit as audit_folder
 
     return audit_folder(
-        AuditOptions(folder, full, part, key, previous, sources, tuple(roots or ()), tuple(plugin or ()), as_json)
+        AuditOptions(
+            folder,
+            full,
+            part,
+            key,
+            previous,
+            sources,
+            tuple(roots or ()),
+            tuple(plugin or ()),
+            tuple(beside or ()),
+            as_json,
+        )
     )
 
 
@@ -317,12 +336,14 @@ def explain(
         bool,
         typer.Option("--sources", help="Also look into the input for the byte at which a line of JSON lines begins."),
     ] = False,
+    beside: BesideOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Tell what happened to a document at each node: rule, value, threshold, witness."""
     from gristmill.launch.commands.audit import explain as explain_document
 
-    return explain_document(folder, ident, as_json, tuple(roots or ()) if sources or roots else None)
+    below = tuple(roots or ()) if sources or roots else None
+    return explain_document(folder, ident, as_json, below, tuple(beside or ()))
 
 
 @app.command(

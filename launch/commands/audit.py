@@ -23,6 +23,7 @@ class AuditOptions:
     sources: bool = False
     roots: Sequence[str] = ()
     plugins: Sequence[str] = ()
+    beside: Sequence[str] = ()
     json: bool = False
 
 
@@ -46,6 +47,7 @@ def audit(options: AuditOptions) -> int:
         previous=options.previous,
         sources=tuple(options.roots) if options.sources else None,
         plugins=options.plugins,
+        beside=options.beside,
     )
     if options.json:
         say_json(result.to_json())
@@ -78,15 +80,18 @@ def _stored(folder: str) -> int:
     return 1 << 36 if is_remote(folder) else sum(item.size for item in items_within(str(here))) if here.is_dir() else 0
 
 
-def explain(folder: str, ident: str, as_json: bool, roots: Sequence[str] | None = None) -> int:
-    """Tells a document's way through a run; `roots` as `audit_output` takes `sources`.
+def explain(
+    folder: str, ident: str, as_json: bool, roots: Sequence[str] | None = None, beside: Sequence[str] = ()
+) -> int:
+    """Tells a document's way through a run; `roots` as `audit_output` takes `sources`, and `beside`.
 
     The files are read in a process of their own: an output may be anybody's.
     """
     from gristmill.pipeline.reader_process import ReaderProcess
 
     with ReaderProcess() as reader:
-        found = reader.call("explain", [folder, ident, None if roots is None else list(roots)], _stored(folder))
+        argument = [folder, ident, None if roots is None else list(roots), list(beside)]
+        found = reader.call("explain", argument, _stored(folder))
     if as_json:
         say_json(found["json"])
     else:

@@ -17,6 +17,12 @@ PluginOption = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="MODULE", help="Import a module that defines custom stages or sources."),
 ]
+BesideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--beside", metavar="DIR", help="Another output of the run, which holds its ledger, where it lies elsewhere."
+    ),
+]
 OutputOption = Annotated[
     str | None,
     typer.Option(

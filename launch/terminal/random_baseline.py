@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.audit.open_files import what_a_run_wrote
+from gristmill.pipeline.audit.messages import Entry
+from gristmill.pipeline.audit.open_files import Damaged, Unreadable, what_a_run_wrote
+from gristmill.pipeline.audit.sidecar_rows import task_rows
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.provenance.holding_folders import holding_folders
+from gristmill.pipeline.provenance.statement import Predicate, read_manifest
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.storage import open_within
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
@@ -50,12 +53,14 @@ def signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Besi
     without a finding, beside a random selection.
 
     The selection is drawn task by task: of each task's documents as many as passed there, those with the lowest seeded
-    hash of doc_key. Memory: one task's signals and ledger, in a reading process. Raises DataError for files that are damaged.
+    hash of doc_key. Memory: one task's signals and ledger, in a reading process. Nothing where ledger and signals lie in the
+    folder of another output that is not beside this one. Raises DataError for files that are damaged.
     """
     nodes = [node.name for node in manifest.nodes]
     with ReaderProcess(__name__) as reader:
         try:
-            found = reader.call("signals", [folder, nodes, manifest.identity.seed], manifest.data.bytes)
+            argument = [folder, nodes, manifest.identity.seed]
+            found = reader.call("signals", argument, manifest.data.bytes)
         except ReaderCrashed as error:
             raise DataError(f"{folder}: {error}. `gristmill audit {folder}` says which file is damaged.") from error
     return {name: Beside(**fields) for name, fields in found.items()}
@@ -64,7 +69,11 @@ def signals_against_baseline(folder: str, manifest: Predicate) -> dict[str, Besi
 def _signals(argument: Sequence[Any]) -> dict[str, dict[str, Any]]:
     folder, nodes, seed = argument
     with what_a_run_wrote(folder):
-        return {name: beside.to_json() for name, beside in _signals_against_baseline(folder, nodes, seed).items()}
+        try:
+            found = _signals_against_baseline(folder, nodes, seed)
+        except (Damaged, Unreadable) as error:
+            raise DataError(f"{folder}: {error}. `gristmill audit {folder}` says which file is damaged.") from error
+        return {name: beside.to_json() for name, beside in found.items()}
 
 
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"signals": _signals}
@@ -72,16 +81,21 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"signals": _signals}
 
 
 def _signals_against_baseline(folder: str, nodes: Sequence[str], seed: int) -> dict[str, Beside]:
+    names = [name for name in Entry.__dataclass_fields__ if name != "folder"]
     with open_within(folder, FILES_TABLE) as stream:
-        table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
-    files = table.to_pylist()
-    ledgers = {file["task"]: file["path"] for file in files if file["role"] == "ledger"}
+        listed = pq.ParquetFile(stream).read(columns=names, use_threads=False).to_pylist()
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no manifest.json.")
+    folders = holding_folders(folder, manifest, {file["output"] for file in listed})
+    files = [Entry(**file, folder=folders[file["output"]]) for file in listed if file["output"] in folders]
+    ledgers = [file for file in files if file.role == "ledger"]
     found = {}
-    for node in nodes:
-        mine = [file for file in files if file["role"] == f"signals:{node}"]
+    for node in nodes if ledgers else ():
         sums = _Sums()
-        for file in mine:
-            _add_task(sums, folder, node, file["path"], ledgers.get(file["task"]), seed)
+        for file in files:
+            for task in range(file.task, file.task + file.tasks) if file.role == f"signals:{node}" else ():
+                _add_task(sums, node, file, next((one for one in ledgers if _is_about(one, task)), None), task, seed)
         if sums.documents["passed"] < sums.documents["all"] and sums.means():
             found[node] = sums.result()
     return found
@@ -116,11 +130,14 @@ class _Sums:
         return made
 
 
-def _add_task(sums: _Sums, folder: str, node: str, path: str, ledger: str | None, seed: int) -> None:
-    with open_within(folder, path) as stream:
-        table = pq.ParquetFile(stream).read(use_threads=False)
+def _is_about(file: Entry, task: int) -> bool:
+    return file.task <= task < file.task + file.tasks
+
+
+def _add_task(sums: _Sums, node: str, signals: Entry, ledger: Entry | None, task: int, seed: int) -> None:
+    table, _ = task_rows(signals, task)
     keys = table[DOC_KEY]
-    failed = pa.chunked_array([], keys.type) if ledger is None else _with_findings(folder, ledger, node)
+    failed = pa.chunked_array([], keys.type) if ledger is None else _with_findings(ledger, task, node)
     passed = ~np.asarray(pc.is_in(one_chunk(keys), value_set=one_chunk(failed)))
     rank = dropped_rank(key_words(keys), seed)
     random = np.zeros(len(rank), bool)
@@ -133,10 +150,9 @@ def _add_task(sums: _Sums, folder: str, node: str, path: str, ledger: str | None
             sums.add(name, side, values[rows])
 
 
-def _with_findings(folder: str, path: str, node: str) -> pa.ChunkedArray:
-    """doc_keys of the documents that a node dropped, quarantined or marked."""
-    with open_within(folder, path) as stream:
-        ledger = pq.ParquetFile(stream).read(columns=["node", DOC_KEY, "decision"], use_threads=False)
+def _with_findings(file: Entry, task: int, node: str) -> pa.ChunkedArray:
+    """doc_keys of the documents of a task that a node dropped, quarantined or marked."""
+    ledger, _ = task_rows(file, task, ["node", DOC_KEY, "decision"])
     decided = pc.is_in(ledger["decision"], value_set=pa.array(["dropped", "quarantined", "marked"]))
     return ledger.filter(pc.and_(pc.equal(ledger["node"], node), decided))[DOC_KEY]
 

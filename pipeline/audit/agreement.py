@@ -15,7 +15,7 @@ from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.source_position import MOST_RECORDS
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, doc_keys, key_words, one_chunk
-from gristmill.pipeline.provenance.logs import LedgerLog
+from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 from gristmill.pipeline.writing.ledger import URL
 
@@ -47,7 +47,7 @@ class RowsByKey:
 
 def check_agreement(
     job: TaskJob,
-    log: LedgerLog,
+    log: TaskLog,
     graph: AuditGraph,
     tables: Mapping[str, pa.Table | None],
     listed: np.ndarray,
@@ -160,7 +160,7 @@ def _signals(
 
 def _all_there(
     job: TaskJob,
-    log: LedgerLog,
+    log: TaskLog,
     by_role: Mapping[str, Sequence[tuple[str, pa.Table]]],
     ledger_path: str,
     answer: Answer,
@@ -187,7 +187,7 @@ def _all_there(
 
 
 def _order(
-    log: LedgerLog, graph: AuditGraph, by_role: Mapping[str, Sequence[tuple[str, pa.Table]]], answer: Answer
+    log: TaskLog, graph: AuditGraph, by_role: Mapping[str, Sequence[tuple[str, pa.Table]]], answer: Answer
 ) -> None:
     """Rows stand in the order of the slice: by their records' numbers, or where these cannot be tried as in the signals of the
     first node."""
@@ -230,7 +230,7 @@ def _order(
 
 
 def _reference(
-    log: LedgerLog, graph: AuditGraph, by_role: Mapping[str, Sequence[tuple[str, pa.Table]]]
+    log: TaskLog, graph: AuditGraph, by_role: Mapping[str, Sequence[tuple[str, pa.Table]]]
 ) -> RowsByKey | None:
     """Documents in the order of the slice."""
     one = log.slices[0]

@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.audit.allowed_sources import allowed_config
 from gristmill.pipeline.audit.documents import no_output, sound_log
 from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
-from gristmill.pipeline.audit.find_rows import Found, Searched, row_of, rows_with
+from gristmill.pipeline.audit.find_rows import FileAt, Found, Searched, row_of, rows_with
 from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
 from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
-from gristmill.pipeline.provenance.logs import LedgerLog
+from gristmill.pipeline.provenance.holding_folders import holding_folders
+from gristmill.pipeline.provenance.logs import LedgerLog, TaskLog
 from gristmill.pipeline.provenance.statement import ManifestNode, Predicate, read_manifest
 from gristmill.pipeline.storage import open_within
 from gristmill.pipeline.writing.ledger import URL
@@ -73,7 +74,7 @@ def explained(argument: Sequence[Any]) -> dict[str, Any]:
     return {"json": found.to_json(), "lines": found.lines()}
 
 
-def explain(folder: str, ident: str, sources: Sequence[str] | None = None) -> Explanation:
+def explain(folder: str, ident: str, sources: Sequence[str] | None = None, beside: Sequence[str] = ()) -> Explanation:
     """The way of a document through the run that wrote an output.
 
     Args:
@@ -81,27 +82,36 @@ def explain(folder: str, ident: str, sources: Sequence[str] | None = None) -> Ex
         ident: a document's `id`, its `doc_key` in hexadecimal, or its URL.
         sources: whether the input is looked into for the byte at which a record begins: None for not; folders below which
             it must lie; an empty list for local input wherever the config says.
+        beside: folders of other outputs of the run, which may hold its ledger.
 
-    Raises ConfigError for a folder without a manifest, DocumentNotFoundError, and DataError for files that cannot be
-    read.
+    Raises ConfigError for a folder without a manifest and for a ledger that lies elsewhere, DocumentNotFoundError, and
+    DataError for files that cannot be read.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         raise ConfigError(f"{folder}: there is no manifest.json. {no_output(folder)}")
     with what_a_run_wrote(folder):
-        return _Explainer(folder, manifest, sources).explain(ident)
+        return _Explainer(folder, manifest, sources, beside).explain(ident)
 
 
 class _Explainer:
-    def __init__(self, folder: str, manifest: Predicate, sources: Sequence[str] | None) -> None:
+    def __init__(self, folder: str, manifest: Predicate, sources: Sequence[str] | None, beside: Sequence[str]) -> None:
         self.folder, self.manifest = folder, manifest
         self.config = None if sources is None else allowed_config(manifest.varies.config, sources)
         self.graph = AuditGraph.of(manifest)
-        self.files: dict[str, list[tuple[str, int]]] = {}
+        self.files: dict[str, list[FileAt]] = {}
+        columns = ["path", "role", "task", "tasks", "output"]
         with open_within(folder, FILES_TABLE) as stream:
-            table = pq.ParquetFile(stream).read(columns=["path", "role", "task"], use_threads=False)
-        for path, role, task in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            self.files.setdefault(role, []).append((path, task))
+            table = pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+        folders = holding_folders(folder, manifest, set(table["output"].to_pylist()), beside)
+        for path, role, task, tasks, output in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            if output in folders:
+                self.files.setdefault(role, []).append(FileAt(folders[output], path, task, tasks))
+            elif role == "ledger":
+                raise ConfigError(
+                    f"{folder}: the ledger of this output lies in the folder of the run's output `{output}`, which is not "
+                    "beside this one. Name it with --beside."
+                )
         self.signals = [role for role in self.files if role.startswith("signals:")]
 
     def explain(self, ident: str) -> Explanation:
@@ -129,29 +139,29 @@ class _Explainer:
     def _task_of(self, key: bytes, searched: dict[str, Searched]) -> int | None:
         for role in ("ledger", "data", *self.signals):
             count = searched.setdefault(role.partition(":")[0], Searched())
-            found = rows_with(self.folder, self.files.get(role, []), DOC_KEY, key, count)
+            found = rows_with(self.files.get(role, []), DOC_KEY, key, count)
             if found:
-                return self._task_at(found[0])
+                return self._task_at(found[0].file, self._row(found[0].file, found[0].rows[0]))
         return None
 
-    def _task_at(self, found: Found) -> int:
-        """The task that a row belongs to: its file's, or in a shuffled shard the one that the row names."""
-        return found.task if found.task >= 0 else int(self._row(found.path, found.rows[0])[FROM_TASK])
+    def _task_at(self, file: FileAt, row: Mapping[str, Any]) -> int:
+        """The task that a row belongs to: its shard's, or the one that the row names."""
+        return int(row[FROM_TASK]) if file.names_tasks else file.task
 
     def _keys_with(self, column: str, value: str, searched: dict[str, Searched]) -> dict[bytes, int]:
         keys: dict[bytes, int] = {}
         for role in ("ledger", "data"):
             count = Searched()
-            for found in rows_with(self.folder, self.files.get(role, []), column, value, count):
+            for found in rows_with(self.files.get(role, []), column, value, count):
                 for row in found.rows[: MOST_DOCUMENTS + 1]:
-                    values = self._row(found.path, row)
-                    keys[values[DOC_KEY]] = found.task if found.task >= 0 else int(values[FROM_TASK])
+                    values = self._row(found.file, row)
+                    keys[values[DOC_KEY]] = self._task_at(found.file, values)
             # The same rows, looked at for another column, are not counted again.
             searched[role] = max(searched.get(role, count), count, key=lambda one: one.rows)
         return keys
 
-    def _row(self, path: str, row: int) -> dict[str, Any]:
-        return row_of(self.folder, path, row, frozenset({TEXT}))
+    def _row(self, file: FileAt, row: int) -> dict[str, Any]:
+        return row_of(file.folder, file.path, row, frozenset({TEXT}))
 
     def _not_found(self, ident: str, searched: Mapping[str, Searched]) -> DocumentNotFoundError:
         what = {"ledger": "ledger", "data": "shard", "signals": "signals"}
@@ -170,21 +180,26 @@ class _Explainer:
         return DocumentNotFoundError(f"{self.folder}: no document has the {kinds} {ident!r}. Searched {seen}. {advice}")
 
     def _rows_of_task(self, role: str, task: int, key: bytes) -> list[Found]:
-        files = [item for item in self.files.get(role, []) if item[1] in (task, NO_TASK)]
-        return rows_with(self.folder, files, DOC_KEY, key, Searched())
+        files = [
+            file
+            for file in self.files.get(role, [])
+            if file.task == NO_TASK or file.task <= task < file.task + file.tasks
+        ]
+        return rows_with(files, DOC_KEY, key, Searched())
 
     # Telling
 
     def _way(self, key: bytes, task: int) -> DocumentWay:
-        ledger = [self._row(f.path, row) for f in self._rows_of_task("ledger", task, key) for row in f.rows]
+        ledger = [self._row(f.file, row) for f in self._rows_of_task("ledger", task, key) for row in f.rows]
         log = self._log(task)
         source = log.slices[0].source
         shards, row_columns = self._shards(task, key)
         signals: dict[str, dict[str, Any]] = {}
         for role in self.signals:
             for found in self._rows_of_task(role, task, key):
-                values = self._row(found.path, found.rows[0])
-                signals[role.removeprefix("signals:")] = {n: v for n, v in values.items() if n != DOC_KEY}
+                values = self._row(found.file, found.rows[0])
+                own = {n: v for n, v in values.items() if n not in (DOC_KEY, FROM_TASK)}
+                signals[role.removeprefix("signals:")] = own
         steps, outputs = self._steps(source, ledger, signals, row_columns)
         known = [*ledger, row_columns]
         text = tuple(Place(f.path, row) for f in self._rows_of_task("dropped", task, key) for row in f.rows)
@@ -200,13 +215,15 @@ class _Explainer:
             columns={n: v for n, v in row_columns.items() if n not in (DOC_KEY, COPY, FROM_TASK, ID, URL)},
         )
 
-    def _log(self, task: int) -> LedgerLog:
-        path = next((path for path, number in self.files.get("ledger", []) if number == task), None)
+    def _log(self, task: int) -> TaskLog:
+        ledgers = self.files.get("ledger", [])
+        file = next((file for file in ledgers if file.task <= task < file.task + file.tasks), None)
         found = None
-        if path is not None:
-            with open_within(self.folder, path) as stream:
+        if file is not None:
+            with open_within(file.folder, file.path) as stream:
                 found = read_log(pq.ParquetFile(stream).metadata.metadata)
-        log = sound_log(LedgerLog, found)
+        whole = sound_log(LedgerLog, found)
+        log = None if whole is None else whole.of(task)
         if log is None:
             raise DataError(
                 f"{self.folder}: task {task} has no ledger with a log. `gristmill audit {self.folder}` shows what is wrong."
@@ -218,7 +235,7 @@ class _Explainer:
         columns: dict[str, Any] = {}
         for found in self._rows_of_task("data", task, key):
             for row in found.rows:
-                values = self._row(found.path, row)
+                values = self._row(found.file, row)
                 columns = columns or values
                 places.append(Place(found.path, row, values.get(COPY)))
         return tuple(places), columns
@@ -283,8 +300,8 @@ class _Explainer:
         if witness is None or not _HEX_KEY.fullmatch(witness):
             return None
         for role in ("data", "ledger"):
-            for found in rows_with(self.folder, self.files.get(role, []), DOC_KEY, bytes.fromhex(witness), Searched()):
-                values = self._row(found.path, found.rows[0])
+            for found in rows_with(self.files.get(role, []), DOC_KEY, bytes.fromhex(witness), Searched()):
+                values = self._row(found.file, found.rows[0])
                 known: dict[str, Any] = {"id": values.get(ID), "url": values.get(URL), "file": found.path}
                 return {**known, "row": found.rows[0]}
         return None
@@ -293,7 +310,7 @@ class _Explainer:
         found = self.manifest.sources.get(source)
         return str(found and found.format)
 
-    def _source(self, log: LedgerLog, key: bytes) -> dict[str, Any]:
+    def _source(self, log: TaskLog, key: bytes) -> dict[str, Any]:
         one = log.slices[0]
         licence = log.licenses.get(one.source)
         return {

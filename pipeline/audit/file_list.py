@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -17,10 +18,11 @@ from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.lease import MOST_BYTES, is_claim
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, most_table_bytes
+from gristmill.pipeline.provenance.holding_folders import holding_folders
 from gristmill.pipeline.provenance.signing import ENVELOPE
-from gristmill.pipeline.provenance.statement import MANIFEST, Statement
+from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, Statement
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.storage import Item, items_within, open_within, reason, sha256_within
+from gristmill.pipeline.storage import Item, items_within, open_within, reason, sha256_within, size_within
 from gristmill.pipeline.writing.attempt import PUBLISHED, is_attempt
 
 TOOLS = (".git", ".cache")
@@ -70,7 +72,7 @@ def read_entries(folder: str, statement: Statement, reader: ReaderProcess, repor
 def listing(argument: Sequence[str]) -> dict[str, Any]:
     """In the reading process: the columns of files.parquet that name what files must be. `argument` is [folder, path]."""
     folder, path = argument
-    names = list(Entry.__dataclass_fields__)
+    names = [name for name in Entry.__dataclass_fields__ if name != "folder"]
     try:
         with opened(folder, path) as file:
             found = {item.name: item.type for item in file.schema_arrow}
@@ -102,7 +104,8 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
         return list(entries)
     there = {item.path: item.size for item in items if item.kind is None}
     strange = {item.path for item in items if item.kind not in (None, "a folder")}
-    listed = {entry.path for entry in entries}
+    own = [entry for entry in entries if entry.folder == folder]
+    listed = {entry.path for entry in own}
     known = listed | {MANIFEST, ENVELOPE, FILES_TABLE, *DOCUMENTS}
     folders = {parent for path in listed for parent in _parents(path)}
     report.saw("stray", max(1, len(there)))
@@ -120,7 +123,7 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
     present = []
     report.saw("missing", max(1, len(entries)))
     report.saw("size")
-    for entry in entries:
+    for entry in own:
         if entry.path not in there:
             if entry.path not in strange:
                 report.fail("missing", "is listed in files.parquet and not there", file=entry.path)
@@ -129,7 +132,41 @@ def check_presence(folder: str, entries: Sequence[Entry], report: Report) -> lis
         report.saw("size")
         if there[entry.path] != entry.size:
             report.fail("size", f"expected {entry.size} bytes, found {there[entry.path]}", file=entry.path)
+    return present + _elsewhere([entry for entry in entries if entry.folder != folder], report)
+
+
+def _elsewhere(entries: Sequence[Entry], report: Report) -> list[Entry]:
+    """Presence and sizes of files that lie in the folders of other outputs; those whose folder is not known are not read."""
+    unknown = Counter(entry.output for entry in entries if not entry.folder)
+    for output, count in sorted(unknown.items()):
+        report.unread(
+            "missing",
+            f"{count} files of this output (ledger, signals) lie in the folder of the run's output {output!r:.100}, which is "
+            "not beside this one. Name it with --beside",
+        )
+    present = []
+    for entry in entries:
+        if not entry.folder:
+            continue
+        try:
+            size = size_within(entry.folder, entry.path)
+        except FileNotFoundError:
+            report.fail("missing", f"is listed in files.parquet and not in {entry.folder}", file=entry.path)
+            continue
+        except GristmillError as error:
+            report.fail("regular", str(error), file=entry.path)
+            continue
+        present.append(entry)
+        report.saw("size")
+        if size != entry.size:
+            report.fail("size", f"expected {entry.size} bytes, found {size} in {entry.folder}", file=entry.path)
     return present
+
+
+def with_folders(folder: str, predicate: Predicate, entries: Sequence[Entry], beside: Sequence[str]) -> list[Entry]:
+    """The entries with the folders that they lie in (see `holding_folders`)."""
+    folders = holding_folders(folder, predicate, {entry.output for entry in entries}, beside)
+    return [replace(entry, folder=folders.get(entry.output, "")) for entry in entries]
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -19,18 +19,30 @@ from gristmill.pipeline.storage import join, open_within
 
 
 @dataclass(frozen=True)
-class Found:
-    """Rows of one file that hold a value.
+class FileAt:
+    """A file of a run: the folder of the output that holds it, its path there, and the tasks that it is about."""
 
-    Attributes:
-        path: file in the output.
-        task: the task that wrote it.
-        rows: ascending row numbers.
-    """
-
+    folder: str
     path: str
     task: int
+    tasks: int
+
+    @property
+    def names_tasks(self) -> bool:
+        """Whether each row says of which task it is."""
+        return self.task < 0 or not self.path.startswith("data/")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of one file that hold a value: ascending row numbers."""
+
+    file: FileAt
     rows: tuple[int, ...]
+
+    @property
+    def path(self) -> str:
+        return self.file.path
 
 
 @dataclass
@@ -41,22 +53,19 @@ class Searched:
     rows: int = 0
 
 
-def rows_with(
-    folder: str, files: Sequence[tuple[str, int]], column: str, value: bytes | str, searched: Searched
-) -> list[Found]:
+def rows_with(files: Sequence[FileAt], column: str, value: bytes | str, searched: Searched) -> list[Found]:
     """Where a column holds a value, in the files' order.
 
     Args:
-        folder: the output.
-        files: (path, task) of each file to look at; one without the column is passed over.
+        files: those to look at; one without the column is passed over.
         column: its name.
         value: bytes for a binary column, text for a string column.
         searched: collects how much was looked at.
     """
 
-    def one(item: tuple[str, int]) -> tuple[Found, int]:
-        rows, count = _rows_of_file(folder, item[0], column, value)
-        return Found(item[0], item[1], tuple(rows)), count
+    def one(file: FileAt) -> tuple[Found, int]:
+        rows, count = _rows_of_file(file.folder, file.path, column, value)
+        return Found(file, tuple(rows)), count
 
     # Decoding releases the interpreter's lock, so threads divide the time; the order of the results is the files'.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, digest
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
-from gristmill.pipeline.provenance.logs import SliceRead
-from gristmill.pipeline.provenance.statement import MANIFEST, Identity, Predicate
-from gristmill.pipeline.provenance.values import to_json
-
-
-def run_key(identity: Identity, slices: Sequence[SliceRead]) -> str:
-    """The run's key from its identity and its slices in task order (see pipeline.plan.Plan.key)."""
-    names = hashlib.sha256()
-    for one in slices:
-        place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
-        names.update(digest("gristmill.slice", place).encode())
-    return digest("gristmill.run", [to_json(identity), names.hexdigest()])
+from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
 
 
 def wiring_problems(graph: AuditGraph, accounts: Accounts) -> list[str]:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pydantic import ValidationError
 
-from gristmill.pipeline.audit.fingerprints import promise_problems, run_key, wiring_problems
+from gristmill.pipeline.audit.fingerprints import promise_problems, wiring_problems
 from gristmill.pipeline.audit.messages import Entry, ask
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead
-from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, parse_strictly
+from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead, TaskEntry, TaskLog
+from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, parse_strictly, run_key
 from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.shuffle import NO_TASK
+from gristmill.pipeline.writing.sidecars import LEDGER_FILE, MOST_TASKS
 
 _BATCH = 64
 _OWN = ("output", "shard", "rows", "content_digest", "keys")
-"""Keys of a log that are about its file; the rest is about the task."""
+"""Keys of a shard's log that are about its file; the rest is about the task."""
 _NODE = [item.name for item in fields(NodeLog)]
 
 
@@ -51,7 +52,6 @@ class _Task:
 class LogAudit:
     """Reads every footer once, in the order of files.parquet, and keeps little of each."""
 
-    folder: str
     predicate: Predicate
     graph: AuditGraph
     report: Report
@@ -66,12 +66,12 @@ class LogAudit:
         self.shuffle = self.predicate.identity.outputs[self.output].shuffle
         self.nodes = [NodeLog(**{name: getattr(node, name) for name in _NODE}) for node in self.predicate.nodes]
         self.licenses = {name: source["license"] for name, source in to_json(self.predicate)["sources"].items()}
-        self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER]
+        self.ledger_columns = [[item.name, logical_type(item.type)] for item in LEDGER_FILE]
         self.columns = self.predicate.data.columns
 
     def read(self, entries: Sequence[Entry], reader: ReaderProcess) -> None:
         """Checks all footers. Each file is a data shard, a ledger, or without a log."""
-        for entry, answer in _footers(self.folder, entries, reader):
+        for entry, answer in _footers(entries, reader):
             self.report.saw("footer")
             if "unreadable" in answer:
                 self.report.unread("footer", answer["unreadable"], file=entry.path)
@@ -101,11 +101,13 @@ class LogAudit:
             return
         if isinstance(log, ShuffledLog):
             self._agrees_shuffled(entry, log)
-            return
-        self._agrees(entry, log)
-        self._remember(entry, log)
+        elif isinstance(log, LedgerLog):
+            self._agrees_ledger(entry, log)
+        else:
+            self._agrees(entry, log)
+            self.tasks.setdefault(entry.task, _Task()).summaries.append((entry.path, _summary(log)))
 
-    def _log(self, entry: Entry, text: str | None) -> LedgerLog | ShuffledLog | None:
+    def _log(self, entry: Entry, text: str | None) -> LedgerLog | ShardLog | ShuffledLog | None:
         if text is None:
             self.report.fail("footer", "carries no log (footer key gristmill.log)", file=entry.path)
             return None
@@ -116,7 +118,7 @@ class LogAudit:
         except (ValueError, TypeError, RecursionError) as error:
             self.report.fail("schema", f"its log cannot be parsed: {error}", file=entry.path)
             return None
-        kind: type[LedgerLog | ShuffledLog] = LedgerLog
+        kind: type[LedgerLog | ShardLog | ShuffledLog] = LedgerLog
         if entry.role == "data":
             kind = ShardLog if self.shuffle is None else ShuffledLog
         try:
@@ -129,23 +131,50 @@ class LogAudit:
             self.report.fail("schema", "its log is not in the canonical encoding", file=entry.path)
         return made
 
-    def _agrees(self, entry: Entry, log: LedgerLog) -> None:
-        """The log is that of this file, this task and this run."""
-        one, stated = log.slices[0], to_json(log)
-        wanted = {
+    def _agrees_ledger(self, entry: Entry, log: LedgerLog) -> None:
+        """The log is that of this file, its tasks and this run."""
+        self._common(entry, to_json(log), log.nodes, {"rows": entry.rows, "content_digest": entry.content_digest})
+        numbers = [one.task for one in log.tasks]
+        self._equal(entry, "tasks of the log", list(range(entry.task, entry.task + entry.tasks)), numbers)
+        self._equal(entry, "rows of the log's tasks", entry.rows, sum(one.rows for one in log.tasks))
+        self._equal(entry, "name", f"ledger/part-{entry.task:05d}.parquet", entry.path)
+        sources = {one.slices[0].source for one in log.tasks}
+        for name in sorted(sources - set(self.predicate.sources)):
+            self.report.fail("footer", f"a slice is of {name!r}, which is not a source of this run", file=entry.path)
+        known = sources & set(self.predicate.sources)
+        stated = to_json(log)
+        self._equal(entry, "licences of the log", {name: self.licenses[name] for name in known}, stated["licenses"])
+        snapshots = {name: self.predicate.sources[name].snapshot for name in known}
+        self._equal(entry, "snapshots of the log", snapshots, log.snapshots)
+        for one in log.tasks:
+            root = merkle_root([one.slices[0].digest])
+            self._equal(entry, f"slices_root of task {one.task} in the log", root, one.slices_root)
+            self._remember(entry, log, one)
+
+    def _common(self, entry: Entry, stated: Mapping[str, Any], nodes: list[NodeLog], wanted: Mapping[str, Any]) -> None:
+        """What every log says of the run, and some values of its own."""
+        of_run = {
             "run": self.predicate.run,
             "seed": self.predicate.identity.seed,
-            "output": self.output,
             "settled": self.predicate.settled,
+        }
+        for name, value in {**of_run, **wanted}.items():
+            self._equal(entry, f"{name} of the log", value, stated[name])
+        if nodes != self.nodes:
+            self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
+
+    def _agrees(self, entry: Entry, log: ShardLog) -> None:
+        """The log is that of this shard, its task and this run."""
+        one, stated = log.slices[0], to_json(log)
+        wanted = {
+            "output": self.output,
             "task": entry.task,
             "rows": entry.rows,
             "content_digest": entry.content_digest,
+            "keys": entry.keys,
             "slices_root": merkle_root([one.digest]),
         }
-        for name, value in wanted.items():
-            self._equal(entry, f"{name} of the log", value, stated[name])
-        if log.nodes != self.nodes:
-            self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
+        self._common(entry, stated, log.nodes, wanted)
         part = ",".join(f"{name}={value}" for name, value in sorted(one.part.items()))
         for name, listed, found in (
             ("source", entry.source, one.source),
@@ -163,11 +192,7 @@ class LogAudit:
         licence = {one.source: self.licenses[one.source]}
         self._equal(entry, "licence of the log", licence, stated["licenses"])
         self._equal(entry, "snapshot of the log", source.snapshot, log.snapshot)
-        if isinstance(log, ShardLog):
-            self._equal(entry, "keys of the log", entry.keys, stated["keys"])
-            self._equal(entry, "name", shard_path(entry.task, log.shard), entry.path)
-        else:
-            self._equal(entry, "name", f"ledger/part-{entry.task:05d}.parquet", entry.path)
+        self._equal(entry, "name", shard_path(entry.task, log.shard), entry.path)
 
     def _agrees_shuffled(self, entry: Entry, log: ShuffledLog) -> None:
         """The log is that of this file and this run, whose rows come from all slices."""
@@ -175,46 +200,37 @@ class LogAudit:
         seed = identity.seed if self.shuffle is None or self.shuffle.seed is None else self.shuffle.seed
         self.buckets.setdefault(log.bucket, []).append(log.shard)
         wanted = {
-            "run": self.predicate.run,
-            "seed": identity.seed,
             "output": self.output,
             "tasks": self.predicate.tasks,
             "slices_root": self.predicate.slices_root,
-            "settled": self.predicate.settled,
             "licenses": self.licenses,
             "snapshots": {name: source.snapshot for name, source in self.predicate.sources.items()},
             "rows": entry.rows,
             "content_digest": entry.content_digest,
             "keys": entry.keys,
         }
-        for name, value in wanted.items():
-            self._equal(entry, f"{name} of the log", value, stated[name])
-        if log.nodes != self.nodes:
-            self.report.fail("footer", "its list of nodes differs from the manifest's", file=entry.path)
+        self._common(entry, stated, log.nodes, wanted)
         self._equal(entry, "seed of the shuffle", seed, log.shuffle.seed)
         self.ranges = self.ranges or log.shuffle.buckets
         self._equal(entry, "buckets of the shuffle", self.ranges, log.shuffle.buckets)
         self._equal(entry, "name", shard_path(log.bucket, log.shard), entry.path)
         self._equal(entry, "task", NO_TASK, entry.task)
 
-    def _remember(self, entry: Entry, log: LedgerLog) -> None:
-        task = self.tasks.setdefault(entry.task, _Task())
-        summary = hashlib.sha256(canonical({k: v for k, v in to_json(log).items() if k not in _OWN})).digest()
-        if entry.role == "data" or task.ledger is not None:
-            task.summaries.append((entry.path, summary))
-            return
-        task.ledger, task.summary, task.slice = entry.path, summary, log.slices[0]
-        accounts = log.accounts
-        self._task_accounts(entry, log, accounts)
-        self.total.add(accounts)
-        for tally in accounts.outputs.get(self.output, {}).values():
+    def _remember(self, entry: Entry, log: LedgerLog, stated: TaskEntry) -> None:
+        task = self.tasks.setdefault(stated.task, _Task())
+        of_task = log.of(stated.task)
+        if task.ledger is not None or of_task is None:
+            return  # a second ledger of a task is a finding of the lineage
+        task.ledger, task.summary, task.slice = entry.path, _summary(of_task), stated.slices[0]
+        self._task_accounts(entry, stated.slices[0], stated.accounts)
+        self.total.add(stated.accounts)
+        for tally in stated.accounts.outputs.get(self.output, {}).values():
             task.sent.add(tally)
 
-    def _task_accounts(self, entry: Entry, log: LedgerLog, accounts: Accounts) -> None:
+    def _task_accounts(self, entry: Entry, one: SliceRead, accounts: Accounts) -> None:
         self.report.saw("accounts")
         for problem in [*accounts.problems(), *wiring_problems(self.graph, accounts)]:
             self.report.fail("accounts", problem, file=entry.path)
-        one = log.slices[0]
         entered = accounts.nodes.get(one.source, NodeAccount()).entered.rows
         if entered != one.rows + one.rejects:
             message = f"{one.rows} rows and {one.rejects} rejects were read, but {entered} entered"
@@ -231,22 +247,24 @@ class LogAudit:
         report, tasks = self.report, self.predicate.tasks
         report.saw("lineage", max(1, tasks))
         of_tasks = [entry for entry in entries if entry.role != "data" or self.shuffle is None]
-        for number in sorted({entry.task for entry in of_tasks if not 0 <= entry.task < tasks}):
-            report.fail("lineage", f"files.parquet lists files of task {number}; the run has {tasks} tasks")
-        listed: dict[int, int] = {}
+        for entry in of_tasks:
+            most = 1 if entry.role == "data" else MOST_TASKS
+            if not (0 <= entry.task < tasks and 1 <= entry.tasks <= most and entry.task + entry.tasks <= tasks):
+                told = f"files of task {entry.task}" + (f" and {entry.tasks - 1} more" if entry.tasks != 1 else "")
+                report.fail("lineage", f"files.parquet lists {told}; the run has {tasks} tasks", file=entry.path)
         for entry in entries:
-            if entry.role == "ledger":
-                listed[entry.task] = listed.get(entry.task, 0) + 1
-        if tasks > len(entries):
+            if entry.role == "data" and entry.output != self.output:
+                report.fail("lineage", f"is listed as a shard of the output {entry.output!r:.100}", file=entry.path)
+        ledgers = [entry for entry in entries if entry.role == "ledger" and 1 <= entry.tasks <= MOST_TASKS]
+        listed = Counter(task for entry in ledgers for task in range(entry.task, entry.task + entry.tasks))
+        if tasks > MOST_TASKS * len(entries):
             report.fail(
                 "lineage", f"the run has {tasks} tasks, but only {len(entries)} files are listed", file=MANIFEST
             )
-            tasks = len(entries)
+            tasks = MOST_TASKS * len(entries)
         for number in range(tasks):
-            if listed.get(number, 0) != 1:
-                report.fail(
-                    "lineage", f"task {number} has {listed.get(number, 0)} ledgers; each task writes exactly one"
-                )
+            if listed[number] != 1:
+                report.fail("lineage", f"task {number} is in {listed[number]} ledgers; each task is in exactly one")
         shards: dict[int, list[str]] = {}
         for entry in of_tasks:
             if entry.role == "data":
@@ -364,22 +382,27 @@ class LogAudit:
             self.report.fail("keys", message, file=file)
 
 
+def _summary(log: TaskLog) -> bytes:
+    """A digest of what a log says of its task, and not of its file."""
+    return hashlib.sha256(canonical({k: v for k, v in to_json(log).items() if k not in _OWN})).digest()
+
+
 def shard_path(task: int, shard: int) -> str:
     """Where the shard of a task, or of a bucket of a shuffled output, lies in an output."""
     return f"data/part-{task:05d}-{shard:02d}.parquet"
 
 
-def _footers(folder: str, entries: Sequence[Entry], reader: ReaderProcess) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def _footers(entries: Sequence[Entry], reader: ReaderProcess) -> Iterator[tuple[Entry, dict[str, Any]]]:
     for start in range(0, len(entries), _BATCH):
         batch = entries[start : start + _BATCH]
         try:
-            answers = ask(reader, "footers", [folder, [entry.path for entry in batch]])
+            answers = ask(reader, "footers", [[entry.folder, entry.path] for entry in batch])
         except ReaderCrashed:
             # One of them kills the reader: ask for each alone.
             answers = []
             for entry in batch:
                 try:
-                    answers += ask(reader, "footers", [folder, [entry.path]])
+                    answers += ask(reader, "footers", [[entry.folder, entry.path]])
                 except ReaderCrashed as error:
                     answers.append({"unreadable": str(error)})
         yield from zip(batch, answers, strict=True)

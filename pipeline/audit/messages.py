@@ -13,11 +13,14 @@ from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of files.parquet, as far as an audit needs it."""
+    """A row of files.parquet, as far as an audit needs it; `folder` is that of the output which holds the file, found by
+    the audit: empty where it is not known."""
 
     path: str
     role: str
     task: int
+    tasks: int
+    output: str
     size: int
     sha256: str
     content_digest: str
@@ -27,6 +30,7 @@ class Entry:
     slice_path: str
     slice_part: str
     slice_digest: str
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,24 @@ def ask(reader: ReaderProcess, function: str, argument: Any, size: int = 0) -> A
 
 @dataclass
 class Answer:
-    """Findings about one task, by check, and how much was looked at."""
+    """Findings about one task, by check, and how much was looked at.
+
+    Attributes:
+        first_rows: by file that holds rows of several tasks, the number of the first one that was looked at: rows are
+            counted from there.
+    """
 
     findings: list[dict[str, Any]] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
+    first_rows: dict[str, int] = field(default_factory=dict)
 
     def saw(self, check: str, objects: int = 1) -> None:
         self.seen[check] = self.seen.get(check, 0) + objects
 
     def fail(self, check: str, message: str, file: str | None, **place: Any) -> None:
+        if file is not None and place.get("row") is not None:
+            place["row"] += self.first_rows.get(file, 0)
         self.findings.append({"check": check, "message": message, "file": file, **place})
 
     def unread(self, check: str, message: str, file: str | None) -> None:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.audit.page_headers import page_without_checksum
 from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.logs import LOG_KEY
 from gristmill.pipeline.storage import open_within, reason
-from gristmill.pipeline.writing.parquet import LOG_KEY
 
 
 class Damaged(Exception):
@@ -110,13 +110,12 @@ def what_a_run_wrote(folder: str) -> Iterator[None]:
 
 
 def footers(argument: Sequence[Any]) -> list[dict[str, Any]]:
-    """What the footers of files say. `argument` is [folder, paths]; one answer per path.
+    """What the footers of files say. `argument` is a list of [folder, path]; one answer for each.
 
     An answer holds `rows`, `columns` (name → logical type, in order) and `log` (its text, or null); or `damaged`, or
     `unreadable`, with the reason.
     """
-    folder, paths = argument
-    return [_footer(folder, path) for path in paths]
+    return [_footer(folder, path) for folder, path in argument]
 
 
 def _footer(folder: str, path: str) -> dict[str, Any]:

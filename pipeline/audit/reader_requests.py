@@ -10,6 +10,7 @@ from gristmill.pipeline.audit.file_list import listing
 from gristmill.pipeline.audit.open_files import footers
 from gristmill.pipeline.audit.replay import check_sources, plan_sources
 from gristmill.pipeline.audit.shuffle import check_shard
+from gristmill.pipeline.audit.sidecar_rows import check_sidecar
 from gristmill.pipeline.audit.task_checks import check_task
 
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
@@ -18,6 +19,7 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "listing": listing,
     "check_task": check_task,
     "check_shard": check_shard,
+    "check_sidecar": check_sidecar,
     "plan_sources": plan_sources,
     "check_sources": check_sources,
 }

@@ -20,6 +20,7 @@ from gristmill.pipeline.audit.key_order import key_order, name_of, places_in
 from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.open_files import opened
 from gristmill.pipeline.audit.same_values import shown, unlike
+from gristmill.pipeline.audit.sidecar_rows import task_rows
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, key_words, one_chunk
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
@@ -133,7 +134,7 @@ def compare_shards(job: TaskJob, plan: Plan, slice_rows: SliceRows, decided: Set
     for entry in job.files:
         if entry.role != "data":
             continue
-        with opened(job.folder, entry.path) as file:
+        with opened(entry.folder, entry.path) as file:
             present = [name for name in names if name in file.schema_arrow.names]
             start = 0
             for group in range(file.metadata.num_row_groups):
@@ -214,8 +215,7 @@ def _identifiers(slice_rows: SliceRows, known: list[str], ledger: pa.Table, path
 
 def _dropped(job: TaskJob, plan: Plan, slice_rows: SliceRows, known: list[str], entry: Entry, answer: Answer) -> None:
     """Dropped texts are those of the input, and of nodes that can be decided again all that is said of them."""
-    with opened(job.folder, entry.path) as file:
-        table = file.read(use_threads=False)
+    table, answer.first_rows[entry.path] = task_rows(entry, job.task)
     again = dropped_texts(plan, slice_rows, known, None)
     everyone = RowsByKey(slice_rows.table.select([DOC_KEY]))
     for node in pc.unique(table["node"]).to_pylist():
@@ -253,8 +253,7 @@ def recorded_signals(job: TaskJob, node: Node, slice_rows: SliceRows) -> dict[st
         return {item.name: pa.array([], item.type) for item in node.spec.signals}
     if entry is None or node.spec.hidden:
         return None
-    with opened(job.folder, entry.path) as file:
-        table = file.read(use_threads=False).combine_chunks()
+    table, _ = task_rows(entry, job.task)
     if not {DOC_KEY, *node.spec.signals.names} <= set(table.column_names):
         return None
     if table.schema.field(DOC_KEY).type != KEY_TYPE or table[DOC_KEY].null_count:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.pipeline.audit.allowed_sources import allowed_config, refuse_elsewhere
-from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.key_order import key_order, places_in
 from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
 from gristmill.pipeline.audit.messages import Answer, TaskJob
@@ -33,6 +32,7 @@ from gristmill.pipeline.audit.recompute import (
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import NAMED
 from gristmill.pipeline.audit.shuffle import rows_of_task, text_hashes
+from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
 from gristmill.pipeline.document import DOC_KEY, TEXT, TEXT_TYPE, key_words, one_chunk, take
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.hashing import canonical
@@ -42,7 +42,6 @@ from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.content import ContentDigest, logical_type
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.outcome import Outcome
@@ -52,7 +51,6 @@ from gristmill.pipeline.slices.traversal import Answers, traverse
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 from gristmill.pipeline.writing.manifest import manifest_node
-from gristmill.pipeline.writing.parquet import read_log
 from gristmill.pipeline.writing.task_files import data_columns
 
 SAMPLE = 8
@@ -106,9 +104,9 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
     if ledger_entry is None:
         return answer.to_json()
     try:
-        with opened(job.task.folder, ledger_entry.path) as file:
-            ledger = file.read(use_threads=False).combine_chunks()
-            log = sound_log(LedgerLog, read_log(file.metadata.metadata))
+        ledger, answer.first_rows[ledger_entry.path] = task_rows(ledger_entry, job.task.task)
+        whole = ledger_log(ledger_entry.folder, ledger_entry.path, ledger_entry.sha256)
+        log = None if whole is None else whole.of(job.task.task)
         if log is None or not 0 <= job.task.task < len(plan.slices):
             return answer.to_json()  # other checks have said so
         one = plan.slices[job.task.task]
@@ -277,7 +275,7 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
         if entry.role != "data":
             continue
         answer.saw("text")
-        with opened(job.folder, entry.path) as file:
+        with opened(entry.folder, entry.path) as file:
             if TEXT not in file.schema_arrow.names:
                 continue  # the check of footers has said so
             start = 0
@@ -420,8 +418,7 @@ def _compare_notes(job: TaskJob, node: Node, slice_rows: SliceRows, surveyed: pa
     entry = next((entry for entry in job.files if entry.role == role), None)
     kept: dict[bytes, dict[str, Any]] = {}
     if entry is not None and surveyed is not None:
-        with opened(job.folder, entry.path) as file:
-            table = file.read(use_threads=False)
+        table, _ = task_rows(entry, job.task)
         wanted = slice_rows.table[DOC_KEY].take(pa.array(state.rows))
         mine = table.filter(pc.is_in(table[DOC_KEY], value_set=one_chunk(wanted)))
         kept = {row[DOC_KEY]: {n: v for n, v in row.items() if n != EMITTED} for row in mine.to_pylist()}

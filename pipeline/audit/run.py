@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gristmill.pipeline.audit.documents import check_documents, read_statement
-from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries
+from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries, with_folders
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
 from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
@@ -25,6 +25,7 @@ from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
 from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
+from gristmill.pipeline.writing.sidecars import MOST_TASKS
 
 BACK = ("source", "text", "replay", "columns", "config")
 """Checks that go back to the input."""
@@ -41,6 +42,7 @@ def audit_output(
     previous: str | None = None,
     sources: Sequence[str] | None = None,
     plugins: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> AuditResult:
     """Verifies an output.
 
@@ -54,6 +56,8 @@ def audit_output(
         sources: whether a full audit also goes back to the input: None for not; folders, local or URLs, below which it must
             lie; an empty list for local input wherever the config says. The config is the word of whoever wrote the output.
         plugins: modules with stages and sources that the run used and that may be imported for that.
+        beside: folders of other outputs of the run, which may hold files that this output shares with them; those that
+            lie beside this one are found without.
 
     Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
     finding.
@@ -69,7 +73,9 @@ def audit_output(
     begin = time.monotonic()
     public = None if key is None else public_key(key)
     roots = None if sources is None else tuple(sources)
-    audit = _Audit(folder, full or sample is not None, sample or (0, 1), public, previous, roots, tuple(plugins))
+    audit = _Audit(
+        folder, full or sample is not None, sample or (0, 1), public, previous, roots, tuple(plugins), tuple(beside)
+    )
     with ReaderProcess() as reader:
         audit.run(reader)
     results = tuple(audit.report.results[check.name] for check in CHECKS)
@@ -85,10 +91,12 @@ class _Audit:
     previous: str | None
     sources: tuple[str, ...] | None
     plugins: tuple[str, ...]
+    beside: tuple[str, ...]
     report: Report = field(default_factory=Report)
     key: str | None = None
     bytes_read: int = 0
     crashes: int = 0
+    right: dict[Entry, bool] = field(default_factory=dict)
 
     def run(self, reader: ReaderProcess) -> None:
         report, folder = self.report, self.folder
@@ -110,10 +118,11 @@ class _Audit:
                 if not result.looked_at and result.skipped is None:
                     report.unread(name, "needs files.parquet")
             return
+        entries = with_folders(folder, predicate, entries, self.beside)
         present = check_presence(folder, entries, report)
         check_roots(statement, entries, report)
         graph = AuditGraph.of(predicate)
-        logs = LogAudit(folder, predicate, graph, report)
+        logs = LogAudit(predicate, graph, report)
         logs.read(present, reader)
         absent = set(entries) - set(present)
         logs.complete = logs.complete and not any(entry.role == "ledger" for entry in absent)
@@ -179,8 +188,13 @@ class _Audit:
         """The checks that read whole files, task by task; with `spill`, those of a shuffled output."""
         tasks: dict[int, list[Entry]] = {}
         for entry in entries:
-            if entry.task % self.sample[1] == self.sample[0]:
-                tasks.setdefault(entry.task, []).append(entry)
+            numbers = range(max(0, entry.task), min(entry.task + min(entry.tasks, MOST_TASKS), predicate.tasks))
+            mine = [number for number in numbers if number % self.sample[1] == self.sample[0]]
+            for number in mine:
+                tasks.setdefault(number, []).append(entry)
+            if mine and entry.role != "data" and entry not in absent and self._right_bytes(entry):
+                # One that ends its reader is not read again for each of its tasks.
+                self.right[entry] = self._ask(reader, "check_sidecar", asdict(entry), entry.size, "content", [entry])
         accounts = predicate.accounts.nodes
         source_rules = {
             name: (*READ_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
@@ -209,7 +223,7 @@ class _Audit:
                 measuring,
                 str((predicate.identity.outputs[predicate.output].model_extra or {}).get("dropped")),
             )
-            size = sum(entry.size for entry in sound)
+            size = sum(entry.size // max(1, entry.tasks) for entry in sound)
             if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):
                 continue
             if self.sources is not None:
@@ -266,11 +280,16 @@ class _Audit:
             (self.report.unread if finding.pop("unread", False) else self.report.fail)(name, message, **finding)
 
     def _right_bytes(self, entry: Entry) -> bool:
+        if entry not in self.right:
+            self.right[entry] = self._bytes_as_listed(entry)
+        return self.right[entry]
+
+    def _bytes_as_listed(self, entry: Entry) -> bool:
         report = self.report
         report.saw("sha256")
         self.bytes_read += entry.size
         try:
-            found = sha256_within(self.folder, entry.path, entry.size)
+            found = sha256_within(entry.folder, entry.path, entry.size)
         except (OSError, GristmillError) as error:
             report.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
         else:

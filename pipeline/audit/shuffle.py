@@ -53,7 +53,7 @@ def check_shard(argument: Mapping[str, Any]) -> dict[str, Any]:
         if TEXT in piece.schema.names:
             texts.append(text_hashes(piece[TEXT]))
 
-    table, found = scanned(argument["folder"], entry, [DOC_KEY, COPY, FROM_TASK], answer, each)
+    table, found = scanned(entry.folder, entry, [DOC_KEY, COPY, FROM_TASK], answer, each)
     log = sound_log(ShuffledLog, found)
     left = table is not None and log is not None and _left(table, log, texts, entry.path, argument, answer)
     return {**answer.to_json(), "left": left}

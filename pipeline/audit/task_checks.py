@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.audit.agreement import SIZE, check_agreement
-from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.ledger import read_decisions, totals, vocabulary
-from gristmill.pipeline.audit.messages import Answer, TaskJob
+from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
+from gristmill.pipeline.audit.open_files import Damaged, Unreadable
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shuffle import rows_of_task
-from gristmill.pipeline.document import COPY, DOC_KEY, ID, TEXT, one_chunk, text_bytes
+from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
+from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, text_bytes
 from gristmill.pipeline.planning.prior_runs import EMITTED
-from gristmill.pipeline.provenance.logs import LedgerLog
+from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.writing.ledger import LEDGER, URL
 
 
@@ -30,23 +31,15 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     job = TaskJob.from_json(argument)
     answer = Answer()
     tables: dict[str, pa.Table | None] = {}
-    log: LedgerLog | None = None
+    log: TaskLog | None = None
     for entry in job.files:
-        sizes: list[pa.Array] = []
-
-        def each(piece: pa.Table, sizes: list[pa.Array] = sizes) -> None:
-            if TEXT in piece.column_names:
-                column = one_chunk(piece[TEXT])
-                sizes.append(pa.array(text_bytes(column), mask=np.asarray(column.is_null())))
-
-        table, found = scanned(
-            job.folder, entry, _kept(entry.role, job), answer, each if entry.role == "dropped" else None
-        )
-        if table is not None and sizes:
-            table = table.append_column(SIZE, pa.chunked_array(sizes, pa.int64()))
-        tables[entry.path] = table
-        if entry.role == "ledger":
-            log = sound_log(LedgerLog, found)
+        if entry.role == "data":
+            tables[entry.path] = scanned(entry.folder, entry, _kept(entry.role, job), answer)[0]
+            continue
+        tables[entry.path] = _rows(entry, job, answer)
+        if entry.role == "ledger" and tables[entry.path] is not None:
+            whole = ledger_log(entry.folder, entry.path, entry.sha256)
+            log = None if whole is None else whole.of(job.task)
     ledger_entry = next((entry for entry in job.files if entry.role == "ledger"), None)
     ledger = None if ledger_entry is None else tables[ledger_entry.path]
     broken = [entry.path for entry in job.files if tables[entry.path] is None] + list(job.broken)
@@ -93,6 +86,24 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
             listed_drops(table, ledger, entry.path, answer)
     check_agreement(job, log, graph, tables, keys, routes, answer)
     return answer.to_json()
+
+
+def _rows(entry: Entry, job: TaskJob, answer: Answer) -> pa.Table | None:
+    """The task's rows of a sidecar; None for one that cannot be read, as the check of the whole file says."""
+    try:
+        table, answer.first_rows[entry.path] = task_rows(entry, job.task)
+    except (Damaged, Unreadable):
+        return None
+    if DOC_KEY not in table.column_names or table.schema.field(DOC_KEY).type != KEY_TYPE or table[DOC_KEY].null_count:
+        return None
+    sizes = None
+    if entry.role == "dropped" and TEXT in table.column_names:
+        column = one_chunk(table[TEXT])
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            sizes = pa.array(text_bytes(column), pa.int64(), mask=np.asarray(column.is_null()))
+    kept = _kept(entry.role, job)
+    table = table if kept is None else table.select([name for name in table.column_names if name in kept])
+    return table if sizes is None else table.append_column(SIZE, sizes)
 
 
 def _kept(role: str, job: TaskJob) -> list[str] | None:

@@ -27,12 +27,16 @@ MAX_NAME = 100
 """Characters of the name of a source, node or output: it becomes part of file names."""
 _TOP_KEYS = (
     "name", "seed", "sources", "stages", "outputs", "discard", "expect", "work", "max_quarantined", "exchange_bytes",
-    "description", "resources",
+    "description", "resources", "sidecar_documents",
 )  # fmt: skip
 
 
 EXCHANGE_BYTES = 384 << 20
 """Budget of one exchange operator's process, where a config names no other."""
+
+
+SIDECAR_DOCUMENTS = 1_000_000
+"""Documents that a file of the ledger or of signals is about, at most, where a config names no other number."""
 
 
 class ShuffleConfig(BaseModel):
@@ -136,6 +140,8 @@ class RunConfig:
     """Memory of one exchange operator's process for rows and buffers. Part of no identity: it cannot change a result."""
     resources: Mapping[str, ResourcesConfig] = field(default_factory=dict)
     """By node. Part of no identity either."""
+    sidecar_documents: int = SIDECAR_DOCUMENTS
+    """Documents that a file of the ledger or of signals is about, at most, unless one task has more. Part of the identity."""
 
     def where(self, path: str) -> str:
         """File, line and key path, for messages."""
@@ -236,6 +242,11 @@ class _Reader:
         budget = top.get("exchange_bytes", EXCHANGE_BYTES)
         if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1 << 20:
             raise self.fail("exchange_bytes", f"expected bytes, at least {1 << 20}, found {_kind(budget)}.")
+        documents = top.get("sidecar_documents", SIDECAR_DOCUMENTS)
+        if isinstance(documents, bool) or not isinstance(documents, int) or documents < 1:
+            raise self.fail(
+                "sidecar_documents", f"expected a number of documents, at least 1, found {_kind(documents)}."
+            )
         work = top.get("work")
         if work is not None and (not isinstance(work, str) or not work):
             raise self.fail("work", f"expected a folder, found {_kind(work)}.")
@@ -267,6 +278,7 @@ class _Reader:
             plugins=plugins,
             exchange_bytes=budget,
             resources=self.resources(top.get("resources"), [node.name for node in nodes]),
+            sidecar_documents=documents,
         )
 
     def section(self, key: str, may_be_empty: bool = False) -> dict[str, Any]:

@@ -151,6 +151,7 @@ class Plan:
         return {
             "format": FORMAT_VERSION,
             "seed": config.seed,
+            "sidecar_documents": config.sidecar_documents,
             "sources": {spec.name: self._source_identity(spec.name) for spec in config.sources},
             "nodes": [
                 [node.name, node.use, [str(edge) for edge in node.inputs], self.fingerprints[node.name].full]

@@ -28,14 +28,18 @@ from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.graph import Graph, Node
 from gristmill.pipeline.provenance.files import FILES_TABLE, most_table_bytes, notes_role
+from gristmill.pipeline.provenance.holding_folders import holding_folders
+from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, SliceRead
 from gristmill.pipeline.provenance.statement import (
     ManifestNode,
     Predicate,
     Statement,
     manifest_digest,
+    parse_strictly,
     read_statement_bytes,
+    run_key,
 )
-from gristmill.pipeline.provenance.values import described, parse
+from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import join, open_within, read_within
@@ -50,7 +54,8 @@ class PriorNotes:
     """The notes that one node of one finished run kept.
 
     Attributes:
-        folder: the output that holds them, as the config names it.
+        folder: the output, as the config names it.
+        held: the folder that holds them: that of the run's first output that keeps notes.
         run: the run's key.
         node: the node's name there.
         files: (path in the output, SHA-256, rows) of each file, in the order of tasks.
@@ -59,6 +64,7 @@ class PriorNotes:
     """
 
     folder: str
+    held: str
     run: str
     node: str
     files: tuple[tuple[str, str, int], ...]
@@ -135,12 +141,26 @@ def _notes_of(
             f"{where}: its notes cannot be compared with this run's: {signal_differences(mine[0], node)}. Use the same "
             "settings, or repeat the prior run with these."
         )
-    _refuse_read_before(where, manifest, listed, graph, slices)
+    _refuse_read_before(where, folder, manifest, listed, graph, slices)
     root = merkle_root([item["content_digest"] for item in kept])
     files = tuple((item["path"], item["sha256"], item["rows"]) for item in kept)
     identity = digest("gristmill.notes", [manifest.run, mine[0].name, root])
     before = list(mine[0].fields.threshold.get(PRIOR, []))
-    return PriorNotes(folder, manifest.run, mine[0].name, files, identity, sum(item["size"] for item in kept)), before
+    held = folder_of(where, folder, manifest, kept[0]["output"])
+    return PriorNotes(
+        folder, held, manifest.run, mine[0].name, files, identity, sum(item["size"] for item in kept)
+    ), before
+
+
+def folder_of(where: str, folder: str, manifest: Predicate, output: str) -> str:
+    """The folder of the output that holds a file of one of them. Raises ConfigError where it is not beside it."""
+    found = holding_folders(folder, manifest, [output])
+    if output not in found:
+        raise ConfigError(
+            f"{where}: its ledger, signals and notes lie in the folder of that run's output `{output}`, which is not beside "
+            "it. Name that folder here instead, or put it beside this one."
+        )
+    return found[output]
 
 
 def finished_run(where: str, folder: str) -> tuple[Predicate, list[dict[str, Any]]]:
@@ -200,18 +220,7 @@ def _listed_files(argument: Sequence[Any]) -> dict[str, Any]:
     sha256 = hashlib.sha256(table).hexdigest()
     if sha256 != expected:
         return {"sha256": sha256}
-    columns = [
-        "path",
-        "role",
-        "sha256",
-        "content_digest",
-        "rows",
-        "size",
-        "source",
-        "slice_path",
-        "slice_part",
-        "slice_digest",
-    ]
+    columns = ["path", "role", "task", "tasks", "output", "sha256", "content_digest", "rows", "size"]
     try:
         return {"rows": pq.ParquetFile(pa.BufferReader(table)).read(columns=columns, use_threads=False).to_pylist()}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -230,11 +239,46 @@ def signal_differences(there: ManifestNode, node: Node) -> str:
     return "; ".join(told) or "the models differ"
 
 
+def _slices_read(argument: Sequence[Any]) -> list[dict[str, Any]]:
+    """What ledgers say that their tasks have read, in the order of tasks. `argument`: folder, paths."""
+    folder, paths = argument
+    found: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            with open_within(folder, path) as stream:
+                metadata = pq.ParquetFile(stream).metadata.metadata or {}
+            log = parse(LedgerLog, parse_strictly(metadata.get(LOG_KEY.encode(), b"{}")))
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"{join(folder, path)}: this ledger cannot be read ({error})") from error
+        found += [to_json(one.slices[0]) for one in log.tasks]
+    return found
+
+
+def slices_of_run(where: str, folder: str, manifest: Predicate, listed: Sequence[Mapping[str, Any]]) -> list[SliceRead]:
+    """What a finished run has read, in the order of its tasks, as its ledgers say. Raises ConfigError, after `where`, for
+    ledgers that lie elsewhere or name other slices than the run's key."""
+    ledgers = [item for item in listed if item["role"] == "ledger"]
+    held = folder_of(where, folder, manifest, ledgers[0]["output"]) if ledgers else folder
+    paths = [item["path"] for item in ledgers]
+    found = [parse(SliceRead, one) for one in _apart("slices_read", [held, paths], f"{held}/ledger", 1 << 20)]
+    if run_key(manifest.identity, found) != manifest.run:
+        raise ConfigError(
+            f"{where}: the ledgers in {held} name other files than that run has read. `gristmill audit {folder}` shows what "
+            "else differs. Restore the folder, or repeat that run."
+        )
+    return found
+
+
 def _refuse_read_before(
-    where: str, manifest: Predicate, listed: Sequence[Mapping[str, Any]], graph: Graph, slices: Sequence[Slice]
+    where: str,
+    folder: str,
+    manifest: Predicate,
+    listed: Sequence[Mapping[str, Any]],
+    graph: Graph,
+    slices: Sequence[Slice],
 ) -> None:
     """A doc_key names source, snapshot, path and position: of a file that was read before, all documents were there."""
-    read = {(item["source"], item["slice_path"]) for item in listed if item["role"] == "ledger"}
+    read = {(one.source, one.path) for one in slices_of_run(where, folder, manifest, listed)}
     for one in slices:
         if (one.source, one.path) not in read or one.source not in manifest.sources:
             continue
@@ -270,7 +314,7 @@ def with_prior(notes: Rows, prior: Sequence[PriorNotes], folder: str, executor: 
     """
     jobs = [
         FetchJob(
-            one.folder,
+            one.held,
             path,
             sha256,
             rows,
@@ -332,6 +376,7 @@ def _written(job: FetchJob) -> int:
 
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "listed_files": _listed_files,
+    "slices_read": _slices_read,
     "fetch_notes": lambda fields: fetch_notes(FetchJob(**{**fields, "schema": base64.b64decode(fields["schema"])})),
 }
 """What a reading process is asked for."""

@@ -16,6 +16,8 @@ FILES = pa.schema(
         pa.field("path", pa.string()),
         pa.field("role", pa.string()),
         pa.field("task", pa.int32()),
+        pa.field("tasks", pa.int32()),
+        pa.field("output", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("sha256", pa.string()),
         pa.field("content_digest", pa.string()),
@@ -30,9 +32,10 @@ FILES = pa.schema(
         pa.field("seconds", pa.float64()),
     ]
 )
-"""One row per file: path in the output; role (`data`, `ledger`, `signals:NODE`, `notes:NODE`, `dropped`); the task
-that wrote it; size in bytes; SHA-256 of the bytes; digest of the content; rows; Σ doc_key mod 2^128 of a data file's rows;
-the slice that the task read; then what may vary: host, start (Unix seconds) and duration (seconds)."""
+"""One row per file: path; role (`data`, `ledger`, `signals:NODE`, `notes:NODE`, `dropped`); the first task that it is about,
+and of how many; the output in whose folder it lies; size in bytes; SHA-256 of the bytes; digest of the content; rows; Σ doc_key
+mod 2^128 of a data file's rows; the slice that the task read, of a file of one task alone; then what may vary: host, start
+(Unix seconds) and duration (seconds)."""
 
 
 def most_table_bytes(files: int) -> int:
@@ -45,12 +48,16 @@ def notes_role(node: str) -> str:
     return f"notes:{node}"
 
 
-def file_row(file: OutputFile, task: int, one: SliceRead | None, attempt: Attempt) -> dict[str, Any]:
+def file_row(
+    file: OutputFile, task: int, one: SliceRead | None, attempt: Attempt, output: str, tasks: int = 1
+) -> dict[str, Any]:
     """A row of `files.parquet`: of a file that a task wrote about its slice, or about the rows of many."""
     return {
         **{name: getattr(file, name) for name in ("path", "role", "size", "sha256", "content_digest", "rows")},
         "keys": f"{file.keys:032x}",
         "task": task,
+        "tasks": tasks,
+        "output": output,
         "source": "" if one is None else one.source,
         "slice_path": "" if one is None else one.path,
         "slice_part": "" if one is None else ",".join(f"{name}={part}" for name, part in sorted(one.part.items())),

@@ -11,6 +11,8 @@ from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, KeySum, Seed, Whole
 from gristmill.pipeline.source import License
 
+LOG_KEY = "gristmill.log"
+"""Key of the log in a file's footer."""
 StatedLicense = Annotated[License, Complete]
 """A source's licence; the config may leave parts of it out."""
 
@@ -45,10 +47,10 @@ class NodeLog:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskLog:
-    """What the logs of a task's ledger and shards have in common: identity only, the same on every run."""
+    """What the logs of a task's shards have in common: identity only, the same on every run."""
 
     __pydantic_config__ = STORED
-    format: Literal[1]
+    format: Literal[2]
     run: Digest
     seed: Whole
     task: Count
@@ -62,20 +64,64 @@ class TaskLog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerLog(TaskLog):
-    """The log in the footer of a task's ledger."""
+class ShardLog(TaskLog):
+    """The log in the footer of a data shard."""
 
     output: str
     rows: Count
     content_digest: Digest
+    shard: Count
+    keys: KeySum
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardLog(LedgerLog):
-    """The log in the footer of a data shard."""
+class TaskEntry:
+    """A task in a ledger's log: what it read, its accounts, and how many rows of the ledger are its own."""
 
-    shard: Count
-    keys: KeySum
+    __pydantic_config__ = STORED
+    task: Count
+    slices: Annotated[list[SliceRead], Field(min_length=1, max_length=1)]
+    slices_root: Digest
+    accounts: Accounts
+    rows: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLog:
+    """The log in the footer of a ledger, which is that of consecutive tasks, for all outputs: licences and snapshots are
+    those of their sources."""
+
+    __pydantic_config__ = STORED
+    format: Literal[2]
+    run: Digest
+    seed: Whole
+    nodes: list[NodeLog]
+    settled: dict[str, Digest]
+    licenses: dict[str, StatedLicense | None]
+    snapshots: dict[str, str | None]
+    tasks: Annotated[list[TaskEntry], Field(min_length=1)]
+    rows: Count
+    content_digest: Digest
+
+    def of(self, task: int) -> TaskLog | None:
+        """What the logs of a task's shards have in common; None for a task that is not among the ledger's."""
+        entry = next((entry for entry in self.tasks if entry.task == task), None)
+        if entry is None:
+            return None
+        source = entry.slices[0].source
+        return TaskLog(
+            format=self.format,
+            run=self.run,
+            seed=self.seed,
+            task=task,
+            slices=entry.slices,
+            slices_root=entry.slices_root,
+            nodes=self.nodes,
+            settled=self.settled,
+            accounts=entry.accounts,
+            licenses={source: self.licenses.get(source)},
+            snapshot=self.snapshots.get(source),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +138,7 @@ class ShuffleLog:
     """What the logs of a shuffled output's shards have in common: identity only, and all slices together."""
 
     __pydantic_config__ = STORED
-    format: Literal[1]
+    format: Literal[2]
     run: Digest
     seed: Whole
     output: str

@@ -96,6 +96,7 @@ class RecordIndex:
         self._keys = np.zeros((passes, tasks, 32), np.uint8)
         self._digests = np.zeros((passes, tasks, 32), np.uint8)
         self._slices = np.zeros((tasks, 32), np.uint8)
+        self._documents = np.zeros(tasks, np.int64)
 
     def add(self, done: TaskDone) -> None:
         """Keeps the reference of a committed record."""
@@ -103,6 +104,7 @@ class RecordIndex:
         self._keys[ref.pass_, ref.task] = _bytes(ref.key)
         self._digests[ref.pass_, ref.task] = _bytes(ref.sha256)
         self._slices[ref.task] = _bytes(done.slice.digest)
+        self._documents[ref.task] = done.slice.rows + done.slice.rejects
 
     def has(self, pass_: int, task: int) -> bool:
         """Whether a record is known. No SHA-256 is all zeros."""
@@ -123,6 +125,17 @@ class RecordIndex:
     def preceding(self, pass_: int, task: int) -> tuple[RecordRef, ...]:
         """The references of a task's passes before one."""
         return tuple(self.ref(earlier, task) for earlier in range(pass_))
+
+    def groups(self, documents: int, most: int) -> Iterator[range]:
+        """Runs of consecutive tasks of at most so many documents together, a larger one alone, and of so many tasks."""
+        first, held = 0, 0
+        for task, count in enumerate(self._documents.tolist()):
+            if task > first and (held + count > documents or task - first == most):
+                yield range(first, task)
+                first, held = task, 0
+            held += count
+        if first < self.tasks:
+            yield range(first, self.tasks)
 
     def chunks(self, pass_: int, size: int = CHUNK) -> Iterator[tuple[RecordRef, ...]]:
         """All references of a pass, in the order of tasks, so many at a time."""

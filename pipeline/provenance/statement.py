@@ -5,8 +5,9 @@ It is an in-toto Statement whose size grows with nodes and not with shards.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
@@ -23,15 +24,20 @@ from pydantic import (
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.provenance.accounts import Accounts
-from gristmill.pipeline.provenance.logs import NodeLog, StatedLicense
-from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole, described, parse
+from gristmill.pipeline.provenance.logs import NodeLog, SliceRead, StatedLicense
+from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole, described, parse, to_json
 from gristmill.pipeline.storage import join, read_within
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Version of everything that a run writes; enters task keys, logs and manifests."""
 MANIFEST: Final = "manifest.json"
 MOST_BYTES: Final = 64 << 20
 """Bytes of a manifest, and of any document beside it, that are read: it grows with nodes and languages, not with rows."""
+OLDER: Final = (
+    "Use the version of Gristmill that wrote it (0.1 of 2026-11 and before wrote format 1; docs/verify_output.py verifies "
+    "both), or repeat the run."
+)
+"""What to do about an output of another format."""
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PREDICATE: Final = "https://gristmill.dev/provenance/run/v1"
 
@@ -91,8 +97,9 @@ class Identity:
     """What may change a result, apart from the input's content."""
 
     __pydantic_config__ = STORED
-    format: Literal[1]
+    format: Literal[2]
     seed: Seed
+    sidecar_documents: Count
     sources: dict[str, dict[str, Any]]
     nodes: list[list[Any]]
     outputs: dict[str, OutputIdentity]
@@ -145,6 +152,10 @@ class Lineage(Complete):
     previous: Digest | None = None
 
 
+FolderName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", min_length=1, max_length=255)]
+"""The name of a folder, without any other: what it may be is looked at before it is opened."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Varies:
     """What may differ between two runs of the same thing (the config as written names paths), and the digest of the whole
@@ -160,6 +171,12 @@ class Varies:
     machine: str
     packages: dict[str, str]
     executable: str
+    beside: Annotated[
+        dict[str, FolderName],
+        Field(
+            description="by output that holds files of this one, the name of its folder, where that lies beside this one's"
+        ),
+    ]
     chain: Lineage
     statement: Digest
 
@@ -169,7 +186,7 @@ class Predicate:
     """What made a run."""
 
     __pydantic_config__ = STORED
-    format: Literal[1]
+    format: Literal[2]
     name: str
     output: str
     run: Digest
@@ -214,6 +231,15 @@ class Statement:
     subject: list[Subject]
     predicateType: Literal["https://gristmill.dev/provenance/run/v1"]
     predicate: Predicate
+
+
+def run_key(identity: Identity, slices: Sequence[SliceRead]) -> str:
+    """The run's key from its identity and its slices in task order (see planning.plan.Plan.key)."""
+    names = hashlib.sha256()
+    for one in slices:
+        place = [one.source, one.path, sorted(one.part.items()), one.file_bytes]
+        names.update(digest("gristmill.slice", place).encode())
+    return digest("gristmill.run", [to_json(identity), names.hexdigest()])
 
 
 def statement_digest(manifest: Mapping[str, Any]) -> str:
@@ -282,8 +308,7 @@ def read_statement_bytes(folder: str) -> tuple[dict[str, Any], bytes] | None:
         ) from error
     if kind != PREDICATE or found != FORMAT_VERSION:
         raise DataError(
-            f"{location}: format {found!r} of {kind!r}; this version reads format {FORMAT_VERSION} of {PREDICATE!r}. Use "
-            "the version of Gristmill that wrote it."
+            f"{location}: format {found!r} of {kind!r}; this version reads format {FORMAT_VERSION} of {PREDICATE!r}. {OLDER}"
         )
     try:
         parse(Statement, statement)

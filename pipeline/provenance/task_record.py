@@ -78,10 +78,30 @@ class OutputFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateFile(OutputFile):
-    """Candidates for a sample of dropped texts: they wait in the work folder, at `candidate`, to be thinned."""
+class SidecarPart:
+    """A task's rows of a sidecar of one role: where they lie in its file, and their XXH3-128."""
 
+    __pydantic_config__ = STORED
+    role: str
+    offset: Count
+    size: Count
+    check: str
+    rows: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class SidecarParts:
+    """What a task leaves in the work folder, at `candidate`, for the files that it shares with other tasks."""
+
+    __pydantic_config__ = STORED
     candidate: str
+    size: Count
+    sha256: Digest
+    parts: list[SidecarPart]
+
+    def part(self, role: str) -> SidecarPart | None:
+        """The rows of a role, where there are any."""
+        return next((part for part in self.parts if part.role == role), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +118,7 @@ class StagedFile:
     bytes: Count
 
 
-TaskFile = StagedFile | CandidateFile | OutputFile
+TaskFile = StagedFile | OutputFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,17 +160,19 @@ class TaskAttempt(Attempt):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskRecord:
-    """A committed pass of a task. `outputs` has the files of the last pass by output, `notes` those of surveys by node,
-    `signals` the keys of what nodes measured (see `running.task_keys`)."""
+    """A committed pass of a task. `outputs` has the files of the last pass by output, `sidecars` what it leaves for the
+    files that tasks share, `notes` those of surveys by node, `signals` the keys of what nodes measured (see
+    `running.task_keys`)."""
 
     __pydantic_config__ = STORED
-    format: Literal[1]
+    format: Literal[2]
     key: Digest
     task: Count
     pass_: Annotated[Count, Field(alias="pass")]
     slice: SliceRecord
     work_files: list[WorkFile]
     outputs: dict[str, list[TaskFile]]
+    sidecars: SidecarParts | None
     notes: dict[str, Notes | NoNotes]
     signals: dict[str, Digest]
     accounts: Accounts

@@ -11,7 +11,7 @@ from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.record_index import CHUNK, TaskDone
-from gristmill.pipeline.provenance.task_record import CandidateFile, StagedFile, TaskRecord, committed, uncommit
+from gristmill.pipeline.provenance.task_record import StagedFile, TaskRecord, committed, uncommit
 from gristmill.pipeline.storage import join, names_in, sha256_of, size_of
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.attempt import attempt_name, is_written
@@ -101,9 +101,13 @@ def find_committed(job: CommittedTasks) -> FoundTasks:
 
 def _outputs_there(plan: Plan, work: WorkFolder, record: TaskRecord) -> bool:
     paths = {output.name: output.config.path for output in plan.graph.outputs}
+    if record.sidecars is not None:
+        location = work.at(record.sidecars.candidate)
+        if size_of(location) != record.sidecars.size or sha256_of(location) != record.sidecars.sha256:
+            return False
     for name, files in record.outputs.items():
         for item in files:
-            if isinstance(item, (StagedFile, CandidateFile)):
+            if isinstance(item, StagedFile):
                 location = work.at(item.candidate)
                 there = size_of(location) == item.size and sha256_of(location) == item.sha256
             else:

@@ -11,7 +11,8 @@ from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
-from gristmill.pipeline.planning.prior_runs import finished_run, signal_differences
+from gristmill.pipeline.planning.prior_runs import finished_run, folder_of, signal_differences, slices_of_run
+from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.provenance.record_index import RecordIndex
 from gristmill.pipeline.provenance.statement import ManifestNode
 from gristmill.pipeline.running.task_keys import signal_lineages
@@ -73,11 +74,15 @@ def reusable(plan: Plan, folder: str) -> Reuse:
     if not taken:
         reasons = "; ".join(f"{name}: {why}" for name, why in measured.items())
         raise ConfigError(f"{where}: none of its signals fit this run ({reasons or 'no stage measures'}).")
+    read = slices_of_run(where, folder, manifest, listed)
     files: dict[_SliceName, tuple[ReusedFile, ...]] = {}
     for item in listed:
-        if item["role"] in taken:
-            name = item["source"], item["slice_path"], item["slice_part"]
-            files[name] = (*files.get(name, ()), _file(folder, item))
+        if item["role"] not in taken:
+            continue
+        held = folder_of(where, folder, manifest, item["output"])
+        for task in range(item["task"], item["task"] + item["tasks"]):
+            name = _name(read[task])
+            files[name] = (*files.get(name, ()), _file(held, item, task, read[task].digest))
     if not any(_name(one) in files for one in plan.slices):
         raise ConfigError(
             f"{where}: that run has read none of the slices of this one: sources, paths below their roots or `slice_bytes` "
@@ -86,13 +91,13 @@ def reusable(plan: Plan, folder: str) -> Reuse:
     return Reuse(folder, files, measured)
 
 
-def _file(folder: str, item: Mapping[str, Any]) -> ReusedFile:
+def _file(folder: str, item: Mapping[str, Any], task: int, slice_digest: str) -> ReusedFile:
     node = item["role"].removeprefix("signals:")
-    return ReusedFile(node, folder, item["path"], item["sha256"], item["size"], item["slice_digest"])
+    return ReusedFile(node, folder, item["path"], item["sha256"], item["size"], task, slice_digest)
 
 
-def _name(one: Slice) -> _SliceName:
-    """A slice as files.parquet names it."""
+def _name(one: Slice | SliceRead) -> _SliceName:
+    """A slice by source, path and part."""
     return one.source, one.path, ",".join(f"{name}={part}" for name, part in sorted(one.part.items()))
 
 

@@ -22,6 +22,7 @@ from gristmill.pipeline.provenance.task_record import (
     INPUT,
     INPUT_REJECTS,
     Notes,
+    SidecarParts,
     SliceRecord,
     TaskAttempt,
     TaskFile,
@@ -83,9 +84,10 @@ class _Task:
         accounts = slice_accounts(slice_rows, data.rejects)
         accounts.check(f"{self.job.slice.path}, pass {self.one.index}")
         published: dict[str, list[TaskFile]] = {}
+        sidecars: SidecarParts | None = None
         slice_record = self._slice_record(slice_rows, data, columns, slice_digest)
         if self.one.final:
-            published = publish_task(
+            published, sidecars = publish_task(
                 self.plan,
                 slice_rows,
                 self.job.task,
@@ -94,7 +96,8 @@ class _Task:
                 data.rejects,
                 self._settled_digests(),
                 self.attempt,
-                self.work.root,
+                self.work,
+                self.job.key,
                 self._kept_notes(slice_rows),
             )
         else:
@@ -109,6 +112,7 @@ class _Task:
             slice=slice_record,
             work_files=self.files,
             outputs=published,
+            sidecars=sidecars,
             notes=answers.notes,
             signals={name: keys[name] for name in self.one.measures},
             accounts=accounts,

@@ -8,6 +8,7 @@ import io
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.document import DOC_KEY, one_chunk
+from gristmill.pipeline.document import DOC_KEY, FROM_TASK, one_chunk
 from gristmill.pipeline.errors import ConservationError, DataError
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import join, read_within
 
+_KEPT = 4
+"""Files whose bytes a process keeps: each has the signals of many tasks."""
+
 
 @dataclass(frozen=True)
 class ReusedFile:
-    """A file with what a node measured of a slice; plain data.
+    """Where a file has what a node measured of a slice; plain data.
 
     Attributes:
         node: the node's name.
         folder, path: the output, and the file in it.
         sha256, size: of the file's bytes, as files.parquet of the output states them.
+        task: which of its rows are about the slice.
         slice_digest: of what was read of the slice there: the file says nothing about another content.
     """
 
@@ -39,6 +44,7 @@ class ReusedFile:
     path: str
     sha256: str
     size: int
+    task: int
     slice_digest: str
 
 
@@ -75,23 +81,32 @@ def _table(file: ReusedFile, signals: pa.Schema) -> pa.Table:
             return pa.ipc.open_file(stream).read_all()
 
 
-def _read(file: ReusedFile, signals: pa.Schema) -> pa.Table:
-    location = join(file.folder, file.path)
+@lru_cache(maxsize=_KEPT)
+def _bytes(folder: str, path: str, sha256: str, size: int) -> bytes:
+    location = join(folder, path)
     try:
-        data = read_within(file.folder, file.path, file.size)
+        data = read_within(folder, path, size)
     except OSError as error:
         raise DataError(f"{location}: cannot be read: {error}. Restore it, or run without --reuse.") from error
     found = hashlib.sha256(data).hexdigest()
-    if found != file.sha256:
+    if found != sha256:
         raise ConservationError(
-            f"{location}: these signals are not what their run wrote (expected SHA-256 {file.sha256}, found {found}). Restore "
+            f"{location}: these signals are not what their run wrote (expected SHA-256 {sha256}, found {found}). Restore "
             "the file, or run without --reuse."
         )
+    return data
+
+
+def _read(file: ReusedFile, signals: pa.Schema) -> pa.Table:
+    data = _bytes(file.folder, file.path, file.sha256, file.size)
     fields = [pa.field(DOC_KEY, pa.binary(16)), *signals]
+    names = [item.name for item in fields]
     try:
-        table = pq.read_table(io.BytesIO(data), columns=[item.name for item in fields], use_threads=False)
-        return table.select([item.name for item in fields]).cast(pa.schema(fields)).combine_chunks()
+        mine = [(FROM_TASK, "=", file.task)]
+        table = pq.read_table(io.BytesIO(data), columns=names, filters=mine, use_threads=False)
+        return table.select(names).cast(pa.schema(fields)).combine_chunks()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        location = join(file.folder, file.path)
         raise DataError(f"{location}: these signals cannot be read ({error}). Run without --reuse.") from error
 
 

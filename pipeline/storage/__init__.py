@@ -28,6 +28,7 @@ from gristmill.pipeline.storage.regular_files import (
     open_within,
     read_within,
     sha256_within,
+    size_within,
 )
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import CHUNK, Paths, WrittenFile, reason
@@ -38,8 +39,8 @@ __all__ = [
     "exists", "file_sha256_and_size", "file_system_of", "info_of", "is_bucket", "is_remote", "is_web", "items_within",
     "join", "list_files", "local", "move", "names_in", "open_copy", "open_read", "open_within", "probe_conditions",
     "put", "put_file", "put_if_absent", "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove",
-    "replace_if", "retrying", "sha256_of", "sha256_within", "size_of", "sizes_of", "sync_folder", "web_file",
-    "write_checked",
+    "replace_if", "retrying", "sha256_of", "sha256_within", "size_of", "size_within", "sizes_of", "sync_folder",
+    "web_file", "write_checked",
 ]  # fmt: skip
 
 

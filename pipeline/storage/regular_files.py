@@ -134,6 +134,12 @@ def sha256_within(folder: str, path: str, most: int) -> str | None:
     return sha256.hexdigest()
 
 
+def size_within(folder: str, path: str) -> int:
+    """Bytes of a regular file below a folder. Raises as `open_within`."""
+    with open_within(folder, path) as stream:
+        return int(stream.seek(0, os.SEEK_END))
+
+
 def items_within(folder: str) -> Iterator[Item]:
     """All that lies below a folder, folders before what is in them; links are named and not followed.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,8 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
-from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
-from gristmill.pipeline.storage import WrittenFile
-from gristmill.pipeline.work_files import read_checked, write_work
-from gristmill.pipeline.writing.parquet import encode_parquet
 
 DROPPED_TEXTS = pa.schema(
     [
@@ -103,16 +98,6 @@ def _language(plan: Plan, slice_rows: SliceRows, name: str, rows: np.ndarray) ->
     return [None] * len(rows)
 
 
-def write_candidates(location: str, table: pa.Table, attempt: str) -> WrittenFile:
-    """Writes a task's candidates for the sample: as Arrow, since they are read once more and then thrown away."""
-
-    def write(stream: Any) -> None:
-        with pa.ipc.new_file(stream, table.schema) as writer:
-            writer.write_table(table)
-
-    return write_work(location, write, attempt)
-
-
 Limits = tuple[tuple[str, str, str | None, int], ...]
 """Node, rule, language, and the highest rank that belongs to a sample."""
 
@@ -125,19 +110,17 @@ def rank_limits(tables: Iterable[pa.Table], most: int) -> Limits:
     return tuple((*name, int(highest[number])) for name, number in sorted(numbers.items(), key=lambda item: item[1]))
 
 
-def lowest_ranks(files: Iterable[tuple[str, str]], most: int) -> pa.Table:
-    """The `most` lowest ranks of each (node, rule, language) in files of candidates, given with their SHA-256: what
-    `rank_limits` takes."""
-
-    def tables() -> Iterator[pa.Table]:
-        for location, sha256 in files:
-            changed = f"{location}: the dropped texts changed since they were committed"
-            yield read_checked(location, sha256, changed).select(list(_RANKS.names))
-
-    numbers, group, rank = _lowest(tables(), most)
+def lowest_ranks(tables: Iterable[pa.Table], most: int) -> pa.Table:
+    """The `most` lowest ranks of each (node, rule, language) of some candidates: what `rank_limits` takes."""
+    numbers, group, rank = _lowest(tables, most)
     names = sorted(numbers, key=lambda name: numbers[name])
     columns = [pa.array([name[part] for name in names], pa.string()).take(pa.array(group)) for part in range(3)]
     return pa.table([*columns, pa.array(rank)], schema=_RANKS)
+
+
+def ranks_of(candidates: pa.Table) -> pa.Table:
+    """What the limits of a sample are found from, of its candidates."""
+    return candidates.select(list(_RANKS.names))
 
 
 _RANKS = pa.schema([("node", pa.string()), ("rule", pa.string()), ("language", pa.string()), ("rank", pa.uint64())])
@@ -181,40 +164,9 @@ def _groups(table: pa.Table, numbers: dict[tuple[str, str, str | None], int]) ->
     return mine[back]
 
 
-@dataclass(frozen=True)
-class Thinning:
-    """A task of thinning: keep a file's candidates whose rank is not above their group's limit.
-
-    Attributes:
-        source, file: where the candidates are, and as what their task recorded them.
-        targets: where the kept ones are written, equal in every place.
-        limits: (node, rule, language, rank).
-    """
-
-    source: str
-    file: CandidateFile
-    targets: tuple[str, ...]
-    limits: Limits
-
-
-def thin(job: Thinning) -> OutputFile | None:
-    """Writes one task's dropped texts, thinned; None when none are left. Raises ConservationError for candidates that
-    are not those of the task."""
-    what = f"{job.source}: the dropped texts changed since they were committed"
-    table = read_checked(job.source, job.file.sha256, what)
-    numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(job.limits)}
-    limits = np.array([limit for *_, limit in job.limits], np.uint64)
+def within_limits(table: pa.Table, found: Limits) -> pa.Table:
+    """The candidates whose rank is not above the limit of their (node, rule, language)."""
+    numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(found)}
+    limits = np.array([limit for *_, limit in found], np.uint64)
     keep = np.asarray(one_chunk(table["rank"]), np.uint64) <= limits[_groups(table, numbers)]
-    if not keep.any():
-        return None
-    encoded = encode_parquet(DROPPED_TEXTS, iter([table.filter(pa.array(keep)).combine_chunks()]), level=1)
-    file = next(iter([encoded.write(target) for target in job.targets]))
-    return OutputFile(
-        path=job.file.path,
-        role=job.file.role,
-        size=file.size,
-        sha256=file.sha256,
-        content_digest=encoded.content_digest,
-        rows=encoded.rows,
-        keys=0,
-    )
+    return table.filter(pa.array(keep)).combine_chunks()

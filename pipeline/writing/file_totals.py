@@ -34,12 +34,14 @@ class FileTotals:
     """Totals over the rows of files.parquet, in their order.
 
     Attributes:
+        output: whose files they are; some lie in the folders of others.
         data: of the shards.
         contents, data_contents: trees over the content digests of all files, and of shards.
         files: tree over the SHA-256 of all files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output: str) -> None:
+        self.output = output
         self.data = DataFiles()
         self.files, self.contents, self.data_contents = MerkleTree(), MerkleTree(), MerkleTree()
         self._written: list[pa.Table] = []
@@ -57,11 +59,11 @@ class FileTotals:
             self.data.count += data.num_rows
             self.data.rows += pc.sum(data["rows"]).as_py() or 0
             self.data.bytes += pc.sum(data["size"]).as_py() or 0
-            self._written.append(_compact(table))
+            self._written.append(_compact(table.filter(pc.equal(table["output"], self.output))))
             yield table
 
     def written(self) -> Iterator[tuple[str, str]]:
-        """Path and SHA-256 of each file."""
+        """Path and SHA-256 of each file in the output's own folder."""
         for table in self._written:
             for path, sha256 in zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True):
                 yield path, sha256.hex()

@@ -62,9 +62,10 @@ def make_manifest(
     reports: Mapping[str, Mapping[str, Any]],
     command: Sequence[str],
     chain: Lineage,
+    beside: Mapping[str, str],
 ) -> Statement:
     """The manifest of one output, but for what `seal` adds. `varies` holds all that may differ between two runs of the
-    same thing; `chain` is its place after the dataset's previous run."""
+    same thing; `chain` is its place after the dataset's previous run; `beside`: where outputs lie that hold files of it."""
     root = files.data_contents.root()
     predicate = Predicate(
         format=FORMAT_VERSION,
@@ -104,6 +105,7 @@ def make_manifest(
             machine=platform.machine(),
             packages={name: _version(name) for name in PACKAGES},
             executable=sys.implementation.name,
+            beside=dict(beside),
             chain=chain,
             statement="",
         ),

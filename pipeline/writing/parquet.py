@@ -19,12 +19,9 @@ from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
-from gristmill.pipeline.provenance.logs import LedgerLog, ShuffledLog
+from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, ShardLog, ShuffledLog
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import WrittenFile, open_read, remove, write_checked
-
-LOG_KEY = "gristmill.log"
-"""Key of the provenance log in a shard's footer."""
 
 _PIECE_BYTES = 32 << 20
 _ROW_GROUP_BYTES = 64 << 20
@@ -67,7 +64,7 @@ def write_parquet(
     location: str,
     schema: pa.Schema,
     pieces: Iterator[pa.Table],
-    log: Callable[[int, str], LedgerLog | ShuffledLog] | None = None,
+    log: Callable[[int, str], LedgerLog | ShardLog | ShuffledLog] | None = None,
     *,
     level: int = 3,
     attempt: str = "0",
@@ -99,29 +96,6 @@ def write_parquet(
     return Shard(file, digest.rows, digest.hexdigest())
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """The bytes of a Parquet file that is to stand in several places, with what its rows say."""
-
-    data: pa.Buffer
-    rows: int
-    content_digest: str
-
-    def write(self, location: str, attempt: str = "0") -> WrittenFile:
-        """Writes the file to a place and reads it back."""
-        return write_checked(location, lambda stream: stream.write(self.data), attempt)
-
-
-def encode_parquet(schema: pa.Schema, pieces: Iterator[pa.Table], *, level: int = 3) -> Encoded:
-    """A Parquet file in memory, as `write_parquet` would write it."""
-    digest = ContentDigest(schema)
-    stream = pa.BufferOutputStream()
-    _encode(stream, schema, pieces, digest, level, None)
-    data = stream.getvalue()
-    _open_as_reader("a Parquet file in memory", pa.BufferReader(data), schema, digest.rows)
-    return Encoded(data, digest.rows, digest.hexdigest())
-
-
 def _open_as_reader(location: str, stream: Any, schema: pa.Schema, rows: int) -> None:
     """Reads footer, schema and the smallest row group: bytes may be on storage as they were written and still open
     nowhere, such as a schema that is nested deeper than readers allow."""
@@ -150,7 +124,7 @@ def _encode(
     pieces: Iterator[pa.Table],
     digest: ContentDigest,
     level: int,
-    log: Callable[[int, str], LedgerLog | ShuffledLog] | None,
+    log: Callable[[int, str], LedgerLog | ShardLog | ShuffledLog] | None,
 ) -> None:
     writer = pq.ParquetWriter(
         stream, schema, compression="zstd", compression_level=level, write_page_checksum=True, version="2.6"

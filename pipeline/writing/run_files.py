@@ -1,4 +1,4 @@
-"""The end of a run: dropped samples thinned, `files.parquet`, card and metadata; then everything moved to its place.
+"""The end of a run: sidecars written, `files.parquet`, card and metadata; then everything moved to its place.
 
 An output exists when its `manifest.json` does, so that is moved last.
 """
@@ -21,18 +21,20 @@ from gristmill.pipeline.provenance.files import FILES, FILES_TABLE, file_row
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
 from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
 from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes
-from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile, StagedFile
+from gristmill.pipeline.provenance.task_record import OutputFile
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import join, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder, publish, publish_last
 from gristmill.pipeline.writing.card import croissant, dataset_card
-from gristmill.pipeline.writing.dropped_texts import Limits, Thinning, lowest_ranks, rank_limits, thin
+from gristmill.pipeline.writing.dropped_texts import Limits, lowest_ranks, rank_limits
 from gristmill.pipeline.writing.file_totals import FileTotals, SourceRead
 from gristmill.pipeline.writing.manifest import make_manifest, seal
 from gristmill.pipeline.writing.parquet import write_parquet
 from gristmill.pipeline.writing.shuffle import publish_shuffled
+from gristmill.pipeline.writing.sidecars import holder_of, holder_of_dropped, ranks_part, sidecars_of, write_sidecars
 from gristmill.pipeline.writing.task_files import data_columns, node_log
+from gristmill.pipeline.writing.task_parts import read_part
 
 MANIFEST = "manifest.json"
 
@@ -62,22 +64,31 @@ def finish_outputs(
     """
     complete: list[tuple[Output, FileTotals, dict[str, str], dict[str, str]]] = []
     limits = _limits(plan, work, records, executor)
+    nodes = [node_log(plan, node) for node in plan.graph.nodes]
+    sidecars = write_sidecars(plan, work, records, nodes, settled, limits, executor)
+    all_dropped = holder_of_dropped(plan)
     for output in plan.graph.outputs:
         attempt = attempt_folder(plan, output)
-        jobs = (
-            FilesJob(work.place, refs, output.name, attempt, limits.get(output.config.dropped_sample, ()))
-            for refs in records.chunks(len(plan.passes) - 1)
-        )
+        dropped = all_dropped.name if all_dropped is not None and output.config.dropped == "all" else None
+        jobs = (FilesJob(work.place, refs, output.name, dropped) for refs in records.chunks(len(plan.passes) - 1))
         tables: Iterator[pa.Table] = in_order(executor, files_of_tasks, jobs)
         if output.config.shuffle is not None:
-            nodes = [node_log(plan, node) for node in plan.graph.nodes]
             schema = pa.schema(data_columns(plan, output))
             shuffled = publish_shuffled(plan, work, output, schema, records, nodes, settled, executor)
             tables = chain_tables(tables, iter([pa.Table.from_pylist(shuffled, schema=FILES)]))
-        files = FileTotals()
+        own = sidecars_of(plan, output)
+        shared = [
+            file_row(one.file, one.task, None, one.varies, one.output, one.tasks)
+            for one in sidecars
+            if one.sidecar in own
+        ]
+        tables = chain_tables(tables, iter([pa.Table.from_pylist(shared, schema=FILES)]))
+        files = FileTotals(output.name)
         shard = write_parquet(join(attempt, FILES_TABLE), FILES, _row_groups(files.counted(tables)))
         chain = FIRST if links is None else links[output.name]
-        manifest = make_manifest(plan, output, files, shard, records, read, accounts, settled, reports, command, chain)
+        manifest = make_manifest(
+            plan, output, files, shard, records, read, accounts, settled, reports, command, chain, _beside(plan, output)
+        )
         documents = {
             "README.md": _write_text(join(attempt, "README.md"), dataset_card(plan, output, manifest, accounts)),
             "croissant.json": _write_text(join(attempt, "croissant.json"), croissant(plan, output, manifest)),
@@ -122,55 +133,55 @@ def _write_bytes(location: str, data: bytes) -> str:
     return write_checked(location, lambda stream: stream.write(data)).sha256
 
 
+def _beside(plan: Plan, output: Output) -> dict[str, str]:
+    """By output that holds sidecars of this one, the name of its folder, where both lie in the same one."""
+    holders = [holder_of(plan, kind) for kind in sidecars_of(plan, output)]
+    if output.config.dropped == "all":
+        holders += [one for one in [holder_of_dropped(plan)] if one is not None]
+    here = output.config.path.rstrip("/").rpartition("/")[0]
+    found = {one.name: one.config.path.rstrip("/").rpartition("/") for one in holders if one.name != output.name}
+    return {name: folder for name, (parent, _, folder) in found.items() if parent == here and folder}
+
+
 @dataclass(frozen=True)
 class FilesJob:
-    """Files of some tasks in one output; `limits` are those of its sample of dropped texts (see `rank_limits`)."""
+    """Files of some tasks in one output; `dropped` is the output that holds all dropped texts, where they belong to it."""
 
     work: str
     refs: tuple[RecordRef, ...]
     output: str
-    attempt: str
-    limits: Limits
+    dropped: str | None
 
 
 def files_of_tasks(job: FilesJob) -> pa.Table:
-    """The rows of files.parquet about some tasks; their candidates for the sample are thinned and written."""
+    """The rows of files.parquet about files of some tasks that each is of one task alone."""
     work = WorkFolder(job.work)
     rows = []
     for ref in job.refs:
         record = ref.read(work)
-        for item in record.outputs[job.output]:
-            if isinstance(item, StagedFile):
-                continue
-            file: OutputFile | None = item
-            if isinstance(item, CandidateFile):
-                place = join(job.attempt, item.path)
-                file = thin(Thinning(work.at(item.candidate), item, (place,), job.limits))
-            if file is not None:
-                rows.append(file_row(file, record.task, record.slice, record.varies))
+        found = [(job.output, item) for item in record.outputs[job.output]]
+        if job.dropped not in (None, job.output):
+            found += [(str(job.dropped), item) for item in record.outputs[str(job.dropped)]]
+        for holder, item in found:
+            if isinstance(item, OutputFile) and (holder == job.output or item.role == "dropped"):
+                rows.append(file_row(item, record.task, record.slice, record.varies, holder))
     return pa.Table.from_pylist(rows, schema=FILES)
 
 
 @dataclass(frozen=True)
 class RanksJob:
-    """Candidates of some tasks for the sample of dropped texts of an output."""
+    """Candidates of some tasks for a sample of dropped texts."""
 
     work: str
     refs: tuple[RecordRef, ...]
-    output: str
     most: int
 
 
 def ranks_of_tasks(job: RanksJob) -> pa.Table:
     """The lowest ranks of each (node, rule, language) among some tasks' candidates."""
     work = WorkFolder(job.work)
-    files = [
-        (work.at(item.candidate), item.sha256)
-        for ref in job.refs
-        for item in ref.read(work).outputs[job.output]
-        if isinstance(item, CandidateFile)
-    ]
-    return lowest_ranks(files, job.most)
+    tables = (read_part(work, ref.read(work), ranks_part(job.most)) for ref in job.refs)
+    return lowest_ranks((table for table in tables if table is not None), job.most)
 
 
 def _limits(plan: Plan, work: WorkFolder, records: RecordIndex, executor: Executor) -> dict[int, Limits]:
@@ -180,6 +191,6 @@ def _limits(plan: Plan, work: WorkFolder, records: RecordIndex, executor: Execut
         most = output.config.dropped_sample
         # Outputs with samples of one size share their candidates.
         if output.config.dropped == "sample" and most not in found:
-            jobs = (RanksJob(work.place, refs, output.name, most) for refs in records.chunks(len(plan.passes) - 1))
+            jobs = (RanksJob(work.place, refs, most) for refs in records.chunks(len(plan.passes) - 1))
             found[most] = rank_limits((table for _, table in executor.run(ranks_of_tasks, jobs)), most)
     return found

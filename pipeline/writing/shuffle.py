@@ -267,7 +267,7 @@ def publish_shuffled(
     done += [record for _, record in executor.run(publish_bucket, jobs)]
     done.sort(key=lambda record: record.bucket)
     _conserved(output.name, items, [item for record in done for item in record.files])
-    return [file_row(item, NO_TASK, None, record.varies) for record in done for item in record.files]
+    return [file_row(item, NO_TASK, None, record.varies, output.name) for record in done for item in record.files]
 
 
 def _committed(place: str, folder: str, attempt: str) -> BucketRecord | None:

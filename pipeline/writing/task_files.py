@@ -1,4 +1,4 @@
-"""What the last pass of a task leaves in every output: shards, the ledger, signals and candidates of dropped texts."""
+"""What the last pass of a task leaves: shards in every output, and its part of what tasks share (`writing.sidecars`)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.planning.graph import Edge, Node, Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally
-from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, SliceRead, TaskLog
+from gristmill.pipeline.provenance.logs import NodeLog, ShardLog, SliceRead, TaskLog
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
-from gristmill.pipeline.provenance.task_record import CandidateFile, OutputFile, SliceRecord, StagedFile, TaskFile
+from gristmill.pipeline.provenance.task_record import OutputFile, SidecarParts, SliceRecord, StagedFile, TaskFile
 from gristmill.pipeline.provenance.values import extend
+from gristmill.pipeline.slices.column_lookup import taken
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
+from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder
-from gristmill.pipeline.writing.dropped_texts import DROPPED_TEXTS, dropped_texts, write_candidates
-from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
-from gristmill.pipeline.writing.parquet import Encoded, Shard, cuts, encode_parquet, pieces_of, row_bytes, write_parquet
+from gristmill.pipeline.writing.dropped_texts import dropped_texts, ranks_of
+from gristmill.pipeline.writing.ledger import ledger_of
+from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
 from gristmill.pipeline.writing.shuffle import seed_of, shuffle_hash, shuffle_order, write_staged
+from gristmill.pipeline.writing.sidecars import (
+    LEDGER_ROLE,
+    holder_of_dropped,
+    ranks_part,
+    sidecars_of,
+    signals_role,
+    with_task,
+)
+from gristmill.pipeline.writing.task_parts import write_parts
 
 OWN = (DOC_KEY, COPY, FROM_TASK)
 """Columns of shards that the engine makes."""
@@ -62,12 +72,14 @@ def publish_task(
     rejects: pa.Table,
     settled: Mapping[str, str],
     attempt: str,
-    work: str,
+    work: WorkFolder,
+    key: str,
     notes: Mapping[str, pa.Table],
-) -> dict[str, list[TaskFile]]:
-    """Writes a task's files into every output and adds outputs and discarded ports to the accounts.
+) -> tuple[dict[str, list[TaskFile]], SidecarParts]:
+    """Writes a task's shards into every output, what it leaves for sidecars into the work folder, and adds outputs and
+    discarded ports to the accounts. `key`: of the task's pass.
 
-    Returns, by output, the files: path in the output, role, size, sha256, content digest, rows.
+    Returns, by output, the files: path in the output, role, size, sha256, content digest, rows; and the parts of sidecars.
     """
     for edge in plan.graph.discarded:
         rows, copies = slice_rows.leaving(edge)
@@ -83,23 +95,19 @@ def publish_task(
     accounts.check(f"{slice_record.path}, last pass")
     log = task_log(plan, task, accounts, slice_record, settled)
     order = [slice_rows.source, *(node.name for node in plan.graph.nodes)]
-    ledger = ledger_of(slice_rows, order, rejects)
-    alike = _AlikeFiles(plan, slice_rows, task, order, attempt, work)
     published: dict[str, list[TaskFile]] = {}
     for output in plan.graph.outputs:
         writer = _OutputWriter(plan, slice_rows, task, output, attempt)
         if output.config.shuffle is None:
             writer.shards(routes[output.name], log)
         else:
-            writer.staged(routes[output.name], work)
-        writer.ledger(ledger, log)
-        published[output.name] = [
-            *writer.files,
-            *alike.signals(output),
-            *alike.notes(output, notes),
-            *alike.dropped(output),
-        ]
-    return published
+            writer.staged(routes[output.name], work.root)
+        published[output.name] = writer.files
+    parts = _Parts(plan, slice_rows, order, rejects, notes)
+    dropped, holder = parts.all_dropped(task, attempt), holder_of_dropped(plan)
+    if dropped is not None and holder is not None:
+        published[holder.name].append(dropped)
+    return published, write_parts(work, task, key, parts.tables(), attempt)
 
 
 def task_log(
@@ -155,78 +163,52 @@ def _entry(path: str, role: str, file: WrittenFile, rows: int, content_digest: s
     )
 
 
-class _AlikeFiles:
-    """Files of a task that are the same in every output that wants them: they are encoded once."""
+class _Parts:
+    """A task's rows of the sidecars that its outputs want, each made once."""
 
     def __init__(
-        self, plan: Plan, slice_rows: SliceRows, task: int, order: Sequence[str], attempt: str, work: str
+        self, plan: Plan, slice_rows: SliceRows, order: Sequence[str], rejects: pa.Table, notes: Mapping[str, pa.Table]
     ) -> None:
-        self.plan, self.slice_rows, self.task, self.order = plan, slice_rows, task, order
-        self.attempt, self.work = attempt, work
-        self._tables: dict[str, Encoded] | None = None
-        self._notes: dict[str, Encoded] | None = None
-        self._all: Encoded | None = None
-        self._candidates: dict[int, CandidateFile | None] = {}
+        self.plan, self.slice_rows, self.order = plan, slice_rows, order
+        self.rejects, self.notes = rejects, notes
 
-    def signals(self, output: Output) -> Iterator[OutputFile]:
-        """Writes what each node measured into an output."""
-        if output.config.signals != "all":
-            return
-        if self._tables is None:
-            self._tables = dict(self._measured())
-        for name, encoded in self._tables.items():
-            path = f"signals/{name}/part-{self.task:05d}.parquet"
-            file = encoded.write(join(attempt_folder(self.plan, output), path), self.attempt)
-            yield _entry(path, f"signals:{name}", file, encoded.rows, encoded.content_digest)
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """By role of the part (see `writing.sidecars`)."""
+        wanted = [kind for output in self.plan.graph.outputs for kind in sidecars_of(self.plan, output)]
+        for kind in dict.fromkeys(wanted):
+            name = kind.role.partition(":")[2]
+            if kind.role == LEDGER_ROLE:
+                yield kind.part, ledger_of(self.slice_rows, self.order, self.rejects)
+            elif kind.most:
+                candidates = dropped_texts(self.plan, self.slice_rows, self.order, kind.most)
+                yield kind.part, candidates
+                yield ranks_part(kind.most), ranks_of(candidates)
+            elif kind.role == signals_role(name):
+                measured = self._measured(self.plan.graph.by_name[name])
+                if measured is not None:
+                    yield kind.part, measured
+            elif name in self.notes:
+                yield kind.part, self.notes[name]
 
-    def _measured(self) -> Iterator[tuple[str, Encoded]]:
-        for node in self.plan.graph.nodes:
-            state = self.slice_rows.states.get(node.name)
-            # A text that a node made is in the shards and among the dropped texts; here it would stand twice.
-            fields = [i for i in node.spec.signals if i.name not in node.spec.hidden and i.name != TEXT]
-            if state is None or not fields or not len(state.rows):
-                continue
-            keys = one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(state.rows))
-            table = pa.table({DOC_KEY: keys, **{item.name: state.signals[item.name] for item in fields}})
-            yield node.name, encode_parquet(table.schema, iter([table]))
-
-    def notes(self, output: Output, kept: Mapping[str, pa.Table]) -> Iterator[OutputFile]:
-        """Writes the notes that nodes keep for later runs into an output."""
-        if self._notes is None:
-            self._notes = {name: encode_parquet(table.schema, iter([table])) for name, table in kept.items()}
-        for name, encoded in self._notes.items():
-            path = f"notes/{name}/part-{self.task:05d}.parquet"
-            file = encoded.write(join(attempt_folder(self.plan, output), path), self.attempt)
-            yield _entry(path, notes_role(name), file, encoded.rows, encoded.content_digest)
-
-    def dropped(self, output: Output) -> Iterator[OutputFile]:
-        """Writes the texts of dropped rows: all of them, or candidates for the sample (see pipeline.dropped).
-
-        Candidates go to the work folder, since an output holds nothing provisional.
-        """
-        path = f"dropped/part-{self.task:05d}.parquet"
-        if output.config.dropped == "all":
-            if self._all is None:
-                table = dropped_texts(self.plan, self.slice_rows, self.order, None).combine_chunks()
-                self._all = encode_parquet(DROPPED_TEXTS, iter([table] if table.num_rows else []))
-            if self._all.rows:
-                file = self._all.write(join(attempt_folder(self.plan, output), path), self.attempt)
-                yield _entry(path, "dropped", file, self._all.rows, self._all.content_digest)
-        elif output.config.dropped == "sample":
-            most = output.config.dropped_sample
-            if most not in self._candidates:
-                self._candidates[most] = self._candidate(path, most)
-            found = self._candidates[most]
-            if found is not None:
-                yield found
-
-    def _candidate(self, path: str, most: int) -> CandidateFile | None:
-        table = dropped_texts(self.plan, self.slice_rows, self.order, most)
-        if not table.num_rows:
+    def _measured(self, node: Node) -> pa.Table | None:
+        state = self.slice_rows.states.get(node.name)
+        # A text that a node made is in the shards and among the dropped texts; here it would stand twice.
+        fields = [i for i in node.spec.signals if i.name not in node.spec.hidden and i.name != TEXT]
+        if state is None or not fields or not len(state.rows):
             return None
-        candidate = join("dropped", str(most), f"part-{self.task:05d}.arrow")
-        file = write_candidates(join(self.work, candidate), table, self.attempt)
-        return extend(CandidateFile, _entry(path, "dropped", file, table.num_rows, ""), candidate=candidate)
+        keys = taken(one_chunk(self.slice_rows.table[DOC_KEY]), state.rows, self.slice_rows.count)
+        return pa.table({DOC_KEY: keys, **{item.name: state.signals[item.name] for item in fields}})
+
+    def all_dropped(self, task: int, attempt: str) -> OutputFile | None:
+        """Writes all dropped texts into the first output that keeps them; None where there are none."""
+        holder = holder_of_dropped(self.plan)
+        table = None if holder is None else dropped_texts(self.plan, self.slice_rows, self.order, None)
+        if holder is None or table is None or not table.num_rows:
+            return None
+        path = f"dropped/part-{task:05d}.parquet"
+        rows = with_task(table.combine_chunks(), task)
+        shard = write_parquet(join(attempt_folder(self.plan, holder), path), rows.schema, iter([rows]), attempt=attempt)
+        return _entry(path, "dropped", shard.file, shard.rows, shard.content_digest)
 
 
 class _OutputWriter:
@@ -237,17 +219,6 @@ class _OutputWriter:
 
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
         self.files.append(_entry(path, role, shard.file, shard.rows, shard.content_digest, keys))
-
-    def ledger(self, ledger: pa.Table, log: TaskLog) -> None:
-        """The task's ledger. It carries the log too, so that a task without a shard still accounts for its rows."""
-        path = f"ledger/part-{self.task:05d}.parquet"
-
-        def footer(n: int, content: str) -> LedgerLog:
-            return extend(LedgerLog, log, output=self.output.name, rows=n, content_digest=content)
-
-        pieces = iter([ledger] if ledger.num_rows else [])
-        shard = write_parquet(join(self.folder, path), LEDGER, pieces, footer, attempt=self.attempt)
-        self.keep(path, "ledger", shard)
 
     def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: TaskLog) -> None:
         columns = shard_columns(self.plan, self.output)

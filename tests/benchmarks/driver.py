@@ -180,7 +180,7 @@ def record_of(task: int, key: str, plan: Plan) -> TaskRecord:
     )  # fmt: skip
     annotations = WorkFile(path=f"annotations/{task}.arrow", role=ANNOTATIONS, sha256=A, size=1)
     return TaskRecord(
-        format=1, key=key, task=task, pass_=0, slice=told, work_files=[annotations], outputs={}, notes={},
+        format=2, key=key, task=task, pass_=0, slice=told, work_files=[annotations], outputs={}, sidecars=None, notes={},
         signals={"length": A}, accounts=accounts_of(plan, 1000),
         varies=TaskAttempt(host="node-17", started=1.7e9, seconds=40.0, process=1),
     )  # fmt: skip

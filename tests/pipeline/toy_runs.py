@@ -39,6 +39,7 @@ def write_corpus(folder: Path, files: int = 3, rows: int = 40) -> list[dict[str,
 
 GRAPH = """
 name: toys
+sidecar_documents: 1
 seed: 5
 sources:
   s: {{format: parquet, paths: ["{root}/in/*.parquet"], license: {{spdx: CC0-1.0, stated_by: author}}}}

@@ -22,6 +22,7 @@ assert PLUGINS
 
 WIDE = """
 name: wide
+sidecar_documents: 1
 seed: {seed}
 sources:
   a: {{format: parquet, paths: ["{root}/a/*.parquet"], snapshot: s1, max_document_bytes: 60,

@@ -12,19 +12,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.audit import replay
-from gristmill.pipeline.audit.file_list import listing
-from gristmill.pipeline.audit.open_files import footers
+from gristmill.pipeline.audit import replay, sidecar_rows
+from gristmill.pipeline.audit.reader_requests import FUNCTIONS
 from gristmill.pipeline.audit.result import AuditResult
 from gristmill.pipeline.audit.run import audit_output
-from gristmill.pipeline.audit.shuffle import check_shard
-from gristmill.pipeline.audit.task_checks import check_task
-from gristmill.pipeline.document import DOC_KEY, key_sum, key_words
+from gristmill.pipeline.document import DOC_KEY, FROM_TASK, key_sum, key_words
 from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.provenance.content import content_digest
+from gristmill.pipeline.provenance.logs import LOG_KEY
 from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
 from gristmill.pipeline.reader_process import ReaderProcess
-from gristmill.pipeline.writing.parquet import LOG_KEY, read_log
+from gristmill.pipeline.writing.parquet import read_log
 
 Change = Callable[[pa.Table], pa.Table]
 LogChange = Callable[[dict[str, Any]], Any]
@@ -35,18 +33,11 @@ class SameProcess(ReaderProcess):
 
     def __init__(self) -> None:
         super().__init__()
-        replay._plan.cache_clear()  # which a new process would not have either
+        for cached in (replay._plan, sidecar_rows._group, sidecar_rows.ledger_log):
+            cached.cache_clear()  # which a new process would not have either
 
     def call(self, function: str, argument: Any, size: int = 0) -> Any:
-        functions: dict[str, Callable[[Any], Any]] = {
-            "footers": footers,
-            "listing": listing,
-            "check_task": check_task,
-            "check_shard": check_shard,
-            "plan_sources": replay.plan_sources,
-            "check_sources": replay.check_sources,
-        }
-        answer = functions[function](json.loads(json.dumps(argument)))
+        answer = FUNCTIONS[function](json.loads(json.dumps(argument)))
         return json.loads(json.dumps(answer))
 
 
@@ -140,6 +131,9 @@ class Output:
                     new = {**new, "rows": table.num_rows, "content_digest": content_digest(table)}
                     if "keys" in new:
                         new["keys"] = f"{key_sum(key_words(table[DOC_KEY])):032x}"
+                    if isinstance(new.get("tasks"), list):
+                        tasks = table[FROM_TASK].to_pylist()
+                        new["tasks"] = [{**one, "rows": tasks.count(one["task"])} for one in new["tasks"]]
                 writer.add_key_value_metadata({LOG_KEY: new if isinstance(new, str) else canonical(new).decode()})
 
     def set_entries(self, entries: list[dict[str, Any]]) -> None:

@@ -25,11 +25,11 @@ def test_a_folder_without_a_manifest_has_none(tmp_path: Path) -> None:
     ("predicate", "complaint"),
     [
         (
-            {"format": 1},
+            {"format": 2},
             r"manifest\.json: this is not a manifest as a run writes it \(predicate\.name: Field required\)",
         ),
-        ({"format": 1, "name": 5}, r"\(predicate\.name: Input should be a valid string\)"),
-        ({"format": 2}, r"manifest\.json: format 2 of"),
+        ({"format": 2, "name": 5}, r"\(predicate\.name: Input should be a valid string\)"),
+        ({"format": 1}, r"manifest\.json: format 1 of .*wrote format 1.*verify_output\.py"),
         ({}, r"manifest\.json: this is not a Gristmill manifest \('format'\)"),
         ([], r"manifest\.json: this is not a Gristmill manifest"),
     ],

@@ -11,10 +11,11 @@ import pytest
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.task_record import (
-    CandidateFile,
     NoNotes,
     Notes,
     OutputFile,
+    SidecarPart,
+    SidecarParts,
     SliceRecord,
     StagedFile,
     TaskAttempt,
@@ -28,7 +29,7 @@ from gristmill.pipeline.work_folder import WorkFolder
 
 A, B = "a" * 64, "b" * 64
 RECORD = TaskRecord(
-    format=1,
+    format=2,
     key=A,
     task=12,
     pass_=1,
@@ -40,20 +41,20 @@ RECORD = TaskRecord(
     outputs={
         "corpus": [
             OutputFile(path="data/p.parquet", role="data", size=1, sha256=A, content_digest=B, rows=2, keys=255),
-            CandidateFile(
-                path="dropped/p.parquet", role="dropped", size=1, sha256=A, content_digest="", rows=1, keys=0,
-                candidate="dropped/9/p.arrow",
-            ),
             StagedFile(role="staged", candidate="shuffled/p.arrow", size=1, sha256=A, rows=2, keys=255, bytes=7),
         ]
     },
+    sidecars=SidecarParts(
+        candidate="sidecars/t.arrows", size=8, sha256=A,
+        parts=[SidecarPart(role="ledger", offset=0, size=8, check="0" * 32, rows=3)],
+    ),
     notes={"minhash": Notes(path="notes/m.arrow", rows=2, sha256=A, keys=1), "rebalance": NoNotes()},
     signals={"quality": B},
     accounts=Accounts(),
     varies=TaskAttempt(host="here", process=7, started=1.5, seconds=0.25),
 )  # fmt: skip
 STORED: dict[str, Any] = {
-    "format": 1,
+    "format": 2,
     "key": A,
     "task": 12,
     "pass": 1,
@@ -70,14 +71,14 @@ STORED: dict[str, Any] = {
                 "keys": "0" * 30 + "ff",
             },
             {
-                "path": "dropped/p.parquet", "role": "dropped", "size": 1, "sha256": A, "content_digest": "", "rows": 1,
-                "keys": "0" * 32, "candidate": "dropped/9/p.arrow",
-            },
-            {
                 "role": "staged", "candidate": "shuffled/p.arrow", "size": 1, "sha256": A, "rows": 2,
                 "keys": "0" * 30 + "ff", "bytes": 7,
             },
         ]
+    },
+    "sidecars": {
+        "candidate": "sidecars/t.arrows", "size": 8, "sha256": A,
+        "parts": [{"role": "ledger", "offset": 0, "size": 8, "check": "0" * 32, "rows": 3}],
     },
     "notes": {
         "minhash": {"path": "notes/m.arrow", "rows": 2, "sha256": A, "keys": "0" * 31 + "1"},

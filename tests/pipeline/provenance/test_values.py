@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from gristmill.pipeline.provenance.accounts import Accounts, Hits, NodeAccount, Tally
-from gristmill.pipeline.provenance.logs import LedgerLog, SliceRead
+from gristmill.pipeline.provenance.logs import ShardLog, SliceRead
 from gristmill.pipeline.provenance.values import parse, problems, to_json
 from gristmill.pipeline.source import License
 
@@ -75,15 +75,15 @@ def test_what_is_empty_in_memory_by_default_must_be_stored(name: str) -> None:
 
 def test_a_log_states_the_whole_licence_of_which_a_config_may_leave_parts_out() -> None:
     log = {
-        "format": 1, "run": "0" * 64, "seed": 1, "task": 0, "slices_root": "0" * 64, "nodes": [], "settled": {},
+        "format": 2, "run": "0" * 64, "seed": 1, "task": 0, "slices_root": "0" * 64, "nodes": [], "settled": {},
         "slices": [{"source": "crawl", "path": "a", "part": {}, "file_bytes": 1, "digest": "0" * 64, "rows": 3, "rejects": 0}],
         "accounts": STORED, "licenses": {"crawl": {"spdx": "MIT"}}, "snapshot": None, "output": "corpus", "rows": 2,
-        "content_digest": "0" * 64,
+        "content_digest": "0" * 64, "shard": 0, "keys": "0" * 32,
     }  # fmt: skip
     assert License.model_validate({"spdx": "MIT"}) == License(spdx="MIT")
-    assert problems(LedgerLog, log) == ["licenses.crawl: Value error, Field required: stated_by, evidence"]
+    assert problems(ShardLog, log) == ["licenses.crawl: Value error, Field required: stated_by, evidence"]
     whole = {**log, "licenses": {"crawl": {"spdx": "MIT", "stated_by": "author", "evidence": None}}}
-    assert to_json(parse(LedgerLog, whole)) == whole
+    assert to_json(parse(ShardLog, whole)) == whole
     with pytest.raises(ValidationError, match="from_"):
-        parse(LedgerLog, {**whole, "nodes": [{"from_": []}]})
-    assert isinstance(parse(LedgerLog, whole).slices[0], SliceRead)
+        parse(ShardLog, {**whole, "nodes": [{"from_": []}]})
+    assert isinstance(parse(ShardLog, whole).slices[0], SliceRead)

@@ -17,6 +17,7 @@ from tests.pipeline.toy_runs import plan_of, run, shards, write_corpus
 
 GRAPH = """
 name: tuned
+sidecar_documents: 90
 seed: 5
 sources:
   s: {{format: parquet, paths: ["{root}/in/*.parquet"]}}

@@ -3,7 +3,7 @@
     python3.12 -m venv build && build/bin/pip install numpy fonttools==4.53.1
     build/bin/python stages/kernels/build_unicode.py
 
-General categories, lower case and decompositions come from Python's own character database, which is Unicode
+General categories, case, decompositions and normal forms come from Python's own character database, which is Unicode
 15.0.0 in Python 3.12; scripts come from `fontTools.unicodedata`, which is generated from the same version's
 Scripts.txt in fontTools 4.47 to 4.53. With any other version of either the script stops: tables of two
 versions must not mix. The file's bytes are a function of the inputs (the archive carries no times).
@@ -25,6 +25,7 @@ SIZE = 0x110000
 # The codes below are stated again in `stages.kernels.unicode`, which reads the file; a test compares the two.
 CLASS_BY_CATEGORY = {"L": 2, "M": 3, "Nd": 4, "Nl": 5, "No": 5, "P": 6, "S": 7}
 SPACE = 1
+HANGUL_SYLLABLES = (0xAC00, 0xD7A3)
 
 
 def char_classes() -> np.ndarray:
@@ -57,6 +58,39 @@ def folded_one(code: int) -> int:
     if not bases:
         return 0
     return ord(bases[0]) if len(bases) == 1 else ord(lower[0])
+
+
+def case(code: int) -> int:
+    """1 for upper case, 2 for lower or title case, 0 for neither, as `str.isupper` counts them."""
+    char = chr(code)
+    return 1 if char.isupper() else 2 if char.islower() or char.istitle() else 0
+
+
+def combining_classes() -> np.ndarray:
+    """uint32[n, 2]: (code, canonical combining class) of the code points that have one."""
+    classes = [(code, unicodedata.combining(chr(code))) for code in range(SIZE)]
+    return np.array([pair for pair in classes if pair[1]], np.uint32)
+
+
+def decompositions() -> np.ndarray:
+    """uint32[n, 5]: code points with a canonical decomposition, Hangul syllables aside, and the whole of it, filled up
+    with zeros."""
+    rows = []
+    for code in range(SIZE):
+        parts = unicodedata.normalize("NFD", chr(code))
+        if parts != chr(code) and not HANGUL_SYLLABLES[0] <= code <= HANGUL_SYLLABLES[1]:
+            rows.append([code, *(ord(part) for part in parts)] + [0] * (4 - len(parts)))
+    return np.array(rows, np.uint32)
+
+
+def compositions() -> np.ndarray:
+    """uint32[n, 3]: pairs of code points that NFC joins, and what they become, sorted; Hangul aside."""
+    rows = []
+    for code in range(SIZE):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<") and unicodedata.normalize("NFC", chr(code)) == chr(code):
+            rows.append([int(parts[0], 16), int(parts[1], 16), code])
+    return np.array(sorted(rows), np.uint32)
 
 
 def scripts() -> tuple[np.ndarray, list[str]]:
@@ -103,6 +137,10 @@ def main() -> None:
         folded=sparse([folded_one(code) for code in range(SIZE)]),
         script=script,
         scripts=np.array(names),
+        case=np.array([case(code) for code in range(SIZE)], np.uint8),
+        combining=combining_classes(),
+        decompositions=decompositions(),
+        compositions=compositions(),
     )
     size = path.stat().st_size
     sys.stdout.write(f"{path}: Unicode {UNICODE_VERSION}, {size} bytes, {len(names)} scripts\n")

@@ -1,4 +1,4 @@
-"""Unicode for kernels: class, lower case, fold and script of each code point, and a decoder of UTF-8.
+"""Unicode for kernels: class, case, fold, script and canonical forms of each code point, and a decoder of UTF-8.
 
 The tables are of one version of Unicode (`UNICODE_VERSION`), shipped as `unicode.npz` and made by
 `stages/kernels/build_unicode.py`, so that no result depends on the Python that runs. All are indexed by code
@@ -112,6 +112,34 @@ def folded() -> np.ndarray:
 def script() -> np.ndarray:
     """uint8[SIZE]: index into SCRIPTS of each code point's script property."""
     return _frozen(_archive()["script"])
+
+
+@cache
+def case() -> np.ndarray:
+    """uint8[SIZE]: 1 for upper case, 2 for lower or title case, as `str.isupper` and `str.islower` count them, else 0."""
+    return _frozen(_archive()["case"])
+
+
+@cache
+def combining_class() -> np.ndarray:
+    """uint8[SIZE]: the canonical combining class of each code point."""
+    table = np.zeros(SIZE, np.uint8)
+    listed = _archive()["combining"]
+    table[listed[:, 0]] = listed[:, 1]
+    return _frozen(table)
+
+
+@cache
+def decompositions() -> np.ndarray:
+    """uint32[n, 5], sorted: a code point with a canonical decomposition, Hangul syllables aside, and up to four code points
+    that the whole of it has, filled up with zeros."""
+    return _frozen(_archive()["decompositions"])
+
+
+@cache
+def compositions() -> np.ndarray:
+    """uint32[n, 3], sorted: two code points and the one that NFC joins them to, Hangul aside."""
+    return _frozen(_archive()["compositions"])
 
 
 def _decode_at(data: Any, i: Any, end: Any) -> Any:

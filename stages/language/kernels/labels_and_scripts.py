@@ -23,6 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from gristmill.stages.kernels.bits import ones
+from gristmill.stages.kernels.normal_form import HIGH_BITS, LOWER_CASE, first_bytes, lower_letters
+from gristmill.stages.kernels.pointers import load8_at, pointer
 from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.kernels.unicode import SCRIPT_NAMES, SCRIPTS, decode
 
@@ -91,16 +94,22 @@ class Resolved(NamedTuple):
 def _weigh_scripts(data: np.ndarray, start: Int, end: Int, script_of: np.ndarray, weights: np.ndarray) -> None:
     """Weight of each script in data[start:end] into `weights` (int64[N_SCRIPTS])."""
     weights[:] = 0
-    latin: Int = 0
-    at = start
+    latin = np.int64(0)
+    at, end = np.int64(start), np.int64(end)
+    bytes_ = pointer(data)
     while at < end:
-        byte = data[at]
-        if byte < 128:
-            latin += np.int64((np.uint8(byte | np.uint8(32)) - np.uint8(97)) & 0xFF < 26)
-            at += 1
-        else:
-            code, at = decode(data, np.int64(at), np.int64(end))
-            weights[script_of[code]] += 1
+        if at + 8 <= end:
+            word = load8_at(bytes_, at)
+            high = word & HIGH_BITS
+            length = np.int64(8)
+            if high:
+                word, length = first_bytes(word, high)
+            latin += ones(lower_letters(word | LOWER_CASE))
+            at += length
+            if not high:
+                continue
+        code, at = decode(data, at, end)
+        weights[script_of[code]] += 1
     weights[LATN] += latin
     weights[ZZZZ] = 0
     weights[ZYYY] = 0

@@ -5,32 +5,32 @@ is its log prior plus Σ log(1 + count) · log likelihood over the features; pro
 by √bytes, which is what the library does to keep them calibrated across lengths, and labels that name several classes
 get their sum. Before that a text wholly in capitals is lowered, and all text is brought to Unicode's form NFC.
 
-Likelihoods are kept as int16 multiples of a power of two. Features with the same count are added as integers before their
-sum is multiplied, so that the result depends on no order, and few roundings are left; py3langid's own likelihoods are
-exact in this form.
+Likelihoods are whole numbers (see `stages.language.kernels.langid_tables`). Features with the same count are added as
+integers before their sum is multiplied, and frequent ones in a fixed order, so that the result does not depend on the order
+in which they are met.
 
 Source: https://github.com/adbar/py3langid, `py3langid/langid.py`.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from gristmill.pipeline.table_cache import kept_tables
 from gristmill.stages.kernels.elementary import exp, log
-from gristmill.stages.kernels.row_sums import LANES, add_int16_rows
+from gristmill.stages.kernels.normal_form import CAPITALS, COMPOSABLE, MAX_GROWTH, check, forms, normalise
+from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.row_sums import add_int16_rows
 from gristmill.stages.kernels.scalars import Float, Int
-from gristmill.stages.kernels.unicode import SIZE, decode
+from gristmill.stages.language.kernels import langid_tables
+from gristmill.stages.language.kernels.langid_tables import NO_FEATURE, Tables, lay_out
 from gristmill.stages.language.langid_format import LangidModel, read_model
 
-LIKELIHOOD_BITS = 15
 EVIDENCE = (
     "logit",
     "likelihood",
@@ -41,96 +41,21 @@ EVIDENCE = (
     "distinct_share",
     "features_per_byte",
 )
-"""What is known of an answer, each a float64 (see `LangidClassifier.predict`)."""
+"""What is known of an answer, each a float64 (see `LangidClassifier.examine`)."""
 MAX_LOGIT = 12.0
 """Bound of the evidence `logit`: beyond it probabilities are rounding."""
+LEAST_EXPONENT = -80.0
+"""A class further below the best has a share of 0: what it would add is lost in float64's rounding."""
 COMMON_COUNTS = 64
 """Features with a smaller count are grouped by it; rarer ones are multiplied one by one."""
-WARM_UP = 16
+WALKS = 8
+"""Walks through a text that take turns: each waits for memory, not for the others."""
+WARM_UP = 8
 """Bytes after which the automaton should have forgotten the state that it started in; n-grams are shorter."""
 MIN_WALK = 32
-"""Bytes of a quarter of a text from which on quarters are walked through in turns."""
+"""Bytes of each walk from which on a text is divided among several."""
 MAX_GROUP = 1 << 16
 """Rows of int16 that fit into an int32 sum."""
-
-NOT_NORMAL, UPPER, LOWER = 1, 2, 4
-"""Bits of a character's flags: NFC may change it (NFC_Quick_Check is No or Maybe); upper case; lower or title case."""
-
-
-class Tables(NamedTuple):
-    """A model in the form that kernels read.
-
-    Fields: `moves`, rows of 256 next states by byte, flat, uint32 or uint64: a state is its row and, in the lower
-    `rank_bits` bits, its rank among the states that share the row, so that the next look-up needs nothing but the last.
-    `start`: the first state. `first_numbers` (int64): by row, the number of its state of rank 0; `features` (int32): by
-    that number the feature that the state completes, or −1. `likelihoods` (int16, features × classes padded to LANES) in
-    multiples of `unit`; `priors` (float64) and `label_of` (int32) by class; `n_labels`.
-    """
-
-    moves: np.ndarray
-    rank_bits: np.uint64
-    start: np.uint64
-    first_numbers: np.ndarray
-    features: np.ndarray
-    likelihoods: np.ndarray
-    unit: float
-    priors: np.ndarray
-    label_of: np.ndarray
-    n_labels: int
-
-
-@cache
-def _characters() -> tuple[np.ndarray, np.ndarray]:
-    """(flags, combining class), uint8 by code point, of what Unicode says about normal forms and case."""
-    flags, combining = np.zeros(SIZE, np.uint8), np.zeros(SIZE, np.uint8)
-    # Beyond these ranges no character is assigned but private ones, which have neither case nor decomposition.
-    for code in (*range(0xD800), *range(0xF900, 0x33480), *range(0xE0000, 0xE01F0)):
-        char = chr(code)
-        combining[code] = unicodedata.combining(char)
-        if char.isupper():
-            flags[code] |= UPPER
-        elif char.islower() or char.istitle():
-            flags[code] |= LOWER
-        parts = unicodedata.decomposition(char)
-        if parts and not parts.startswith("<"):
-            codes = [int(part, 16) for part in parts.split()]
-            if unicodedata.normalize("NFC", char) != char:
-                flags[code] |= NOT_NORMAL
-            elif len(codes) == 2:
-                flags[codes[1]] |= NOT_NORMAL
-    for first, last in ((0x1161, 0x1175), (0x11A8, 0x11C2)):  # Hangul vowels and finals join what precedes them.
-        flags[first : last + 1] |= NOT_NORMAL
-    flags.setflags(write=False)
-    combining.setflags(write=False)
-    return flags, combining
-
-
-@njit(cache=True, nogil=True)
-def _find_unprepared(
-    data: np.ndarray, offsets: np.ndarray, flags: np.ndarray, combining: np.ndarray, found: np.ndarray
-) -> None:
-    """Marks (bool) the documents that may have to be lowered or normalised: no lower but some upper case, or a
-    character or an order of marks that NFC may change (Unicode Standard Annex 15, quick check)."""
-    for row in range(offsets.size - 1):
-        at, end = offsets[row], offsets[row + 1]
-        has_lower = has_upper = changes = False
-        last = np.uint8(0)
-        while at < end and not changes:
-            byte = data[at]
-            if byte < 128:
-                has_lower |= 97 <= byte <= 122
-                has_upper |= 65 <= byte <= 90
-                last = np.uint8(0)
-                at += 1
-            else:
-                code, at = decode(data, at, end)
-                flag = flags[code]
-                mark = combining[code]
-                has_upper |= flag & UPPER != 0
-                has_lower |= flag & LOWER != 0
-                changes |= flag & NOT_NORMAL != 0 or (mark != 0 and mark < last)
-                last = mark
-        found[row] = changes or (has_upper and not has_lower)
 
 
 @njit(cache=True, nogil=True)
@@ -152,75 +77,194 @@ def _add_group(
             totals[i] += weight * np.float64(sums[i])
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _count(
-    state: np.uint64,
-    rank_bits: np.uint64,
-    first_numbers: np.ndarray,
-    visits: np.ndarray,
-    visited: np.ndarray,
-    n_visited: Int,
-) -> Int:
-    """Counts a visit; a state's first is noted in `visited`. Returns how many are noted."""
-    rank = state & ((np.uint64(1) << rank_bits) - np.uint64(1))
-    number = np.uint64(first_numbers[state >> rank_bits]) + rank
-    seen = visits[number]
-    visits[number] = seen + np.int32(1)
-    visited[np.uint64(n_visited)] = np.int32(number)
-    return n_visited + np.int64(seen == 0)
+@njit(cache=True, nogil=True)
+def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray, visited: np.ndarray) -> Int:
+    """Runs the automaton over data[start:end] and counts the visits of each state; returns how many were visited.
+
+    Each step waits for the memory of the last, so WALKS walks take turns: all but the first start in the middle of the text,
+    a few bytes early, with the first state. An automaton that looks for n-grams has forgotten by then where it started.
+    That is not taken on trust: when a walk ends in another state than the next began with, all is counted anew in one.
+    """
+    state_array, began = np.empty(WALKS, np.uint64), np.empty(WALKS, np.uint64)
+    bytes_, columns, moves = pointer(data), pointer(t.columns), pointer(t.moves)
+    counts, noted, states = pointer(visits), pointer(visited), pointer(state_array)
+    shift, mask = t.rank_shift, (np.uint64(1) << t.rank_shift) - np.uint64(1)
+    n_visited = np.int64(0)
+    state = t.start
+    at: Int = start
+    length = (end - start) // WALKS
+    if length >= MIN_WALK:
+        states[0] = t.start
+        for walk in range(1, WALKS):
+            states[walk] = t.start
+        for i in range(start - WARM_UP, start):
+            for walk in range(1, WALKS):
+                column = np.uint64(columns[bytes_[i + walk * length]])
+                states[walk] = np.uint64(moves[(states[walk] & mask) + column])
+        began[:] = state_array
+        for i in range(start, start + length):
+            for walk in range(WALKS):
+                column = np.uint64(columns[bytes_[i + walk * length]])
+                states[walk] = np.uint64(moves[(states[walk] & mask) + column])
+            for walk in range(WALKS):
+                number = np.int64(np.uint64(moves[states[walk] & mask]) + (states[walk] >> shift))
+                seen = counts[number]
+                counts[number] = seen + np.int32(1)
+                noted[n_visited] = np.int32(number)
+                n_visited += np.int64(seen == 0)
+        forgot = True
+        for walk in range(1, WALKS):
+            forgot &= state_array[walk - 1] == began[walk]
+        if forgot:
+            state, at = state_array[WALKS - 1], start + WALKS * length
+        else:
+            for i in range(n_visited):
+                visits[visited[i]] = 0
+            n_visited = np.int64(0)
+    for i in range(at, end):
+        state = np.uint64(moves[(state & mask) + np.uint64(columns[bytes_[i]])])
+        number = np.int64(np.uint64(moves[state & mask]) + (state >> shift))
+        seen = counts[number]
+        counts[number] = seen + np.int32(1)
+        noted[n_visited] = np.int32(number)
+        n_visited += np.int64(seen == 0)
+    return n_visited
 
 
 @njit(cache=True, nogil=True)
-def _walk(
-    data: np.ndarray,
-    start: Int,
-    end: Int,
-    moves: np.ndarray,
-    rank_bits: np.uint64,
-    root: np.uint64,
-    first_numbers: np.ndarray,
+def _take_features(
+    features: np.ndarray,
     visits: np.ndarray,
     visited: np.ndarray,
+    n_visited: Int,
+    slots: np.ndarray,
+    touched: np.ndarray,
+    counts: np.ndarray,
 ) -> Int:
-    """Runs the automaton over data[start:end] and counts the visits of each state; returns how many were visited.
+    """The features of the visited states into `touched`, and how often each came into `counts`; returns how many there are.
+    Visits are 0 afterwards. `slots`, int32 zeros by feature, are left so."""
+    n_touched = np.int64(0)
+    for i in range(n_visited):
+        number = visited[i]
+        feature = features[number]
+        if feature >= 0:
+            touched[n_touched] = feature
+            counts[n_touched] = visits[number]
+            n_touched += 1
+        elif feature != NO_FEATURE:  # Several states complete it.
+            feature = -2 - feature
+            if slots[feature] == 0:
+                touched[n_touched] = feature
+                counts[n_touched] = visits[number]
+                n_touched += 1
+                slots[feature] = np.int32(n_touched)
+            else:
+                counts[slots[feature] - 1] += visits[number]
+        visits[number] = 0
+    for i in range(n_visited):
+        feature = features[visited[i]]
+        if feature < NO_FEATURE:
+            slots[-2 - feature] = 0
+    return n_touched
 
-    Each step waits for the memory of the last, so four walks take turns: three start in the middle of the text, a few
-    bytes early, with the first state. An automaton that looks for n-grams has forgotten by then where it started. That
-    is not taken on trust: when a walk ends in another state than the next began with, all is counted anew in one walk.
-    """
-    eight = np.uint64(8)
-    n_visited: Int = np.int64(0)
-    quarter = (end - start) // 4
-    if quarter >= MIN_WALK:
-        b0, b1, b2, b3 = start, start + quarter, start + 2 * quarter, start + 3 * quarter
-        s0, s1, s2, s3 = root, root, root, root
-        for i in range(-WARM_UP, 0):
-            s1 = np.uint64(moves[((s1 >> rank_bits) << eight) | np.uint64(data[b1 + i])])
-            s2 = np.uint64(moves[((s2 >> rank_bits) << eight) | np.uint64(data[b2 + i])])
-            s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[b3 + i])])
-        began1, began2, began3 = s1, s2, s3
-        for i in range(quarter):
-            s0 = np.uint64(moves[((s0 >> rank_bits) << eight) | np.uint64(data[b0 + i])])
-            s1 = np.uint64(moves[((s1 >> rank_bits) << eight) | np.uint64(data[b1 + i])])
-            s2 = np.uint64(moves[((s2 >> rank_bits) << eight) | np.uint64(data[b2 + i])])
-            s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[b3 + i])])
-            n_visited = _count(s0, rank_bits, first_numbers, visits, visited, n_visited)
-            n_visited = _count(s1, rank_bits, first_numbers, visits, visited, n_visited)
-            n_visited = _count(s2, rank_bits, first_numbers, visits, visited, n_visited)
-            n_visited = _count(s3, rank_bits, first_numbers, visits, visited, n_visited)
-        if s0 == began1 and s1 == began2 and s2 == began3:
-            for at in range(b3 + quarter, end):
-                s3 = np.uint64(moves[((s3 >> rank_bits) << eight) | np.uint64(data[at])])
-                n_visited = _count(s3, rank_bits, first_numbers, visits, visited, n_visited)
-            return n_visited
-        for i in range(n_visited):
-            visits[visited[i]] = 0
-        n_visited = np.int64(0)
-    state = root
-    for at in range(start, end):
-        state = np.uint64(moves[((state >> rank_bits) << eight) | np.uint64(data[at])])
-        n_visited = _count(state, rank_bits, first_numbers, visits, visited, n_visited)
-    return n_visited
+
+@njit(cache=True, nogil=True)
+def _add_up(
+    likelihoods: np.ndarray,
+    width: Int,
+    touched: np.ndarray,
+    counts: np.ndarray,
+    n_touched: Int,
+    weights: np.ndarray,
+    group: np.ndarray,
+    totals: np.ndarray,
+) -> Float:
+    """Σ log(1 + count) · likelihoods into `totals` (float64[width]), and Σ log(1 + count): features in groups of equal counts
+    (counting sort), those of large counts last, one by one, from the smallest count and feature on."""
+    sizes = np.zeros(COMMON_COUNTS + 1, np.int64)
+    for i in range(n_touched):
+        sizes[min(counts[i], COMMON_COUNTS)] += 1
+    place = np.int64(0)
+    mass: Float = 0.0
+    for count in range(1, COMMON_COUNTS + 1):
+        size = sizes[count]
+        if count < COMMON_COUNTS:
+            mass += np.float64(size) * weights[count]
+        sizes[count] = place
+        place += size
+    frequent = np.empty(n_touched - sizes[COMMON_COUNTS], np.int64)
+    n_frequent = 0
+    for i in range(n_touched):
+        times = np.int64(counts[i])
+        if times < COMMON_COUNTS:
+            group[sizes[times]] = touched[i]
+            sizes[times] += 1
+        else:
+            frequent[n_frequent] = times << 32 | np.int64(touched[i])
+            n_frequent += 1
+    totals[:] = 0.0
+    sums = np.empty(width, np.int32)
+    place = np.int64(0)
+    for count in range(1, COMMON_COUNTS):
+        if sizes[count] > place:
+            _add_group(likelihoods, width, group, place, sizes[count], sums, totals, weights[count])
+        place = sizes[count]
+    if n_frequent > 1:
+        frequent.sort()
+    for packed in frequent:
+        weight = _log_weight(packed >> 32)
+        mass += weight
+        base = (packed & 0xFFFFFFFF) * width
+        for i in range(width):
+            totals[i] += weight * np.float64(likelihoods[base + i])
+    return mass
+
+
+@njit(cache=True, nogil=True)
+def _rank(
+    t: Tables,
+    totals: np.ndarray,
+    size: Int,
+    floor: Float,
+    fits: np.ndarray,
+    shares: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray,
+) -> tuple[Int, Float]:
+    """The best labels of a text of `size` bytes by its totals, which are scaled and given priors here; returns how many, and
+    the sum of `shares` (float64 by label, as `fits`, each label's likelihood, is)."""
+    n_classes = t.priors.size
+    largest = -np.inf
+    fits[:] = -np.inf
+    for i in range(n_classes):
+        totals[i] = totals[i] * t.unit
+        fits[t.label_of[i]] = max(fits[t.label_of[i]], totals[i])
+        totals[i] += t.priors[i]
+        largest = max(largest, totals[i])
+    temperature = np.sqrt(np.float64(size))
+    shares[:] = 0.0
+    total: Float = 0.0
+    for i in range(n_classes):
+        exponent = (totals[i] - largest) / temperature
+        if exponent > LEAST_EXPONENT:
+            share: Float = exp(exponent)
+            shares[t.label_of[i]] += share
+            total += share
+    filled = 0
+    top = labels.size
+    for label in range(t.n_labels):
+        share = np.float32(shares[label] / total)
+        if share < floor or (filled == top and share <= scores[top - 1]):
+            continue
+        at = min(filled, top - 1)
+        while at > 0 and share > scores[at - 1]:
+            scores[at] = scores[at - 1]
+            labels[at] = labels[at - 1]
+            at -= 1
+        scores[at] = share
+        labels[at] = np.int32(label)
+        filled = min(filled + 1, top)
+    return filled, total
 
 
 @njit(cache=True, nogil=True)
@@ -235,104 +279,36 @@ def _predict(
     scores: np.ndarray,
     evidence: np.ndarray,
 ) -> None:
-    moves, first_numbers, features = t.moves, t.first_numbers, t.features
-    rank_bits = t.rank_bits
-    likelihoods = t.likelihoods
-    n_classes = t.priors.size
-    width = likelihoods.shape[1]
-    flat = likelihoods.reshape(likelihoods.size)
-    visits = np.zeros(features.size, np.int32)
-    visited = np.empty(features.size + 1, np.int32)
-    counts = np.zeros(likelihoods.shape[0], np.int32)
-    touched = np.empty(likelihoods.shape[0] + 1, np.int32)
-    group = np.empty(likelihoods.shape[0], np.int32)
-    sizes = np.zeros(COMMON_COUNTS + 1, np.int64)
-    sums = np.empty(width, np.int32)
+    """Labels, scores and evidence (see `LangidClassifier.examine`) of the texts that are not to be skipped (uint8, 0)."""
+    n_classes, n_features = t.priors.size, t.likelihoods.shape[0]
+    width = t.likelihoods.shape[1]
+    flat = t.likelihoods.reshape(t.likelihoods.size)
+    visits = np.zeros(t.features.size, np.int32)
+    visited = np.empty(t.features.size + 1, np.int32)
+    slots = np.zeros(n_features, np.int32)
+    touched, counts, group = (
+        np.empty(n_features, np.int32),
+        np.empty(n_features, np.int32),
+        np.empty(n_features, np.int32),
+    )
     totals = np.empty(width, np.float64)
-    shares = np.empty(t.n_labels, np.float64)
-    fits = np.empty(t.n_labels, np.float64)
-    top = labels.shape[1]
+    shares, fits = np.empty(t.n_labels, np.float64), np.empty(t.n_labels, np.float64)
     for row in range(offsets.size - 1):
         if skip[row]:
             continue
         labels[row, :] = np.int32(-1)
         scores[row, :] = np.float32(0.0)
         evidence[row, :, :] = 0.0
-        n_visited = _walk(
-            data, offsets[row], offsets[row + 1], moves, rank_bits, t.start, first_numbers, visits, visited
-        )
-        n_touched = np.int64(0)
-        for i in range(n_visited):
-            number = np.int64(visited[i])
-            feature = np.int64(features[number])
-            if feature >= 0:  # Several states may complete the same feature.
-                if counts[feature] == 0:
-                    touched[n_touched] = np.int32(feature)
-                    n_touched += 1
-                counts[feature] += visits[number]
-            visits[number] = 0
+        size = np.int64(offsets[row + 1] - offsets[row])
+        n_visited = _walk(data, offsets[row], offsets[row + 1], t, visits, visited)
+        n_touched = _take_features(t.features, visits, visited, n_visited, slots, touched, counts)
         if n_touched == 0:
             continue
-        # Features in groups of equal counts (counting sort), those of large counts last and one by one.
-        sizes[:] = 0
-        for i in range(n_touched):
-            sizes[min(counts[touched[i]], COMMON_COUNTS)] += 1
-        place = np.int64(0)
-        for count in range(1, COMMON_COUNTS + 1):
-            size = sizes[count]
-            sizes[count] = place
-            place += size
-        for i in range(n_touched):
-            count = min(counts[touched[i]], COMMON_COUNTS)
-            group[sizes[count]] = touched[i]
-            sizes[count] += 1
-        totals[:] = 0.0
-        place = np.int64(0)
-        for count in range(1, COMMON_COUNTS):
-            if sizes[count] > place:
-                _add_group(flat, width, group, place, sizes[count], sums, totals, weights[count])
-            place = sizes[count]
-        for n in range(place, n_touched):
-            weight = _log_weight(counts[group[n]])
-            base = np.int64(group[n]) * width
-            for i in range(width):
-                totals[i] += weight * np.float64(flat[base + i])
-        mass = 0.0
+        mass = _add_up(flat, width, touched, counts, n_touched, weights, group, totals)
+        filled, total = _rank(t, totals, size, floor, fits, shares, labels[row], scores[row])
         occurrences = np.int64(0)
         for i in range(n_touched):
-            count = counts[touched[i]]
-            occurrences += count
-            mass += weights[count] if count < COMMON_COUNTS else _log_weight(count)
-            counts[touched[i]] = 0
-
-        largest = -np.inf
-        fits[:] = -np.inf
-        for i in range(n_classes):
-            totals[i] = totals[i] * t.unit
-            fits[t.label_of[i]] = max(fits[t.label_of[i]], totals[i])
-            totals[i] += t.priors[i]
-            largest = max(largest, totals[i])
-        temperature = np.sqrt(np.float64(offsets[row + 1] - offsets[row]))
-        shares[:] = 0.0
-        total: Float = 0.0
-        for i in range(n_classes):
-            share: Float = exp((totals[i] - largest) / temperature)
-            shares[t.label_of[i]] += share
-            total += share
-        filled = 0
-        for label in range(t.n_labels):
-            share = np.float32(shares[label] / total)
-            if share < floor or (filled == top and share <= scores[row, top - 1]):
-                continue
-            at = min(filled, top - 1)
-            while at > 0 and share > scores[row, at - 1]:
-                scores[row, at] = scores[row, at - 1]
-                labels[row, at] = labels[row, at - 1]
-                at -= 1
-            scores[row, at] = share
-            labels[row, at] = np.int32(label)
-            filled = min(filled + 1, top)
-        size = np.float64(offsets[row + 1] - offsets[row])
+            occurrences += counts[i]
         for i in range(filled):
             label = labels[row, i]
             rest = total - shares[label]
@@ -341,7 +317,7 @@ def _predict(
             evidence[row, i, 1] = fits[label] / mass
             evidence[row, i, 2] = totals[n_classes] * t.unit / mass
             evidence[row, i, 3] = totals[n_classes + 1] * t.unit / mass
-            evidence[row, i, 4] = log(size)
+            evidence[row, i, 4] = log(np.float64(size))
             evidence[row, i, 5] = mass / size
             evidence[row, i, 6] = np.float64(n_touched) / np.float64(occurrences)
             evidence[row, i, 7] = np.float64(occurrences) / size
@@ -376,45 +352,6 @@ def _log_weights() -> np.ndarray:
     return weights
 
 
-def _arrays(model: LangidModel) -> dict[str, np.ndarray]:
-    """The fields of Tables, numbers without dimensions, `labels`, and `weights` of small counts."""
-    labels = tuple(dict.fromkeys(model.classes))
-    index = {label: number for number, label in enumerate(labels)}
-    largest = float(np.abs(model.likelihoods).max())
-    unit = 2.0 ** (np.ceil(np.log2(max(largest, 2.0**-20))) - LIKELIHOOD_BITS)
-    # Two columns more than classes, which padding mostly has room for: of each feature the best and the mean class.
-    width = -(-(len(model.classes) + 2) // LANES) * LANES
-    likelihoods = np.zeros((len(model.likelihoods), width), np.int16)
-    whole = np.clip(np.rint(model.likelihoods / unit), -32767, 32767)
-    likelihoods[:, : len(model.classes)] = whole
-    likelihoods[:, len(model.classes)] = whole.max(axis=1)
-    likelihoods[:, len(model.classes) + 1] = np.rint(whole.mean(axis=1, dtype=np.float64))
-    rows = len(model.transitions)
-    order = np.argsort(model.state_rows, kind="stable")  # States by row: their numbers here.
-    first_numbers = np.searchsorted(model.state_rows[order], np.arange(rows)).astype(np.int64)
-    number_of = np.empty(len(order), np.int64)
-    number_of[order] = np.arange(len(order))
-    ranks = number_of - first_numbers[model.state_rows]
-    rank_bits = int(ranks.max()).bit_length()
-    wide = rank_bits + (rows - 1).bit_length() > 32
-    packed = (model.state_rows.astype(np.uint64) << np.uint64(rank_bits)) | ranks.astype(np.uint64)
-    packed = packed.astype(np.uint64 if wide else np.uint32)
-    return {
-        "moves": packed[model.transitions.reshape(-1)],
-        "rank_bits": np.array(rank_bits, np.uint64),
-        "start": np.array(packed[0], np.uint64),
-        "first_numbers": first_numbers,
-        "features": model.state_features[order],
-        "likelihoods": likelihoods,
-        "unit": np.array(unit, np.float64),
-        "priors": model.priors.astype(np.float64),
-        "label_of": np.array([index[name] for name in model.classes], np.int32),
-        "n_labels": np.array(len(labels), np.int64),
-        "labels": np.array(labels),
-        "weights": _log_weights(),
-    }
-
-
 class LangidClassifier:
     """A py3langid model made ready for inference.
 
@@ -423,7 +360,7 @@ class LangidClassifier:
     """
 
     def __init__(self, model: LangidModel) -> None:
-        self._prepare(_arrays(model))
+        self._prepare(lay_out(model))
 
     @classmethod
     def of(cls, path: Path) -> LangidClassifier:
@@ -432,7 +369,7 @@ class LangidClassifier:
         Raises ConfigError as `langid_format.read_model` does.
         """
         made = cls.__new__(cls)
-        made._prepare(kept_tables("langid", __file__, lambda: _arrays(read_model(path)), path))
+        made._prepare(kept_tables("langid", langid_tables.__file__, lambda: lay_out(read_model(path)), path))
         return made
 
     def _prepare(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -441,7 +378,7 @@ class LangidClassifier:
         }
         self._tables = Tables(**fields)
         self.labels = tuple(arrays["labels"].tolist())
-        self._weights = arrays["weights"]
+        self._weights = _log_weights()
 
     def predict(
         self,
@@ -491,27 +428,35 @@ class LangidClassifier:
         evidence = np.empty((rows, top, len(EVIDENCE)), np.float64)
         if not rows:
             return labels, scores, evidence
-        unprepared = np.empty(rows, np.bool_)
-        _find_unprepared(data, offsets, *_characters(), unprepared)
-        _predict(self._tables, data, offsets, unprepared, floor, self._weights, labels, scores, evidence)
-        changed = np.flatnonzero(unprepared)
-        if len(changed):
-            texts = [_prepared(data[offsets[row] : offsets[row + 1]].tobytes()) for row in changed]
-            starts = np.zeros(len(texts) + 1, np.int64)
-            np.cumsum([len(text) for text in texts], out=starts[1:])
-            joined = np.frombuffer(b"".join(texts), np.uint8)
-            parts = labels[: len(texts)].copy(), scores[: len(texts)].copy(), evidence[: len(texts)].copy()
-            _predict(self._tables, joined, starts, np.zeros(len(texts), np.bool_), floor, self._weights, *parts)
-            labels[changed], scores[changed], evidence[changed] = parts
+        kinds = np.empty(rows, np.uint8)
+        check(data, offsets, forms().properties, kinds)
+        _predict(self._tables, data, offsets, kinds, floor, self._weights, labels, scores, evidence)
+        for kind, prepare in ((COMPOSABLE, _composed), (CAPITALS, _lowered)):
+            changed = np.flatnonzero(kinds == kind)
+            if len(changed):
+                texts, starts = prepare(data, offsets, changed)
+                parts = labels[: len(changed)].copy(), scores[: len(changed)].copy(), evidence[: len(changed)].copy()
+                nothing = np.zeros(len(changed), np.uint8)
+                _predict(self._tables, texts, starts, nothing, floor, self._weights, *parts)
+                labels[changed], scores[changed], evidence[changed] = parts
         return labels, scores, evidence
 
 
-def _prepared(text: bytes) -> bytes:
-    """A text lowered if it is wholly in capitals, in form NFC; bytes that are no UTF-8 are left as they are."""
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError:
-        return text
-    if decoded.isupper():
-        decoded = decoded.lower()
-    return unicodedata.normalize("NFC", decoded).encode("utf-8")
+def _composed(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texts in form NFC, with their offsets."""
+    size = int((offsets[rows + 1] - offsets[rows]).sum())
+    texts, starts = np.empty(MAX_GROWTH * size, np.uint8), np.empty(len(rows) + 1, np.int64)
+    normalise(data, offsets, rows, forms(), texts, starts)
+    return texts, starts
+
+
+def _lowered(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texts lowered if they are wholly in capitals, in form NFC, with their offsets. They are rare, and lowering a capital
+    sigma depends on where it stands, so this is Python's."""
+    texts = [data[offsets[row] : offsets[row + 1]].tobytes() for row in rows]
+    lowered = [text.decode("utf-8", "surrogateescape") for text in texts]
+    lowered = [text.lower() if text.isupper() else text for text in lowered]
+    encoded = [text.encode("utf-8", "surrogateescape") for text in lowered]
+    starts = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(text) for text in encoded], out=starts[1:])
+    return _composed(np.frombuffer(b"".join(encoded), np.uint8), starts, np.arange(len(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from py3langid.langid import LanguageIdentifier
 
 from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import LangidClassifier
-from gristmill.stages.language.langid_format import read_model
+from gristmill.stages.language.langid_format import LangidModel, read_model
 from tests.stages.fasttext.test_predict import SENTENCES, buffers
 from tests.stages.language.langid_files import arrays, write
 
@@ -70,6 +71,44 @@ def test_text_of_marks_and_composed_letters_gets_the_librarys_answer(
     ours: LangidClassifier, library: LanguageIdentifier, text: str
 ) -> None:
     check_against_library(ours, library, [text, text.upper(), unicodedata.normalize("NFD", text)])
+
+
+def plainly(model: LangidModel, text: str) -> tuple[list[tuple[str, float]], float]:
+    """Labels with scores, best first, and Σ log(1 + count), by the definition, in Python: what the kernel has always
+    answered, to the last bit."""
+    body = unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode()
+    unit = 2.0 ** (np.ceil(np.log2(float(np.abs(model.likelihoods).max()))) - 15)
+    state, counts = 0, Counter[int]()
+    for byte in body:
+        state = int(model.transitions[model.state_rows[state], byte])
+        counts[int(model.state_features[state])] += 1
+    del counts[-1]
+    weights = {feature: float(np.float32(np.log1p(count))) for feature, count in counts.items()}
+    totals = np.zeros(len(model.classes))
+    for feature, weight in weights.items():
+        totals += weight * np.rint(model.likelihoods[feature] / unit)
+    scores = totals * unit + model.priors
+    shares = np.exp((scores - scores.max()) / np.sqrt(len(body)))
+    by_label: Counter[str] = Counter()
+    for name, share in zip(model.classes, shares.tolist(), strict=True):
+        by_label[name] += share
+    ranked = [(name, float(np.float32(share / shares.sum()))) for name, share in by_label.items()]
+    return sorted(ranked, key=lambda pair: -pair[1]), sum(weights.values())
+
+
+def test_scores_are_those_of_the_definition_written_out(ours: LangidClassifier) -> None:
+    model = read_model(default_model("langid"))
+    texts = [text for text in TEXTS if text] + [" ".join(SENTENCES) * 30, " ".join(SENTENCES[::-1])]
+    labels, scores, evidence = ours.examine(*buffers(texts), top=5)
+    for row, text in enumerate(texts):
+        expected, mass = plainly(model, text)
+        if labels[row, 0] < 0:
+            assert mass == 0.0
+            continue
+        assert [ours.labels[label] for label in labels[row]] == [label for label, _ in expected[:5]], text
+        assert scores[row].tolist() == pytest.approx([score for _, score in expected[:5]], rel=2e-7, abs=1e-30), text
+        size = len(unicodedata.normalize("NFC", text.lower() if text.isupper() else text).encode())
+        assert evidence[row, 0, 5] == pytest.approx(mass / size, rel=1e-12)
 
 
 def test_models_of_other_sizes_and_magnitudes_give_the_librarys_answers(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from gristmill.launch.terminal.console import columns, facts, out, say, say_json
 from gristmill.launch.terminal.numbers import count
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.config import load
-from gristmill.stages.toxicity.evaluation import evaluate, evaluate_clean, evaluate_dataset
+from gristmill.stages.toxicity.evaluation import evaluate, evaluate_clean, evaluate_dataset, quiet_score
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
 from gristmill.stages.toxicity.training_texts import read_clean
 
+QUIET = ("above_quiet_score_of_positives", "above_quiet_score_of_clean")
+"""Figures that there are with harmless text only."""
 BACKENDS = ("embedded", "celadon")
 """Backends that can be named without a config; `hf` needs labels, which a config gives."""
 
@@ -46,18 +48,23 @@ def evaluate_toxicity(options: ToxicityOptions) -> int:
     """Scores labelled texts and prints how well that agrees with the labels."""
     stage, named = _stage(options)
     path = Path(options.file)
+    for file in options.clean:
+        if not Path(file).is_file():
+            raise ConfigError(f"--clean: {file}: there is no such file. Name a Parquet file with harmless `text`.")
+    harmless = read_clean([Path(file) for file in options.clean]) if options.clean else None
+    quiet = None
+    if harmless is not None:
+        stage.check_files()
+        quiet = quiet_score(stage, harmless[0])
     if options.dataset is not None:
-        parts = evaluate_dataset(options.dataset, path, stage)
+        parts = evaluate_dataset(options.dataset, path, stage, quiet)
     else:
         if not path.is_file():
             raise ConfigError(
                 f"{path}: there is no such file. Name a labelled file, or a data set's folder with --dataset."
             )
-        parts = {"file": evaluate(path, stage)}
-    for file in options.clean:
-        if not Path(file).is_file():
-            raise ConfigError(f"--clean: {file}: there is no such file. Name a Parquet file with harmless `text`.")
-    clean = evaluate_clean(*read_clean([Path(file) for file in options.clean]), stage) if options.clean else {}
+        parts = {"file": evaluate(path, stage, quiet)}
+    clean = evaluate_clean(*harmless, stage) if harmless is not None else {}
     figures = {"file": options.file, "dataset": options.dataset, "stage": named, **parts}
     if clean:
         figures["clean"] = clean
@@ -140,6 +147,11 @@ def _overall(one: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("F1 of level 1 or more", _number(one["f1"])),
         ("recall", _share(one["recall"])),
         ("false positives, of clean texts", _share(one["false_positive_rate"])),
+        *(
+            (f"above the score of 0.2 % of clean sentences, of {shown} texts", _share(one[key]))
+            for shown, key in (("toxic", QUIET[0]), ("clean", QUIET[1]))
+            if key in one
+        ),
         ("on the tiers mild or toxic, of toxic texts", _share(one["flagged_of_positives"])),
         ("on the tiers mild or toxic, of clean texts", _share(one["flagged_of_clean"])),
         ("expected calibration error", _number(one["calibration_error"])),

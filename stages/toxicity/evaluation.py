@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import text_buffers
+from gristmill.pipeline.document import TEXT_TYPE, text_buffers
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.evaluation.metrics import (
@@ -24,7 +24,7 @@ from gristmill.stages.evaluation.metrics import (
 from gristmill.stages.toxicity.identity_terms import group_table
 from gristmill.stages.toxicity.kernels import scoring as kernel
 from gristmill.stages.toxicity.labelled_files import DATASETS, LabelledFile, read_file
-from gristmill.stages.toxicity.model import DIMENSIONS, HEAD_NAMES, ToxicityModel
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, HEAD_NAMES, ToxicityModel, model_at
 from gristmill.stages.toxicity.training_texts import Labelled
 
 if TYPE_CHECKING:
@@ -163,17 +163,37 @@ def judged(stage: Toxicity, text: pa.Array) -> Judgement:
     )
 
 
-def evaluate(path: Path, stage: Toxicity) -> dict[str, Any]:
+def evaluate(path: Path, stage: Toxicity, quiet: float | None = None) -> dict[str, Any]:
     """Figures of a configured stage on any labelled file, as JSON values. See `stages.toxicity.labelled_files`.
 
     A text counts as found when the stage's rules give it a level of 1 or more, and as flagged when they put it on the
-    tier mild or toxic. Raises ConfigError when the file or the model cannot be used.
+    tier mild or toxic. With `quiet` (see `quiet_score`) shares of texts at or above that score are given too. Raises
+    ConfigError when the file or the model cannot be used.
     """
     stage.check_files()
-    return evaluate_texts(read_file(path), stage)
+    return evaluate_texts(read_file(path), stage, quiet)
 
 
-def evaluate_dataset(name: str, folder: Path, stage: Toxicity) -> dict[str, Any]:
+QUIET_RATE = 0.002
+"""Share of clean sentences above the score at which recall is compared between models."""
+
+
+def quiet_score(stage: Toxicity, clean: pa.Array) -> float:
+    """The score of any dimension that at most QUIET_RATE of the sentences of clean texts reach; NaN without sentences.
+
+    Sentences are those of the embedded model, whatever scores them, so that models are compared on equal ones.
+    """
+    made = model_at(EMBEDDED).windows(clean, floor=np.zeros(kernel.HEADS, np.int16))
+    whole = [text.encode("utf-8") for text in clean.to_pylist()]
+    places = zip(made.owner.tolist(), made.span.tolist(), strict=True)
+    sentences = pa.array([whole[row][first:end].decode("utf-8", "replace") for row, (first, end) in places], TEXT_TYPE)
+    if not len(sentences):
+        return float("nan")
+    scores = np.sort(judged(stage, sentences).scores[:, -1])[::-1]
+    return float(np.nextafter(scores[int(QUIET_RATE * len(scores))], np.float32(np.inf)))
+
+
+def evaluate_dataset(name: str, folder: Path, stage: Toxicity, quiet: float | None = None) -> dict[str, Any]:
     """Figures on the parts of a named data set, by part; `folder` holds its files under their published names.
 
     Raises ConfigError for an unknown name, a missing file, and as `evaluate`.
@@ -188,10 +208,10 @@ def evaluate_dataset(name: str, folder: Path, stage: Toxicity) -> dict[str, Any]
             f"{folder}: not the data set {name}: there is no {', no '.join(missing)}. Name the folder that its authors "
             "publish, with their file names."
         )
-    return {part: evaluate_texts(read_file(file), stage) for part, file in files.items()}
+    return {part: evaluate_texts(read_file(file), stage, quiet) for part, file in files.items()}
 
 
-def evaluate_texts(labelled: LabelledFile, stage: Toxicity) -> dict[str, Any]:
+def evaluate_texts(labelled: LabelledFile, stage: Toxicity, quiet: float | None = None) -> dict[str, Any]:
     """As `evaluate`, of texts that have been read."""
     made = judged(stage, labelled.text)
     hit = made.levels.max(axis=1) > 0
@@ -215,11 +235,17 @@ def evaluate_texts(labelled: LabelledFile, stage: Toxicity) -> dict[str, Any]:
     def of(rows: np.ndarray) -> dict[str, Any]:
         flagged = float(made.flagged[rows & positive].mean()) if (rows & positive).any() else float("nan")
         wrongly = float(made.flagged[rows & ~positive].mean()) if (rows & ~positive).any() else float("nan")
-        return {
+        found = {
             **overall(made.scores[rows, 5], hit[rows], positive[rows]),
             "flagged_of_positives": rounded(flagged),
             "flagged_of_clean": rounded(wrongly),
         }
+        if quiet is not None:
+            above = made.scores[:, 5] >= quiet
+            for name, chosen in (("positives", rows & positive), ("clean", rows & ~positive)):
+                share = float(above[chosen].mean()) if chosen.any() else float("nan")
+                found[f"above_quiet_score_of_{name}"] = rounded(share)
+        return found
 
     result["any"] = of(known)
     if labelled.share is not None:

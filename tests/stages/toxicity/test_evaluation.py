@@ -12,7 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline.errors import ConfigError
-from gristmill.stages.toxicity.evaluation import by_agreement, evaluate, evaluate_clean, evaluate_dataset, overall
+from gristmill.stages.toxicity.evaluation import (
+    by_agreement,
+    evaluate,
+    evaluate_clean,
+    evaluate_dataset,
+    overall,
+    quiet_score,
+)
 from gristmill.stages.toxicity.labelled_files import read_file
 from gristmill.stages.toxicity.model import DIMENSIONS
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
@@ -100,6 +107,20 @@ def test_harmless_text_gives_false_positives_by_genre_of_sentences_and_of_docume
     report = evaluate_clean(text, np.array(["letters", "letters", "songs"], object), STAGE)
     assert report["letters"] == {"documents": 2, "sentences": 4, "sentence_rate": 0.25, "flagged": 0.5}
     assert report["songs"]["sentence_rate"] == 0.0
+
+
+def test_recall_is_given_at_the_score_that_few_clean_sentences_reach(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "cases.csv", "text,label", f'"{HATEFUL}",1', f'"{CLEAN}",0', '"Women are stupid.",1')
+    quiet = [f"The library number {n} opens again on Monday morning." for n in range(999)]
+    # One sentence in a thousand may be as bad as it likes, three may not.
+    lenient = quiet_score(STAGE, pa.array([" ".join([*quiet, HATEFUL])], pa.large_string()))
+    report = evaluate(path, STAGE, lenient)
+    assert (report["any"]["above_quiet_score_of_positives"], report["any"]["above_quiet_score_of_clean"]) == (1.0, 0.0)
+    strict = quiet_score(STAGE, pa.array([" ".join([*quiet, *[HATEFUL] * 3])], pa.large_string()))
+    assert 0.0 < lenient < strict
+    assert evaluate(path, STAGE, strict)["any"]["above_quiet_score_of_positives"] == 0.0
+    assert "above_quiet_score_of_clean" not in evaluate(path, STAGE)["any"]
+    assert np.isnan(quiet_score(STAGE, pa.array([], pa.large_string())))
 
 
 def test_a_named_data_set_is_read_by_its_parts(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def read_run_trace(plan: Plan) -> RunTrace:
         if row["decision"] in ("dropped", "quarantined") or (row["node"], row["port"]) in discarded:
             ended[ident] = (row["node"], row["rule"])
             if uses.get(row["node"]) in DEDUPLICATIONS and row["witness"]:
-                keepers[ident] = names[bytes.fromhex(row["witness"])]
+                keepers[ident] = names[bytes.fromhex(row["witness"][:32])]
     outputs: dict[str, set[str]] = {}
     for output in plan.graph.outputs:
         for row in _rows(output.config.path, "data", ["doc_key"]):

@@ -297,6 +297,8 @@ class _Explainer:
 
     def _witness(self, witness: str | None) -> Mapping[str, Any] | None:
         """The document that a witness names, where this output knows it."""
+        # A duplicate's may be followed by the similarity to it.
+        witness = None if witness is None else witness.partition(":")[0]
         if witness is None or not _HEX_KEY.fullmatch(witness):
             return None
         for role in ("data", "ledger"):

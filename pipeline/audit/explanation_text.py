@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+_CLUSTER = re.compile(r"\w*_duplicate(_of_earlier)?")
+"""Rules that drop the members of a cluster but for its keeper: the value is the cluster's size, the witness the keeper."""
+_KEEPER = re.compile(r"(?P<key>[0-9a-f]{32})(:(?P<estimated>~?)(?P<similarity>[01]\.[0-9]{3}))?")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def _step(step: Step) -> str:
         said += f" in {step.copies_out} copies" if step.copies_out != 1 else ""
     if step.rule is None:
         return said
+    if step.value is not None and _CLUSTER.fullmatch(step.rule):
+        return f"{said}: {step.rule} (a cluster of {step.value:g} documents, of which one is kept)"
     numbers = "" if step.value is None else f" (value {step.value:g}"
     if numbers and step.threshold is not None:
         numbers += f", threshold {step.threshold:g}"
@@ -145,10 +152,13 @@ def _step_details(step: Step) -> list[str]:
         lines.append(f"failed: {', '.join(step.failed)}")
     if step.witness is not None:
         known = step.witness_document
-        said = step.witness
+        key = _KEEPER.fullmatch(step.witness)
+        said = step.witness if key is None else key["key"]
         if known is not None:
             identity = ", ".join(str(v) for v in (known["id"], known["url"]) if v is not None)
-            said = f"{step.witness} ({identity}; {known['file']}, row {known['row']})"
+            said = f"{said} ({identity}; {known['file']}, row {known['row']})"
+        if key is not None and key["similarity"]:
+            said += f"; similarity to it {key['similarity']}{', estimated' if key['estimated'] else ''}"
         lines.append(f"witness: {said}")
     if step.columns:
         lines += textwrap.wrap(

@@ -8,6 +8,7 @@ the exchange: no process holds all clustered documents, nor all members of one c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,14 @@ from gristmill.stages.deduplication.cluster_report import (
     survivors_report,
 )
 from gristmill.stages.deduplication.keepers import Keeper, keeper_reads, ranks
+from gristmill.stages.deduplication.similarity import (
+    SIMILARITY,
+    Evidence,
+    EvidenceFields,
+    similarity_columns,
+    with_evidence,
+    witness_ends,
+)
 
 MEMBER = pa.schema([("doc_key", KEY_TYPE), ("task", pa.int32()), ("label", KEY_TYPE), ("size", pa.int64())])
 """Members of clusters, as `Exchange.components` gives them."""
@@ -153,18 +162,21 @@ def _source_names(column: pa.ChunkedArray, name: str) -> pa.Array:
     return array.cast(pa.string())
 
 
-def settle_clusters(config: ClusterConfig, notes: Rows, edges: Rows, exchange: Exchange) -> Settled:
-    """Clusters of what the edges connect, each member with its cluster's keeper.
+def settle_clusters(
+    config: ClusterConfig, notes: Rows, edges: Rows, exchange: Exchange, evidence: Evidence | None = None
+) -> Settled:
+    """Clusters of what the edges connect, each member with its cluster's keeper, and with `evidence` its similarity to it.
 
     `edges` has the columns of `Exchange.components` and, where buckets may be crowded, `bucket_size` and `unmatched` (see
-    `cluster_report`). Keyed are `label`, `size` and, where it is not the label, `keeper`. Raises DataError when a source
-    loses more than it may.
+    `cluster_report`). Keyed are `label`, `size`, `keeper` where it may not be the label, `similarity`. Raises DataError when a
+    source loses more than it may.
     """
     report = crowded_report(edges, exchange) if "unmatched" in edges.schema.names else {}
     members = exchange.components(edges)
     keyed, survivors = members, None
-    if config.ranked or config.per_source is not None or config.copies is not None or config.against:
-        keyed, survivors = _with_keepers(members, notes, exchange, config)
+    counted = config.per_source is not None or config.copies is not None
+    if config.ranked or counted or config.against or evidence is not None:
+        keyed, survivors = _with_keepers(members, notes, exchange, config, evidence)
         exchange.release(members)
     report.update(largest_report(keyed, exchange, config.report_clusters, config.report_size))
     if survivors is not None:
@@ -182,23 +194,25 @@ def settle_clusters(config: ClusterConfig, notes: Rows, edges: Rows, exchange: E
     return Settled(keyed=keyed, report=report)
 
 
-def _with_keepers(members: Rows, notes: Rows, exchange: Exchange, config: ClusterConfig) -> tuple[Rows, Rows | None]:
+def _with_keepers(
+    members: Rows, notes: Rows, exchange: Exchange, config: ClusterConfig, evidence: Evidence | None
+) -> tuple[Rows, Rows | None]:
     """Members with their keepers and, where keepers without a mark are preferred, counts of such (`count_survivors`)."""
-    joined = []
+    joined, by = [], {"evidence": None if evidence is None else asdict(evidence)}
     for rows in (members, notes):
-        joined.append(exchange.group(rows, [DOC_KEY], pass_on, prepare=member_rows))
+        joined.append(exchange.group(rows, [DOC_KEY], pass_on, prepare=member_rows, prepare_params=by))
     both = Rows(joined[0].files + joined[1].files, joined[0].schema, joined[0].count + joined[1].count)
-    described = exchange.group(both, [DOC_KEY], join_attributes, {"keep_earlier": config.keep_earlier})
+    described = exchange.group(both, [DOC_KEY], join_attributes, {"keep_earlier": config.keep_earlier, **by})
     exchange.release(both)
     if config.copies is not None:
         uncounted = described
-        described = exchange.group(uncounted, ["label"], count_copies)
+        described = exchange.group(uncounted, ["label"], count_copies, by)
         exchange.release(uncounted)
     sort = ["label", "order", "marked", "rank", DOC_KEY]
-    keyed = exchange.group(described, ["label"], choose_keepers, sort=sort)
+    keyed = exchange.group(described, ["label"], choose_keepers, by, sort=sort)
     survivors = None
     if config.prefer_unmarked:
-        survivors = exchange.group(described, ["label"], count_survivors, sort=sort)
+        survivors = exchange.group(described, ["label"], count_survivors, by, sort=sort)
     exchange.release(described)
     return keyed, survivors
 
@@ -206,10 +220,10 @@ def _with_keepers(members: Rows, notes: Rows, exchange: Exchange, config: Cluste
 # Functions for the exchange.
 
 
-def member_rows(table: pa.Table) -> pa.Table:
-    """Members or notes with all columns of MEMBER and ATTRIBUTES, null where they have none."""
-    columns = {}
-    for field in [*MEMBER, *ATTRIBUTES]:
+def member_rows(table: pa.Table, evidence: EvidenceFields = None) -> pa.Table:
+    """Members or notes with all columns of MEMBER, ATTRIBUTES and the evidence, null where they have none."""
+    columns, schema = {}, with_evidence(pa.schema([*MEMBER, *ATTRIBUTES]), evidence)
+    for field in schema:
         known = field.name in table.schema.names
         columns[field.name] = one_chunk(table[field.name]) if known else pa.nulls(table.num_rows, field.type)
     if "label" not in table.schema.names:
@@ -217,7 +231,7 @@ def member_rows(table: pa.Table) -> pa.Table:
         columns["marked"] = columns["marked"].fill_null(False)
         columns["rank"] = columns["rank"].fill_null(0)
         columns["copies"] = columns["copies"].fill_null(1)
-    return pa.table(columns)
+    return pa.table(columns, schema=schema)
 
 
 def pass_on(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -230,19 +244,22 @@ def our_rows(table: pa.Table) -> pa.Table:
     return table.filter(pc.greater_equal(table["task"], 0)).combine_chunks()
 
 
-def join_attributes(tables: Iterator[pa.Table], keep_earlier: bool) -> Iterator[pa.Table]:
+def join_attributes(
+    tables: Iterator[pa.Table], keep_earlier: bool, evidence: EvidenceFields = None
+) -> Iterator[pa.Table]:
     """Rows of members with their attributes, from rows of both sorted by doc_key; other documents are left out."""
     waiting: pa.Table | None = None
+    schema = with_evidence(DESCRIBED, evidence)
     for piece in tables:
         table = piece if waiting is None else pa.concat_tables([waiting, piece])
-        waiting, made = _joined(table.combine_chunks(), keep_earlier, last=False)
+        waiting, made = _joined(table.combine_chunks(), keep_earlier, schema, last=False)
         yield made
     if waiting is not None:
-        yield _joined(waiting, keep_earlier, last=True)[1]
+        yield _joined(waiting, keep_earlier, schema, last=True)[1]
 
 
-def _joined(table: pa.Table, keep_earlier: bool, last: bool) -> tuple[pa.Table, pa.Table]:
-    """(rows whose partner may still come, joined rows)."""
+def _joined(table: pa.Table, keep_earlier: bool, schema: pa.Schema, last: bool) -> tuple[pa.Table, pa.Table]:
+    """(rows whose partner may still come, joined rows of a schema)."""
     words = key_words(table[DOC_KEY])
     member = table["label"].is_valid().to_numpy()
     rows = table.num_rows
@@ -264,7 +281,8 @@ def _joined(table: pa.Table, keep_earlier: bool, last: bool) -> tuple[pa.Table, 
     own = np.where(member[first], first, first + 1)
     note = np.where(member[first], first + 1, first)
     left = table.select(MEMBER.names).take(pa.array(own, pa.int64()))
-    right = table.select(ATTRIBUTES.names).take(pa.array(note, pa.int64()))
+    named = [name for name in schema.names if name not in (*MEMBER.names, "order")]
+    right = table.select(named).take(pa.array(note, pa.int64()))
     columns = {name: left[name] for name in left.schema.names} | {name: right[name] for name in right.schema.names}
     order = np.full(len(own), OURS, np.int8)
     if keep_earlier:
@@ -272,10 +290,10 @@ def _joined(table: pa.Table, keep_earlier: bool, last: bool) -> tuple[pa.Table, 
         order[task < 0] = PRIOR
         order[is_emitted(task)] = EMITTED_EARLIER
     columns["order"] = pa.array(order)
-    return table.slice(rows - held), pa.table(columns, schema=DESCRIBED).combine_chunks()
+    return table.slice(rows - held), pa.table(columns, schema=schema).combine_chunks()
 
 
-def count_copies(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def count_copies(tables: Iterator[pa.Table], evidence: EvidenceFields = None) -> Iterator[pa.Table]:
     """Members sorted by (label, doc_key) as they are, and after each cluster's last a row with the sum of their copies.
 
     What is a component by itself (a crowded bucket's leader that nobody joined) is left out: it is no cluster, and its
@@ -283,40 +301,41 @@ def count_copies(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """
     # The cluster that goes on, as if all of it so far were one row.
     words, copies = np.empty((0, 2), np.uint64), np.empty(0, np.int64)
+    schema = with_evidence(DESCRIBED, evidence)
     for piece in tables:
         table = piece.filter(pc.greater(piece["size"], 1)).combine_chunks()
         words = np.concatenate([words, key_words(table["label"])])
         copies = np.concatenate([copies, table["copies"].to_numpy()])
         first = np.flatnonzero(np.r_[True, (words[1:] != words[:-1]).any(axis=1)][: len(words)])
         sums = np.add.reduceat(copies, first) if len(first) else copies
-        yield pa.concat_tables([table, _totals(words[first[:-1]], sums[:-1])]).combine_chunks()
+        yield pa.concat_tables([table, _totals(words[first[:-1]], sums[:-1], schema)]).combine_chunks()
         words, copies = words[first[-1:]], sums[-1:]
-    yield _totals(words, copies)
+    yield _totals(words, copies, schema)
 
 
-def _totals(labels: np.ndarray, copies: np.ndarray) -> pa.Table:
+def _totals(labels: np.ndarray, copies: np.ndarray, schema: pa.Schema) -> pa.Table:
     rows = len(copies)
     keys = keys_from_words(labels)
     filled = {"doc_key": keys, "label": keys, "copies": pa.array(copies, pa.int64())}
     filled |= {"task": pa.array(np.zeros(rows, np.int32)), "order": pa.array(np.full(rows, TOTAL, np.int8))}
-    return pa.table([filled.get(field.name, pa.nulls(rows, field.type)) for field in DESCRIBED], schema=DESCRIBED)
+    return pa.table([filled.get(field.name, pa.nulls(rows, field.type)) for field in schema], schema=schema)
 
 
-def choose_keepers(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Members with the `keeper` of their cluster, the first of rows sorted by (label, order, marked, rank, doc_key), and
-    with the total as their `size` where a row of it comes first."""
-    for table, chosen, keeper, size in _keepers_of(tables):
+def choose_keepers(tables: Iterator[pa.Table], evidence: EvidenceFields = None) -> Iterator[pa.Table]:
+    """Members with the `keeper` of their cluster, the first of rows sorted by (label, order, marked, rank, doc_key), with
+    the total as their `size` where a row of it comes first, and with their `similarity` to it where there is evidence."""
+    for table, chosen, keeper, size in _keepers_of(tables, evidence):
         members = table.take(pa.array(chosen))
         made = {field.name: members[field.name] for field in MEMBER} | {"size": pa.array(size, pa.int64())}
         keepers = table.select([DOC_KEY, "task"]).take(pa.array(keeper))
         made |= {"keeper": keepers[DOC_KEY], "keeper_earlier": pc.less(keepers["task"], 0), "source": members["source"]}
-        yield pa.table(made)
+        yield pa.table(made | similarity_columns(table, chosen, keeper, evidence))
 
 
-def count_survivors(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def count_survivors(tables: Iterator[pa.Table], evidence: EvidenceFields = None) -> Iterator[pa.Table]:
     """By power of two of their size, clusters, those whose keeper has no mark, and those whose member with the lowest doc_key
     has none; rows sorted as for `choose_keepers`."""
-    for table, chosen, keeper, size in _keepers_of(tables):
+    for table, chosen, keeper, size in _keepers_of(tables, evidence):
         rows = table.take(pa.array(chosen))
         unmarked = ~rows["marked"].to_numpy(zero_copy_only=False).astype(bool)
         kept = chosen == keeper
@@ -326,10 +345,12 @@ def count_survivors(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.table([power_of_two(size[some]), *(one[some].astype(np.int64) for one in columns)], schema=SURVIVORS)
 
 
-def _keepers_of(tables: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]]:
+def _keepers_of(
+    tables: Iterator[pa.Table], evidence: EvidenceFields
+) -> Iterator[tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]]:
     """(table, rows of it that are members, the row of each one's keeper, the size of its cluster), piece by piece."""
     # The total, if there is one, and the keeper of a cluster that goes on stand before its next rows once more.
-    head = DESCRIBED.empty_table()
+    head = with_evidence(DESCRIBED, evidence).empty_table()
     for piece in tables:
         table = pa.concat_tables([head, piece]).combine_chunks()
         rows = table.num_rows
@@ -366,7 +387,8 @@ def decide_clusters(
 
     Adds `PREFIX_cluster_id` (-1 outside clusters) and `PREFIX_cluster_size` (then 1, or the row's own copies).
 
-    The decision's value is the cluster's size, its witness the keeper's doc_key in hexadecimal.
+    The decision's value is the cluster's size, its witness the keeper's doc_key in hexadecimal, where it is known with the
+    similarity to it (see `similarity.witness_ends`).
     """
     rows = batch.num_rows
     ids = np.full(rows, -1, np.int64)
@@ -390,6 +412,8 @@ def decide_clusters(
             earlier = one_chunk(found["keeper_earlier"]).take(member).to_numpy(zero_copy_only=False)
             why[clustered[lost & earlier.astype(bool)]] = 1
         witness = _hexadecimal(keeper.filter(pa.array(lost)), np.flatnonzero(dropped), rows)
+        if SIMILARITY in found.schema.names:
+            witness = pc.binary_join_element_wise(witness, witness_ends(found), "")
     return Decisions(
         port=np.where(dropped, DROPPED, 0).astype(np.int16),
         rules=cluster_rules(rule, config),

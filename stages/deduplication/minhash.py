@@ -84,6 +84,7 @@ from gristmill.stages.deduplication.kernels.signatures import (
     sketches,
 )
 from gristmill.stages.deduplication.scopes import scope_hashes
+from gristmill.stages.deduplication.similarity import Evidence, fixed_words, set_entries
 from gristmill.stages.kernels.scalars import Int
 
 MAX_PERMUTATIONS = 4096
@@ -110,6 +111,10 @@ class MinHashConfig(ClusterConfig):
         verify: `sketch` asks candidates for an estimated similarity of `verify_min`, `jaccard` for a true one; `none` takes
             them as they are.
         verify_min: the least Jaccard similarity of an edge.
+        similarity: whether the similarity of each duplicate to its keeper is found, for the ledger: in its `witness`, after the
+            keeper's key, as `:0.934`, or `:~0.934` where it is estimated. It may lie below `verify_min` where other members
+            of the cluster connect the two. Without it settling joins and sorts less, unless the keeper depends on more than
+            the doc_key.
         shingles: distinct shingles of a document that notes hold, for `verify: jaccard`, which sets it to 2048 unless it is
             given; 0: none.
     """
@@ -125,6 +130,7 @@ class MinHashConfig(ClusterConfig):
     shingles: int = signal(0, ge=0, le=1 << 16)
     verify: Literal["sketch", "jaccard", "none"] = threshold_field("sketch")
     verify_min: float = threshold_field(0.65, ge=0.0, le=1.0)
+    similarity: bool = threshold_field(True)
 
     @field_validator("within", mode="before")
     @classmethod
@@ -267,9 +273,14 @@ class MinHash(Stage):
         for first in range(0, config.bands, wave):
             found.append(self._edges(notes, exchange, first, min(config.bands, first + wave)))
         edges = Rows(sum((rows.files for rows in found), ()), found[0].schema, sum(rows.count for rows in found))
-        settled = settle_clusters(config, notes, edges, exchange)
+        settled = settle_clusters(config, notes, edges, exchange, self._evidence() if config.similarity else None)
         exchange.release(edges)
         return settled
+
+    def _evidence(self) -> Evidence:
+        if self.config.verify == "jaccard":
+            return Evidence(SETS, places=self.config.shingles)
+        return Evidence("sketch", self.config.lanes, 8 * sketch_words(self.config.lanes))
 
     def _edges(self, notes: Rows, exchange: Exchange, first: int, stop: int) -> Rows:
         """The edges of the bands from `first` to `stop`."""
@@ -318,27 +329,6 @@ def _fixed_size(words: np.ndarray) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(kind, len(words), [None, pa.py_buffer(words.astype("<u8").tobytes())])
 
 
-def _words(column: pa.ChunkedArray) -> np.ndarray:
-    """The inverse of `_fixed_size`."""
-    array = one_chunk(column)
-    width = array.type.byte_width // 8
-    if not len(array):
-        return np.empty((0, width), np.uint64)
-    raw = np.frombuffer(array.buffers()[1], "<u8", len(array) * width, array.offset * width * 8)
-    return raw.astype(np.uint64, copy=False).reshape(-1, width)
-
-
-def _set_entries(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Sets of shingles as uint32 entries, and where each begins."""
-    array = one_chunk(column)
-    if not len(array):
-        return np.empty(0, np.uint32), np.zeros(1, np.int64)
-    _, bounds, data = array.buffers()
-    offsets = np.frombuffer(bounds, np.int64)[array.offset : array.offset + len(array) + 1]
-    entries = np.frombuffer(data, "<u4", int(offsets[-1] - offsets[0]) // 4, int(offsets[0]))
-    return entries.astype(np.uint32, copy=False), (offsets - offsets[0]) // 4
-
-
 # Functions for the exchange.
 
 
@@ -347,7 +337,7 @@ def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Tabl
     edges are verified by it."""
     table = table.filter(table["buckets"].is_valid()).combine_chunks()
     bands = stop - first
-    bucket = _words(table["buckets"])[:, first:stop].ravel()
+    bucket = fixed_words(table["buckets"])[:, first:stop].ravel()
     row = pa.array(np.repeat(np.arange(table.num_rows), bands), pa.int64())
     columns = {BUCKET: pa.array(bucket)}
     for name in (DOC_KEY, "task", "sketch") if sketched else (DOC_KEY, "task"):
@@ -371,8 +361,8 @@ def bucket_edges(
     for table in tables:
         rows = table.num_rows
         keys, tasks = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy()
-        sketches = _words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
-        sets = _set_entries(table[SETS]) if lanes == 0 else no_sets
+        sketches = fixed_words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
+        sets = set_entries(table[SETS]) if lanes == 0 else no_sets
         sorted_rows = BucketRows(one_chunk(table[BUCKET]).to_numpy(), keys, tasks, sketches, *sets)
         edges = LeaderEdges(np.empty(rows, np.int64), np.empty((rows, 2), np.uint64), np.empty(rows, np.int32))
         crowded = CrowdedBuckets(np.empty((rows + 1, 2), np.uint64), np.empty((rows + 1, 3), np.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 
 from gristmill.launch.terminal.random_baseline import signals_against_baseline
 from gristmill.pipeline.audit.explain import DocumentNotFoundError, explain
+from gristmill.pipeline.audit.explanation_text import DocumentWay, Step, document_lines
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.statement import read_manifest
 from tests.pipeline.audit.conftest import run
@@ -215,3 +217,22 @@ def test_a_damaged_list_of_files_is_no_defect_of_ours(wide_run: Path, tmp_path: 
         explain(str(folder), "any")
     with pytest.raises(DataError, match=r"out: a file of it is damaged .*gristmill audit .* --full"):
         signals_against_baseline(str(folder), manifest)
+
+
+def test_a_duplicate_has_the_size_of_its_cluster_and_its_similarity_told_as_such() -> None:
+    key = "ab" * 16
+    step = Step("dedup", "minhash", "dropped", None, 1, 0, "minhash_duplicate", 2.0, 1.0, witness=f"{key}:~0.934")
+    way = DocumentWay(
+        "00" * 16,
+        "a",
+        None,
+        {"name": "s", "path": "p", "record": 1, "snapshot": None, "license": None},
+        (step,),
+        {},
+        (),
+    )
+    lines = [line.strip() for line in document_lines(way, "corpus")]
+    assert "dedup  dropped: minhash_duplicate (a cluster of 2 documents, of which one is kept)" in lines
+    assert f"witness: {key}; similarity to it 0.934, estimated" in lines
+    exact = replace(way, steps=(replace(step, rule="exact_duplicate", witness=key),))
+    assert f"witness: {key}" in [line.strip() for line in document_lines(exact, "corpus")]

@@ -67,7 +67,8 @@ def outcomes(output: Path) -> dict[bytes, tuple[str, float | None, str | None, s
     }
     for row in rows_of(output, "ledger"):
         assert row["doc_key"] not in found
-        found[row["doc_key"]] = (row["decision"], row["value"], row["witness"], row["rule"])
+        witness = row["witness"] and row["witness"].partition(":")[0]  # what follows is the similarity to it
+        found[row["doc_key"]] = (row["decision"], row["value"], witness, row["rule"])
     return found
 
 

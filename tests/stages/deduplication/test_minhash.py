@@ -127,6 +127,47 @@ def test_a_document_joins_the_first_leader_in_order_of_doc_key() -> None:
         assert clusters(run(placed, **config)) == brute_force(placed, MinHashConfig(**config))
 
 
+# The similarity to the keeper.
+
+
+@pytest.mark.parametrize("keeper", ["lowest", "longest"])
+@pytest.mark.parametrize("verify", ["sketch", "none", "jaccard"])
+def test_the_witness_of_a_duplicate_ends_with_its_similarity_to_the_keeper(keeper: str, verify: str) -> None:
+    table = similar_texts().select(["doc_key", "text"])
+    config = MinHashConfig(bands=20, rows=2, ngram=2, verify_min=0.5, verify=verify, keeper=keeper)
+    texts = dict(zip(table["doc_key"].to_pylist(), table["text"].to_pylist(), strict=True))
+
+    def similarity(one: bytes, other: bytes) -> float:
+        a, b = (oracle.words(texts[key]) for key in (one, other))
+        if verify == "jaccard":
+            return oracle.jaccard(*(oracle.shingles(units, config.ngram, config.seed) for units in (a, b)))
+        signed = (oracle.signature(units, config.ngram, config.lanes, config.seed) for units in (a, b))
+        return max(0.0, oracle.estimate(*(oracle.sketch(row) for row in signed)))
+
+    found = {}
+    for key, row in run_stage(make_stage(MinHash, config.model_dump()), table, whole(len(table))).decisions.items():
+        if row["port"] == DROPPED:
+            witness, _, said = row["witness"].partition(":")
+            assert said.startswith("~") == (verify != "jaccard")
+            found[key] = float(said.removeprefix("~")), similarity(key, bytes.fromhex(witness))
+    assert len(found) > 10 and len({told for told, _ in found.values()}) > 5
+    assert all(abs(told - expected) <= 0.0005001 for told, expected in found.values())
+
+
+def test_the_similarity_of_a_set_that_was_cut_off_is_an_estimate() -> None:
+    words = [chr(97 + i // 26) + chr(97 + i % 26) for i in range(100)]
+    table = documents([" ".join(words), " ".join(words[:95]), "another page", "another page"])
+    result = run(table, ngram=1, bands=30, rows=1, verify="jaccard", shingles=50)
+    said = sorted(row["witness"].partition(":")[2] for row in result.decisions.values() if row["port"] == DROPPED)
+    assert said[0] == "1.000" and said[1].startswith("~0.9")
+
+
+def test_the_similarity_can_be_left_out() -> None:
+    table = family()
+    found = [row["witness"] for row in run(table, similarity=False).decisions.values() if row["port"] == DROPPED]
+    assert {len(witness) for witness in found} == {32}
+
+
 # Recall and precision as the theory has them.
 
 
@@ -217,7 +258,7 @@ def test_the_lowest_doc_key_is_kept() -> None:
     keys = table["doc_key"].to_pylist()
     row = next(iter(set(range(5)) - {keeper}))
     dropped = result.decisions[keys[row]]
-    assert dropped["witness"] == keys[keeper].hex()
+    assert dropped["witness"] == f"{keys[keeper].hex()}:~1.000"
     assert float.fromhex(dropped["value"]) == 5.0
 
 

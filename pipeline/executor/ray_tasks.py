@@ -93,17 +93,11 @@ class TasksUnderWay:
                 self.workers.close()
 
     def _submit(self, attempt: _Attempt) -> None:
-        other = self._other_node(attempt.nodes) if attempt.nodes else None
+        other = self.workers.other_node(attempt.nodes) if attempt.nodes else None
         call = _independently if self.independent else _in_worker
         reference = self.workers.call(self.roots, pickle.dumps((call, (self.function, attempt.payload))), other)
         self.waiting[reference] = attempt
         self._attempts[attempt.index] = self._attempts.get(attempt.index, 0) + 1
-
-    def _other_node(self, failed: Iterable[str]) -> str | None:
-        """A node that is alive and was not tried."""
-        tried = set(failed)
-        nodes = (node for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1)
-        return next((node["NodeID"] for node in nodes if node["NodeID"] not in tried), None)
 
     def _ended(self) -> list[Any]:
         references = list(self.waiting)
@@ -127,7 +121,7 @@ class TasksUnderWay:
             if others:
                 return
             tried = (*attempt.nodes, found.node)
-            if len(tried) < ATTEMPTS and not stop_requested() and self._other_node(tried) is not None:
+            if len(tried) < ATTEMPTS and not stop_requested() and self.workers.other_node(tried) is not None:
                 self._submit(replace(attempt, payload=self._again(attempt), submitted=time.monotonic(), nodes=tried))
                 return
             found = set_aside(found, attempt.payload)

@@ -9,6 +9,7 @@ what it answers are those of a task.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from gristmill.pipeline.resources import Resources
@@ -31,8 +32,12 @@ class Workers(Protocol):
         """Processes: so many calls run at a time."""
         ...
 
+    def other_node(self, tried: Collection[str]) -> str | None:
+        """A node where a call may go, other than those."""
+        ...
+
     def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
-        """Starts a call, on a node if one is named and has room; returns the reference of its answer."""
+        """Starts a call, on a node if one is named and is still there; returns the reference of its answer."""
         ...
 
     def answered(self, reference: Any) -> None:
@@ -59,13 +64,17 @@ class SharedWorkers:
     def __init__(self, ray: Any, remote: Any, count: int, ahead: int, resources: Resources) -> None:
         self._ray = ray
         self._remote = remote if resources == Resources() else remote.options(**_asked(resources))
-        self._count, self._ahead = count, ahead
+        self._count, self._ahead, self._needs = count, ahead, resources
 
     def room(self) -> int:
         return self._count * self._ahead
 
     def count(self) -> int:
         return self._count
+
+    def other_node(self, tried: Collection[str]) -> str | None:
+        alive = [node for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in tried]
+        return next((node["NodeID"] for node in alive if _room_on(_machine(node), self._needs)), None)
 
     def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
         remote = self._remote
@@ -99,6 +108,8 @@ class OwnWorkers:
         self._all = actors
         self._starting = {actor.ready.remote(): actor for actor in actors}
         self._ready: list[Any] = []
+        self._nodes: list[str] = []
+        """Where the ready ones are. One that died may have started again elsewhere, and is called all the same."""
         self._busy: Counter[int] = Counter()
         self._at: dict[Any, int] = {}
 
@@ -111,15 +122,19 @@ class OwnWorkers:
                 done, _ = self._ray.wait(list(self._starting), num_returns=1, timeout=_STEP_SECONDS)
             done, _ = self._ray.wait(list(self._starting), num_returns=len(self._starting), timeout=0)
             for reference in done:
-                self._ray.get(reference)
+                self._nodes.append(self._ray.get(reference))
                 self._ready.append(self._starting.pop(reference))
         return _SPARE * len(self._ready)
 
     def count(self) -> int:
         return len(self._ready)
 
+    def other_node(self, tried: Collection[str]) -> str | None:
+        return next((node for node in self._nodes if node not in tried), None)
+
     def call(self, roots: list[str], body: bytes, node: str | None = None) -> Any:
-        place = min(range(len(self._ready)), key=lambda at: self._busy[at])
+        places = [at for at, there in enumerate(self._nodes) if there == node] or range(len(self._ready))
+        place = min(places, key=lambda at: self._busy[at])
         reference = self._ready[place].call.remote(roots, body)
         self._busy[place] += 1
         self._at[reference] = place
@@ -139,15 +154,15 @@ class OwnWorkers:
 
 def machines(ray: Any) -> list[Resources]:
     """What each living node of the cluster has."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [
-        Resources(
-            cpus=float(int(has.get("CPU", 0))),
-            gpus=float(int(has.get("GPU", 0))),
-            memory_bytes=int(has.get("memory", 0)),
-        )
-        for has in found
-    ]
+    return [_machine(node) for node in ray.nodes() if node["Alive"]]
+
+
+def _machine(node: Mapping[str, Any]) -> Resources:
+    """What a node has, of what Ray says about it."""
+    has = node["Resources"]
+    return Resources(
+        cpus=float(int(has.get("CPU", 0))), gpus=float(int(has.get("GPU", 0))), memory_bytes=int(has.get("memory", 0))
+    )
 
 
 def _asked(resources: Resources) -> dict[str, Any]:
@@ -162,16 +177,19 @@ def _asked(resources: Resources) -> dict[str, Any]:
 
 def _places(ray: Any, needs: Resources, workers: int) -> int:
     """Processes with these needs that the cluster has room for, from 1 to `workers`."""
-    total = 0
-    for has in machines(ray):
-        shares = [
-            int(there / needed)
-            for there, needed in (
-                (has.cpus, needs.cpus),
-                (has.gpus, needs.gpus),
-                (has.memory_bytes, needs.memory_bytes),
-            )
-            if needed
-        ]
-        total += min(shares, default=workers)
+    total = sum(_room_on(has, needs, workers) for has in machines(ray))
     return max(1, min(workers, total))
+
+
+def _room_on(has: Resources, needs: Resources, most: int = 1) -> int:
+    """Processes with these needs that a machine has room for; `most` where they need nothing."""
+    shares = [
+        int(there / needed)
+        for there, needed in (
+            (has.cpus, needs.cpus),
+            (has.gpus, needs.gpus),
+            (has.memory_bytes, needs.memory_bytes),
+        )
+        if needed
+    ]
+    return min(shares, default=most)

@@ -35,8 +35,10 @@ class Worker:
     """A process that keeps what its calls loaded, and the accelerator that it was given."""
 
     def ready(self):  # type: ignore[no-untyped-def]
-        """Answers when the process is there."""
-        return True
+        """Answers when the process is there, with the id of its node."""
+        import ray
+
+        return ray.get_runtime_context().get_node_id()
 
     def call(self, roots, body):  # type: ignore[no-untyped-def]
         """See the function of this name."""

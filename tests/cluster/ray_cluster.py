@@ -45,9 +45,9 @@ class RayCluster:
         options = [f"--port={self.port}", "--head", "--num-cpus=0", "--include-dashboard=false"]
         return self._start([*options, f"--ray-client-server-port={client}", f"--temp-dir={temporary}"])
 
-    def add_node(self) -> None:
-        """One more node, with one core."""
-        self.nodes.append(self._start([f"--address={self.address}", "--num-cpus=1"]))
+    def add_node(self, **environment: str) -> None:
+        """One more node, with one core, and with variables of its own."""
+        self.nodes.append(self._start([f"--address={self.address}", "--num-cpus=1"], environment))
 
     def replace_lost_nodes(self) -> None:
         """Adds a node for each that has ended by itself: without one, tasks would wait for ever."""
@@ -55,12 +55,15 @@ class RayCluster:
             self.nodes.remove(node)
             self.add_node()
 
-    def _start(self, options: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, options: list[str], environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         self._started += 1
         log = self.folder / f"ray-{self._started}.log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                [*_START, *options], env={**os.environ, **self.environment}, stdout=out, stderr=subprocess.STDOUT
+                [*_START, *options],
+                env={**os.environ, **self.environment, **(environment or {})},
+                stdout=out,
+                stderr=subprocess.STDOUT,
             )
         give_up = time.monotonic() + 120
         while "Ray runtime started" not in log.read_text():

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.exchange import Exchange, Rows
 from gristmill.pipeline.stage import (
     DROPPED,
@@ -299,6 +300,9 @@ class Crash(Stage):
                 time.sleep(0.02)
         if self.config.how == "raise":
             raise RuntimeError("a defect in a stage")
+        if self.config.how == "node" and os.environ.get("GRISTMILL_TEST_NODE") == "broken":
+            marker.touch()
+            raise StorageError(f"{marker}: no space left on device")
         return Decisions(port=np.zeros(batch.num_rows, np.int16))
 
 

@@ -167,10 +167,10 @@ def _chosen(options: RunOptions, plan: Plan, started: bool = False) -> tuple[str
 def _begin_ray(options: RunOptions, text: ConfigText) -> RayExecutor:
     """Ray as the arguments say, which starts while the run is planned."""
     from gristmill.pipeline.executor.ray import RayExecutor
-    from gristmill.pipeline.running.worker_start import Preparation
+    from gristmill.pipeline.running.worker_start import Preparation, prepare
 
     executor = RayExecutor(options.workers, options.address, plugin_folders(options.plugins))
-    executor.start(Preparation(text.text, text.name, options.overrides, options.output, options.plugins))
+    executor.start(prepare, Preparation(text.text, text.name, options.overrides, options.output, options.plugins))
     return executor
 
 

@@ -15,6 +15,7 @@ from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import RowFile, RowsWriter, read_batches, written_elsewhere
 from gristmill.pipeline.exchange.star_rounds import both_directions, label_components, star
 from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
+from gristmill.pipeline.executor.payloads import ArrowSchema
 from gristmill.pipeline.storage import remove
 
 Inputs = tuple[RowFile, ...]
@@ -29,7 +30,7 @@ class ContractTask:
     there are, so a forest that never filled up is the answer."""
 
     inputs: Inputs
-    schema: pa.Schema
+    schema: ArrowSchema
     capacity: int
     whole: bool
     path: str

@@ -11,11 +11,11 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.exchange import Combine, Rows
 from gristmill.pipeline.exchange.components import components
 from gristmill.pipeline.exchange.delivery import deliver
-from gristmill.pipeline.exchange.function_names import reference
 from gristmill.pipeline.exchange.group import GroupExchange
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.exchange.shuffle import check_schema
 from gristmill.pipeline.exchange.tree_reduce import TREE_FAN_IN, CombineTask, run_combine
+from gristmill.pipeline.executor.function_names import reference
 from gristmill.pipeline.storage import remove
 
 

@@ -10,7 +10,6 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Fold, Prepare, Rows
-from gristmill.pipeline.exchange.function_names import reference, resolve
 from gristmill.pipeline.exchange.shuffle import (
     SORT_BYTES,
     Partitioner,
@@ -20,6 +19,7 @@ from gristmill.pipeline.exchange.shuffle import (
     run_fold,
 )
 from gristmill.pipeline.exchange.shuffle_driver import Shuffle
+from gristmill.pipeline.executor.function_names import reference, resolve
 
 MAX_PARTITIONS = 1 << 20
 

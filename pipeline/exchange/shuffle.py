@@ -7,7 +7,7 @@ content, and appears there when it is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError, ContractError
 from gristmill.pipeline.exchange.external_sort import SortedRows
-from gristmill.pipeline.exchange.function_names import resolve
 from gristmill.pipeline.exchange.hash_kernels import hash_rows, key_sums, split_order
 from gristmill.pipeline.exchange.partition_files import (
     Block,
@@ -41,6 +40,8 @@ from gristmill.pipeline.exchange.row_files import (
     writing,
     written_elsewhere,
 )
+from gristmill.pipeline.executor.function_names import resolve
+from gristmill.pipeline.executor.payloads import ArrowSchema, Params
 
 SORT_BYTES = 96
 """Bytes per row, beside the row itself, that sorting needs at its peak: bit strings, radix buffers, order."""
@@ -95,10 +96,10 @@ class MapTask:
 
     number: int
     inputs: tuple[RowFile, ...]
-    schema: pa.Schema
-    prepared: pa.Schema
+    schema: ArrowSchema
+    prepared: ArrowSchema
     prepare: str | None
-    prepare_params: Mapping[str, Any]
+    prepare_params: Params
     partitioner: Partitioner
     cells: int
     path: str
@@ -130,7 +131,7 @@ class MergeTask:
     stop: int
     width: int
     pieces: str
-    schema: pa.Schema
+    schema: ArrowSchema
     partitioner: Partitioner
     path: str
     chunk_bytes: int
@@ -166,10 +167,10 @@ class ReduceTask:
     blocks: tuple[Block, ...]
     pieces: str
     kind: str
-    schema: pa.Schema
+    schema: ArrowSchema
     sort: tuple[str, ...]
     fold: str
-    params: Mapping[str, Any]
+    params: Params
     path: str
     budget_bytes: int
 

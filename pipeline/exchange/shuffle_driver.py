@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from gristmill.pipeline.errors import ConservationError, StorageError
 from gristmill.pipeline.exchange import Prepare, Rows
-from gristmill.pipeline.exchange.function_names import reference
 from gristmill.pipeline.exchange.partition_files import Block, PartitionFile, mismatch, parts_path
 from gristmill.pipeline.exchange.row_files import RowFile
 from gristmill.pipeline.exchange.shuffle import (
@@ -44,6 +43,7 @@ from gristmill.pipeline.exchange.shuffle_plan import (
     rounds,
 )
 from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.executor.function_names import reference
 from gristmill.pipeline.storage import is_remote, join, local, remove, sizes_of
 
 Payload = TypeVar("Payload")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from gristmill.pipeline.errors import ConservationError, ContractError
-from gristmill.pipeline.exchange.function_names import resolve
 from gristmill.pipeline.exchange.row_files import RowsWriter, read_batches, written_elsewhere
+from gristmill.pipeline.executor.function_names import resolve
+from gristmill.pipeline.executor.payloads import ArrowSchema, Params
 
 TREE_FAN_IN = 16
 
@@ -27,9 +27,9 @@ class CombineTask:
     """
 
     inputs: tuple[tuple[str, int | None], ...]
-    schema: pa.Schema
+    schema: ArrowSchema
     combine: str
-    params: Mapping[str, Any]
+    params: Params
     path: str
     budget_bytes: int
     raw_bytes: int

@@ -32,7 +32,8 @@ class SetAside:
 
 
 class Executor(Protocol):
-    """Runs tasks. A task is a module-level function and a small picklable payload; its data lie in files.
+    """Runs tasks. A task is a module-level function and a small payload that may travel as JSON (see `payloads`); its data lie
+    in files.
 
     Attributes:
         workers: how many tasks may run at the same time. Results never depend on it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import gristmill
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.executor import ONE_CORE, SetAside, ray_guard, trampoline
+from gristmill.pipeline.executor.payloads import encoded
 from gristmill.pipeline.executor.ray_connection import check_address, connection_failed, quiet_stderr
 from gristmill.pipeline.executor.ray_tasks import MAX_RETRIES, TasksUnderWay, first_line, is_stopped, ray_failed
 from gristmill.pipeline.executor.ray_workers import OwnWorkers, SharedWorkers, Workers, machines
@@ -58,13 +58,13 @@ class RayExecutor:
         """Tasks at the same time."""
         return self._workers
 
-    def start(self, prepare: Callable[[], object] | None = None) -> None:
+    def start(self, prepare: Callable[[Any], object] | None = None, about: Any = None) -> None:
         """Begins to connect, or to start a local cluster, while the caller does something else; entering the context waits
         for it. A caller who does not come to enter the context calls `abandon`.
 
         Args:
-            prepare: called in each worker of a local cluster as soon as there is one, so that it has loaded by the first task
-                what tasks need. Nothing waits for it, and what it raises is left for a task to meet.
+            prepare: called with `about` in each worker of a local cluster as soon as there is one, so that it has loaded by
+                the first task what tasks need. Nothing waits for it, and what it raises is left for a task to meet.
         """
         started = self._started = threading.Event()
 
@@ -72,7 +72,7 @@ class RayExecutor:
             try:
                 self._start()
                 if prepare is not None and self._ours:
-                    body = pickle.dumps((_call, prepare))
+                    body = encoded(prepare, about)
                     self._preparing = [self._remote.remote(self.roots, body) for _ in range(self._workers)]
             except BaseException as error:
                 self._failed = error
@@ -156,7 +156,7 @@ class RayExecutor:
             # Pickled now, by value, so that no worker needs to find our packages in order to load it.
             remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(trampoline.call)
             if not self._ours:  # a cluster that cannot run anything is better known before there is work on it
-                ray.get(remote.remote(self.roots, pickle.dumps((_ready, None))))
+                ray.get(remote.remote(self.roots, encoded(_ready, None)))
         finally:
             ray.cloudpickle.unregister_pickle_by_value(trampoline)
         return remote
@@ -233,10 +233,6 @@ def _guard(ray: Any) -> subprocess.Popen[bytes] | None:
 
 def _ready(payload: None) -> str:
     return os.getcwd()
-
-
-def _call(function: Callable[[], object]) -> None:
-    function()
 
 
 def _ray() -> Any:

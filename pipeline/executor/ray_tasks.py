@@ -14,6 +14,7 @@ from typing import Any
 from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.executor import SetAside
 from gristmill.pipeline.executor.failures import TaskFailed, attempted, set_aside, subject_of
+from gristmill.pipeline.executor.payloads import decoded, encoded
 from gristmill.pipeline.executor.ray_workers import Workers
 from gristmill.pipeline.reader_process import set_expendable
 from gristmill.pipeline.stopping import stop_requested, tasks_under_way
@@ -94,8 +95,8 @@ class TasksUnderWay:
 
     def _submit(self, attempt: _Attempt) -> None:
         other = self.workers.other_node(attempt.nodes) if attempt.nodes else None
-        call = _independently if self.independent else _in_worker
-        reference = self.workers.call(self.roots, pickle.dumps((call, (self.function, attempt.payload))), other)
+        body = encoded(self.function, attempt.payload, self.independent)
+        reference = self.workers.call(self.roots, body, other)
         self.waiting[reference] = attempt
         self._attempts[attempt.index] = self._attempts.get(attempt.index, 0) + 1
 
@@ -228,16 +229,11 @@ def first_line(error: BaseException) -> str:
 # In a worker
 
 
-def _in_worker(task: tuple[Callable[[Any], Any], Any]) -> Any:
-    """A task in a worker, which may die of a file: it is run again, and the error names what it was about."""
+def answered(body: bytes) -> Any:
+    """The result of a call in a worker, which may die of a file: it is run again, and the error names what it was about."""
     set_expendable()
-    function, payload = task
-    return function(payload)
-
-
-def _independently(task: tuple[Callable[[Any], Any], Any]) -> Any:
-    set_expendable()
-    return attempted(*task, node=_node)
+    function, independent, payload = decoded(body)
+    return attempted(function, payload, node=_node) if independent else function(payload)
 
 
 def _node() -> str:

@@ -2,16 +2,16 @@
 
 Ray puts the driver's folder on its workers' path, and a user may well have a `pipeline/` of their own there. So this
 function is shipped by value, knows nothing of our packages, and moves their roots to the front before anything of ours is
-unpickled.
+imported.
 """
 
 
 def call(roots, body):  # type: ignore[no-untyped-def]
-    """Unpickles (function, payload) with our packages first on the path and returns the pickled result.
+    """Runs a call with our packages first on the path and returns the pickled result.
 
     Args:
         roots: folders that hold our packages, and the folders of plugins.
-        body: pickled (function, payload).
+        body: the call, as `payloads.encoded` writes it.
     """
     import os
     import pickle
@@ -27,8 +27,9 @@ def call(roots, body):  # type: ignore[no-untyped-def]
             if module is not None and not any(file.startswith(root + os.sep) for root in roots):
                 for loaded in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
                     del sys.modules[loaded]
-    function, payload = pickle.loads(body)
-    return pickle.dumps(function(payload))
+    from gristmill.pipeline.executor.ray_tasks import answered
+
+    return pickle.dumps(answered(body))
 
 
 class Worker:

@@ -25,6 +25,7 @@ from gristmill.pipeline.errors import ConfigError, ConservationError, DataError,
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.row_files import RowsWriter, written_elsewhere
 from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.executor.payloads import Bytes
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.graph import Graph, Node
 from gristmill.pipeline.provenance.files import FILES_TABLE, most_table_bytes, notes_role
@@ -303,7 +304,7 @@ class FetchJob:
     sha256: str
     rows: int
     number: int
-    schema: bytes
+    schema: Bytes
     path: str
 
 

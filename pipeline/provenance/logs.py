@@ -87,9 +87,8 @@ class TaskEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerLog:
-    """The log in the footer of a ledger, which is that of consecutive tasks, for all outputs: licences and snapshots are
-    those of their sources."""
+class LedgersLog:
+    """What the logs of all ledgers have in common."""
 
     __pydantic_config__ = STORED
     format: Literal[2]
@@ -99,6 +98,14 @@ class LedgerLog:
     settled: dict[str, Digest]
     licenses: dict[str, StatedLicense | None]
     snapshots: dict[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerLog(LedgersLog):
+    """The log in the footer of a ledger, which is that of consecutive tasks, for all outputs: licences and snapshots are
+    those of their sources."""
+
+    __pydantic_config__ = STORED
     tasks: Annotated[list[TaskEntry], Field(min_length=1)]
     rows: Count
     content_digest: Digest

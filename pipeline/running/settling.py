@@ -268,7 +268,7 @@ def note_digest(path: str) -> str | None:
     return sha256_of(path) if exists(path) else None
 
 
-def delivered_digests(paths: Sequence[str | None]) -> list[tuple[str, str | None]]:
+def delivered_digests(paths: tuple[str | None, ...]) -> list[tuple[str, str | None]]:
     """Of the settled rows delivered to each of some tasks: content digest, and SHA-256 of their file."""
     return [_delivered(path) for path in paths]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Preparation:
-    """Called in a worker: loads what the tasks of a config need. Plain data, as `planning.config.load` takes it.
+    """What a worker is to load: what the tasks of a config need. Plain data, as `planning.config.load` takes it.
 
     Whatever is wrong with the config, the driver finds and says by itself.
     """
@@ -19,10 +19,12 @@ class Preparation:
     output: str | None = None
     plugins: Sequence[str] = ()
 
-    def __call__(self) -> None:
-        import gristmill.pipeline.running.task  # noqa: F401  # what every task needs
-        from gristmill.pipeline.planning.config import load
 
-        config = load(self.text, self.name, overrides=self.overrides, output=self.output, plugins=self.plugins)
-        for node in config.nodes:
-            node.stage(node.config).check_files()
+def prepare(about: Preparation) -> None:
+    """Loads it, in a worker."""
+    import gristmill.pipeline.running.task  # noqa: F401  # what every task needs
+    from gristmill.pipeline.planning.config import load
+
+    config = load(about.text, about.name, overrides=about.overrides, output=about.output, plugins=about.plugins)
+    for node in config.nodes:
+        node.stage(node.config).check_files()

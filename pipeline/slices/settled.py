@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.executor.payloads import Bytes
 from gristmill.pipeline.stage import SettledView
 from gristmill.pipeline.work_files import read_checked
 from gristmill.pipeline.work_folder import WorkFolder
@@ -32,7 +33,7 @@ class SettledFiles:
     keyed_sha256: str | None = None
     broadcast: str | None = None
     broadcast_sha256: str | None = None
-    schema: bytes | None = None
+    schema: Bytes | None = None
 
 
 def settled_view(name: str, files: SettledFiles, work: WorkFolder, keys: np.ndarray) -> SettledView:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_sum, key_words, one_chunk, take, text_bytes
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.executor import Executor, in_order
+from gristmill.pipeline.executor.payloads import ArrowSchema
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.provenance.files import file_row
 from gristmill.pipeline.provenance.logs import NodeLog, Shuffle, ShuffledLog, ShuffleLog
@@ -187,7 +188,7 @@ class BucketJob:
     bucket: int
     buckets: int
     files: str
-    schema: pa.Schema
+    schema: ArrowSchema
     seed: int
     shard_bytes: int
     folder: str

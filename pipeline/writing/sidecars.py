@@ -21,10 +21,11 @@ from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.planning.graph import Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, SliceRead, TaskEntry
+from gristmill.pipeline.provenance.logs import LedgerLog, LedgersLog, NodeLog, SliceRead, TaskEntry
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import Attempt, OutputFile, TaskRecord
+from gristmill.pipeline.provenance.values import extend
 from gristmill.pipeline.storage import join
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder
@@ -113,7 +114,7 @@ class SidecarJob:
     refs: tuple[RecordRef, ...]
     sidecar: Sidecar
     folder: str
-    log: LedgerLog | None
+    log: LedgersLog | None
     limits: Limits
 
 
@@ -170,9 +171,9 @@ def write_sidecars(
     ]
 
 
-def _common_log(plan: Plan, nodes: Sequence[NodeLog], settled: Mapping[str, str]) -> LedgerLog:
+def _common_log(plan: Plan, nodes: Sequence[NodeLog], settled: Mapping[str, str]) -> LedgersLog:
     """What the logs of all ledgers have in common; licences and snapshots are those of all sources."""
-    return LedgerLog(
+    return LedgersLog(
         format=FORMAT_VERSION,
         run=plan.key,
         seed=plan.config.seed,
@@ -180,9 +181,6 @@ def _common_log(plan: Plan, nodes: Sequence[NodeLog], settled: Mapping[str, str]
         settled=dict(settled),
         licenses={spec.name: spec.config.license for spec in plan.config.sources},
         snapshots={spec.name: spec.config.snapshot for spec in plan.config.sources},
-        tasks=[],
-        rows=0,
-        content_digest="",
     )
 
 
@@ -235,16 +233,14 @@ def _entry(record: TaskRecord, rows: int) -> TaskEntry:
     return TaskEntry(task=record.task, slices=[one], slices_root=root, accounts=record.accounts, rows=rows)
 
 
-def _with_tasks(log: LedgerLog, entries: Sequence[TaskEntry], rows: int, content: str) -> LedgerLog:
+def _with_tasks(log: LedgersLog, entries: Sequence[TaskEntry], rows: int, content: str) -> LedgerLog:
     sources = {entry.slices[0].source for entry in entries}
-    return replace(
+    own = replace(
         log,
         licenses={name: value for name, value in log.licenses.items() if name in sources},
         snapshots={name: value for name, value in log.snapshots.items() if name in sources},
-        tasks=list(entries),
-        rows=rows,
-        content_digest=content,
     )
+    return extend(LedgerLog, own, tasks=list(entries), rows=rows, content_digest=content)
 
 
 def _row_groups(tables: Iterator[pa.Table], first: pa.Table | None) -> Iterator[pa.Table]:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.exchange.function_names import reference, resolve
+from gristmill.pipeline.executor.function_names import reference, resolve
 from gristmill.stages.kernels.draws import hashes
 from gristmill.stages.ordering.kernels.buckets import Places, find_buckets, running_sums
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.planning.foreign_files import FilesJob, look_at
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance import task_record
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount, Tally
@@ -233,17 +234,17 @@ class Timed(InlineExecutor):
     def run_independent(
         self, function: Callable[[Any], Any], payloads: Iterable[Any], resources: Any = None
     ) -> Iterator[tuple[int, Any]]:
-        from tests.benchmarks.driver import with_cpu  # by its name, and not as a function of the program
+        from tests.benchmarks.driver import looked_at  # by its name, and not as a function of the program
 
-        for index, (found, cpu) in self.ray.run_independent(partial(with_cpu, function), payloads):
+        for index, (found, cpu) in self.ray.run_independent(looked_at, payloads):
             self.cpu += cpu
             yield index, found
 
 
-def with_cpu(function: Callable[[Any], Any], payload: Any) -> tuple[Any, float]:
-    """A task's result, and the seconds of CPU that it took."""
+def looked_at(job: FilesJob) -> tuple[Any, float]:
+    """What planning's task finds, and the seconds of CPU that it took."""
     cpu = time.process_time()
-    return function(payload), time.process_time() - cpu
+    return look_at(job), time.process_time() - cpu
 
 
 def plan_files(files: int) -> dict[str, Any]:

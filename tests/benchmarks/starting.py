@@ -67,8 +67,8 @@ print(sum(len(seconds) * sum(seconds[1:]) / (len(seconds) - 1) for seconds in sp
 
 WORKER = """
 import sys
-from gristmill.pipeline.running.worker_start import Preparation
-Preparation(open(sys.argv[1]).read(), "starting")()
+from gristmill.pipeline.running.worker_start import Preparation, prepare
+prepare(Preparation(open(sys.argv[1]).read(), "starting"))
 """
 
 

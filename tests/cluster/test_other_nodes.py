@@ -42,13 +42,24 @@ def told(job: Job) -> str:
     return node
 
 
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
-    (tmp_path / "ray").mkdir()
-    with running(tmp_path / "ray", 0, {"PYTHONPATH": os.pathsep.join([f"{ROOT}/src", ROOT, PLUGINS])}) as made:
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    path = os.pathsep.join([f"{ROOT}/src", ROOT, PLUGINS])
+    with (
+        running(tmp_path_factory.mktemp("ray"), 0, {"PYTHONPATH": path}) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name, value in made.environment.items():
-            monkeypatch.setenv(name, value)
+            patch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def cluster(head: RayCluster) -> Iterator[RayCluster]:
+    """The cluster without any node but its head, which runs no tasks."""
+    yield head
+    while head.nodes:
+        end(head.nodes.pop())
 
 
 def executor_on(cluster: RayCluster) -> RayExecutor:

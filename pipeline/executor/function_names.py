@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from inspect import ismodule
 from typing import Any
 
 from gristmill.pipeline.errors import ContractError
@@ -16,7 +17,7 @@ def reference(function: Callable[..., Any]) -> str:
     """
     module = getattr(function, "__module__", None)
     name = getattr(function, "__qualname__", None)
-    if module is None or name is None or "<" in name or hasattr(function, "__self__"):
+    if module is None or name is None or "<" in name or _is_bound(function):
         raise ContractError(
             f"{function!r} cannot travel to workers: expected a function defined at the top level of a module, found "
             f"a {type(function).__name__} named {name!r}. Move it to module level and pass what it needs as params."
@@ -33,6 +34,11 @@ def reference(function: Callable[..., Any]) -> str:
             "function the name under which its module holds it."
         )
     return found
+
+
+def _is_bound(function: Callable[..., Any]) -> bool:
+    """Whether it is the method of an object. Functions that are written in C have their module there."""
+    return hasattr(function, "__self__") and not ismodule(function.__self__)
 
 
 def resolve(name: str) -> Callable[..., Any]:

@@ -80,7 +80,7 @@ def run(options: RunOptions) -> int:
         except BaseException:
             workers.abandon()
             raise
-        chosen, why = _chosen(options, plan, workers.started)
+        chosen, why = _chosen(options, plan, workers.started, reuse)
         progress.note(f"{_headline(plan)}; starting {why}")
         executor = workers.ray() if chosen == "ray" else workers.inline()
         engine = Engine(
@@ -150,7 +150,7 @@ def _is_ray(options: RunOptions) -> bool:
     return options.executor == "ray" or options.address is not None or options.workers is not None
 
 
-def _chosen(options: RunOptions, plan: Plan, started: bool = False) -> tuple[str, str]:
+def _chosen(options: RunOptions, plan: Plan, started: bool = False, reuse: Reuse | None = None) -> tuple[str, str]:
     """`inline` or `ray`, and in words where tasks run, and why. `started`: Ray was needed already, to plan so many files."""
     from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
 
@@ -158,7 +158,7 @@ def _chosen(options: RunOptions, plan: Plan, started: bool = False) -> tuple[str
         return "ray", f"on the Ray cluster {options.address}" if options.address else "Ray on this machine"
     if options.executor == "inline":
         return "inline", "in this process"
-    seconds = core_seconds(plan)
+    seconds = core_seconds(plan, frozenset() if reuse is None else reuse.nodes)
     if seconds <= RAY_SECONDS and not started:
         return "inline", f"in this process (about {duration(seconds)} of work, less than Ray's start)"
     return "ray", f"Ray on this machine (about {duration(seconds)} of work for one core)"

@@ -83,8 +83,12 @@ class LinesDisplay(Display):
 
     def follow(self, read: Callable[[], RunStatus]) -> None:
         super().follow(read)
-        self._thread = threading.Thread(target=self._keep, name="gristmill-progress", daemon=True)
-        self._thread.start()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, name="gristmill-progress", daemon=True)
+            self._thread.start()
 
     def __call__(self, progress: Progress) -> None:
         self.look()
@@ -119,15 +123,39 @@ class PlainProgress(LinesDisplay):
     ) -> None:
         super().__init__(seconds, now)
         self.console = console
+        self._note, self._note_begin = "", self._said
+
+    def __enter__(self) -> PlainProgress:
+        self._watch()
+        return self
 
     def note(self, line: str) -> None:
+        with self._lock:
+            self._note, self._note_begin = line, self._now()
+            self._said = self._note_begin
+        self.console.print(line, soft_wrap=True)
+
+    def look(self) -> None:
+        if self.read is None:
+            self._look_before_the_run()
+        else:
+            super().look()
+
+    def _look_before_the_run(self) -> None:
+        """Planning may take minutes where there are many files."""
+        with self._lock:
+            now = self._now()
+            if not self._note or now - self._said < self._seconds:
+                return
+            self._said = now
+            line = f"{self._note} … {duration(now - self._note_begin)}"
         self.console.print(line, soft_wrap=True)
 
     def hint(self, line: str) -> None:
         self.note(line)
 
     def write(self, status: RunStatus) -> None:
-        self.note(status_line(status))
+        self.console.print(status_line(status), soft_wrap=True)
 
 
 class JsonProgress(LinesDisplay):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from gristmill.pipeline.planning.graph import Node
@@ -12,6 +13,9 @@ from gristmill.pipeline.source import Slice
 
 READ = 1.2
 """Seconds per GB for what every pass does besides its stages: reading, digests, annotations."""
+
+SIGNALS = 1.0
+"""Seconds per GB of text for the signals of a node that are read from a finished output in place of measuring."""
 
 WRITE = 8.0
 """Seconds per GB that the last pass takes for the shards and the ledger."""
@@ -70,13 +74,15 @@ def pass_name(index: int, passes: int) -> str:
     return f"pass {index + 1} of {passes}"
 
 
-def steps_of(plan: Plan, accounts: Accounts | None = None) -> tuple[Step, ...]:
-    """The steps of a plan in order. With accounts, a node counts with the share of the text that has reached it."""
+def steps_of(plan: Plan, accounts: Accounts | None = None, reused: AbstractSet[str] = frozenset()) -> tuple[Step, ...]:
+    """The steps of a plan in order. With accounts, a node counts with the share of the text that has reached it; signals of
+    nodes in `reused` are read."""
     shares = _shares(plan, accounts)
+    measure = {n.name: SIGNALS if n.name in reused else n.spec.cost.measure for n in plan.graph.nodes}
     steps: list[Step] = []
     for one in plan.passes:
         seconds = READ + (WRITE if one.final else 0.0)
-        seconds += sum(plan.graph.by_name[name].spec.cost.measure * shares[name] for name in one.measures)
+        seconds += sum(measure[name] * shares[name] for name in one.measures)
         seconds += sum(plan.graph.by_name[name].spec.cost.survey * shares[at] for name, at in one.surveys)
         each = TASK + (LAST_TASK if one.final else 0.0)
         steps.append(Step(pass_name(one.index, len(plan.passes)), one.index, seconds, each))
@@ -93,10 +99,10 @@ def text_bytes(one: Slice) -> int:
     return max(1, min(one.expanded or one.bytes, EXPANSION * one.bytes))
 
 
-def core_seconds(plan: Plan) -> float:
+def core_seconds(plan: Plan, reused: AbstractSet[str] = frozenset()) -> float:
     """Seconds that one core takes for a run, about."""
     gigabytes = sum(map(text_bytes, plan.slices)) / 1e9
-    return sum(step.core_seconds(gigabytes, len(plan.slices)) for step in steps_of(plan))
+    return sum(step.core_seconds(gigabytes, len(plan.slices)) for step in steps_of(plan, None, reused))
 
 
 def _shares(plan: Plan, accounts: Accounts | None) -> Mapping[str, float]:

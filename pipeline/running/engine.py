@@ -88,7 +88,7 @@ class Engine:
         self.compiling = compiling
         self.reuse = reuse or Reuse()
         self.plan, self.listener = plan, listener
-        self.watch = Watch(plan, executor.workers)
+        self.watch = Watch(plan, executor.workers, reused=self.reuse.nodes)
         self.executor = self.watch.watched(executor)
         self.rehash, self.keep_work, self.command = rehash, keep_work, tuple(command)
         self.attestation = attestation or Attestation()

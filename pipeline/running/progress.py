@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -126,13 +127,20 @@ class Watch:
         plan: the run's plan.
         workers: tasks at the same time.
         now: seconds of a clock that never goes back.
+        reused: nodes whose signals are read from a finished output.
     """
 
-    def __init__(self, plan: Plan, workers: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        workers: int,
+        now: Callable[[], float] = time.monotonic,
+        reused: AbstractSet[str] = frozenset(),
+    ) -> None:
         self._plan, self._now = plan, now
         self._lock = threading.Lock()
         self._begin = now()
-        self._time_left = TimeLeft(plan, workers, now)
+        self._time_left = TimeLeft(plan, workers, now, reused)
         self._under_way: dict[tuple[int, int], tuple[str, float]] = {}
         self._runs = 0
         self._seconds: deque[float] = deque(maxlen=RECENT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ class Reuse:
     folder: str = ""
     files: Mapping[_SliceName, tuple[ReusedFile, ...]] = field(default_factory=dict)
     measured: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def nodes(self) -> frozenset[str]:
+        """Those of which signals are taken."""
+        return frozenset(file.node for files in self.files.values() for file in files)
 
     def of(self, one: Slice, nodes: Sequence[str]) -> tuple[ReusedFile, ...]:
         """The files with signals of some nodes about a slice."""

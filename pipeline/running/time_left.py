@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from gristmill.pipeline.planning.plan import Plan
@@ -53,16 +54,20 @@ class TimeLeft:
         plan: the run's plan.
         workers: tasks at the same time.
         now: seconds of a clock that never goes back.
+        reused: nodes whose signals are read from a finished output.
     """
 
-    def __init__(self, plan: Plan, workers: int, now: Callable[[], float]) -> None:
+    def __init__(
+        self, plan: Plan, workers: int, now: Callable[[], float], reused: AbstractSet[str] = frozenset()
+    ) -> None:
+        self._reused = reused
         self._plan, self._workers, self._now = plan, max(1, workers), now
         self._sizes = [text_bytes(one) / 1e9 for one in plan.slices]
         self._whole = _Rate(0.0, sum(self._sizes), len(self._sizes))
         self._by_source: dict[str, _Rate] = {}
         for one, gigabytes in zip(plan.slices, self._sizes, strict=True):
             self._by_source.setdefault(one.source, _Rate()).add(0.0, gigabytes)
-        self._steps = steps_of(plan)
+        self._steps = steps_of(plan, None, reused)
         self._at: int | None = None
         self._step_begin = self._told = now()
         self._accounts = Accounts()
@@ -130,7 +135,7 @@ class TimeLeft:
         self._from_here, self._rest = None, 0.0
         if self._at is None:
             return
-        steps = steps_of(self._plan, self._accounts)
+        steps = steps_of(self._plan, self._accounts, self._reused)
         slower = self._slower(steps)
         if slower is None:
             return

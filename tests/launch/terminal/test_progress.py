@@ -90,6 +90,20 @@ def test_a_log_gets_a_line_every_ten_seconds_whatever_the_tasks_do() -> None:
     assert len(stream.getvalue().splitlines()) == 6
 
 
+def test_a_log_gets_a_line_every_ten_seconds_before_the_run_too() -> None:
+    stream, hands = io.StringIO(), Hands()
+    progress = PlainProgress(Console(file=stream, width=40), hands)
+    progress.look()
+    progress.note("reading web.yaml")
+    for _ in range(30):
+        progress.look()
+        hands.time += 1
+    progress.note("web: 3 slices")
+    assert stream.getvalue().splitlines() == [
+        "reading web.yaml", "reading web.yaml … 10 s", "reading web.yaml … 20 s", "web: 3 slices",
+    ]  # fmt: skip
+
+
 def test_a_log_looks_by_itself_while_a_task_takes_long() -> None:
     stream, run = io.StringIO(), Run()
     with PlainProgress(Console(file=stream, width=40), seconds=0.02) as progress:

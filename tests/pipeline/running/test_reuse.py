@@ -11,6 +11,7 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError, ConservationError
 from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.running.costs import SIGNALS, core_seconds, steps_of
 from gristmill.pipeline.running.engine import Engine, RunResult
 from gristmill.pipeline.running.reuse import reusable
 from tests.pipeline.toy_runs import plan_of, run, shards, write_corpus
@@ -123,3 +124,13 @@ def test_an_output_without_signals_or_of_another_graph_is_refused(finished: Path
     other = config(finished, "new").replace("first: {", "one: {").replace("second: {", "two: {")
     with pytest.raises(ConfigError, match="one: that run has no node of this name; two: that run has no node"):
         reusable(plan_of(other), str(finished / "old/corpus"))
+
+
+def test_nodes_whose_signals_are_read_cost_what_reading_takes(finished: Path) -> None:
+    plan = plan_of(config(finished, "new"))
+    nodes = reusable(plan, str(finished / "old/corpus")).nodes
+    assert nodes == {"first", "second"}
+    fresh, read = steps_of(plan), steps_of(plan, None, nodes)
+    cost = plan.graph.by_name["first"].spec.cost.measure
+    assert cost > SIGNALS and fresh[0].seconds_per_gb - read[0].seconds_per_gb == cost - SIGNALS
+    assert fresh[1] == read[1] and core_seconds(plan, nodes) < core_seconds(plan)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from gristmill.launch.terminal.console import columns, out, say
+from gristmill.launch.terminal.doc_text import blocks, terminal_lines
 from gristmill.launch.terminal.numbers import plain
 from gristmill.pipeline.errors import ConfigError, nearest
 
@@ -259,13 +260,10 @@ def _show_source(name: str, source: type[Any]) -> None:
 
 def _show_doc(cls: type[Any]) -> None:
     """What the module says about its method and where it comes from."""
-    module = sys.modules[cls.__module__].__doc__ or ""
     say()
-    for paragraph in inspect.cleandoc(module).split("\n\n"):
-        if re.match(r"^( {4}|\S+:\n)", paragraph):
-            say(paragraph)
-        else:
-            say(textwrap.fill(" ".join(paragraph.split()), min(out().width, 100)))
+    for block in blocks(sys.modules[cls.__module__].__doc__ or ""):
+        for line in terminal_lines(block, min(out().width, 100)):
+            say(line)
         say()
 
 

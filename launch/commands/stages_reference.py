@@ -5,13 +5,13 @@ python -m gristmill.launch.commands.stages_reference > docs/stages.md
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from gristmill.launch.commands.stages import field_helps, with_defaults, yaml_words
+from gristmill.launch.terminal.doc_text import blocks, markdown_lines
 from gristmill.pipeline.registry import SOURCES, STAGES, Registry
 
 _INTRODUCTION = """\
@@ -42,13 +42,9 @@ def reference() -> str:
 
 
 def _about(cls: type[Any]) -> Iterator[str]:
-    """The module's docstring; indented blocks become code blocks."""
-    module = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
-    for paragraph in module.split("\n\n"):
-        if paragraph.startswith("    "):
-            yield from ("```", inspect.cleandoc(paragraph), "```", "")
-        else:
-            yield from (paragraph, "")
+    """The module's docstring."""
+    for block in blocks(sys.modules[cls.__module__].__doc__ or ""):
+        yield from (*markdown_lines(block), "")
 
 
 def _facts(stage: type[Any]) -> Iterator[str]:

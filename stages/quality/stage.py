@@ -20,7 +20,7 @@ quality_dup_content_char_frac   code points of such lines that came before, of a
 quality_dup_line_frac, quality_dup_para_frac             lines, paragraphs that came before, of all
 quality_dup_line_char_frac, quality_dup_para_char_frac   their code points, of all
 quality_top_N_gram (2–4)   code points in occurrences of the most frequent n-gram of words, of all
-quality_dup_N_grams (5–10) code points in n-grams of words that came before, of all
+quality_dup_N_grams (5–10)  code points in n-grams of words that came before, of all
 quality_words_fallback     whether words were cut by the fallback for languages that need a segmenter (bool)
 
 With `c4: true` also those of Raffel et al. 2020 (https://jmlr.org/papers/v21/20-074.html) in datatrove's form. C4 removes
@@ -29,7 +29,7 @@ the pages that C4 drops. C4 is of English: in other languages only `lorem_ipsum`
 `thresholds` sets the others.
 
 quality_c4_sentences       sentences in the lines that C4 keeps (int32)
-quality_c4_left_char_ratio code points of these lines, of all
+quality_c4_left_char_ratio  code points of these lines, of all
 quality_c4_X_lines         lines that C4 removes, each for its first reason X (int32): long_word (over 1,000 characters),
                            no_terminal (no . ? ! " ' at its end, or ...), few_words (under 3), javascript, policy
                            (privacy and cookie notices)

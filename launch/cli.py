@@ -294,6 +294,10 @@ def audit(
             help="In a full audit, also go back to the input: below ROOT, or wherever the config says if that is local.",
         ),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Processes that read rows in a full audit; default: one for each core."),
+    ] = None,
     plugin: PluginOption = None,
     beside: BesideOption = None,
     as_json: JsonOption = False,
@@ -314,6 +318,7 @@ def audit(
             tuple(plugin or ()),
             tuple(beside or ()),
             as_json,
+            jobs,
         )
     )
 

@@ -25,6 +25,7 @@ class AuditOptions:
     plugins: Sequence[str] = ()
     beside: Sequence[str] = ()
     json: bool = False
+    jobs: int | None = None
 
 
 def audit(options: AuditOptions) -> int:
@@ -37,6 +38,8 @@ def audit(options: AuditOptions) -> int:
         raise ConfigError("--sample takes a share of the files of a full audit: add --full.")
     if options.roots and not options.sources:
         raise ConfigError(f"{options.roots[0]}: folders after the output are those of its input: add --sources.")
+    if options.jobs is not None and not options.full:
+        raise ConfigError("--jobs says how many processes read rows, in a full audit: add --full.")
     if options.sources and not options.full:
         raise ConfigError("--sources compares rows with the input, as part of a full audit: add --full.")
     result = audit_output(
@@ -48,6 +51,7 @@ def audit(options: AuditOptions) -> int:
         sources=tuple(options.roots) if options.sources else None,
         plugins=options.plugins,
         beside=options.beside,
+        jobs=options.jobs,
     )
     if options.json:
         say_json(result.to_json())

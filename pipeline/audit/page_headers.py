@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 MOST_HEADER = 1 << 16
 """Bytes of a page header that are read: statistics of long values may be in it, cut by writers long before."""
+_USUAL_HEADER = 1 << 9
+"""Bytes that nearly every header fits in; more are read of the others."""
 _COMPRESSED, _CHECKSUM = 3, 4
 _BOOLEANS, _BYTE, _NUMBERS, _DOUBLE, _BINARY, _LISTS, _MAP, _STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
 _MOST_DEPTH = 16
@@ -30,17 +32,26 @@ def page_without_checksum(file: pq.ParquetFile, stream: Any) -> str | None:
                 start = min(start, chunk.dictionary_page_offset)
             place, end = start, start + chunk.total_compressed_size
             while place < end:
-                stream.seek(place)
-                try:
-                    fields, size = _Header(bytes(stream.read(min(MOST_HEADER, end - place)))).read()
-                except (IndexError, ValueError):
-                    fields, size = {}, 0
+                fields, size = _fields_at(stream, place, end)
                 if _CHECKSUM not in fields:
                     return f"row group {group}, column {chunk.path_in_schema}: a page has no checksum"
                 if fields.get(_COMPRESSED, -1) < 0:
                     return f"row group {group}, column {chunk.path_in_schema}: a page has no size"
                 place += size + fields[_COMPRESSED]
     return None
+
+
+def _fields_at(stream: Any, place: int, end: int) -> tuple[dict[int, int], int]:
+    """The numbers of the header at a place, and its length; nothing and 0 for what is none."""
+    for most in (_USUAL_HEADER, MOST_HEADER):
+        stream.seek(place)
+        try:
+            return _Header(bytes(stream.read(min(most, end - place)))).read()
+        except IndexError:
+            continue
+        except ValueError:
+            break
+    return {}, 0
 
 
 class _Header:

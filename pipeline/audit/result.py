@@ -226,6 +226,35 @@ class AuditResult:
         return f"not what the run wrote: {', '.join(names)} failed (exit code {code})."
 
 
+class Deferred:
+    """What a report is to be told when it is its turn, so that findings of tasks read at once come in the tasks' order.
+
+    Attributes:
+        bytes_read: bytes of the files whose digests were computed.
+    """
+
+    def __init__(self) -> None:
+        self._told: list[tuple[str, str, Any, dict[str, Any]]] = []
+        self.bytes_read = 0
+
+    def saw(self, name: str, objects: int = 1) -> None:
+        """See Report."""
+        self._told.append(("saw", name, objects, {}))
+
+    def fail(self, name: str, message: str, **place: Any) -> None:
+        """See Report."""
+        self._told.append(("fail", name, message, place))
+
+    def unread(self, name: str, message: str, **place: Any) -> None:
+        """See Report."""
+        self._told.append(("unread", name, message, place))
+
+    def tell(self, report: Report) -> None:
+        """Tells a report all of it."""
+        for what, name, value, place in self._told:
+            getattr(report, what)(name, value, **place)
+
+
 class Report:
     """Collects findings while an audit is on."""
 

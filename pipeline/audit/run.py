@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ from gristmill.pipeline.audit.documents import check_documents, read_statement
 from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries, with_folders
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit
+from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
 from gristmill.pipeline.audit.replay import SourceJob, stated
-from gristmill.pipeline.audit.result import CHECKS, AuditResult, Report
+from gristmill.pipeline.audit.result import CHECKS, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shuffle import HELD_ROWS
 from gristmill.pipeline.audit.signature import check_sequence, check_signature
@@ -43,6 +45,7 @@ def audit_output(
     sources: Sequence[str] | None = None,
     plugins: Sequence[str] = (),
     beside: Sequence[str] = (),
+    jobs: int | None = None,
 ) -> AuditResult:
     """Verifies an output.
 
@@ -58,12 +61,16 @@ def audit_output(
         plugins: modules with stages and sources that the run used and that may be imported for that.
         beside: folders of other outputs of the run, which may hold files that this output shares with them; those that
             lie beside this one are found without.
+        jobs: processes that read rows at once, each about its own task; None for as many as there are cores, fewer for a
+            small output. The report is the same whatever it is, memory grows with it.
 
-    Raises ConfigError for a folder that is not there, and for a sample or a key that is none. Everything else is a
-    finding.
+    Raises ConfigError for a folder that is not there, and for a sample, a key or a number of jobs that is none. Everything
+    else is a finding.
     """
     if sample is not None and not 0 <= sample[0] < sample[1]:
         raise ConfigError(f"sample: expected (i, n) with 0 ≤ i < n, found {sample}.")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs: expected at least 1 process, found {jobs}.")
     if not exists(folder):
         raise ConfigError(
             f"{folder}: there is no such folder. Give the folder of an output: the one with manifest.json."
@@ -74,10 +81,18 @@ def audit_output(
     public = None if key is None else public_key(key)
     roots = None if sources is None else tuple(sources)
     audit = _Audit(
-        folder, full or sample is not None, sample or (0, 1), public, previous, roots, tuple(plugins), tuple(beside)
+        folder,
+        full or sample is not None,
+        sample or (0, 1),
+        public,
+        previous,
+        roots,
+        tuple(plugins),
+        tuple(beside),
+        jobs,
     )
-    with ReaderProcess() as reader:
-        audit.run(reader)
+    with audit.opened:
+        audit.run()
     results = tuple(audit.report.results[check.name] for check in CHECKS)
     return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin)
 
@@ -92,14 +107,19 @@ class _Audit:
     sources: tuple[str, ...] | None
     plugins: tuple[str, ...]
     beside: tuple[str, ...]
+    jobs: int | None
+    opened: ExitStack = field(default_factory=ExitStack)
+    readers: list[ReaderProcess] = field(default_factory=list)
     report: Report = field(default_factory=Report)
     key: str | None = None
     bytes_read: int = 0
     crashes: int = 0
     right: dict[Entry, bool] = field(default_factory=dict)
 
-    def run(self, reader: ReaderProcess) -> None:
+    def run(self) -> None:
         report, folder = self.report, self.folder
+        reader = self.opened.enter_context(ReaderProcess())
+        self.readers.append(reader)
         whole = tuple(check.name for check in CHECKS if check.full)
         report.skip(whole, "this output has nothing of this kind" if self.rows else "reads rows: only in a full audit")
         statement, stored = read_statement(folder, report)
@@ -132,48 +152,64 @@ class _Audit:
         if not self.rows:
             return
         if logs.shuffle is None:
-            self._tasks(predicate, graph, entries, absent, reader)
+            self._tasks(predicate, graph, entries, absent)
             return
         seed = logs.shuffle.seed if logs.shuffle.seed is not None else predicate.identity.seed
         with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
-            shards = self._shards(predicate, entries, absent, seed, spill, reader)
+            shards = self._shards(predicate, entries, absent, seed, spill)
             rest = [entry for entry in entries if entry.role != "data"]
-            self._tasks(predicate, graph, rest, absent, reader, spill, shards)
+            self._tasks(predicate, graph, rest, absent, spill, shards)
 
     def _shards(
-        self,
-        predicate: Predicate,
-        entries: Sequence[Entry],
-        absent: set[Entry],
-        seed: int,
-        spill: str,
-        reader: ReaderProcess,
+        self, predicate: Predicate, entries: Sequence[Entry], absent: set[Entry], seed: int, spill: str
     ) -> list[str] | None:
         """The checks of a shuffled output's shards, whose rows' identities they leave in `spill`. A sample needs them
         all, since a task's rows are in all of them. None when not all could be read: then no task can be joined."""
-        paths: list[str] = []
-        whole = True
-        for entry in entries:
-            if entry.role != "data":
-                continue
-            sound = entry not in absent and self._right_bytes(entry)
+
+        def one(reader: ReaderProcess, item: tuple[int, Entry]) -> tuple[Deferred, bool]:
+            number, entry = item
+            told = Deferred()
+            if entry in absent or not self._right_bytes(entry, told):
+                return told, False
             job = {
                 "folder": self.folder,
                 "entry": asdict(entry),
                 "seed": seed,
                 "tasks": predicate.tasks,
                 "spill": spill,
-                "number": len(paths),
+                "number": number,
             }
-            if sound:
-                answer = self._answer(reader, "check_shard", job, entry.size, "content", [entry])
-                sound = answer is not None and answer["left"]
-            paths.append(entry.path)
+            answer = _answer(reader, "check_shard", job, entry.size, "content", [entry], told)
+            return told, answer is not None and answer["left"]
+
+        shards = [entry for entry in entries if entry.role == "data"]
+        whole = True
+        for entry, (told, sound) in zip(shards, in_order(self._pool(shards), enumerate(shards), one), strict=True):
+            self._tell(told)
             if not sound:
                 whole = False
                 message = "the tasks' rows were not joined with their ledgers, since this shard could not be read"
                 self.report.unread("join", message, file=entry.path)
-        return paths if whole else None
+        return [entry.path for entry in shards] if whole else None
+
+    def _shared_files(self, entries: Sequence[Entry], absent: set[Entry]) -> None:
+        """The checks of files that several tasks read, before any of them does: one that ends its reader is not read again
+        for each of its tasks."""
+
+        def one(reader: ReaderProcess, entry: Entry) -> Deferred:
+            told = Deferred()
+            if self._right_bytes(entry, told) and entry.role != "data":
+                answer = _answer(reader, "check_sidecar", asdict(entry), entry.size, "content", [entry], told)
+                self.right[entry] = answer is not None
+            return told
+
+        shared = [
+            entry
+            for entry in dict.fromkeys(entries)
+            if entry not in absent and (entry.role != "data" or entry.tasks > 1)
+        ]
+        for told in in_order(self._pool(shared), shared, one):
+            self._tell(told)
 
     def _tasks(
         self,
@@ -181,31 +217,32 @@ class _Audit:
         graph: AuditGraph,
         entries: Sequence[Entry],
         absent: set[Entry],
-        reader: ReaderProcess,
         spill: str | None = None,
         shards: Sequence[str] | None = (),
     ) -> None:
         """The checks that read whole files, task by task; with `spill`, those of a shuffled output."""
         tasks: dict[int, list[Entry]] = {}
         for entry in entries:
-            numbers = range(max(0, entry.task), min(entry.task + min(entry.tasks, MOST_TASKS), predicate.tasks))
-            mine = [number for number in numbers if number % self.sample[1] == self.sample[0]]
-            for number in mine:
-                tasks.setdefault(number, []).append(entry)
-            if mine and entry.role != "data" and entry not in absent and self._right_bytes(entry):
-                # One that ends its reader is not read again for each of its tasks.
-                self.right[entry] = self._ask(reader, "check_sidecar", asdict(entry), entry.size, "content", [entry])
+            for number in range(max(0, entry.task), min(entry.task + min(entry.tasks, MOST_TASKS), predicate.tasks)):
+                if number % self.sample[1] == self.sample[0]:
+                    tasks.setdefault(number, []).append(entry)
+        everything = [entry for files in tasks.values() for entry in files]
+        self._shared_files(everything, absent)
         accounts = predicate.accounts.nodes
         source_rules = {
             name: (*READ_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
         }
         if self.sources is None:
             self.report.skip(BACK, "not requested: --sources goes back to the input")
-        elif tasks and not self._plans(predicate, reader):
+        elif tasks and not self._plans(predicate, self.readers[0]):
             self.sources = None
         measuring = tuple(sorted({entry.role[8:] for entry in entries if entry.role.startswith("signals:")}))
-        for number, files in sorted(tasks.items()):
-            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry)]
+
+        def one(reader: ReaderProcess, item: tuple[int, list[Entry]]) -> tuple[Deferred, Deferred | None, bool]:
+            """(findings about the files, those about the input if it was looked at, whether that crashed)."""
+            number, files = item
+            told, roots = Deferred(), self.sources
+            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry, told)]
             job = TaskJob(
                 self.folder,
                 number,
@@ -224,15 +261,35 @@ class _Audit:
                 str((predicate.identity.outputs[predicate.output].model_extra or {}).get("dropped")),
             )
             size = sum(entry.size // max(1, entry.tasks) for entry in sound)
-            if not self._ask(reader, "check_task", job.to_json(), size, "content", sound):
-                continue
-            if self.sources is not None:
-                again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, self.sources)
-                # The slice is read and its documents are judged again: that takes far longer than reading the files.
-                if not self._ask(reader, "check_sources", again.to_json(), 50 * size, "source", sound):
-                    self.crashes += 1
-                if self.crashes == MOST_CRASHES:
-                    self._not_gone_back(f"given up after {MOST_CRASHES} tasks whose comparison with the input failed")
+            answered = _answer(reader, "check_task", job.to_json(), size, "content", sound, told)
+            if answered is None or roots is None:
+                return told, None, False
+            back = Deferred()
+            again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, roots)
+            # The slice is read and its documents are judged again: that takes far longer than reading the files.
+            found = _answer(reader, "check_sources", again.to_json(), 50 * size, "source", sound, back)
+            return told, back, found is None
+
+        pool = self._pool(list(dict.fromkeys(everything)))[: max(1, len(tasks))]
+        for told, back, crashed in in_order(pool, sorted(tasks.items()), one):
+            self._tell(told)
+            if back is None or self.sources is None:
+                continue  # what is found after giving up is not told, so that the report is the same however many read
+            self._tell(back)
+            self.crashes += crashed
+            if self.crashes == MOST_CRASHES:
+                self._not_gone_back(f"given up after {MOST_CRASHES} tasks whose comparison with the input failed")
+
+    def _pool(self, entries: Sequence[Entry]) -> Sequence[ReaderProcess]:
+        """The readers for these files: as many as were asked for, or else as their bytes are worth."""
+        wanted = processes_for(sum(entry.size for entry in entries)) if self.jobs is None else self.jobs
+        while len(self.readers) < wanted:
+            self.readers.append(self.opened.enter_context(ReaderProcess()))
+        return self.readers[:wanted]
+
+    def _tell(self, told: Deferred) -> None:
+        told.tell(self.report)
+        self.bytes_read += told.bytes_read
 
     def _plans(self, predicate: Predicate, reader: ReaderProcess) -> bool:
         """Whether the run can be planned here, as everything that goes back to the input must."""
@@ -241,7 +298,7 @@ class _Audit:
             answer = ask(reader, "plan_sources", {**job, "manifest": stated(predicate)})
             why = answer.get("skipped")
             if why is None:
-                self._record(answer)
+                _record(answer, self.report)
         except ReaderCrashed as error:
             why = f"{error} while it planned the run of the manifest's config"
         if why is not None:
@@ -254,49 +311,47 @@ class _Audit:
             self.report.unread(name, why)
         self.sources = None
 
-    def _ask(
-        self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
-    ) -> bool:
-        """One request about a task; its findings are recorded. False when it could not be answered."""
-        return self._answer(reader, function, job, size, check, files) is not None
-
-    def _answer(
-        self, reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry]
-    ) -> Mapping[str, Any] | None:
-        try:
-            answer: dict[str, Any] = ask(reader, function, job, size)
-        except ReaderCrashed as error:
-            for entry in files:
-                self.report.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
-            return None
-        self._record(answer)
-        return answer
-
-    def _record(self, answer: Mapping[str, Any]) -> None:
-        for name, count in answer["seen"].items():
-            self.report.saw(name, count)
-        for finding in answer["findings"]:
-            name, message = finding.pop("check"), finding.pop("message")
-            (self.report.unread if finding.pop("unread", False) else self.report.fail)(name, message, **finding)
-
-    def _right_bytes(self, entry: Entry) -> bool:
+    def _right_bytes(self, entry: Entry, told: Deferred) -> bool:
+        """Whether a file has its SHA-256, found out once: files of several tasks are looked at before any task is."""
         if entry not in self.right:
-            self.right[entry] = self._bytes_as_listed(entry)
+            told.bytes_read += entry.size
+            self.right[entry] = _bytes_as_listed(entry, told)
         return self.right[entry]
 
-    def _bytes_as_listed(self, entry: Entry) -> bool:
-        report = self.report
-        report.saw("sha256")
-        self.bytes_read += entry.size
-        try:
-            found = sha256_within(entry.folder, entry.path, entry.size)
-        except (OSError, GristmillError) as error:
-            report.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
-        else:
-            if found == entry.sha256:
-                return True
-            found = found or f"that of another file: this one has more than the {entry.size} bytes listed"
-            report.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
-        for check in ("pages", "content"):
-            report.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
-        return False
+
+def _answer(
+    reader: ReaderProcess, function: str, job: Any, size: int, check: str, files: Sequence[Entry], told: Deferred
+) -> Mapping[str, Any] | None:
+    """The answer to one request about files, its findings told; None when it could not be answered."""
+    try:
+        answer: dict[str, Any] = ask(reader, function, job, size)
+    except ReaderCrashed as error:
+        for entry in files:
+            told.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
+        return None
+    _record(answer, told)
+    return answer
+
+
+def _record(answer: Mapping[str, Any], told: Deferred | Report) -> None:
+    for name, count in answer["seen"].items():
+        told.saw(name, count)
+    for finding in answer["findings"]:
+        name, message = finding.pop("check"), finding.pop("message")
+        (told.unread if finding.pop("unread", False) else told.fail)(name, message, **finding)
+
+
+def _bytes_as_listed(entry: Entry, told: Deferred) -> bool:
+    told.saw("sha256")
+    try:
+        found = sha256_within(entry.folder, entry.path, entry.size)
+    except (OSError, GristmillError) as error:
+        told.unread("sha256", reason(error) if isinstance(error, OSError) else str(error), file=entry.path)
+    else:
+        if found == entry.sha256:
+            return True
+        found = found or f"that of another file: this one has more than the {entry.size} bytes listed"
+        told.fail("sha256", f"expected {entry.sha256}, found {found}", file=entry.path)
+    for check in ("pages", "content"):
+        told.unread(check, "not read, since its SHA-256 is wrong or unknown", file=entry.path)
+    return False

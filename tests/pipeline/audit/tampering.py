@@ -63,6 +63,8 @@ class Output:
         assert self.fingerprint() != self.before, "the test changed nothing"
         result = self.audit(full=full, **options)
         assert result.failed == set(checks), "\n".join(result.problems)
+        several = self.audit(full=full, jobs=3, **options)
+        assert several.checks == result.checks, "several readers report something else than one"
         if checks:
             codes = [item.check.code for item in result.checks if item.name in checks and not item.check.warns]
             assert result.exit_code == (min(codes) if codes else 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ Change = Callable[[pa.Table], pa.Table]
 LogChange = Callable[[dict[str, Any]], Any]
 
 
+_one_at_a_time = threading.RLock()
+
+
 class SameProcess(ReaderProcess):
     """The reading process without a process: a second per test is saved where no file can kill the reader."""
 
@@ -37,7 +41,10 @@ class SameProcess(ReaderProcess):
             cached.cache_clear()  # which a new process would not have either
 
     def call(self, function: str, argument: Any, size: int = 0) -> Any:
-        answer = FUNCTIONS[function](json.loads(json.dumps(argument)))
+        with (
+            _one_at_a_time
+        ):  # what several readers share here, such as this process's own reader, they do not elsewhere
+            answer = FUNCTIONS[function](json.loads(json.dumps(argument)))
         return json.loads(json.dumps(answer))
 
 

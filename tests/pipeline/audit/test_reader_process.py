@@ -31,17 +31,17 @@ class Deadly(SameProcess):
 
 def test_a_killed_reader_is_told_apart_from_a_defect_and_started_again() -> None:
     with ReaderProcess() as reader:
-        assert reader.call("footers", ["/nowhere", []]) == []
+        assert reader.call("footers", []) == []
         process = reader._process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGKILL)
         with pytest.raises(ReaderCrashed, match="signal 9 .SIGKILL."):
-            reader.call("footers", ["/nowhere", []])
-        assert reader.call("footers", ["/nowhere", []]) == []
+            reader.call("footers", [])
+        assert reader.call("footers", []) == []
         with pytest.raises(RuntimeError, match="has a defect"):
             reader.call("footers", "nonsense")
-        assert reader.call("footers", ["/nowhere", []]) == [], "a defect does not end the process"
+        assert reader.call("footers", []) == [], "a defect does not end the process"
     assert process.poll() is not None
 
 
@@ -50,7 +50,7 @@ def test_a_reader_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None
     with ReaderProcess() as reader:
         reader._started().send_signal(signal.SIGSTOP)
         with pytest.raises(ReaderCrashed, match="stopped after"):
-            reader.call("footers", ["/nowhere", []])
+            reader.call("footers", [])
 
 
 def test_the_reader_takes_our_packages_whatever_lies_in_the_working_folder(
@@ -60,7 +60,7 @@ def test_the_reader_takes_our_packages_whatever_lies_in_the_working_folder(
     (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit('the wrong package')")
     monkeypatch.chdir(tmp_path)
     with ReaderProcess() as reader:
-        assert reader.call("footers", ["/nowhere", []]) == []
+        assert reader.call("footers", []) == []
 
 
 def test_a_footer_that_kills_the_reader_leaves_the_audit_incomplete(

@@ -55,7 +55,7 @@ def evaluate_toxicity(options: ToxicityOptions) -> int:
     quiet = None
     if harmless is not None:
         stage.check_files()
-        quiet = quiet_score(stage, harmless[0])
+        quiet = quiet_score(stage, harmless.text)
     if options.dataset is not None:
         parts = evaluate_dataset(options.dataset, path, stage, quiet)
     else:
@@ -64,7 +64,7 @@ def evaluate_toxicity(options: ToxicityOptions) -> int:
                 f"{path}: there is no such file. Name a labelled file, or a data set's folder with --dataset."
             )
         parts = {"file": evaluate(path, stage, quiet)}
-    clean = evaluate_clean(*harmless, stage) if harmless is not None else {}
+    clean = evaluate_clean(harmless, stage) if harmless is not None else {}
     figures = {"file": options.file, "dataset": options.dataset, "stage": named, **parts}
     if clean:
         figures["clean"] = clean

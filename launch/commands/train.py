@@ -18,10 +18,14 @@ Example:
 )
 def toxicity(
     data: Annotated[
-        str,
-        typer.Option(metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown."),
+        list[str],
+        typer.Option(
+            metavar="FILE", help="Parquet with `text` and the five dimensions as levels 0 to 3, −1 unknown; repeatable."
+        ),
     ],
-    out: Annotated[str, typer.Option(metavar="FILE", help="Where to write the model.")],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="Where to write the model; its model card is written beside it, as .md.")
+    ],
     clean: Annotated[
         list[str] | None,
         typer.Option("--clean", metavar="FILE", help="Parquet with harmless `text`; repeatable."),
@@ -29,13 +33,28 @@ def toxicity(
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same data and seed give the same file.")] = 17,
     frames: Annotated[
         bool,
-        typer.Option("--frames/--no-frames", help="Also learn from English sentences about groups that come with it."),
+        typer.Option("--frames/--no-frames", help="Also learn from sentences about groups that come with it."),
     ] = True,
+    share_alike: Annotated[
+        bool,
+        typer.Option("--share-alike", help="Learn texts under share-alike licences too; the model is under them then."),
+    ] = False,
+    clusters: Annotated[
+        bool,
+        typer.Option("--clusters", help="Split by cluster of near-duplicates, whatever the files' `split` says."),
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="A source to leave out and to test on; repeatable."),
+    ] = None,
 ) -> int:
     """Train the toxicity model and say how well it does on the texts that it was not trained on."""
     from gristmill.launch.commands.training import train_toxicity
 
-    return train_toxicity(data, out, tuple(clean or ()), seed, frames)
+    return train_toxicity(
+        data, out, tuple(clean or ()), seed,
+        frames=frames, share_alike=share_alike, clustered=clusters, without=tuple(without or ()),
+    )  # fmt: skip
 
 
 @train.command(

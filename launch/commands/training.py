@@ -10,14 +10,19 @@ from gristmill.launch.terminal.console import say_json
 from gristmill.pipeline.errors import ConfigError
 
 
-def train_toxicity(data: str, out: str, clean: Sequence[str], seed: int, frames: bool) -> int:
-    """Trains the toxicity model and prints its figures on held-out texts, as JSON."""
+def train_toxicity(data: Sequence[str], out: str, clean: Sequence[str], seed: int, **options: Any) -> int:
+    """Trains the toxicity model, writes its card beside it, and prints its figures on held-out texts, as JSON.
+
+    `options`: as `stages.toxicity.training.train` takes them.
+    """
+    from gristmill.stages.toxicity.card import write_card
     from gristmill.stages.toxicity.training import train
 
-    for file in (data, *clean):
+    for file in (*data, *clean):
         if not Path(file).is_file():
             raise ConfigError(f"{file}: there is no such file. Name a Parquet file with the texts.")
-    figures = train(Path(data), Path(out), seed, [Path(file) for file in clean], frames)
+    figures = train([Path(file) for file in data], Path(out), seed, [Path(file) for file in clean], **options)
+    write_card(Path(out), figures)
     say_json(figures)
     return 0
 

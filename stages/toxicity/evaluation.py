@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,11 @@ from gristmill.stages.evaluation.metrics import (
 )
 from gristmill.stages.toxicity.identity_terms import group_table
 from gristmill.stages.toxicity.kernels import scoring as kernel
+from gristmill.stages.toxicity.kernels import words
 from gristmill.stages.toxicity.labelled_files import DATASETS, LabelledFile, read_file
+from gristmill.stages.toxicity.level_thresholds import UNREACHED
 from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, HEAD_NAMES, ToxicityModel, model_at
-from gristmill.stages.toxicity.training_texts import Labelled
+from gristmill.stages.toxicity.training_texts import Clean, Labelled
 
 if TYPE_CHECKING:
     from gristmill.stages.toxicity.stage import Toxicity
@@ -34,16 +37,24 @@ if TYPE_CHECKING:
 def mentions(text: pa.Array) -> np.ndarray:
     """bool[n, 4]: whether each text names a group of race_origin, gender_sex, religion, ability."""
     data, offsets = text_buffers(text)
-    return np.asarray(kernel.mentioned(data, offsets, kernel.token_table(), group_table()))
+    return np.asarray(words.mentioned(data, offsets, kernel.token_table(), group_table()))
 
 
 def levels_of(scores: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-    """int8[n, 5]: how many cuts of its dimension each score reaches. Scores float32[n, ≥ 5], cuts [5, 3]."""
-    reached: np.ndarray = scores[:, : len(DIMENSIONS), None] >= cuts[None].astype(np.float32)
+    """int8[n, HEADS]: how many cuts of its head each score reaches. Scores float32[n, HEADS], cuts [n or 1, HEADS, 3]."""
+    reached: np.ndarray = scores[:, :, None] >= cuts
     return np.asarray(reached.sum(axis=2), np.int8)
 
 
-def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> dict[str, Any]:
+def cuts_of(model: ToxicityModel, language: np.ndarray) -> np.ndarray:
+    """float32[n, HEADS, 3]: the cuts of each text's language; no score reaches those of a language without any."""
+    names = model.languages
+    every = np.concatenate([model.cuts, np.full((1, *model.cuts.shape[1:]), UNREACHED, np.float32)])
+    number = {name: at for at, name in enumerate(names)}
+    return every[[number.get(name, len(names)) for name in language.tolist()]]
+
+
+def figures(model: ToxicityModel, labelled: Labelled, clean: Clean) -> dict[str, Any]:
     """Figures of a model on labelled texts and clean texts that it never saw, as JSON values.
 
     A text's score is its worst sentence's. `english` leaves out `madlibs`, a templated source that would flatter.
@@ -55,34 +66,65 @@ def figures(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np
     result: dict[str, Any] = {"texts": len(scores), "english": {}, "languages": {}, "clean": {}}
     for label, used in (("sentences", scores), ("whole", whole)):
         result["english"][label] = ranking(used[english], labelled.levels[english], named[english])
-    found = levels_of(scores, model.cuts)
+    found = levels_of(scores, cuts_of(model, labelled.language))
     result["english"]["levels"] = {
         name: agreement(found[english, head], scores[english, head], labelled.levels[english, head])
-        for head, name in enumerate(DIMENSIONS)
+        for head, name in enumerate(HEAD_NAMES)
     }
+    hit = found.max(axis=1) > 0
     for name in sorted(set(labelled.language.tolist())):
         rows = labelled.language == name
-        known = rows & (labelled.levels[:, 5] >= 0)
-        positive = labelled.levels[known, 5] > 0
         result["languages"][name] = {
-            "texts": int(rows.sum()),
-            "positives": int(positive.sum()),
-            "auc_overall": rounded(auc(scores[known, 5], positive)),
-            "auc": {
-                head: rounded(auc(scores[rows & (labelled.levels[:, j] >= 0), j],
-                                  labelled.levels[rows & (labelled.levels[:, j] >= 0), j] > 0))
-                for j, head in enumerate(DIMENSIONS)
+            **by_head(scores[rows], hit[rows], labelled.levels[rows]),
+            "sources": {
+                one: by_head(scores[mine], hit[mine], labelled.levels[mine])
+                for one in sorted(set(labelled.source[rows].tolist()))
+                if (mine := rows & (labelled.source == one)).any()
             },
-        }  # fmt: skip
-    hit = found.max(axis=1) > 0
+        }
     result["english"]["recall"] = {
         str(level): rounded(float(hit[english & (labelled.levels[:, 5] >= level)].mean()))
         for level in (1, 2, 3)
         if (english & (labelled.levels[:, 5] >= level)).any()
     }
-    for name in sorted(set(genre.tolist())):
-        result["clean"][name] = clean_rates(model, clean.filter(pa.array(genre == name)))
+    pairs = sorted(set(zip(clean.language.tolist(), clean.genre.tolist(), strict=True)))
+    for language, genre in pairs:
+        rows = clean.rows((clean.language == language) & (clean.genre == genre))
+        result["clean"][f"{genre} {language}".strip()] = clean_rates(model, rows)
     return result
+
+
+PAIR = re.compile("[a-z]{3}_[A-Z][a-z]{3}")
+
+
+def by_head(scores: np.ndarray, hit: np.ndarray, levels: np.ndarray) -> dict[str, Any]:
+    """Numbers of texts, AUC and recall at QUIET_RATE of each head with texts of both kinds, and what level 1 finds."""
+    known = levels[:, 5] >= 0
+    positive = levels[known, 5] > 0
+    result: dict[str, Any] = {
+        "texts": len(levels),
+        "positives": int(positive.sum()),
+        "harmless": int((~positive).sum()),
+        "auc_overall": rounded(auc(scores[known, 5], positive)),
+        "recall": rounded(float(hit[known][positive].mean()) if positive.any() else float("nan")),
+        "false_positive_rate": rounded(float(hit[known][~positive].mean()) if not positive.all() else float("nan")),
+        "calibration_error": rounded(calibration_error(scores[known, 5].astype(np.float64), positive)),
+        "auc": {},
+        "recall_when_quiet": {},
+    }
+    for head, name in enumerate(HEAD_NAMES):
+        told = levels[:, head] >= 0
+        toxic = levels[told, head] > 0
+        if toxic.any() and not toxic.all():
+            result["auc"][name] = rounded(auc(scores[told, head], toxic))
+            result["recall_when_quiet"][name] = rounded(quiet_recall(scores[told, head], toxic))
+    return result
+
+
+def quiet_recall(scores: np.ndarray, positive: np.ndarray) -> float:
+    """The share of positives above the score that at most QUIET_RATE of the others reach."""
+    others = np.sort(scores[~positive])[::-1]
+    return float((scores[positive] > others[int(QUIET_RATE * len(others))]).mean())
 
 
 def ranking(scores: np.ndarray, levels: np.ndarray, named: np.ndarray) -> dict[str, Any]:
@@ -112,17 +154,18 @@ def agreement(found: np.ndarray, scores: np.ndarray, levels: np.ndarray) -> dict
     }
 
 
-def clean_rates(model: ToxicityModel, text: pa.Array) -> dict[str, Any]:
+def clean_rates(model: ToxicityModel, clean: Clean) -> dict[str, Any]:
     """Shares of clean sentences and of clean documents (any sentence) that reach level 1, 2 and 3."""
-    windows = model.windows(text, floor=np.zeros(kernel.HEADS, np.int16))
-    found = levels_of(model.scores(windows.steps), model.cuts).max(axis=1, initial=0)
-    worst = np.zeros(len(text), np.int8)
+    windows = model.windows(clean.text, floor=np.zeros(kernel.HEADS, np.int16))
+    cuts = cuts_of(model, clean.language)
+    found = levels_of(model.scores(windows.steps), cuts[windows.owner]).max(axis=1, initial=0)
+    worst = np.zeros(len(clean.text), np.int8)
     np.maximum.at(worst, windows.owner, found)
     return {
-        "documents": len(text),
+        "documents": len(worst),
         "sentences": len(found),
         "sentence_rate": {str(k): round(float((found >= k).mean()), 6) for k in (1, 2, 3)} if len(found) else {},
-        "document_rate": {str(k): round(float((worst >= k).mean()), 4) for k in (1, 2, 3)} if len(text) else {},
+        "document_rate": {str(k): round(float((worst >= k).mean()), 4) for k in (1, 2, 3)} if len(worst) else {},
     }
 
 
@@ -136,7 +179,7 @@ class Judgement:
 
     Attributes:
         scores: float32[n, 6], of the five dimensions and of any.
-        levels: int8[n, 5] by the stage's rules. flagged: bool[n], whether the tier is mild or toxic.
+        levels: int8[n, 6] by the stage's rules. flagged: bool[n], whether the tier is mild or toxic.
         sentences: int64[n], windows of each text. hits: int64[n], those that reach level 1 in some dimension, whether
             or not the rule on chance lets them count.
     """
@@ -148,15 +191,17 @@ class Judgement:
     hits: np.ndarray
 
 
-def judged(stage: Toxicity, text: pa.Array) -> Judgement:
-    """Score and judge a large_string column as a run would."""
+def judged(stage: Toxicity, text: pa.Array, language: np.ndarray | None = None) -> Judgement:
+    """Score and judge a large_string column as a run would, with label pairs of languages where they are known."""
     context = StageContext()
     signals = pa.table(dict(stage.measure(pa.table({"text": text}), context)))
+    if language is not None:
+        signals = signals.append_column("language", pa.array(language.tolist(), pa.string()))
     decisions = stage.decide(signals, None, context)
     names = [*(f"toxicity_{name}_score" for name in DIMENSIONS), "toxicity_score"]
     return Judgement(
         scores=np.stack([signals[name].to_numpy() for name in names], axis=1),
-        levels=np.stack([decisions.columns[f"toxicity_{name}"].to_numpy() for name in DIMENSIONS], axis=1),
+        levels=np.stack([decisions.columns[f"toxicity_{name}"].to_numpy() for name in HEAD_NAMES], axis=1),
         flagged=decisions.columns["toxicity_tier"].to_numpy(zero_copy_only=False) != "none",
         sentences=signals["toxicity_sentences"].to_numpy(),
         hits=stage.window_hits(signals),
@@ -213,7 +258,10 @@ def evaluate_dataset(name: str, folder: Path, stage: Toxicity, quiet: float | No
 
 def evaluate_texts(labelled: LabelledFile, stage: Toxicity, quiet: float | None = None) -> dict[str, Any]:
     """As `evaluate`, of texts that have been read."""
-    made = judged(stage, labelled.text)
+    language = labelled.slices.get("language")
+    # What is no label pair says nothing that cuts could be chosen by.
+    pairs = language is not None and all(PAIR.fullmatch(name) for name in set(language.tolist()))
+    made = judged(stage, labelled.text, language if pairs else None)
     hit = made.levels.max(axis=1) > 0
     result: dict[str, Any] = {"texts": len(hit), "thresholds": thresholds(stage), "dimensions": {}}
     for head, name in enumerate(DIMENSIONS):
@@ -261,7 +309,7 @@ def thresholds(stage: Toxicity) -> dict[str, Any]:
     """The thresholds that the figures are for."""
     config = stage.config
     return {
-        "cuts": {name: [round(float(c), 4) for c in row] for name, row in zip(DIMENSIONS, stage.cuts(), strict=True)},
+        "cuts": {name: [round(float(c), 4) for c in row] for name, row in zip(HEAD_NAMES, stage.cuts(), strict=True)},
         "max_chance": config.max_chance,
         "min_hit_share": config.min_hit_share,
         "tiers": config.tiers,
@@ -283,12 +331,15 @@ def by_agreement(share: np.ndarray, scores: np.ndarray, hit: np.ndarray) -> dict
     }
 
 
-def evaluate_clean(text: pa.Array, genre: np.ndarray, stage: Toxicity) -> dict[str, Any]:
-    """By genre of harmless text: the share of sentences that are hits and of documents that are flagged."""
-    made = judged(stage, text)
+def evaluate_clean(clean: Clean, stage: Toxicity) -> dict[str, Any]:
+    """By genre of harmless text, and language where it is known: the share of sentences that are hits and of documents that
+    are flagged. Texts of a file without languages are judged as the stage judges them without language columns."""
+    told = bool((clean.language != "").any())
+    made = judged(stage, clean.text, clean.language if told else None)
+    label = np.array([f"{a} {b}".strip() for a, b in zip(clean.genre, clean.language, strict=True)], object)
     result = {}
-    for name in sorted(set(genre.tolist())):
-        rows = genre == name
+    for name in sorted(set(label.tolist())):
+        rows = label == name
         sentences = int(made.sentences[rows].sum())
         result[name] = {
             "documents": int(rows.sum()),

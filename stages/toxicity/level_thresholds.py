@@ -1,112 +1,88 @@
-"""The scores from which the toxicity model's levels begin, chosen on labelled and clean texts that it was not fitted to."""
+"""How rare each score is in clean text of a language, and the scores from which levels begin there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import pyarrow as pa
 
 from gristmill.stages.toxicity.kernels import scoring as kernel
-from gristmill.stages.toxicity.model import DIMENSIONS, ToxicityModel
-from gristmill.stages.toxicity.training_texts import Labelled
+from gristmill.stages.toxicity.model import STEPS_PER_LOGIT, TAIL_STEPS, ToxicityModel
 
-CLEAN_RATES = (2e-3, 1e-3, 2e-4)
-"""Share of clean sentences, in the genre with most, that may reach level 1, 2 and 3 of one dimension. Where there is clean
-text, level 1 follows ANY_CLEAN_RATE instead. Documents are protected by the stage's rule on chance, which needs more of a
-long text."""
-ANY_CLEAN_RATE = 1.9e-3
-"""Share of clean sentences, on average over genres, that may reach level 1 of any dimension."""
-RESERVED = 0.16
-"""Part of ANY_CLEAN_RATE that each dimension has for itself; the rest goes where it finds most."""
+CLEAN_RATES = (2e-3, 1.5e-3, 5e-4)
+"""Share of clean sentences of a language, in the genre with most, that may reach level 1, 2 and 3 of any head. Documents are
+protected by the stage's rule on chance, which needs more of a long text."""
 MIN_SENTENCES = 500
 """A genre with fewer clean sentences says too little about rates."""
-LEAST_SCORE = 0.2
-"""No level begins below, so that the windows which the stage lists by default are enough to judge by."""
-FLATTERING = ("madlibs",)
-"""Templated sources, whose texts are found too easily to choose cuts by."""
+TAIL = 8
+"""Clean sentences that must remain above a score for their share to be counted rather than extrapolated."""
+HALVING = 0.5
+"""Logits in which an extrapolated share falls by half, less steeply than counted ones do."""
+LEAST_SCORE = 0.1
+"""No level begins below."""
+UNKNOWN_CUTS = (0.5, 0.7, 0.9)
+"""Cuts where clean text says nothing; `max_chance` lets no hit count there."""
+UNREACHED = np.float32(2.0)
+"""A cut that no score reaches."""
 
 
-def level_cuts(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> np.ndarray:
-    """float32[5, 3] scores: for each dimension the cuts of level 1, 2 and 3, ascending.
+def clean_tail(genres: Sequence[np.ndarray], known: np.ndarray) -> np.ndarray:
+    """float32[HEADS, LEVELS / TAIL_STEPS]: bound on the share of clean windows that are as far out as each step.
 
-    The cuts of levels 2 and 3 agree best with the labels: the score at which level k or more is balanced on the labelled
-    texts (as many texts above it as have the level), raised until at most CLEAN_RATES[k] of clean sentences reach it.
-    Level 1 is what a sentence counts by, so its cuts are chosen together: see `first_cuts`. Without clean text they
-    are balanced like the others.
+    Args:
+        genres: int16[windows, HEADS] steps of the clean windows of each genre of a language.
+        known: bool[HEADS]; the shares of other heads are 1.
+
+    Per head the share of windows that reach a step, in the genre with most. As a window has six chances to be far out,
+    shares are raised by what it takes that no more than a share q of any genre's windows has one of q or less. Genres
+    of fewer than MIN_SENTENCES are put together; with fewer than that in all, every share is 1.
     """
-    steps = model.windows(labelled.text).highest
-    together = first_cuts(model, labelled, clean, genre)
-    cuts = np.empty((len(DIMENSIONS), 3), np.float32)
-    for head in range(len(DIMENSIONS)):
-        known = labelled.levels[:, head] >= 0
-        found = np.sort(steps[known, head])[::-1]
-        previous = 0
-        for level in (1, 2, 3):
-            count = int((labelled.levels[known, head] >= level).sum())
-            balanced = int(found[min(count, len(found) - 1)]) if count else kernel.LEVELS - 1
-            rare = int(np.searchsorted(-model.clean_tail[head], -CLEAN_RATES[level - 1], side="left"))
-            quiet = rare if model.clean_tail[head, 0] > model.clean_tail[head, -1] else 0
-            step = max(balanced, quiet)
-            if level == 1 and together is not None and count:
-                step = int(together[head])
-            step = min(max(step, previous + 1, model.step_at(head, LEAST_SCORE)), kernel.LEVELS - 1)
-            cuts[head, level - 1] = model.probability[head, step]
-            previous = step
+    enough = [steps for steps in genres if len(steps) >= MIN_SENTENCES]
+    rest = [steps for steps in genres if len(steps) < MIN_SENTENCES]
+    if sum(map(len, rest)) >= MIN_SENTENCES:
+        enough.append(np.concatenate(rest))
+    columns = kernel.LEVELS // TAIL_STEPS
+    if not enough:
+        return np.ones((kernel.HEADS, columns), np.float32)
+    tail = np.ones((kernel.HEADS, columns))
+    for head in np.flatnonzero(known).tolist():
+        share, above = np.zeros(columns), np.zeros(columns, np.int64)
+        for steps in enough:
+            counts = np.bincount(steps[:, head].astype(np.int64) // TAIL_STEPS, minlength=columns)
+            reached = np.cumsum(counts[::-1])[::-1]
+            above = np.maximum(above, reached)
+            share = np.maximum(share, reached / len(steps))
+        last = int(np.flatnonzero(above >= min(TAIL, above[0]))[-1])
+        fall = np.exp2(-(np.arange(columns) - last) * TAIL_STEPS / (HALVING * STEPS_PER_LOGIT))
+        tail[head] = np.where(np.arange(columns) <= last, share, share[last] * fall)
+    heads = np.arange(kernel.HEADS)[None, :]
+    factor = 1.0
+    for steps in enough:
+        rarest = np.sort(tail[heads, steps.astype(np.int64) // TAIL_STEPS].min(axis=1))
+        # The k-th rarest window should have a share of k / n; the first TAIL say too little.
+        position = np.arange(1, len(rarest) + 1) / len(rarest)
+        counted = (np.arange(len(rarest)) >= TAIL - 1) & (position <= 0.1)
+        if counted.any():
+            factor = max(factor, float((position[counted] / rarest[counted]).max()))
+    return np.minimum(tail * factor, 1.0).astype(np.float32)
+
+
+def level_cuts(model: ToxicityModel, tail: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """float32[HEADS, 3] scores: for each head the cuts of level 1, 2 and 3, where clean text reaches them as rarely as
+    CLEAN_RATES.
+
+    Args:
+        tail: as `clean_tail` gives it.
+        known: bool[HEADS], whether texts of the language say anything of a head; no score reaches the cuts of another.
+    """
+    cuts = np.full((kernel.HEADS, 3), UNREACHED, np.float32)
+    for head in np.flatnonzero(known).tolist():
+        if tail[head, -1] == 1:
+            cuts[head] = UNKNOWN_CUTS
+            continue
+        for level, rate in enumerate(CLEAN_RATES):
+            rare = np.flatnonzero(tail[head] <= np.float32(rate))
+            if len(rare):
+                step = max(int(rare[0]) * TAIL_STEPS, model.step_at(head, LEAST_SCORE))
+                cuts[head, level] = model.probability[head, min(step, kernel.LEVELS - 1)]
     return cuts
-
-
-def first_cuts(model: ToxicityModel, labelled: Labelled, clean: pa.Array, genre: np.ndarray) -> np.ndarray | None:
-    """int64[5] steps: level 1 of each dimension, chosen together; None without clean text.
-
-    Each dimension begins where its own share of clean sentences is RESERVED of ANY_CLEAN_RATE. Then, again and again, that
-    cut is lowered that finds most further toxic texts per further clean sentence, until ANY_CLEAN_RATE of clean
-    sentences reach a cut. Texts are those of the most common language among the labelled ones, without FLATTERING.
-    """
-    windows = model.windows(clean, floor=np.zeros(kernel.HEADS, np.int16))
-    names = genre[windows.owner]
-    genres = [name for name in sorted(set(genre.tolist())) if (names == name).sum() >= MIN_SENTENCES]
-    if not genres:
-        return None
-    used = np.isin(names, genres)
-    steps = windows.steps[used, : len(DIMENSIONS)].astype(np.int64)
-    # Each genre weighs the same, whatever its size.
-    weight = np.zeros(int(used.sum()))
-    for name in genres:
-        mine = names[used] == name
-        weight[mine] = 1.0 / (len(genres) * mine.sum())
-    languages, counts = np.unique(labelled.language.astype(str), return_counts=True)
-    chosen = (labelled.language == languages[int(counts.argmax())]) & ~np.isin(labelled.source, FLATTERING)
-    toxic = labelled.rows(chosen & (labelled.levels[:, -1] > 0))
-    texts = model.windows(toxic.text).highest[:, : len(DIMENSIONS)].astype(np.int64)
-    cuts = np.array([_rarest(steps[:, head], weight, RESERVED * ANY_CLEAN_RATE) for head in range(len(DIMENSIONS))])
-    least = [model.step_at(head, LEAST_SCORE) for head in range(len(DIMENSIONS))]
-    cuts = np.asarray(np.maximum(cuts, least))
-    found, reached = (texts >= cuts).any(axis=1), (steps >= cuts).any(axis=1)
-    while True:
-        spent = float(weight[reached].sum())
-        best: tuple[float, int, int] | None = None
-        for head in range(len(DIMENSIONS)):
-            lower = (steps[:, head] < cuts[head]) & (steps[:, head] >= least[head])
-            below = np.unique(steps[lower, head])[::-1]
-            if not len(below):
-                continue
-            for cut in below[[0, 1, 3, 7, 15]] if len(below) > 15 else below[:1]:
-                cost = float(weight[(steps[:, head] >= cut) & ~reached].sum())
-                if spent + cost > ANY_CLEAN_RATE:
-                    continue
-                gain = int(((texts[:, head] >= cut) & ~found).sum())
-                worth = gain / (cost + 1e-6)
-                if gain and (best is None or worth > best[0]):
-                    best = worth, head, int(cut)
-        if best is None:
-            return cuts
-        _, head, cut = best
-        cuts[head] = cut
-        found |= texts[:, head] >= cut
-        reached |= steps[:, head] >= cut
-
-
-def _rarest(steps: np.ndarray, weight: np.ndarray, rate: float) -> int:
-    """The lowest step that at most `rate` of the weight reaches."""
-    order = np.argsort(-steps, kind="stable")
-    heavy = np.flatnonzero(np.cumsum(weight[order]) > rate)
-    return int(steps[order[heavy[0]]]) + 1 if len(heavy) else 0

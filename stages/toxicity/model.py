@@ -22,12 +22,15 @@ from gristmill.stages.toxicity.kernels import scoring as kernel
 
 DIMENSIONS = ("race_origin", "gender_sex", "religion", "ability", "violence")
 HEAD_NAMES = (*DIMENSIONS, "overall")
-FORMAT = 2
+FORMAT = 3
 """Raised when the features or the layout change: a model only means something with the features it was trained on."""
 EMBEDDED = Path(__file__).with_name("model.npz")
 LOGIT_LOW = -16.0
 STEPS_PER_LOGIT = 128.0
-MAX_BYTES = 4_000_000
+MAX_BYTES = 12_000_000
+"""Of a model in the package."""
+TAIL_STEPS = 16
+"""Steps of the score for each entry of the tables of clean text."""
 
 _ARRAYS = (
     "kept",
@@ -71,10 +74,11 @@ class ToxicityModel:
         weights: int8[kept, HEADS] of those, in their order.
         scale, bias: float64[HEADS]: logit = Σ weights / sqrt(features) · scale + bias.
         probability: float32[HEADS, LEVELS], the calibrated probability of each step, strictly ascending per head.
-        clean_tail: float32[HEADS, LEVELS], share of clean windows that reach each step (never below a floor).
-        cuts: float32[5, 3]: a dimension's level is the number of its cuts that the score reaches.
-        group_hash, group_class: the group words, see `stages.toxicity.identity_terms`.
-        metadata: version, training figures, languages; JSON values.
+        clean_tail: float32[languages, HEADS, LEVELS / TAIL_STEPS], bound on the share of clean windows of a language whose
+            step in some head is as rare as each step in that head.
+        cuts: float32[languages, HEADS, 3]: a head's level is the number of its cuts that the score reaches.
+        group_hash, group_class: the marked words, see `stages.toxicity.identity_terms` and `kernels.scoring.Groups`.
+        metadata: version, training figures, `languages` in their order, those of them that are `covered`; JSON values.
     """
 
     kept: np.ndarray
@@ -101,12 +105,39 @@ class ToxicityModel:
 
     @property
     def groups(self) -> kernel.Groups:
-        """The group words as the kernel takes them."""
+        """The marked words as the kernel takes them."""
         return kernel.Groups(self.group_hash, self.group_class)
 
     def covered_languages(self) -> frozenset[str]:
         """Label pairs (`eng_Latn`) of the languages whose figures support the model's use."""
         return frozenset(self.metadata.get("covered", ()))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Label pairs of the languages that have cuts, in the order of `cuts` and `clean_tail`."""
+        return tuple(self.metadata["languages"])
+
+    def chance(self, language: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """float64[n]: bounds on the share of clean windows that are as far out as windows with int16[n, HEADS] steps.
+
+        Args:
+            language: int64[n], indices into `languages`.
+        """
+        entry = steps.astype(np.int64) // TAIL_STEPS
+        heads = np.arange(kernel.HEADS)[None, :]
+        found: np.ndarray = self.clean_tail[language[:, None], heads, entry]
+        return np.asarray(found.min(axis=1), np.float64)
+
+    def chance_of_scores(self, language: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """As `chance`, of float32[n, HEADS] scores."""
+        return self.chance(language, self.steps_of(scores))
+
+    def steps_of(self, scores: np.ndarray) -> np.ndarray:
+        """int16[n, HEADS]: the highest step of each head whose probability is at most float32[n, HEADS] scores."""
+        found = [
+            np.searchsorted(self.probability[head], scores[:, head], side="right") - 1 for head in range(kernel.HEADS)
+        ]
+        return np.maximum(np.stack(found, axis=1), 0).astype(np.int16)
 
     def windows(
         self, text: pa.Array | pa.ChunkedArray, *, floor: np.ndarray | None = None, sentences: bool = True
@@ -120,8 +151,9 @@ class ToxicityModel:
         data, offsets = text_buffers(text)
         lowest = np.full(kernel.HEADS, kernel.LEVELS, np.int16) if floor is None else floor.astype(np.int16)
         cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
+        least = kernel.LEAST_TOKENS if sentences else 0
         result = kernel.score_windows(
-            data, offsets, kernel.token_table(), cap, sentences, self.kernel_weights, self.groups, lowest
+            data, offsets, kernel.token_table(), cap, least, self.kernel_weights, self.groups, lowest
         )
         counts, highest, owner, span, steps = result
         return Windows(counts=counts, highest=highest, owner=owner, span=span, steps=steps)
@@ -166,19 +198,32 @@ def load_model(path: Path) -> ToxicityModel:
             f"{path}: not a toxicity model, or a damaged one ({error}). Expected a file that `gristmill train "
             "toxicity` wrote."
         ) from error
-    metadata = json.loads(arrays.pop("metadata").tobytes())
+    metadata = _metadata(path, arrays.pop("metadata"))
     if metadata.get("format") != FORMAT:
         raise ConfigError(
             f"{path}: toxicity model of format {metadata.get('format')!r}; this version of Gristmill reads format "
             f"{FORMAT}. Train it again with `gristmill train toxicity`."
         )
-    _check_shapes(path, arrays)
+    languages = metadata.get("languages")
+    if not (isinstance(languages, list) and languages and all(isinstance(name, str) for name in languages)):
+        raise ConfigError(f"{path}: `languages` in its metadata names no language; the file is damaged, train it again")
+    _check_shapes(path, arrays, len(languages))
     for array in arrays.values():
         array.setflags(write=False)
     return ToxicityModel(**arrays, metadata=metadata)
 
 
-def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _metadata(path: Path, encoded: np.ndarray) -> dict[str, Any]:
+    try:
+        found = json.loads(encoded.tobytes())
+    except ValueError as error:
+        raise ConfigError(f"{path}: its metadata is not JSON ({error}); the file is damaged, train it again") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: its metadata is no JSON object; the file is damaged, train it again")
+    return found
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray], languages: int) -> None:
     rows = len(arrays["weights"])
     heads, levels, groups = kernel.HEADS, kernel.LEVELS, len(arrays["group_hash"])
     expected = {
@@ -187,8 +232,8 @@ def _check_shapes(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         "scale": ((heads,), np.float64),
         "bias": ((heads,), np.float64),
         "probability": ((heads, levels), np.float32),
-        "clean_tail": ((heads, levels), np.float32),
-        "cuts": ((len(DIMENSIONS), 3), np.float32),
+        "clean_tail": ((languages, heads, levels // TAIL_STEPS), np.float32),
+        "cuts": ((languages, heads, 3), np.float32),
         "group_hash": ((groups,), np.uint64),
         "group_class": ((groups,), np.uint8),
     }

@@ -6,17 +6,21 @@ a toxic sentence vanishes in the score of a long text, and the model is the embe
 
 From sentences to the document:
 
-1. A window is a sentence (cut after 64 words). It has a level in each dimension: the number of that dimension's cuts
-   that its score reaches. It is a *hit* when a level is 1 or more.
-2. A hit counts only if clean text would not have given as much by chance: `chance` is the share of clean sentences that
-   score as high, and the hits that count are those that the Benjamini-Yekutieli rule accepts among the document's n
-   windows: the k most toxic ones, for the largest k with n · (1 + 1/2 + … + 1/n) · chance(k-th) ≤ max_chance · k (the
-   sum is because sentences of one text are alike). One sentence is enough in a short text, and in a long one if it is
-   blatant; otherwise there must be several. And the share of windows that are hits must reach `min_hit_share`.
+1. A window is a sentence (cut after 64 words). It has a level in each dimension and over all: the number of cuts of the
+   document's language that its score reaches. It is a *hit* when a level is 1 or more.
+2. A hit counts only if clean text would not have given as much by chance: `chance` is the share of clean sentences of the
+   language that score as high, and the hits that count are those that the Benjamini-Yekutieli rule accepts among the
+   document's n windows: the k most toxic ones, for the largest k with n · (1 + 1/2 + … + 1/n) · chance(k-th) ≤
+   max_chance · k (the sum is because sentences of one text are alike). One sentence is enough in a short text, and in a
+   long one if it is blatant; otherwise there must be several. And the share of windows that are hits must reach
+   `min_hit_share`.
 3. The document takes the levels of its worst window: the highest sum of levels, then the highest score, then the first.
    Levels are never summed over different sentences.
-4. The tier comes from those levels. `max_level`: toxic with a 3, mild with a 2. `commons`: toxic when they sum to 7 or
-   more; mild when they sum to 4 or more, or one of them is 3; else none.
+4. The tier comes from those levels. `max_level`: toxic with a 3, mild with a 2. `commons`: toxic when those of the five
+   dimensions sum to 7 or more; mild when they sum to 4 or more, or one of them is 3; else none.
+
+The embedded model's levels say how sure it is (`stages.toxicity.level_thresholds`). Where its figures do not support its
+use in a document's language, the document is counted as `uncovered:LABEL` and gets level 0: it is never judged.
 """
 
 from __future__ import annotations
@@ -24,9 +28,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -52,23 +56,24 @@ from gristmill.pipeline.stage import (
 from gristmill.stages.labels.labels import row_labels
 from gristmill.stages.networks.folder import libraries, resident_bytes
 from gristmill.stages.toxicity import transformer as celadon
-from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, ToxicityModel, model_at
+from gristmill.stages.toxicity.level_thresholds import UNREACHED
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, HEAD_NAMES, ToxicityModel, model_at
 
 NONE, MILD, TOXIC = range(3)
 TIERS = ("none", "mild", "toxic")
 TierRule = Literal["max_level", "commons"]
 WINDOWS = "toxicity_windows"
+CHECKPOINT_LISTED = 0.2
+"""Score of a checkpoint from which windows are listed where `listed_from` says nothing."""
 WINDOW_TYPE = pa.struct(
     [
         pa.field("offset", pa.int64()),
         pa.field("length", pa.int64()),
         pa.field("digest", pa.string()),
-        pa.field("chance", pa.float32()),
-        *(pa.field(name, pa.float32()) for name in DIMENSIONS),
+        *(pa.field(name, pa.float32()) for name in HEAD_NAMES),
     ]
 )
-"""A listed window: its bytes within the text, the first 16 hexadecimal digits of their SHA-256, the share of clean
-sentences that score as high in some dimension, and its scores."""
+"""A listed window: its bytes within the text, the first 16 hexadecimal digits of their SHA-256, and its scores."""
 
 
 SCORES = pa.schema(
@@ -97,10 +102,11 @@ class ToxicityConfig(StageConfig):
         batch_size: for `celadon` and `hf`, windows that go through the model together.
         device: for `celadon` and `hf`, `cpu` or `cuda`.
         pickled_weights: for `celadon` and `hf`, read weights that are pickled (`pytorch_model.bin`), which may run code.
-        listed_from: windows with a score from here on in some dimension are kept beside the document, so that cuts at
-            or above it can be changed without scoring again.
-        cuts: for single dimensions, the scores from which the level is 1, 2 and 3, ascending; the others keep the
-            model's own.
+        listed_from: windows with a score from here on in some dimension or over all are kept beside the document, so that
+            cuts at or above it can be changed without scoring again. None: from the model's own lowest cuts.
+        language: label pair whose cuts judge documents where there are no language columns, as when the stage runs alone.
+        cuts: for single dimensions and `overall`, the scores from which the level is 1, 2 and 3, ascending, in every
+            language; the others keep the model's own.
         max_chance: the share of clean documents that may be flagged by chance, whatever their length, if their sentences are
             like those of the model's calibration set; on other text the share may be higher. None counts every hit.
         min_hit_share: share of a document's sentences that must be hits.
@@ -121,9 +127,10 @@ class ToxicityConfig(StageConfig):
     batch_size: int = signal(32, ge=1)
     device: Literal["cpu", "cuda"] = signal("cpu")
     pickled_weights: bool = runtime(False)
-    listed_from: float = signal(0.2, gt=0.0, lt=1.0)
+    listed_from: float | None = signal(None, gt=0.0, lt=1.0)
+    language: str = threshold("eng_Latn")
     cuts: Mapping[str, tuple[float, float, float]] = threshold({})
-    max_chance: float | None = threshold(0.005, gt=0.0, le=1.0)
+    max_chance: float | None = threshold(0.01, gt=0.0, le=1.0)
     min_hit_share: float = threshold(0.0, ge=0.0, le=1.0)
     tiers: TierRule = threshold("max_level")
     tiers_by_source: Mapping[str, TierRule] = threshold({})
@@ -134,8 +141,8 @@ class ToxicityConfig(StageConfig):
     @classmethod
     def _cuts_ascend(cls, value: Mapping[str, tuple[float, float, float]]) -> Mapping[str, tuple[float, float, float]]:
         for name, cuts in value.items():
-            if name not in DIMENSIONS:
-                raise ValueError(f"cuts: unknown dimension {name!r}: {nearest(name, DIMENSIONS)}")
+            if name not in HEAD_NAMES:
+                raise ValueError(f"cuts: unknown dimension {name!r}: {nearest(name, HEAD_NAMES)}")
             if not 0.0 < cuts[0] <= cuts[1] <= cuts[2]:
                 raise ValueError(f"cuts.{name}: three ascending scores above 0 expected, found {list(cuts)}")
         return value
@@ -158,7 +165,7 @@ class Toxicity(Stage):
     """Scores each sentence in five dimensions, and routes, drops or marks documents by tier."""
 
     Config = ToxicityConfig
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     summary: ClassVar[str] = "toxicity in five dimensions by sentence; routes, drops or marks mild and toxic documents"
     ports: ClassVar[tuple[str, ...]] = TIERS
 
@@ -189,7 +196,7 @@ class Toxicity(Stage):
             resources=Resources() if embedded else self._resources(),
             findings=pa.schema(
                 [
-                    *(pa.field(f"toxicity_{name}", pa.int8()) for name in DIMENSIONS),
+                    *(pa.field(f"toxicity_{name}", pa.int8()) for name in HEAD_NAMES),
                     pa.field("toxicity_tier", pa.string()),
                     pa.field("toxicity_hits", pa.int64()),
                 ]
@@ -213,19 +220,20 @@ class Toxicity(Stage):
                 )
             except ConfigError as error:
                 raise ConfigError(f"stage toxicity: `backend: {self.config.backend}`: {error}") from error
-        cuts = self.cuts()
-        for name, first in zip(DIMENSIONS, cuts[:, 0], strict=True):
-            if first < np.float32(self.config.listed_from):
+        listed = self._listed_from()
+        for at, name in enumerate(HEAD_NAMES):
+            first = float(self.scale().cuts[:, at, 0].min())
+            if first < listed[at]:
                 raise ConfigError(
-                    f"stage toxicity: level 1 of `{name}` begins at score {first:.4f}, below `listed_from: "
-                    f"{self.config.listed_from}`, so some hits would not be seen. Raise `cuts.{name}`, or lower "
-                    "`listed_from` (which scores all texts again)."
+                    f"stage toxicity: level 1 of `{name}` begins at score {first:.4f}, below the {listed[at]:.4f} that windows "
+                    f"are listed from, so some hits would not be seen. Raise `cuts.{name}`, or set `listed_from` lower (which "
+                    "scores all texts again)."
                 )
 
     def measure(self, batch: pa.Table, context: StageContext) -> Mapping[str, pa.Array]:
         config, text = self.config, one_chunk(batch[TEXT])
         if config.backend == "embedded":
-            return score_texts(text, model_at(self._path()), config.listed_from)
+            return score_texts(text, model_at(self._path()), self._listed_from())
         loaded = celadon.checkpoint(
             self._path(),
             config.backend == "celadon",
@@ -235,10 +243,10 @@ class Toxicity(Stage):
             config.pickled_weights,
         )
         scored = loaded.score_texts(text, window_tokens=config.window_tokens, batch_size=config.batch_size)
-        return checkpoint_columns(text, scored, config.listed_from)
+        return checkpoint_columns(text, scored, CHECKPOINT_LISTED if config.listed_from is None else config.listed_from)
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:
-        judged = judge(batch, self.cuts(), self.config, context.source)
+        judged = judge(batch, self.scale(), self.rows_of(batch), self.config, context.source)
         tier = judged.tier
         flagged = tier > NONE
         rule = np.where(tier == TOXIC, 0, np.where(tier == MILD, 1, -1)).astype(np.int16)
@@ -250,7 +258,7 @@ class Toxicity(Stage):
             port = np.zeros(len(tier), np.int16)
         names = pa.array(TIERS, pa.string())
         columns = {
-            **{f"toxicity_{name}": pa.array(judged.levels[:, at]) for at, name in enumerate(DIMENSIONS)},
+            **{f"toxicity_{name}": pa.array(judged.levels[:, at]) for at, name in enumerate(HEAD_NAMES)},
             "toxicity_tier": names.take(pa.array(tier.astype(np.int64))),
             "toxicity_hits": pa.array(judged.hits),
         }
@@ -278,40 +286,80 @@ class Toxicity(Stage):
     def _path(self) -> Path:
         return self.config.model if self.config.model is not None else EMBEDDED
 
-    def window_hits(self, signals: pa.Table) -> np.ndarray:
-        """int64[rows]: windows of each text that reach level 1 in some dimension, whether or not `max_chance` lets them
-        count. `signals`: what `measure` gave."""
-        column = one_chunk(signals[WINDOWS])
-        listed = column.flatten()
-        scores = np.stack([listed.field(name).to_numpy(zero_copy_only=False) for name in DIMENSIONS], axis=1)
-        hit = (scores >= self.cuts()[None, :, 0]).any(axis=1)
-        owner = np.repeat(np.arange(len(column)), np.diff(column.offsets.to_numpy()))
-        return np.bincount(owner[hit], minlength=len(column))
+    def window_hits(self, batch: pa.Table) -> np.ndarray:
+        """int64[rows]: windows of each text that reach level 1, whether or not `max_chance` lets them count. `batch`: what
+        `measure` gave, with language columns where there are any."""
+        owner, scores = listed_windows(batch)
+        row = self.rows_of(batch)[owner]
+        hit = (scores >= self.scale().cuts[row, :, 0]).any(axis=1) & (row >= 0)
+        return np.bincount(owner[hit], minlength=batch.num_rows)
 
-    def cuts(self) -> np.ndarray:
-        """float32[5, 3]: the scores from which each dimension's level is 1, 2 and 3."""
+    def rows_of(self, batch: pa.Table) -> np.ndarray:
+        """int64[rows]: the row of `scale` that judges each document, −1 for a language that is not covered."""
+        if self.config.backend != "embedded":
+            return np.zeros(batch.num_rows, np.int64)
+        model = model_at(self._path())
+        labels = row_labels(batch)
+        if labels is None:
+            # A model that was made of other languages is asked in its first one.
+            at = model.languages.index(self.config.language) if self.config.language in model.languages else 0
+            return np.full(batch.num_rows, at, np.int64)
+        covered = model.covered_languages()
+        number = {name: at for at, name in enumerate(model.languages) if name in covered}
+        return np.array([number.get(label, -1) for label in labels], np.int64)
+
+    def scale(self) -> Scale:
+        """What judges scores."""
         if self.config.backend == "embedded":
-            cuts = np.array(model_at(self._path()).cuts)
+            model = model_at(self._path())
+            cuts = np.array(model.cuts)
+            chance: Chance = model.chance_of_scores
         else:
             own = celadon.CELADON_CUTS if self.config.backend == "celadon" else celadon.HF_CUTS
-            cuts = np.tile(np.array(own, np.float32), (len(DIMENSIONS), 1))
+            cuts = np.tile(np.array(own, np.float32), (1, len(HEAD_NAMES), 1))
+            cuts[:, len(DIMENSIONS)] = UNREACHED
+            chance = no_chance
         for name, three in self.config.cuts.items():
-            cuts[DIMENSIONS.index(name)] = three
-        return cuts
+            cuts[:, HEAD_NAMES.index(name)] = three
+        return Scale(cuts, chance)
+
+    def cuts(self) -> np.ndarray:
+        """float32[6, 3]: the cuts that judge documents where there are no language columns."""
+        return np.asarray(self.scale().cuts[int(self.rows_of(pa.table({"row": [0]}))[0])])
+
+    def _listed_from(self) -> np.ndarray:
+        """float32[6]: the score of each head from which windows are listed."""
+        if self.config.listed_from is not None:
+            return np.full(len(HEAD_NAMES), self.config.listed_from, np.float32)
+        if self.config.backend != "embedded":
+            return np.full(len(HEAD_NAMES), CHECKPOINT_LISTED, np.float32)
+        return np.asarray(model_at(self._path()).cuts[:, :, 0].min(axis=0), np.float32)
 
 
-def score_texts(text: pa.Array, model: ToxicityModel, listed_from: float) -> dict[str, pa.Array]:
-    """The stage's signals for a large_string column. A text without words scores 0 and has no sentence."""
-    floor = np.array(
-        [model.step_at(head, listed_from) for head in range(len(DIMENSIONS))] + [np.iinfo(np.int16).max], np.int16
-    )
+Chance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class Scale(NamedTuple):
+    """What judges scores: `cuts` float32[languages, 6, 3], and the function that gives, for int64[n] rows of `cuts` and
+    float32[n, 6] scores, the share of clean sentences that score as high."""
+
+    cuts: np.ndarray
+    chance: Chance
+
+
+def no_chance(row: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """For a checkpoint: no share is known, so that every hit counts."""
+    return np.zeros(len(scores))
+
+
+def score_texts(text: pa.Array, model: ToxicityModel, listed_from: np.ndarray) -> dict[str, pa.Array]:
+    """The stage's signals for a large_string column; `listed_from`: float32[6] scores from which windows are listed. A text
+    without words scores 0 and has no sentence."""
+    floor = np.array([model.step_at(head, float(score)) for head, score in enumerate(listed_from)], np.int16)
     windows = model.windows(text, floor=floor)
     highest = model.scores(windows.highest)
     highest[windows.counts == 0] = 0.0
-    scores = model.scores(windows.steps)
-    dims = len(DIMENSIONS)
-    chance = model.clean_tail[np.arange(dims)[None, :], windows.steps[:, :dims].astype(np.int64)].min(axis=1, initial=1)
-    return _columns(text, windows.counts, highest, windows.owner, windows.span, scores, chance)
+    return _columns(text, windows.counts, highest, windows.owner, windows.span, model.scores(windows.steps))
 
 
 def checkpoint_columns(text: pa.Array, scored: celadon.Scored, listed_from: float) -> dict[str, pa.Array]:
@@ -321,8 +369,8 @@ def checkpoint_columns(text: pa.Array, scored: celadon.Scored, listed_from: floa
     highest[:, -1] = highest[:, :-1].max(axis=1, initial=0.0)
     counts = np.bincount(scored.owner, minlength=len(text)).astype(np.int64)
     listed = np.flatnonzero(scored.scores.max(axis=1, initial=0.0) >= np.float32(listed_from))
-    chance = np.zeros(len(listed), np.float32)
-    return _columns(text, counts, highest, scored.owner[listed], scored.span[listed], scored.scores[listed], chance)
+    scores = np.concatenate([scored.scores[listed], scored.scores[listed].max(axis=1, initial=0)[:, None]], axis=1)
+    return _columns(text, counts, highest, scored.owner[listed], scored.span[listed], scores)
 
 
 def _columns(
@@ -332,7 +380,6 @@ def _columns(
     owner: np.ndarray,
     span: np.ndarray,
     scores: np.ndarray,
-    chance: np.ndarray,
 ) -> dict[str, pa.Array]:
     """Signals from each text's count and highest scores [rows, 6], and the listed windows."""
     dims = len(DIMENSIONS)
@@ -344,8 +391,7 @@ def _columns(
             pa.array(span[:, 0]),
             pa.array(span[:, 1] - span[:, 0]),
             pa.array([_digest(data[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)], pa.string()),
-            pa.array(chance.astype(np.float32)),
-            *(pa.array(np.ascontiguousarray(scores[:, at])) for at in range(dims)),
+            *(pa.array(np.ascontiguousarray(scores[:, at])) for at in range(len(HEAD_NAMES))),
         ],
         fields=list(WINDOW_TYPE),
     )
@@ -369,13 +415,13 @@ class Judged:
     """What the cuts make of each document.
 
     Attributes:
-        levels: int8[rows, 5] of the worst window. hits: int64[rows], hits that count. tier: int64[rows].
+        levels: int8[rows, 6] of the worst window. hits: int64[rows], hits that count. tier: int64[rows].
         score, cut: float64[rows], the worst window's score in its highest dimension and the cut that it reached there.
         worst: int64[rows], index of the worst window among all listed ones, −1 for none.
     """
 
     def __init__(self, rows: int) -> None:
-        self.levels = np.zeros((rows, len(DIMENSIONS)), np.int8)
+        self.levels = np.zeros((rows, len(HEAD_NAMES)), np.int8)
         self.hits = np.zeros(rows, np.int64)
         self.tier = np.zeros(rows, np.int64)
         self.score = np.full(rows, np.nan)
@@ -398,34 +444,47 @@ class Judged:
         return pa.array(out, pa.string())
 
 
-def judge(batch: pa.Table, cuts: np.ndarray, config: ToxicityConfig, source: str | None = None) -> Judged:
-    """Apply the module's four steps to the signals of a batch, the last by the rule for `source`. `cuts`: float32[5, 3]."""
+def listed_windows(batch: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 document, float32[n, 6] scores) of the listed windows of signals."""
+    column = one_chunk(batch[WINDOWS])
+    listed = column.flatten()
+    owner = np.repeat(np.arange(batch.num_rows), np.diff(column.offsets.to_numpy()))
+    return owner, np.stack([listed.field(name).to_numpy(zero_copy_only=False) for name in HEAD_NAMES], axis=1)
+
+
+def judge(batch: pa.Table, scale: Scale, row: np.ndarray, config: ToxicityConfig, source: str | None = None) -> Judged:
+    """Apply the module's four steps to the signals of a batch, the last by the rule for `source`.
+
+    Args:
+        row: int64[rows] of `scale`, −1 for documents that are not judged.
+    """
     rows = batch.num_rows
     judged = Judged(rows)
-    column = one_chunk(batch[WINDOWS])
-    judged.listed = listed = column.flatten()
-    if rows == 0 or len(listed) == 0:
+    judged.listed = one_chunk(batch[WINDOWS]).flatten()
+    if rows == 0 or len(judged.listed) == 0:
         return judged
-    owner = np.repeat(np.arange(rows), np.diff(column.offsets.to_numpy()))
-    scores = np.stack([listed.field(name).to_numpy(zero_copy_only=False) for name in DIMENSIONS], axis=1)
-    chance = listed.field("chance").to_numpy(zero_copy_only=False).astype(np.float64)
-    levels = (scores[:, :, None] >= cuts[None]).sum(axis=2).astype(np.int8)
+    owner, scores = listed_windows(batch)
+    language = row[owner]
+    cuts = scale.cuts[language]
+    levels = (scores[:, :, None] >= cuts).sum(axis=2).astype(np.int8)
+    levels[language < 0] = 0
     sentences = batch["toxicity_sentences"].to_numpy()
     hit = np.flatnonzero(levels.max(axis=1) > 0)
-    counted = hit[accepted(owner[hit], chance[hit], sentences, config.max_chance)]
+    chance = scale.chance(language[hit], scores[hit])
+    counted = hit[accepted(owner[hit], chance, sentences, config.max_chance)]
     judged.hits = np.bincount(owner[counted], minlength=rows)
     counted = counted[judged.hits[owner[counted]] >= config.min_hit_share * sentences[owner[counted]]]
     top = scores[counted].max(axis=1, initial=0.0)
     order = np.lexsort((counted, -top, -levels[counted].sum(axis=1, dtype=np.int64), owner[counted]))
     ranked = counted[order]
-    row, first = np.unique(owner[ranked], return_index=True)
+    flagged, first = np.unique(owner[ranked], return_index=True)
     worst = ranked[first]
-    judged.worst[row] = worst
-    judged.levels[row] = levels[worst]
+    judged.worst[flagged] = worst
+    judged.levels[flagged] = levels[worst]
     # The dimension shown is the one with the highest level, and among those the highest score.
     shown = np.argmax(levels[worst].astype(np.float64) * 2.0 + scores[worst], axis=1)
-    judged.score[row] = scores[worst, shown]
-    judged.cut[row] = cuts[shown, levels[worst, shown].astype(np.int64) - 1]
+    judged.score[flagged] = scores[worst, shown]
+    judged.cut[flagged] = cuts[worst, shown, levels[worst, shown].astype(np.int64) - 1]
     rule = config.tiers if source is None else config.tiers_by_source.get(source, config.tiers)
     judged.tier = tiers(judged.levels, rule)
     return judged
@@ -458,11 +517,12 @@ def accepted(owner: np.ndarray, chance: np.ndarray, sentences: np.ndarray, max_c
 
 
 def tiers(levels: np.ndarray, rule: str) -> np.ndarray:
-    """int64[rows]: NONE, MILD or TOXIC of int8[rows, 5] levels."""
+    """int64[rows]: NONE, MILD or TOXIC of int8[rows, 6] levels."""
     highest = levels.max(axis=1, initial=0).astype(np.int64)
     if rule == "max_level":
         return np.where(highest >= 3, TOXIC, np.where(highest == 2, MILD, NONE))
-    total = levels.sum(axis=1, dtype=np.int64)
+    five = levels[:, : len(DIMENSIONS)]
+    total, highest = five.sum(axis=1, dtype=np.int64), five.max(axis=1, initial=0).astype(np.int64)
     return np.where(total >= 7, TOXIC, np.where((total >= 4) | (highest >= 3), MILD, NONE))
 
 

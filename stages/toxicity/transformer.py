@@ -180,7 +180,7 @@ def windows(text: pa.Array, tokenizer: Any, room: int) -> Iterator[tuple[int, in
     data, offsets = text_buffers(text)
     none = kernel.Groups(np.empty(0, np.uint64), np.empty(0, np.uint8))
     _, _, owner, span = kernel.window_features(
-        data, offsets, kernel.token_table(), kernel.TEXT_TOKENS, True, 10, none, 1024
+        data, offsets, kernel.token_table(), kernel.TEXT_TOKENS, 1, 10, none, 1024
     )
     row = first = end = 0
     packed: list[int] = []

@@ -166,7 +166,8 @@ def rows(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, figures) of each row of the table but `clean`."""
     model = model_at(path)
     covered = sorted(model.covered_languages())
-    clean, genre = read_clean([folder / "documents.parquet"])
+    texts = read_clean([folder / "documents.parquet"])
+    clean, genre = texts.text, texts.genre
     english = np.isin(genre, ENGLISH)
     clean_split = hash_split(clean)
     for split in ("val", "test"):

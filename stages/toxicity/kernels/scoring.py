@@ -1,15 +1,19 @@
 """Toxicity inner loops: sentences, hashed n-grams and linear scores, over UTF-8 buffers.
 
-A text is read window by window: a window is a sentence, cut after `cap` tokens where it has more. Tokens are runs of
-letters and digits (case and diacritics folded, at most MAX_WORD characters, a character repeated more than twice
-counted twice), single Han, Hiragana and Katakana characters, and single marks of punctuation or symbols (emoji are
-symbols). The features of a window, each a 64-bit hash cut to an index; a model keeps the weights of the useful ones:
+A text is read window by window: a window is a sentence, or several until there are `least` tokens, cut after `cap` tokens
+where it has more. Tokens are runs of letters and digits (case and diacritics folded, at most MAX_WORD characters, a
+character repeated more than twice counted twice), single Han, Hiragana and Katakana characters, and single marks of
+punctuation or symbols (emoji are symbols). The features of a window, each a 64-bit hash cut to an index; a model keeps
+the weights of the useful ones:
 
-    each token; the character 3- to 5-grams of each word with its two boundaries;
-    runs of two and three tokens; pairs of tokens two and three apart;
-    for each token that names a group (a word list in the model): the tokens up to four places before and after it and
-    three patterns around it, with the group replaced by its class, so that what is learned about one group holds
-    for others.
+    each token; the character 3- and 5-grams (in Hangul 2- and 3-grams) of each word with its two boundaries;
+    for each marked token (a list in the model: words that name groups, and words of toxic texts): its pairs with the
+    tokens up to three places before and after it, and the three runs of three tokens around it;
+    for each token that names a group besides: the tokens up to four places before and after it and three patterns
+    around it, with the group replaced by its class, so that what is learned about one group holds for others.
+
+Only marked tokens have features of their context, because clean text has few of them: contexts cost most of the time and
+those of other words tell next to nothing (docs/toxicity.md).
 
 A window's score is Σ weights of its features / sqrt(number of features) · scale + bias, per head. The sums are integers
 and the rest is +, ·, / and sqrt in float64, so scores are equal on every machine. The sums of each word's own features
@@ -26,7 +30,7 @@ from numba import njit
 
 from gristmill.stages.kernels import unicode
 from gristmill.stages.kernels.bits import ones
-from gristmill.stages.kernels.scalars import Bool, Int
+from gristmill.stages.kernels.scalars import Int
 
 HEADS = 6
 """race_origin, gender_sex, religion, ability, violence, overall."""
@@ -42,11 +46,16 @@ WEIGHT_BIAS = 128
 """Added to each int8 weight in the packed form, so that lanes never borrow from each other."""
 LEVELS = 4096
 """Steps of the logit in [−16, 16) that the calibrated probabilities are tabulated for."""
-CONTEXT = 30
+LEAST_TOKENS = 1
+"""Tokens from which on the end of a sentence ends a window."""
+CONTEXT = 35
 """Bound on the features that one token has besides its word's own."""
-WORD_FEATURES = 3 * (MAX_WORD + 2) + 1
-CACHE_BITS = 13
-"""8,192 words: small enough to stay in the second-level cache beside the weights in use."""
+WORD_FEATURES = 2 * (MAX_WORD + 2) + 1
+CACHE_BITS = 14
+"""16,384 words of 32 bytes: they stay in the second-level cache beside the weights in use."""
+GROUP_CLASSES = 4
+"""Marks 1 to 4 are classes of groups; MARKED is a word whose context counts."""
+MARKED = 5
 
 GAP, WORD, SINGLE, PUNCTUATION, SYMBOL, SKIP = range(6)
 _KIND_SHIFT = 24
@@ -67,9 +76,13 @@ _S29 = np.uint64(29)
 _START = np.uint64(0x110001)
 _END = np.uint64(0x110002)
 _ANY_GROUP = np.uint64(99)
+_HANGUL_FIRST = np.uint32(0xAC00)
+_HANGUL_LAST = np.uint32(0xD7A3)
 _LANES16 = np.uint64(0x00FF00FF00FF00FF)
 _LANES32 = np.uint64(0x0000FFFF0000FFFF)
 _LOW32 = np.uint64(0xFFFFFFFF)
+_LANE16 = np.uint64(0xFFFF)
+_SIXTEEN = np.uint64(16)
 
 
 @cache
@@ -103,7 +116,8 @@ def token_table() -> np.ndarray:
 
 
 class Groups(NamedTuple):
-    """Words that name groups: `hashes` of the tokens (uint64, ascending) and their `classes` (uint8, 1 to 4)."""
+    """Marked words: `hashes` of the tokens (uint64, ascending) and their `classes` (uint8): 1 to 4 for one that names a
+    group, MARKED for another."""
 
     hashes: np.ndarray
     classes: np.ndarray
@@ -176,13 +190,13 @@ def _mix(state, value):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def read_window(  # type: ignore[no-untyped-def]
-    data: np.ndarray, start: Int, end: Int, table: np.ndarray, split: Bool, tokens: Tokens
+    data: np.ndarray, start: Int, end: Int, table: np.ndarray, least: Int, tokens: Tokens
 ):
     """Read one window of `data[start:end]` into `tokens`, at most as many as fit.
 
     Args:
         table: `token_table()`.
-        split: whether sentences end a window; else only the room for tokens does.
+        least: tokens from which on the end of a sentence ends a window; 0: only the room for tokens does.
 
     Returns (tokens, index to go on from, first byte, end byte): the window's bytes without the white space around it.
     """
@@ -196,12 +210,14 @@ def read_window(  # type: ignore[no-untyped-def]
     ended = False
     bounds[0] = 0
     while i < end:
-        code, following = unicode.decode(data, i, end)
+        code, following = np.int64(data[i]), i + 1
+        if code >= 0x80:
+            code, following = unicode.decode(data, i, end)
         entry = np.int64(table[np.uint64(code)])
         kind = (entry >> 24) & 7
         if kind == 0:
             i = following
-            if split and n > 0 and (ended or entry & _HARD):
+            if 0 < least <= n and (ended or entry & _HARD):
                 return n, i, first, last
             continue
         if kind == 5:
@@ -232,7 +248,9 @@ def read_window(  # type: ignore[no-untyped-def]
                 i = following
                 kind = np.int64(0)
                 while i < end:
-                    code, following = unicode.decode(data, i, end)
+                    code, following = np.int64(data[i]), i + 1
+                    if code >= 0x80:
+                        code, following = unicode.decode(data, i, end)
                     entry = np.int64(table[np.uint64(code)])
                     kind = (entry >> 24) & 7
                     if kind != 5:
@@ -255,10 +273,12 @@ def read_window(  # type: ignore[no-untyped-def]
         bounds[n] = m
         i = following
         last = i
-        if split:
+        if least > 0:
             if entry & _HARD:
-                return n, i, first, last
-            if entry & _STOP:
+                if n >= least:
+                    return n, i, first, last
+                ended = True
+            elif entry & _STOP:
                 ended = True
     return n, i, first, last
 
@@ -271,9 +291,13 @@ def word_features(hash_, kind, chars, low, high, shift, out, c):  # type: ignore
     if kind != 1:
         return c
     length = high - low + 2
-    for s in range(length):
+    # A syllable of Hangul says as much as two letters.
+    hangul = _HANGUL_FIRST <= chars[low] <= _HANGUL_LAST
+    short = 2 if hangul else 3
+    long = 3 if hangul else 5
+    for s in range(length - short + 1):
         state = np.uint64(77)
-        for e in range(s, min(length, s + 5)):
+        for e in range(s, min(length, s + long)):
             if e == 0:
                 state = _mix(state, _START)
             elif e == length - 1:
@@ -281,7 +305,7 @@ def word_features(hash_, kind, chars, low, high, shift, out, c):  # type: ignore
             else:
                 state = _mix(state, np.uint64(chars[low + e - 1]))
             size = e - s + 1
-            if size >= 3 and not (s == 0 and e == length - 1):
+            if (size == short or size == long) and not (s == 0 and e == length - 1):
                 out[c] = np.int64((_mix(state, np.uint64(size)) * _P) >> shift)
                 c += 1
     return c
@@ -294,23 +318,32 @@ def _pair(first, second, tag, shift):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def context_features(hashes, groups, n, shift, out, c):  # type: ignore[no-untyped-def]
-    """Append to `out` from `c` the features of n tokens in their context; returns the new count.
+    """Append to `out` from `c` the features of the contexts of n tokens; returns the new count.
 
-    groups: uint8, the class of the group that a token names, 0 for none.
+    groups: uint8, the class of each token in `Groups`, 0 for none.
     """
     for t in range(n):
+        if groups[t] == 0:
+            continue
         here = hashes[t]
-        if t >= 1:
-            out[c] = _pair(hashes[t - 1], here, 2, shift)
+        for u in range(max(0, t - 3), t):
+            out[c] = _pair(hashes[u], here, 2 if u == t - 1 else 4, shift)
             c += 1
+        for u in range(t + 1, min(n, t + 4)):
+            # A pair of marked tokens counts once, at the later one.
+            if groups[u] == 0:
+                out[c] = _pair(here, hashes[u], 2 if u == t + 1 else 4, shift)
+                c += 1
         if t >= 2:
             out[c] = _pair(_mix(hashes[t - 2], hashes[t - 1]), here, 3, shift)
-            out[c + 1] = _pair(hashes[t - 2], here, 4, shift)
-            c += 2
-        if t >= 3:
-            out[c] = _pair(hashes[t - 3], here, 4, shift)
             c += 1
-        if groups[t]:
+        if t >= 1 and t + 1 < n:
+            out[c] = _pair(_mix(hashes[t - 1], here), hashes[t + 1], 3, shift)
+            c += 1
+        if t + 2 < n:
+            out[c] = _pair(_mix(here, hashes[t + 1]), hashes[t + 2], 3, shift)
+            c += 1
+        if groups[t] <= GROUP_CLASSES:
             for each in range(2):
                 group = np.uint64(groups[t]) if each == 0 else _ANY_GROUP
                 for u in range(max(0, t - 4), min(n, t + 5)):
@@ -335,7 +368,7 @@ def context_features(hashes, groups, n, shift, out, c):  # type: ignore[no-untyp
 
 @njit(cache=True, nogil=True)
 def group_of(hash_, groups: Groups):  # type: ignore[no-untyped-def]
-    """Class of the group that a token names, 0 for none."""
+    """Class of a token among the marked ones, 0 for none."""
     at = np.searchsorted(groups.hashes, hash_)
     if at < len(groups.hashes) and groups.hashes[at] == hash_:
         return groups.classes[at]
@@ -343,32 +376,15 @@ def group_of(hash_, groups: Groups):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def mentioned(data, offsets, table, groups):  # type: ignore[no-untyped-def]
-    """bool[texts, 4]: whether a token of each text names a group of class 1 to 4."""
-    texts = len(offsets) - 1
-    found = np.zeros((texts, 4), np.bool_)
-    tokens = new_tokens(TEXT_TOKENS)
-    for text in range(texts):
-        i = offsets[text]
-        while i < offsets[text + 1]:
-            n, i, _, _ = read_window(data, i, offsets[text + 1], table, False, tokens)
-            for t in range(n):
-                group = group_of(tokens.hashes[t], groups)
-                if group:
-                    found[text, np.int64(group) - 1] = True
-    return found
-
-
-@njit(cache=True, nogil=True)
-def window_features(data, offsets, table, cap, split, bits, known, capacity):  # type: ignore[no-untyped-def]
+def window_features(data, offsets, table, cap, least, bits, known, capacity):  # type: ignore[no-untyped-def]
     """Features of all windows of all texts, for training and inspection.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
         cap: most tokens of a window.
-        split: as in `read_window`.
+        least: as in `read_window`.
         bits: log2 of the number of weights.
-        known: the words that name groups (`Groups`).
+        known: the marked words (`Groups`).
         capacity: first guess of the number of features; the array grows.
 
     Returns (features, starts, text of each window, (first, end) bytes of each window): int32 indices, window w's being
@@ -389,7 +405,7 @@ def window_features(data, offsets, table, cap, split, bits, known, capacity):  #
         i = offsets[text]
         end = offsets[text + 1]
         while i < end:
-            n, i, first, last = read_window(data, i, end, table, split, tokens)
+            n, i, first, last = read_window(data, i, end, table, least, tokens)
             if n == 0:
                 continue
             c = 0
@@ -470,13 +486,13 @@ def _unpack(a, b, c, d, sums):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def score_windows(  # type: ignore[no-untyped-def]
-    data, offsets, table, cap, split, weights, known, floor
+    data, offsets, table, cap, least, weights, known, floor
 ):
     """Score every window of every text.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
-        cap, split, known: as in `window_features`.
+        cap, least, known: as in `window_features`.
         weights: the model (`Weights`).
         floor: int16[HEADS]. A window is listed when one of its steps reaches the head's floor; LEVELS lists none.
 
@@ -494,10 +510,7 @@ def score_windows(  # type: ignore[no-untyped-def]
     shift = np.uint64(64 - weights.bits)
     slots = 1 << CACHE_BITS
     slot_shift = np.uint64(64 - CACHE_BITS)
-    cached_hash = np.zeros(slots, np.uint64)
-    cached_sums = np.zeros((slots, 4), np.uint64)
-    cached_count = np.zeros(slots, np.uint8)
-    cached_group = np.zeros(slots, np.uint8)
+    cache = np.zeros((slots, 4), np.uint64)
     sums = np.zeros(LANES, np.int64)
     counts = np.zeros(texts, np.int64)
     highest = np.zeros((texts, HEADS), np.int16)
@@ -511,7 +524,7 @@ def score_windows(  # type: ignore[no-untyped-def]
         end = offsets[text + 1]
         i = begin
         while i < end:
-            n, i, first, last = read_window(data, i, end, table, split, tokens)
+            n, i, first, last = read_window(data, i, end, table, least, tokens)
             if n == 0:
                 continue
             a = np.uint64(0)
@@ -519,25 +532,29 @@ def score_windows(  # type: ignore[no-untyped-def]
             c2 = np.uint64(0)
             d = np.uint64(0)
             features: Int = 0
+            marked = np.uint8(0)
             for t in range(n):
                 slot = np.int64((hashes[t] * _Q) >> slot_shift)
-                if cached_hash[slot] != hashes[t] or cached_count[slot] == 0:
+                if cache[slot, 0] != hashes[t] or cache[slot, 3] == 0:
                     c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, 0)
                     w, x, y, z = _gather(packed, words, ranks, one, c)
-                    cached_sums[slot, 0] = w
-                    cached_sums[slot, 1] = x
-                    cached_sums[slot, 2] = y
-                    cached_sums[slot, 3] = z
-                    cached_hash[slot] = hashes[t]
-                    cached_count[slot] = c
-                    cached_group[slot] = group_of(hashes[t], known)
-                a += cached_sums[slot, 0]
-                b += cached_sums[slot, 1]
-                c2 += cached_sums[slot, 2]
-                d += cached_sums[slot, 3]
-                features += np.int64(cached_count[slot])
-                groups[t] = cached_group[slot]
-            c = context_features(hashes, groups, n, shift, one, 0)
+                    # WORD_FEATURES times 255 fits 16 bits, so that the four sums fit two words.
+                    cache[slot, 0] = hashes[t]
+                    cache[slot, 1] = w | (x << _SIXTEEN)
+                    cache[slot, 2] = y | (z << _SIXTEEN)
+                    cache[slot, 3] = np.uint64(c) | (np.uint64(group_of(hashes[t], known)) << _SIXTEEN)
+                sums_even = cache[slot, 1]
+                sums_odd = cache[slot, 2]
+                found = cache[slot, 3]
+                a += sums_even & _LANES32
+                b += (sums_even >> _SIXTEEN) & _LANES32
+                c2 += sums_odd & _LANES32
+                d += (sums_odd >> _SIXTEEN) & _LANES32
+                features += np.int64(found & _LANE16)
+                group = np.uint8(found >> _SIXTEEN)
+                groups[t] = group
+                marked |= group
+            c = context_features(hashes, groups, n, shift, one, 0) if marked else 0
             w, x, y, z = _gather(packed, words, ranks, one, c)
             features += c
             _unpack(a + w, b + x, c2 + y, d + z, sums)

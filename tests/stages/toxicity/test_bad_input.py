@@ -38,12 +38,12 @@ def test_of_a_million_clean_sentences_none_is_kept_beside_the_text() -> None:
 
 
 def test_a_million_hateful_sentences_are_one_toxic_document() -> None:
-    text = "I hate women. " * MILLION
+    text = "Muslims are vermin. " * MILLION
     table, decisions = judged([text])
     windows = table[WINDOWS].combine_chunks().flatten()
     assert len(windows) == MILLION and decisions.columns["toxicity_hits"].to_pylist() == [MILLION]
     last = windows[MILLION - 1].as_py()
-    assert text[last["offset"] : last["offset"] + last["length"]].strip() == "I hate women."
+    assert text[last["offset"] : last["offset"] + last["length"]].strip() == "Muslims are vermin."
     assert tiers(decisions) != ["none"]
     # What a window takes beside its text: its place, its digest and its scores.
     assert windows.nbytes < 100 * MILLION

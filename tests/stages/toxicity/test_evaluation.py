@@ -23,6 +23,7 @@ from gristmill.stages.toxicity.evaluation import (
 from gristmill.stages.toxicity.labelled_files import read_file
 from gristmill.stages.toxicity.model import DIMENSIONS
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
+from gristmill.stages.toxicity.training_texts import Clean
 
 HATEFUL = "All women are worthless whores and deserve to be raped."
 CLEAN = "The library opens again on Monday morning."
@@ -104,9 +105,23 @@ def test_labels_that_are_missing_are_unknown_and_lines_end_only_where_a_file_say
 
 def test_harmless_text_gives_false_positives_by_genre_of_sentences_and_of_documents() -> None:
     text = pa.array([f"{CLEAN} {CLEAN}", f"{CLEAN} {HATEFUL}", CLEAN], pa.large_string())
-    report = evaluate_clean(text, np.array(["letters", "letters", "songs"], object), STAGE)
+    genre = np.array(["letters", "letters", "songs"], object)
+    report = evaluate_clean(Clean(text=text, genre=genre, language=np.full(3, "", object)), STAGE)
     assert report["letters"] == {"documents": 2, "sentences": 4, "sentence_rate": 0.25, "flagged": 0.5}
     assert report["songs"]["sentence_rate"] == 0.0
+    language = np.array(["eng_Latn", "ita_Latn", "eng_Latn"], object)
+    report = evaluate_clean(Clean(text=text, genre=genre, language=language), STAGE)
+    assert report["letters ita_Latn"]["flagged"] == 0.0, "what is not covered is never flagged"
+
+
+def test_texts_are_judged_in_their_own_language_where_a_file_names_it(tmp_path: Path) -> None:
+    rows = [{"text": HATEFUL, "toxic": 1, "language": name} for name in ("eng_Latn", "ita_Latn")]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    report = evaluate(path, STAGE)["by_language"]
+    assert [report[name]["recall"] for name in ("eng_Latn", "ita_Latn")] == [1.0, 0.0]
+    path.write_text("\n".join(json.dumps({**row, "language": row["language"][:2]}) for row in rows))
+    assert evaluate(path, STAGE)["by_language"]["it"]["recall"] == 1.0, "no label pair, so all is judged alike"
 
 
 def test_recall_is_given_at_the_score_that_few_clean_sentences_reach(tmp_path: Path) -> None:

@@ -18,11 +18,14 @@ from gristmill.pipeline.hashing import file_digest
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import build
 from gristmill.pipeline.stage import DROPPED, Decisions, StageContext
-from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, load_model, model_at
+from gristmill.stages.toxicity.level_thresholds import UNREACHED
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, HEAD_NAMES, load_model, model_at
 from gristmill.stages.toxicity.stage import (
     TIERS,
     WINDOW_TYPE,
     WINDOWS,
+    Judged,
+    Scale,
     Toxicity,
     ToxicityConfig,
     accepted,
@@ -31,35 +34,35 @@ from gristmill.stages.toxicity.stage import (
 )
 from tests.pipeline.toy_runs import rows_of, run
 
-SHIPPED_SHA256 = "501b6d1a1641442a4c1ea845d91fba2bb62b19fa0996ab4921f363b0e8922e56"
+SHIPPED_SHA256 = "46c00b688039a87f71c3bef4e2d1d99b216532d70e0fe16322a69231d69cc5ac"
 PINNED = {
     "The library opens again on Monday morning.": (
-        0.005150998011231422,
-        0.008527089841663837,
-        0.004300972446799278,
-        0.004399224650114775,
-        0.0014950134791433811,
+        0.005103133153170347,
+        0.008688208647072315,
+        0.005116839427500963,
+        0.0024990804959088564,
+        0.001278735464438796,
     ),
     "All of those disgusting immigrants are subhuman vermin and should be killed.": (
-        0.9409348964691162,
-        0.047296516597270966,
-        0.032587792724370956,
-        0.017002549022436142,
-        0.046571701765060425,
+        0.8684175610542297,
+        0.0364353209733963,
+        0.017775990068912506,
+        0.010150138288736343,
+        0.06798510253429413,
     ),
     "Women belong in the kitchen. The soup was good.": (
-        0.029277082532644272,
-        0.946820855140686,
-        0.0034719922114163637,
-        0.005151846446096897,
-        0.007366409990936518,
+        0.04080139100551605,
+        0.7091973423957825,
+        0.00534862233325839,
+        0.00427178293466568,
+        0.0038313884288072586,
     ),
     "我们今天去公园散步。": (
-        0.016681436449289322,
-        0.012165877968072891,
-        0.0021055168472230434,
-        0.003240747144445777,
-        0.0012715840712189674,
+        0.044336557388305664,
+        0.00877861026674509,
+        0.0022018435411155224,
+        0.001298102899454534,
+        0.0010930007556453347,
     ),
 }
 CLEAN = "The bakery on the corner opens at seven. We bought two loaves and walked home along the river. "
@@ -82,11 +85,11 @@ def decided(texts: list[str | None], **config: Any) -> Decisions:
 
 
 def batch_of(documents: list[tuple[int, list[dict[str, float]]]]) -> pa.Table:
-    """Signals as if measured: (sentences, windows with scores by dimension and a chance)."""
+    """Signals as if measured: (sentences, windows with scores by dimension, and a chance in place of the one over all)."""
     listed = [
         [
-            {"offset": 10 * at, "length": 9, "digest": f"{at:016x}", "chance": window.get("chance", 0.0),
-             **{name: window.get(name, 0.0) for name in DIMENSIONS}}
+            {"offset": 10 * at, "length": 9, "digest": f"{at:016x}",
+             "overall": window.get("chance", 0.0), **{name: window.get(name, 0.0) for name in DIMENSIONS}}
             for at, window in enumerate(windows)
         ]
         for _, windows in documents
@@ -100,12 +103,20 @@ def batch_of(documents: list[tuple[int, list[dict[str, float]]]]) -> pa.Table:
 
 
 CUTS = {name: (0.5, 0.7, 0.9) for name in DIMENSIONS}
-FIXED = np.array(list(CUTS.values()), np.float32)
+FIXED = Scale(
+    np.array([[*CUTS.values(), (UNREACHED,) * 3], [(0.96, 0.97, 0.98)] * 5 + [(UNREACHED,) * 3]], np.float32),
+    lambda row, scores: scores[:, 5].astype(np.float64),
+)
+"""Cuts of two languages; the score over all stands for the chance."""
+
+
+def judged_by(documents: list[tuple[int, list[dict[str, float]]]], row: int = 0, **config: Any) -> Judged:
+    return judge(batch_of(documents), FIXED, np.full(len(documents), row, np.int64), ToxicityConfig(**config))
 
 
 def test_the_shipped_model_is_the_one_that_the_card_describes() -> None:
     assert file_digest(EMBEDDED) == SHIPPED_SHA256
-    assert EMBEDDED.stat().st_size <= 4_000_000
+    assert EMBEDDED.stat().st_size <= 12_000_000
     assert SHIPPED_SHA256 in EMBEDDED.with_suffix(".md").read_text(encoding="utf-8")
 
 
@@ -141,26 +152,26 @@ def test_measured_columns_are_those_declared() -> None:
     ],
 )
 def test_tiers_of_the_commons_are_those_of_the_paper(levels: tuple[int, ...], tier: str) -> None:
-    assert TIERS[tiers(np.array([levels], np.int8), "commons")[0]] == tier
+    assert TIERS[tiers(np.array([[*levels, 3]], np.int8), "commons")[0]] == tier
 
 
 @pytest.mark.parametrize(("highest", "tier"), [(0, "none"), (1, "none"), (2, "mild"), (3, "toxic")])
 def test_the_highest_level_alone_makes_the_tier_by_default(highest: int, tier: str) -> None:
-    assert TIERS[tiers(np.array([[0, 1 if highest else 0, 0, highest, 0]], np.int8), "max_level")[0]] == tier
+    assert TIERS[tiers(np.array([[0, 1 if highest else 0, 0, 0, 0, highest]], np.int8), "max_level")[0]] == tier
 
 
 def test_levels_are_those_of_the_worst_window_and_never_added_over_windows() -> None:
     windows = [{"religion": 0.95}, {"race_origin": 0.75, "violence": 0.75, "ability": 0.1}, {"gender_sex": 0.95}]
-    judged = judge(batch_of([(3, windows)]), FIXED, ToxicityConfig(tiers="commons"))
+    judged = judged_by([(3, windows)], tiers="commons")
     # Sums of levels are 3, 4 and 3; summed over windows they would be 10, which is toxic.
-    assert judged.levels.tolist() == [[2, 0, 0, 0, 2]]
+    assert judged.levels.tolist() == [[2, 0, 0, 0, 2, 0]]
     assert judged.tier.tolist() == [1]
     assert judged.hits.tolist() == [3]
 
 
 def test_the_highest_score_then_the_first_window_decides_between_equal_sums() -> None:
     windows = [{"religion": 0.91}, {"ability": 0.95}, {"violence": 0.95}]
-    judged = judge(batch_of([(3, windows)]), FIXED, ToxicityConfig())
+    judged = judged_by([(3, windows)])
     assert judged.worst.tolist() == [1]
     assert judged.score.tolist() == pytest.approx([0.95])
     assert judged.cut.tolist() == pytest.approx([0.9])
@@ -170,18 +181,18 @@ def test_a_rare_enough_hit_counts_in_a_long_text_and_a_common_one_only_in_a_shor
     common, rare = {"religion": 0.8, "chance": 9.9e-4}, {"religion": 0.8, "chance": 9.9e-7}
     # n · (1 + 1/2 + … + 1/n) is 8.3 and 11.4 for the first two, 9,668 and 10,206 or so for the others.
     documents = [(4, [common]), (5, [common]), (1_260, [rare]), (1_330, [rare])]
-    judged = judge(batch_of(documents), FIXED, ToxicityConfig(max_chance=0.01))
+    judged = judged_by(documents, max_chance=0.01)
     assert judged.hits.tolist() == [1, 0, 1, 0]
 
 
 def test_one_sentence_alone_counts_up_to_the_very_chance_that_is_allowed() -> None:
-    documents = [(1, [{"religion": 0.8, "chance": chance}]) for chance in (0.0049, 0.0051)]
-    assert judge(batch_of(documents), FIXED, ToxicityConfig()).hits.tolist() == [1, 0]
+    documents = [(1, [{"religion": 0.8, "chance": chance}]) for chance in (0.0099, 0.0101)]
+    assert judged_by(documents).hits.tolist() == [1, 0]
 
 
 def test_several_common_hits_count_together() -> None:
     common = {"religion": 0.8, "chance": 9.9e-4}
-    judged = judge(batch_of([(15, [common] * 4), (15, [common] * 5)]), FIXED, ToxicityConfig(max_chance=0.01))
+    judged = judged_by([(15, [common] * 4), (15, [common] * 5)], max_chance=0.01)
     assert judged.hits.tolist() == [0, 5]
 
 
@@ -204,9 +215,9 @@ def test_acceptance_equals_the_rule_of_benjamini_and_yekutieli_written_out() -> 
 
 def test_a_minimum_share_of_hits_spares_long_texts() -> None:
     hit = {"violence": 0.95}
-    judged = judge(batch_of([(10, [hit]), (11, [hit])]), FIXED, ToxicityConfig(min_hit_share=0.1))
+    judged = judged_by([(10, [hit]), (11, [hit])], min_hit_share=0.1)
     assert judged.tier.tolist() == [2, 0]
-    assert judged.levels.tolist() == [[0, 0, 0, 0, 3], [0] * 5]
+    assert judged.levels.tolist() == [[0, 0, 0, 0, 3, 0], [0] * 6]
 
 
 def test_a_hateful_sentence_is_found_in_a_long_clean_text() -> None:
@@ -247,7 +258,7 @@ def test_a_flagged_document_carries_rule_value_threshold_and_witness() -> None:
 )
 def test_each_policy_sends_documents_where_it_says(policy: str, ports: list[int]) -> None:
     batch = batch_of([(1, [{"religion": 0.95}]), (1, [{"religion": 0.75}]), (1, [{"religion": 0.55}])])
-    decisions = stage(policy=policy, cuts=CUTS).decide(batch, None, StageContext())
+    decisions = stage(policy=policy, cuts=CUTS, max_chance=None).decide(batch, None, StageContext())
     assert decisions.port.tolist() == ports
     assert [decisions.rules[rule] if rule >= 0 else None for rule in decisions.rule] == [
         "toxicity_toxic", "toxicity_mild", None,
@@ -257,7 +268,7 @@ def test_each_policy_sends_documents_where_it_says(policy: str, ports: list[int]
 
 def test_own_cuts_change_levels_without_measuring_again() -> None:
     table = measured([HATEFUL])
-    strict = stage(cuts={name: (0.9999999, 0.9999999, 0.9999999) for name in DIMENSIONS})
+    strict = stage(cuts={name: (0.9999999, 0.9999999, 0.9999999) for name in HEAD_NAMES})
     assert stage().decide(table, None, StageContext()).columns["toxicity_tier"].to_pylist() != ["none"]
     assert strict.decide(table, None, StageContext()).columns["toxicity_tier"].to_pylist() == ["none"]
 
@@ -306,11 +317,32 @@ def test_a_slice_of_a_column_gives_the_scores_and_offsets_of_its_rows() -> None:
 def test_documents_in_languages_that_the_model_does_not_cover_are_counted() -> None:
     batch = measured(
         ["a b", "c d", "e f", "g h", "i j"],
-        language=pa.array(["eng", "deu", "deu", "und", None]),
+        language=pa.array(["eng", "ita", "ita", "und", None]),
         language_script=pa.array(["Latn", "Latn", "Latn", "Zyyy", None]),
     )
-    assert stage().decide(batch, None, StageContext()).tallies == {"uncovered:deu_Latn": 2, "uncovered:und": 2}
+    assert stage().decide(batch, None, StageContext()).tallies == {"uncovered:ita_Latn": 2, "uncovered:und": 2}
     assert stage().decide(measured(["a b"]), None, StageContext()).tallies == {}
+
+
+def test_each_language_has_cuts_of_its_own_and_one_that_is_not_covered_is_never_judged() -> None:
+    documents = [(1, [{"religion": 0.95}])]
+    assert [judged_by(documents, row=row).tier.tolist() for row in (0, 1, -1)] == [[2], [0], [0]]
+    assert judged_by(documents, row=-1).levels.tolist() == [[0] * 6]
+    model = model_at(EMBEDDED)
+    texts = [HATEFUL] * 3
+    batch = measured(texts, language=pa.array(["eng", "ita", None]), language_script=pa.array(["Latn", "Latn", None]))
+    assert {"eng_Latn", "deu_Latn"} <= model.covered_languages() and "ita_Latn" not in model.covered_languages()
+    assert stage().rows_of(batch).tolist() == [model.languages.index("eng_Latn"), -1, -1]
+    decisions = stage().decide(batch, None, StageContext())
+    assert [tier != "none" for tier in decisions.columns["toxicity_tier"].to_pylist()] == [True, False, False]
+    assert stage().window_hits(batch).tolist() == [1, 0, 0]
+
+
+def test_text_of_unknown_language_is_judged_by_the_language_that_the_config_names() -> None:
+    batch = measured(["x"])
+    languages = model_at(EMBEDDED).languages
+    assert stage().rows_of(batch).tolist() == [languages.index("eng_Latn")]
+    assert stage(language="deu_Latn").rows_of(batch).tolist() == [languages.index("deu_Latn")]
 
 
 def test_a_missing_or_foreign_model_is_refused_before_any_work(tmp_path: Path) -> None:
@@ -336,8 +368,8 @@ def test_a_model_of_another_format_or_shape_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "format.npz", **{**arrays, "metadata": np.frombuffer(b'{"format": 99}', np.uint8)})
     with pytest.raises(ConfigError, match="of format 99"):
         load_model(tmp_path / "format.npz")
-    np.savez(tmp_path / "shape.npz", **{**arrays, "cuts": arrays["cuts"][:, :2]})
-    with pytest.raises(ConfigError, match=r"`cuts` must be float32 of shape \(5, 3\)"):
+    np.savez(tmp_path / "shape.npz", **{**arrays, "cuts": arrays["cuts"][:, :, :2]})
+    with pytest.raises(ConfigError, match=r"`cuts` must be float32 of shape \(\d+, 6, 3\)"):
         load_model(tmp_path / "shape.npz")
 
 
@@ -405,5 +437,7 @@ def test_calibrated_probabilities_ascend_and_clean_shares_never_rise() -> None:
     model = model_at(EMBEDDED)
     assert (np.diff(model.probability, axis=1) > 0).all()
     assert model.probability.min() > 0 and model.probability.max() <= 1
-    assert (np.diff(model.clean_tail, axis=1) <= 0).all()
-    assert (np.diff(model.cuts, axis=1) > 0).all()
+    assert (np.diff(model.clean_tail, axis=2) <= 0).all()
+    assert (np.diff(model.cuts, axis=2) >= 0).all()
+    steps = np.repeat(np.arange(0, 4096, 16, dtype=np.int16)[:, None], 6, axis=1)
+    assert (model.steps_of(model.scores(steps)) == steps).all()

@@ -13,13 +13,15 @@ import pytest
 
 from gristmill.pipeline.errors import ConfigError
 from gristmill.stages.evaluation.metrics import auc, calibration_error, confusion, f1, precision_at, quadratic_kappa
-from gristmill.stages.toxicity import level_thresholds as toxicity_cuts
 from gristmill.stages.toxicity import training as toxicity_training
+from gristmill.stages.toxicity.card import write_card
 from gristmill.stages.toxicity.evaluation import mentions
+from gristmill.stages.toxicity.identity_terms import token_hash
 from gristmill.stages.toxicity.kernels import logistic
+from gristmill.stages.toxicity.level_thresholds import CLEAN_RATES, LEAST_SCORE, UNREACHED, clean_tail, level_cuts
 from gristmill.stages.toxicity.model import DIMENSIONS, load_model
-from gristmill.stages.toxicity.training import quantise, train
-from gristmill.stages.toxicity.training_texts import read_clean, read_labelled
+from gristmill.stages.toxicity.training import marked_words, quantise, train
+from gristmill.stages.toxicity.training_texts import cluster_split, near_duplicates, read_labelled
 
 GROUPS = {"race_origin": "foreigners", "gender_sex": "women", "religion": "hindus", "ability": "dwarfs"}
 HARSH = ("vile", "filthy", "rotten", "worthless")
@@ -69,15 +71,16 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toxicity_training, "BITS", 14)
+    monkeypatch.setattr(toxicity_training, "FIRST_EPOCHS", 30)
     monkeypatch.setattr(toxicity_training, "EPOCHS", 30)
 
 
 def test_training_learns_and_gives_the_same_bytes_for_the_same_seed(
     labelled: Path, clean: Path, tmp_path: Path
 ) -> None:
-    report = train(labelled, tmp_path / "a.npz", seed=3, negatives=[clean], frames=False)
-    train(labelled, tmp_path / "b.npz", seed=3, negatives=[clean], frames=False)
-    train(labelled, tmp_path / "c.npz", seed=4, negatives=[clean], frames=False)
+    report = train([labelled], tmp_path / "a.npz", seed=3, negatives=[clean], frames=False)
+    train([labelled], tmp_path / "b.npz", seed=3, negatives=[clean], frames=False)
+    train([labelled], tmp_path / "c.npz", seed=4, negatives=[clean], frames=False)
     first, same, other = ((tmp_path / f"{name}.npz").read_bytes() for name in "abc")
     assert first == same
     assert first != other
@@ -92,7 +95,7 @@ def test_training_learns_and_gives_the_same_bytes_for_the_same_seed(
 def test_a_trained_model_scores_what_it_learned_and_keeps_its_figures(
     labelled: Path, clean: Path, tmp_path: Path
 ) -> None:
-    report = train(labelled, tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
+    report = train([labelled], tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
     model = load_model(tmp_path / "model.npz")
     assert model.metadata["figures"] == report["figures"]
     assert model.metadata["seed"] == 3
@@ -102,9 +105,10 @@ def test_a_trained_model_scores_what_it_learned_and_keeps_its_figures(
     assert scores[0].argmax() in (1, 5)
 
 
-def test_training_without_clean_text_gives_a_model_that_counts_every_hit(labelled: Path, tmp_path: Path) -> None:
-    train(labelled, tmp_path / "model.npz", seed=3, frames=False)
-    assert (load_model(tmp_path / "model.npz").clean_tail == 1).all()
+def test_without_clean_text_hits_count_only_where_any_chance_will_do(labelled: Path, tmp_path: Path) -> None:
+    train([labelled], tmp_path / "model.npz", seed=3, frames=False)
+    model = load_model(tmp_path / "model.npz")
+    assert (model.clean_tail == 1).all() and model.cuts[0, 1].tolist() == pytest.approx([0.5, 0.7, 0.9])
 
 
 def test_framed_sentences_name_each_group_kindly_and_unkindly_and_their_groups_are_known() -> None:
@@ -121,33 +125,124 @@ def test_framed_sentences_name_each_group_kindly_and_unkindly_and_their_groups_a
     assert (framed.levels >= 0).all() and (framed.levels[:, 5] == framed.levels[:, :5].max(axis=1)).all()
 
 
-def test_training_learns_the_frames_unless_told_otherwise(labelled: Path, tmp_path: Path) -> None:
+def test_training_learns_the_frames_unless_told_otherwise(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toxicity_training, "FIRST_EPOCHS", 1)
+    monkeypatch.setattr(toxicity_training, "EPOCHS", 5)
     texts = pa.array(["Sikhs are vermin.", "Saying that Sikhs are vermin is disgusting."], pa.large_string())
-    assert "frames" not in train(labelled, tmp_path / "with.npz", seed=3)
-    assert train(labelled, tmp_path / "without.npz", seed=3, frames=False)["frames"] is False
+    assert "frames" not in train([labelled], tmp_path / "with.npz", seed=3)
+    assert train([labelled], tmp_path / "without.npz", seed=3, frames=False)["frames"] is False
     model = load_model(tmp_path / "with.npz")
     religion = model.scores(model.windows(texts).highest)[:, 2]
     assert religion[0] > 0.5 > religion[1]
 
 
-def test_first_cuts_spend_the_clean_sentences_where_most_is_found(
-    labelled: Path, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train(labelled, tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
-    model, rows = load_model(tmp_path / "model.npz"), read_labelled(labelled)
-    text, genre = read_clean([clean])
-    steps = model.windows(text, floor=np.zeros(6, np.int16)).steps[:, :5]
-    rates = {}
-    for rate in (0.0, 0.01, 0.3):
-        monkeypatch.setattr(toxicity_cuts, "ANY_CLEAN_RATE", rate)
-        cuts = toxicity_cuts.first_cuts(model, rows, text, genre)
-        assert cuts is not None
-        rates[rate] = float((steps >= cuts).any(axis=1).mean())
-        assert rates[rate] <= rate
-    assert rates[0.0] <= rates[0.01] <= rates[0.3]
-    found = toxicity_cuts.level_cuts(model, rows, text, genre)
-    assert (found[:, 0] >= np.float32(toxicity_cuts.LEAST_SCORE)).all() and (np.diff(found, axis=1) >= 0).all()
-    assert toxicity_cuts.first_cuts(model, rows, text.slice(0, 3), genre[:3]) is None, "three say nothing about rates"
+def steps_of_clean_text(count: int, seed: int) -> np.ndarray:
+    """int16[count, 6] steps that share what is odd about a window."""
+    draw = np.random.default_rng(seed)
+    return np.clip(1200 + 150 * draw.normal(size=(count, 1)) + 150 * draw.normal(size=(count, 6)), 0, 4095).astype(
+        np.int16
+    )
+
+
+def test_no_more_clean_windows_of_any_genre_are_as_far_out_as_their_chance_says() -> None:
+    quiet, loud = steps_of_clean_text(40_000, 1), steps_of_clean_text(2_000, 2) + np.int16(200)
+    tail = clean_tail([quiet, loud, loud[:30] + np.int16(900)], np.ones(6, bool))
+    assert tail.shape == (6, 256) and (np.diff(tail, axis=1) <= 0).all()
+    heads = np.arange(6)[None, :]
+    for steps in (quiet, loud):
+        chance = tail[heads, steps // 16].min(axis=1)
+        for share in (0.005, 0.02, 0.1):
+            assert (chance <= share).mean() <= share, "six heads are six occasions"
+    # New text of the loudest kind; nothing bounds it but that it is alike.
+    fresh = tail[heads, (steps_of_clean_text(20_000, 3) + np.int16(200)) // 16].min(axis=1)
+    assert 0.001 < (fresh <= 0.01).mean() < 0.013
+    assert 0 < tail[0, -1] < 1e-8, "beyond what was counted the share goes on falling"
+
+
+def test_heads_without_texts_are_never_reached_and_few_clean_windows_say_nothing() -> None:
+    known = np.array([True, False, True, True, True, True])
+    steps = steps_of_clean_text(5_000, 4)
+    tail = clean_tail([steps], known)
+    assert (tail[1] == 1).all() and (clean_tail([], known) == 1).all()
+    few = clean_tail([steps[:100], steps[100:700]], np.ones(6, bool))
+    assert (few <= 1).all() and few[0, 0] == 1
+
+
+def test_levels_begin_where_clean_text_of_the_language_is_rare(labelled: Path, clean: Path, tmp_path: Path) -> None:
+    train([labelled], tmp_path / "model.npz", seed=3, negatives=[clean], frames=False)
+    model = load_model(tmp_path / "model.npz")
+    known = np.array([True, True, False, True, True, True])
+    tail = clean_tail([steps_of_clean_text(20_000, 5)], known)
+    cuts = level_cuts(model, tail, known)
+    assert (cuts[2] == UNREACHED).all() and (np.diff(cuts, axis=1) >= 0).all()
+    for head in (0, 1, 3, 4, 5):
+        reached = [int(np.searchsorted(model.probability[head], cut)) // 16 for cut in cuts[head]]
+        assert [tail[head, at] <= rate for at, rate in zip(reached, CLEAN_RATES, strict=True)] == [True] * 3
+        assert [at == 0 or tail[head, at - 1] > rate or cuts[head, k] <= LEAST_SCORE + 0.05
+                for k, (at, rate) in enumerate(zip(reached, CLEAN_RATES, strict=True))] == [True] * 3  # fmt: skip
+
+
+def many(licence: str, source: str, language: str) -> pa.Table:
+    rows = corpus()
+    count = len(rows["text"])
+    words = [f"{source} {text}" for text in rows["text"]]
+    return pa.table(
+        {
+            **rows,
+            "text": words,
+            "source": [source] * count,
+            "license": [licence] * count,
+            "language": [language] * count,
+        }
+    )
+
+
+def test_texts_under_share_alike_licences_are_learned_only_where_asked_for(tmp_path: Path) -> None:
+    open_, shared = tmp_path / "open.parquet", tmp_path / "shared.parquet"
+    pq.write_table(many("CC-BY-4.0", "blue", "eng_Latn"), open_)
+    pq.write_table(many("CC-BY-SA-4.0", "green", "dan_Latn"), shared)
+    report = train([open_, shared], tmp_path / "a.npz", seed=3, frames=False)
+    assert [one["source"] for one in report["sources"]] == ["blue"] and not report["share_alike"]
+    assert report["figures"]["languages"]["dan_Latn"]["texts"] == len(corpus()["text"]), "all of it is for testing"
+    card = write_card(tmp_path / "a.npz", report).read_text(encoding="utf-8")
+    assert "No text under a share-alike licence" in card and "green (never learned)" in card
+    report = train([open_, shared], tmp_path / "b.npz", seed=3, frames=False, share_alike=True)
+    assert [one["license"] for one in report["sources"]] == [["CC-BY-4.0"], ["CC-BY-SA-4.0"]]
+    assert "under those licences" in write_card(tmp_path / "b.npz", report).read_text(encoding="utf-8")
+
+
+def test_a_source_can_be_left_out_to_be_tested_on(tmp_path: Path) -> None:
+    files = [tmp_path / "blue.parquet", tmp_path / "green.parquet"]
+    for path in files:
+        pq.write_table(many("MIT", path.stem, "eng_Latn"), path)
+    report = train(files, tmp_path / "a.npz", seed=3, frames=False, without=["green"])
+    assert [one["source"] for one in report["sources"]] == ["blue"]
+    assert report["figures"]["languages"]["eng_Latn"]["sources"]["green"]["auc_overall"] >= 0.99
+    with pytest.raises(ConfigError, match="there is no source `gren`; did you mean `green`"):
+        train(files, tmp_path / "b.npz", seed=3, without=["gren"])
+
+
+def test_near_duplicates_are_of_one_split() -> None:
+    draw = np.random.default_rng(7)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    texts = [" ".join("".join(letters[draw.integers(0, 26, 7)]) for _ in range(14)) for _ in range(600)]
+    copies = [f"{text}!" for text in texts]
+    split = cluster_split(pa.array([*texts, *copies], pa.large_string()))
+    assert (split[:600] == split[600:]).all()
+    shares = [float((split == name).mean()) for name in ("train", "val", "test")]
+    assert shares == pytest.approx([0.65, 0.15, 0.2], abs=0.06)
+    cluster = near_duplicates(pa.array([*texts, *copies, "", ""], pa.large_string()))
+    assert len(set(cluster[:600].tolist())) > 590, "other texts stay apart"
+    assert cluster[-2] != cluster[-1], "texts without words are like nothing"
+
+
+def test_words_of_toxic_texts_are_marked_for_their_contexts(labelled: Path) -> None:
+    marked = marked_words(read_labelled(labelled))
+    classes = dict(zip(marked.hashes.tolist(), marked.classes.tolist(), strict=True))
+    assert (np.diff(marked.hashes.astype(object)) > 0).all()
+    assert [classes.get(token_hash(word)) for word in ("vile", "stab", "lovely", "women")] == [5, 5, None, 2]
 
 
 def test_unannotated_heads_are_left_out_and_a_positive_one_settles_the_whole(labelled: Path) -> None:
@@ -157,7 +252,7 @@ def test_unannotated_heads_are_left_out_and_a_positive_one_settles_the_whole(lab
     unknown = (levels[:, :5] == -1).any(axis=1)
     assert unknown.any()
     assert set(levels[unknown, 5].tolist()) == {-1, 2}
-    examples = toxicity_training.labelled_examples(rows)
+    examples = toxicity_training.labelled_examples(rows, marked_words(rows))
     whole = examples.targets[: len(levels)]
     assert np.isnan(whole[levels == -1]).all()
     assert not np.isnan(whole[levels >= 0]).any()
@@ -186,18 +281,18 @@ def test_labels_that_are_missing_or_out_of_range_are_refused(
             rows[name] = values * len(rows["text"])
     pq.write_table(pa.table(rows), tmp_path / "wrong.parquet")
     with pytest.raises(ConfigError, match=message):
-        train(tmp_path / "wrong.parquet", tmp_path / "model.npz")
+        train([tmp_path / "wrong.parquet"], tmp_path / "model.npz")
 
 
 def test_a_file_that_is_no_parquet_or_has_no_test_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("text")
     with pytest.raises(ConfigError, match="cannot be read as Parquet"):
-        train(tmp_path / "text.parquet", tmp_path / "model.npz")
+        train([tmp_path / "text.parquet"], tmp_path / "model.npz")
     rows = corpus()
     rows["split"] = ["train"] * len(rows["text"])
     pq.write_table(pa.table(rows), tmp_path / "train.parquet")
     with pytest.raises(ConfigError, match="no text of split `val`"):
-        train(tmp_path / "train.parquet", tmp_path / "model.npz")
+        train([tmp_path / "train.parquet"], tmp_path / "model.npz")
 
 
 def test_a_file_without_splits_is_split_by_its_texts(tmp_path: Path) -> None:

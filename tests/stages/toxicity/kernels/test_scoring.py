@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.stages.toxicity.identity_terms import GROUPS, group_table, group_words, token_hash
 from gristmill.stages.toxicity.kernels import scoring as kernel
+from gristmill.stages.toxicity.kernels import words
 
 MASK = (1 << 64) - 1
 BITS = 12
@@ -101,13 +102,25 @@ def plain_windows(text: str, cap: int, split: bool) -> list[tuple[list[tuple[int
     return windows
 
 
+def with_marked(*words: str) -> kernel.Groups:
+    known = group_table()
+    every = np.concatenate([known.hashes, np.array([token_hash(word) for word in words], np.uint64)])
+    classes = np.concatenate([known.classes, np.full(len(words), kernel.MARKED, np.uint8)])
+    order = np.argsort(every)
+    return kernel.Groups(every[order], classes[order])
+
+
+MARKED = with_marked("h8", "hates", "a", "听")
+"""The group words, and words whose context counts."""
+
+
 def plain_features(tokens: list[tuple[int, int, list[int]]], groups: dict[int, int]) -> list[int]:
     out = []
     for hash_, kind, chars in tokens:
         out.append(cut(mix(hash_, Q)))
         if kind == kernel.WORD:
             bounded = [0x110001, *chars, 0x110002]
-            for size in (3, 4, 5):
+            for size in (2, 3) if 0xAC00 <= chars[0] <= 0xD7A3 else (3, 5):
                 for start in range(len(bounded) - size + 1):
                     if size < len(bounded):
                         state = 77
@@ -120,12 +133,17 @@ def plain_features(tokens: list[tuple[int, int, list[int]]], groups: dict[int, i
         out.append(last(mix(mix(first, second), tag)))
 
     for t, here in enumerate(hashes):
-        for back, tag in ((1, 2), (2, 4), (3, 4)):
-            if t >= back:
-                pair(hashes[t - back], here, tag)
-        if t >= 2:
-            pair(mix(hashes[t - 2], hashes[t - 1]), here, 3)
-        for group in (groups[here], 99) if here in groups else ():
+        if here not in groups:
+            continue
+        for away in (-3, -2, -1, 1, 2, 3):
+            u = t + away
+            # A pair of marked tokens counts once, at the later one.
+            if 0 <= u < len(hashes) and (away < 0 or hashes[u] not in groups):
+                pair(hashes[min(t, u)], hashes[max(t, u)], 2 if abs(away) == 1 else 4)
+        for first in (t - 2, t - 1, t):
+            if 0 <= first and first + 2 < len(hashes):
+                pair(mix(hashes[first], hashes[first + 1]), hashes[first + 2], 3)
+        for group in (groups[here], 99) if groups[here] <= kernel.GROUP_CLASSES else ():
             for u in range(max(0, t - 4), min(len(hashes), t + 5)):
                 if u != t:
                     side = 11 if u < t else 12
@@ -149,7 +167,7 @@ def buffers(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def kernel_windows(texts: list[str], cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
     data, offsets = buffers(texts)
-    return kernel.window_features(data, offsets, kernel.token_table(), cap, split, BITS, group_table(), 16)
+    return kernel.window_features(data, offsets, kernel.token_table(), cap, int(split), BITS, MARKED, 16)
 
 
 WEIGHTS = np.random.default_rng(5).integers(-127, 128, (1 << BITS, kernel.HEADS)).astype(np.int8)
@@ -161,8 +179,8 @@ BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
 def score(texts: list[str], *, floor: int = 0, cap: int = 64, split: bool = True) -> tuple[np.ndarray, ...]:
     data, offsets = buffers(texts)
     return kernel.score_windows(
-        data, offsets, kernel.token_table(), cap, split,
-        kernel.Weights(kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS, SCALE, BIAS), group_table(),
+        data, offsets, kernel.token_table(), cap, int(split),
+        kernel.Weights(kernel.pack(WEIGHTS[KEPT]), *kernel.rank_index(KEPT), BITS, SCALE, BIAS), MARKED,
         np.full(kernel.HEADS, floor, np.int16),
     )  # fmt: skip
 
@@ -178,6 +196,7 @@ SAMPLES = [
     "soooooo loooong! a aa aaa aaaa aaaaa" + "x" * 100,
     "她说的话很难听。我不同意！你好world吗？ｆｕｌｌｗｉｄｔｈ",
     "👩🏿‍🦱 hates 👨‍👩‍👧 and ❤️. 🏳️‍🌈",
+    "한국어 문장이다. 더러운 a한글 것들",
     "שלום עולם. هل أنت بخير؟ نعم۔ ok\u200f!",
     "naïve café Straße İstanbul ΣΊΣΥΦΟΣ",
     "\n\n  \t\n",
@@ -201,7 +220,7 @@ def test_windows_and_features_equal_those_of_plain_python_for_any_text(texts: li
 
 def check_features(texts: list[str], cap: int, split: bool) -> None:
     features, starts, owner, span = kernel_windows(texts, cap, split)
-    groups = dict(zip(*(table.tolist() for table in group_table()), strict=True))
+    groups = dict(zip(*(table.tolist() for table in MARKED), strict=True))
     _, offsets = buffers(texts)
     expected = [
         (text, (int(offsets[text]) + first, int(offsets[text]) + end), plain_features(tokens, groups))
@@ -268,16 +287,16 @@ def test_a_window_never_exceeds_its_cap_and_covers_every_word() -> None:
 def test_bytes_that_are_no_utf8_are_read_without_going_astray() -> None:
     data = np.frombuffer(b"caf\xc3 \xff\xfe women \xe2\x82", np.uint8)
     features, starts, owner, span = kernel.window_features(
-        data, np.array([0, len(data)], np.int64), kernel.token_table(), 64, True, BITS, group_table(), 16
+        data, np.array([0, len(data)], np.int64), kernel.token_table(), 64, 1, BITS, MARKED, 16
     )
     assert len(owner) == 1
     assert span.tolist() == [[0, len(data)]]
 
 
 def test_every_group_word_is_one_token_and_in_no_case_or_accent_another() -> None:
-    words = group_words()
-    assert set(words.values()) == {1, 2, 3, 4}
-    assert len({token_hash(word) for word in words}) == len(words)
+    groups = group_words()
+    assert set(groups.values()) == {1, 2, 3, 4}
+    assert len({token_hash(word) for word in groups}) == len(groups)
     assert token_hash("Muslims") == token_hash("MUSLIMS") == token_hash("muslims")
     assert list(GROUPS) == ["race_origin", "gender_sex", "religion", "ability"]
     with pytest.raises(ValueError, match="must be one"):
@@ -286,7 +305,7 @@ def test_every_group_word_is_one_token_and_in_no_case_or_accent_another() -> Non
 
 def test_a_mention_of_a_group_is_found_by_class_wherever_it_stands() -> None:
     data, offsets = buffers(["We met Muslims.", "nothing here", "word " * 700 + "deaf women", ""])
-    found = kernel.mentioned(data, offsets, kernel.token_table(), group_table())
+    found = words.mentioned(data, offsets, kernel.token_table(), group_table())
     assert found.tolist() == [
         [False, False, True, False],
         [False] * 4,

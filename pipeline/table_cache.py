@@ -15,7 +15,7 @@ import stat
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ _ALIGNED = 64
 
 
 def kept_tables(
-    name: str, made_in: str, make: Callable[[], Mapping[str, np.ndarray]], source: Path | None = None
+    name: str, made_in: str, make: Callable[[], Mapping[str, np.ndarray]], sources: Sequence[Path] = ()
 ) -> dict[str, np.ndarray]:
     """The arrays that `make` returns, from the cache where they were made before. All can be written to; numbers are arrays
     without dimensions.
@@ -44,14 +44,14 @@ def kept_tables(
         name: what the tables are, for the file's name.
         made_in: `__file__` of the module that makes them; it and what it imports may change.
         make: makes them. It raises for a source that cannot be used; nothing is kept then.
-        source: the file they are made of, if there is one.
+        sources: the files they are made of.
     """
-    digest = None if source is None else _digest(source)
+    digests = [_digest(source) for source in sources]
     key = hashlib.sha256(
         json.dumps(
             [
                 sources_digest(Path(made_in)),
-                digest,
+                digests,
                 sys.version,
                 sys.byteorder,
                 unicodedata.unidata_version,
@@ -65,7 +65,8 @@ def kept_tables(
     if found is not None:
         return found
     made = {array: np.require(value, requirements=["C", "W"]) for array, value in make().items()}
-    if (source is None or digest == _digest(source)) and sum(value.nbytes for value in made.values()) <= MOST_BYTES:
+    unchanged = digests == [_digest(source) for source in sources]
+    if unchanged and sum(value.nbytes for value in made.values()) <= MOST_BYTES:
         # What cannot be kept is made again next time.
         with contextlib.suppress(OSError):
             _write(file, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -55,25 +56,38 @@ def run(options: RunOptions) -> int:
 
     Raises GristmillError for what is wrong with the config, the data or the storage.
     """
-    from gristmill.pipeline.kernel_cache import compiling_told
-    from gristmill.pipeline.planning.config import load
-    from gristmill.pipeline.planning.plan import make_plan
-    from gristmill.pipeline.provenance.attestation import Attestation
-    from gristmill.pipeline.provenance.signing import find_signing_key
-    from gristmill.pipeline.running.engine import Engine
-    from gristmill.pipeline.running.reuse import reusable
-    from gristmill.pipeline.running.status import Reporter
-
     set_grace(options.grace)
-    # First of all: a key that cannot be used must not show after hours of work.
-    attestation = Attestation(find_signing_key(options.key), options.previous)
     text = read_config(options.config)
     with _display(options) as progress, contextlib.ExitStack() as stack:
-        progress.note(f"reading {text.name}")
-        config = load(text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins)
+        begun = None
+        if _is_ray(options) and not options.plugins:  # whose folders are known when the config is read
+            begun = _begin_ray(options, text)  # before our own imports, which take as long
+        try:
+            from gristmill.pipeline.planning.config import load
+            from gristmill.pipeline.provenance.attestation import Attestation
+            from gristmill.pipeline.provenance.signing import find_signing_key
+
+            # First of all: a key that cannot be used must not show after hours of work.
+            attestation = Attestation(find_signing_key(options.key), options.previous)
+            progress.note(f"reading {text.name}")
+            config = load(
+                text.text, text.name, overrides=options.overrides, output=options.output, plugins=options.plugins
+            )
+        except BaseException:
+            if begun is not None:
+                atexit.register(begun.abandon)  # what is wrong is told at once, and not when Ray has started
+            raise
+        from gristmill.pipeline.kernel_cache import compiling_told
+        from gristmill.pipeline.planning.plan import make_plan
+        from gristmill.pipeline.running.engine import Engine
+        from gristmill.pipeline.running.reuse import reusable
+        from gristmill.pipeline.running.status import Reporter
+
         hint = _CompilingHint(progress)
         stack.enter_context(compiling_told(hint))  # before planning, which may compile the first of them
-        workers = _Workers(options, _begin_ray(options, text) if _is_ray(options) else None, stack)
+        if _is_ray(options) and begun is None:
+            begun = _begin_ray(options, text)
+        workers = _Workers(options, begun, stack)
         try:
             plan = make_plan(config, None if options.executor == "inline" else workers.ray)
             reuse = None if options.reuse is None else reusable(plan, options.reuse)

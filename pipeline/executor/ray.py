@@ -67,6 +67,7 @@ class RayExecutor:
                 the first task what tasks need. Nothing waits for it, and what it raises is left for a task to meet.
         """
         started = self._started = threading.Event()
+        _ray()  # imported here: what two threads import at a time, each may find half made
 
         def start() -> None:
             try:

@@ -42,7 +42,8 @@ SYMBOL = 7
 REPLACEMENT = 0xFFFD
 """What `decode` gives for a byte that starts no valid sequence."""
 
-_PATH = Path(__file__).with_name("unicode.npz")
+PATH = Path(__file__).with_name("unicode.npz")
+"""Unicode's properties, as `build_unicode.py` writes them."""
 
 SCRIPTS: tuple[str, ...] = tuple(
     "Zzzz Zyyy Zinh Adlm Aghb Ahom Arab Armi Armn Avst Bali Bamu Bass Batk Beng Bhks Bopo Brah Brai"
@@ -62,12 +63,12 @@ SCRIPT_NAMES = (*SCRIPTS, "Jpan")
 
 @cache
 def _archive() -> dict[str, np.ndarray]:
-    with np.load(_PATH, allow_pickle=False) as archive:
+    with np.load(PATH, allow_pickle=False) as archive:
         tables = {name: archive[name] for name in archive.files}
     if str(tables["version"]) != UNICODE_VERSION or tuple(tables["scripts"].tolist()) != SCRIPTS:
         found = f"Unicode {tables['version']} with {len(tables['scripts'])} scripts"
         raise RuntimeError(
-            f"{_PATH} holds {found}, and this module expects {UNICODE_VERSION} with {len(SCRIPTS)}: "
+            f"{PATH} holds {found}, and this module expects {UNICODE_VERSION} with {len(SCRIPTS)}: "
             "build it again with build_unicode.py, and install both together"
         )
     return tables

@@ -90,8 +90,8 @@ def test_tables_of_another_source_or_of_changed_code_are_others(tmp_path: Path, 
     code.write_text("A = 1\n")
     for change in (lambda: None, lambda: source.write_bytes(b"2"), lambda: code.write_text("A = 2\n")):
         change()
-        kept_tables("some", str(code), make, source)
-        kept_tables("some", str(code), make, source)
+        kept_tables("some", str(code), make, [source])
+        kept_tables("some", str(code), make, [source])
     assert make.times == 3
 
 
@@ -103,7 +103,7 @@ def test_a_source_that_changes_while_it_is_read_leaves_nothing(tmp_path: Path, f
         source.write_bytes(b"2")
         return dict(ARRAYS)
 
-    kept_tables("some", __file__, make, source)
+    kept_tables("some", __file__, make, [source])
     assert not list(folder.iterdir())
 
 
@@ -111,9 +111,9 @@ def test_only_files_used_last_are_kept(tmp_path: Path, folder: Path) -> None:
     make, source = Maker(), tmp_path / "model"
     for number in range(table_cache.MOST_FILES + 2):
         source.write_text(str(number))
-        kept_tables("some", __file__, make, source)
+        kept_tables("some", __file__, make, [source])
         source.write_text("0")
-        kept_tables("some", __file__, make, source)
+        kept_tables("some", __file__, make, [source])
     assert make.times == table_cache.MOST_FILES + 2  # the first was used all along
     assert len(list(folder.iterdir())) == table_cache.MOST_FILES
 

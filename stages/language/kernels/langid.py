@@ -369,7 +369,7 @@ class LangidClassifier:
         Raises ConfigError as `langid_format.read_model` does.
         """
         made = cls.__new__(cls)
-        made._prepare(kept_tables("langid", langid_tables.__file__, lambda: lay_out(read_model(path)), path))
+        made._prepare(kept_tables("langid", langid_tables.__file__, lambda: lay_out(read_model(path)), [path]))
         return made
 
     def _prepare(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from gristmill.pipeline.table_cache import kept_tables
 from gristmill.stages.kernels import unicode
 from gristmill.stages.kernels.hashing64 import hash_bytes
 from gristmill.stages.kernels.pointers import pointer
@@ -240,7 +241,15 @@ def _bit_of(word: bytes) -> int:
 
 @cache
 def word_rules() -> WordRules:
-    """The tables, read once per process."""
+    """The tables, read once per process, and kept from one to the next."""
+    tables = kept_tables("word-rules", __file__, _tables, (_PATH, unicode.PATH))
+    for table in tables.values():
+        table.setflags(write=False)
+    return WordRules(**tables)
+
+
+def _tables() -> dict[str, np.ndarray]:
+    """The fields of WordRules."""
     archive = _archive()
     classes = unicode.char_class()
     flags = archive["flags"].copy()
@@ -302,9 +311,7 @@ def word_rules() -> WordRules:
     features = np.array([FEATURES.get(name, DEFAULT) for name in TOKENIZERS], np.int64)
     mask = np.array(sizes, np.int64) - 1
     tables = (flags, features, plain.reshape(-1), starts, mask, keys, values, parts)
-    for table in tables:
-        table.setflags(write=False)
-    return WordRules(*tables)
+    return dict(zip(WordRules._fields, tables, strict=True))
 
 
 @cache

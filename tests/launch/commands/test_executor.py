@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from gristmill.launch.commands.run import RunOptions, _chosen
 from gristmill.launch.commands.run import run as run_config
+from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.kernel_cache import cache_root
 from gristmill.pipeline.running.costs import RAY_SECONDS, core_seconds
@@ -74,6 +76,22 @@ def test_ray_is_given_up_when_the_plan_cannot_be_made(config: Path, monkeypatch:
     with pytest.raises(Exception, match="part-000"):
         run_config(RunOptions(str(config), executor="ray", plugins=("toy_stages",), quiet=True))
     assert ended == [True]
+
+
+def test_a_wrong_config_is_told_before_ray_has_started_and_ends_it(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_start, ended, at_exit = threading.Event(), threading.Event(), []
+    monkeypatch.setattr(RayExecutor, "_start", lambda self: may_start.wait())
+    monkeypatch.setattr(RayExecutor, "__exit__", lambda self, *exception: ended.set())
+    monkeypatch.setattr("atexit.register", at_exit.append)
+    with pytest.raises(ConfigError, match="there is no stage named `length`"):
+        run_config(RunOptions(str(config), executor="ray", quiet=True))
+    assert not ended.is_set()
+    may_start.set()
+    (abandon,) = at_exit
+    abandon()
+    assert ended.is_set()
 
 
 def test_a_ray_that_does_not_start_is_told_when_it_is_wanted(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

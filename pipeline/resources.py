@@ -105,14 +105,20 @@ class Cost:
 
     Attributes:
         measure: of `measure`; survey: of `survey`; settle: of `settle`, all tasks of its exchange together.
+        note_bytes: bytes of a document's notes, as they are written.
+        shuffled_rows: rows that `settle` gives to `Exchange.group` for each document, in the largest of its groups; 0 for one
+            that gives it next to none. shuffled_bytes: of each of them. `gristmill plan` tells requests by these.
     """
 
     measure: float = 10.0
     survey: float = 2.0
     settle: float = 1.0
+    note_bytes: float = 0.0
+    shuffled_rows: float = 0.0
+    shuffled_bytes: float = 0.0
 
     def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ContractError(f"`cost`: `{item.name}` is {value!r}; expected seconds per GB, at least 0")
+                raise ContractError(f"`cost`: `{item.name}` is {value!r}; expected a number, at least 0")

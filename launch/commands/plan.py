@@ -15,6 +15,7 @@ from gristmill.pipeline.errors import DataError
 if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Edge
     from gristmill.pipeline.planning.plan import Pass, Plan
+    from gristmill.pipeline.running.exchange_forecast import Forecast
 
 
 def plan_config(
@@ -153,6 +154,8 @@ def _goal(plan: Plan, name: str, port: str) -> str:
 
 
 def _pass(plan: Plan, one: Pass) -> list[str]:
+    from gristmill.pipeline.running.exchange_forecast import forecasts
+
     needs = plan.resources(one)
     amounts = [f"{needs.cpus:g} core{'' if needs.cpus == 1 else 's'}"]
     amounts += [f"{needs.gpus:g} GPU{'' if needs.gpus <= 1 else 's'}"] if needs.gpus else []
@@ -169,12 +172,24 @@ def _pass(plan: Plan, one: Pass) -> list[str]:
         steps.append(("write", "shards, ledger, signals, dropped texts"))
     if one.settles_after:
         steps.append(("then settle", ", ".join(one.settles_after)))
+    steps += [("exchange", _exchange(found)) for found in forecasts(plan, one)]
     return [f"  {one.index + 1}", *facts(steps, indent=4)]
+
+
+def _exchange(found: Forecast) -> str:
+    """What the exchange of a node will do, at most."""
+    cost = found.cost
+    return (
+        f"{found.node}: {count(found.rows)} rows at most, in {'two rounds' if found.rounds == 2 else 'one round'}, "
+        f"{count(cost.tasks)} tasks, {count(cost.gets)} reads (GET), {count(cost.puts)} writes (PUT), "
+        f"{size(cost.read_bytes + cost.written_bytes)} moved, {size(cost.disk_bytes)} kept"
+    )
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """The plan for programs."""
     from gristmill.pipeline.running.engine import work_folder
+    from gristmill.pipeline.running.exchange_forecast import forecasts
 
     return {
         "name": plan.config.name,
@@ -219,6 +234,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "settle": list(one.settles_after),
                 "final": one.final,
                 "resources": {**asdict(plan.resources(one)), "bound": plan.pass_memory_bytes(one)},
+                "exchange": [asdict(found) for found in forecasts(plan, one)],
             }
             for one in plan.passes
         ],

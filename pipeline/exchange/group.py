@@ -11,7 +11,6 @@ from gristmill.pipeline.document import DOC_KEY, KEY_TYPE
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Fold, Prepare, Rows
 from gristmill.pipeline.exchange.shuffle import (
-    SORT_BYTES,
     Partitioner,
     ReduceResult,
     check_schema,
@@ -19,9 +18,8 @@ from gristmill.pipeline.exchange.shuffle import (
     run_fold,
 )
 from gristmill.pipeline.exchange.shuffle_driver import Shuffle
+from gristmill.pipeline.exchange.shuffle_plan import SORT_BYTES, partitions_for
 from gristmill.pipeline.executor.function_names import reference, resolve
-
-MAX_PARTITIONS = 1 << 20
 
 
 class GroupExchange(Shuffle):
@@ -86,9 +84,8 @@ class GroupExchange(Shuffle):
         return self._gathered(results, name, schema, params), sum(result.tally for result in results)
 
     def partitions(self, rows: int, schema: pa.Schema) -> int:
-        """Power of two, from rows and columns alone: neither workers nor the files' number and sizes enter."""
-        wanted = -(-rows * (row_bytes(schema) + SORT_BYTES) // self.partition_bytes)
-        return min(MAX_PARTITIONS, 1 << max(0, wanted - 1).bit_length())
+        """See `partitions_for`."""
+        return partitions_for(rows, row_bytes(schema) + SORT_BYTES, self.partition_bytes)
 
     def checked_schema(self, rows: Rows, prepare: Prepare | None, params: Mapping[str, Any] | None) -> pa.Schema:
         schema = rows.schema

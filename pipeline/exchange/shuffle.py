@@ -40,11 +40,10 @@ from gristmill.pipeline.exchange.row_files import (
     writing,
     written_elsewhere,
 )
+from gristmill.pipeline.exchange.shuffle_plan import SORT_BYTES
 from gristmill.pipeline.executor.function_names import resolve
 from gristmill.pipeline.executor.payloads import ArrowSchema, Params
 
-SORT_BYTES = 96
-"""Bytes per row, beside the row itself, that sorting needs at its peak: bit strings, radix buffers, order."""
 VARIABLE_BYTES = 24
 """What a column of variable width is taken to weigh per row where only a plan is made; tasks count real bytes."""
 

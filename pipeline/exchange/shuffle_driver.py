@@ -32,13 +32,13 @@ from gristmill.pipeline.exchange.shuffle import (
     run_merge,
 )
 from gristmill.pipeline.exchange.shuffle_plan import (
-    ENTRY_BYTES,
     Cost,
     Layout,
     Rounds,
     chunk_bytes,
     cost,
     in_chunks,
+    index_blocks,
     layout,
     rounds,
 )
@@ -162,7 +162,7 @@ class Shuffle:
         count, key_sum = sum(file.rows for file in files), sum(file.key_sum for file in files) % (1 << 128)
         sources, written = sum(file.sources for file in files), sum(file.data_bytes for file in files)
         chosen = rounds(plan, len(files), sources, written, self.budget_bytes)
-        runs = _runs(files, self._blocks(plan, chosen, sources) if count else 0)
+        runs = _runs(files, index_blocks(plan, chosen, sources, self.budget_bytes) if count else 0)
         blocks = self._indexed(pieces, "map", plan.cells, runs)
         self.costs.append(cost(plan, chosen, _parts(sizes, plan.map_bytes), len(files), sources, len(blocks), written))
         name = step.rpartition("/")[2]
@@ -174,12 +174,6 @@ class Shuffle:
         merged = self._merged(shuffled, plan, chosen, partitioner)
         remove(pieces)
         return merged
-
-    def _blocks(self, plan: Layout, chosen: Rounds, sources: int) -> int:
-        """Blocks for the indexes of map files: one for each merge task of a group, or as many as memory asks for."""
-        if chosen.groups:
-            return chosen.merges
-        return max(1, -(-sources * plan.cells * ENTRY_BYTES // max(1, self.budget_bytes // 8)))
 
     def _indexed(self, pieces: str, kind: str, cells: int, runs: Sequence[Sequence[PartitionFile]]) -> list[Block]:
         tasks = [

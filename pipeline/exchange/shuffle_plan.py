@@ -24,6 +24,12 @@ READ_PART = 8 << 20
 MAX_CELLS = 1 << 10
 """Most parts that a task splits rows into, where it can be avoided: each takes a buffer and an entry of the index."""
 
+MAX_PARTITIONS = 1 << 20
+"""Most partitions of a shuffle."""
+
+SORT_BYTES = 96
+"""Bytes per row, beside the row itself, that sorting needs at its peak: bit strings, radix buffers, order."""
+
 _FULL = 0.9
 """Pieces of an average this close to their size are full enough: sizes are powers of two, data are not."""
 
@@ -179,6 +185,42 @@ def cost(
         written_bytes=2 * written_bytes + moved,
         disk_bytes=2 * written_bytes + 2 * (entries + merged_entries),
     )
+
+
+def partitions_for(rows: int, row_bytes: int, partition_bytes: int) -> int:
+    """Partitions of a shuffle, a power of two, from rows and columns alone: neither workers nor the files' number and sizes
+    enter. `row_bytes`: of a row while it is sorted."""
+    wanted = -(-rows * row_bytes // partition_bytes)
+    return min(MAX_PARTITIONS, 1 << max(0, wanted - 1).bit_length())
+
+
+def foreseen(
+    input_bytes: int, file_bytes: int, written_bytes: int, partitions: int, budget: int, kept: float = 1.0
+) -> tuple[Layout, Rounds, Cost]:
+    """How a shuffle will go whose map tasks write what they should, or the share `kept` of it.
+
+    Args:
+        input_bytes, file_bytes: of all its input files, and of each.
+        written_bytes: of all rows.
+    """
+    plan = layout(input_bytes, written_bytes, partitions, budget)
+    files = max(1, input_bytes // max(1, file_bytes))
+    # As `map_inputs` puts files together, and cuts large ones.
+    parts = max(1, -(-file_bytes // plan.map_bytes))
+    maps = -(-files // max(1, plan.map_bytes // max(1, file_bytes))) * parts
+    written = max(1, int(written_bytes * kept))
+    chunks = max(1, -(-written // maps // chunk_bytes(budget)))
+    sources = maps * (chunks if in_chunks(plan.cells, budget) else 1)
+    chosen = rounds(plan, maps, sources, written, budget)
+    blocks = index_blocks(plan, chosen, sources, budget)
+    return plan, chosen, cost(plan, chosen, [(file_bytes, parts)] * files, maps, sources, blocks, written)
+
+
+def index_blocks(plan: Layout, chosen: Rounds, sources: int, budget: int) -> int:
+    """Objects for the indexes of map files: one for each merge task of a group, or as many as memory asks for."""
+    if chosen.groups:
+        return chosen.merges
+    return max(1, -(-sources * plan.cells * ENTRY_BYTES // max(1, budget // 8)))
 
 
 ENTRY_BYTES = 56

@@ -81,7 +81,7 @@ class Exact(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
-            cost=Cost(measure=0, survey=2, settle=0.4),
+            cost=Cost(measure=0, survey=2, settle=0.4, note_bytes=40, shuffled_rows=1, shuffled_bytes=36),
             survey_reads={*self.config.on, *self.config.within} | cluster_reads(self.config),
             decide_reads=decide_reads(self.config),
             findings=cluster_findings("exact"),

@@ -186,7 +186,14 @@ class MinHash(Stage):
         config = self.config
         chosen = f"threshold {config.threshold} gives {config.bands} bands of {config.rows} rows"
         return StageSpec(
-            cost=Cost(measure=0, survey=2.6, settle=1),
+            cost=Cost(
+                measure=0,
+                survey=2.6,
+                settle=1,
+                note_bytes=188,
+                shuffled_rows=config.bands,
+                shuffled_bytes=ROW_BYTES + self._sketch_bytes(),
+            ),
             survey_reads={TEXT, *config.within} | cluster_reads(config),
             decide_reads=decide_reads(config),
             findings=cluster_findings("minhash"),
@@ -266,9 +273,10 @@ class MinHash(Stage):
     def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """Edges by bucket, in waves of bands, then clusters and their keepers."""
         config = self.config
-        width = 8 * sketch_words(config.lanes) if config.verify == "sketch" else 0
         # Each wave is one `group`: the bands' rows are made from the notes as they are read, and lie on disk only in it.
-        wave = max(1, min(config.bands, exchange.disk_bytes // max(1, notes.count * (width + ROW_BYTES))))
+        wave = max(
+            1, min(config.bands, exchange.disk_bytes // max(1, notes.count * (self._sketch_bytes() + ROW_BYTES)))
+        )
         found = []
         for first in range(0, config.bands, wave):
             found.append(self._edges(notes, exchange, first, min(config.bands, first + wave)))
@@ -281,6 +289,9 @@ class MinHash(Stage):
         if self.config.verify == "jaccard":
             return Evidence(SETS, places=self.config.shingles)
         return Evidence("sketch", self.config.lanes, 8 * sketch_words(self.config.lanes))
+
+    def _sketch_bytes(self) -> int:
+        return 8 * sketch_words(self.config.lanes) if self.config.verify == "sketch" else 0
 
     def _edges(self, notes: Rows, exchange: Exchange, first: int, stop: int) -> Rows:
         """The edges of the bands from `first` to `stop`."""

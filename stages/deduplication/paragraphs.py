@@ -94,7 +94,8 @@ class Paragraphs(Stage):
 
     def declare(self) -> StageSpec:
         return StageSpec(
-            cost=Cost(measure=0, survey=3.4, settle=0.5),
+            # about 20 lines or paragraphs a document
+            cost=Cost(measure=0, survey=3.4, settle=0.5, note_bytes=800, shuffled_rows=20, shuffled_bytes=40),
             survey_reads={TEXT, *self.config.within},
             decide_reads={TEXT},
             findings=pa.schema([(TEXT, TEXT_TYPE), (REMOVED, pa.int32())]),

@@ -129,7 +129,7 @@ class Quantiles(Stage):
         if config.keep_from is not None and config.on_fail == "mark":
             findings.append((f"{config.name}_failed", pa.list_(pa.string())))
         return StageSpec(
-            cost=Cost(measure=0, survey=0.1, settle=0.2),
+            cost=Cost(measure=0, survey=0.1, settle=0.2, note_bytes=50, shuffled_rows=1, shuffled_bytes=60),
             survey_reads={*config.score, *(config.within or ()), *weigh},
             decide_reads={*(config.within or ()), *weigh},
             optional_reads=set(DEFAULT_GROUP) if config.within is None else set(),

@@ -176,7 +176,7 @@ class Mix(Stage):
         )
         models = {"tokenizer": config.tokenizer, "ratios": config.ratios}
         return StageSpec(
-            cost=Cost(measure=0, survey=0.1, settle=0.2),
+            cost=Cost(measure=0, survey=0.1, settle=0.2, note_bytes=50, shuffled_rows=1, shuffled_bytes=60),
             measure_reads={TEXT} if measures else set(),
             survey_reads=reads,
             decide_reads=reads,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from gristmill.pipeline.exchange.shuffle_plan import foreseen
 from tests.launch.running import Command
 from tests.pipeline.toy_runs import GRAPH, write_corpus
 
@@ -54,3 +58,23 @@ def test_a_plan_refuses_the_folders_that_a_run_would_refuse(gristmill: Command, 
     ran = gristmill("plan", "toys.yaml", "--plugin", "toy_stages", "--set", f"work={tmp_path}/in")
     assert ran.code == 2
     assert "holds the input" in ran.err
+
+
+def test_a_plan_tells_what_the_exchange_will_do_by_its_own_planner(gristmill: Command, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"text": ["a b c"] * 1000}), tmp_path / "in/a.parquet")
+    (tmp_path / "dedup.yaml").write_text(
+        f"sources: {{s: {{format: parquet, paths: ['{tmp_path}/in']}}}}\nstages: {{minhash: {{}}, exact: {{}}}}\n"
+        f"outputs: {{corpus: {{path: '{tmp_path}/out'}}}}\n"
+    )
+    small = json.loads(gristmill("plan", "dedup.yaml", "--json").out)["passes"]
+    (minhash,), (exact,) = small[0]["exchange"], small[1]["exchange"]
+    assert (minhash["node"], minhash["documents"], minhash["rows"], minhash["rounds"]) == ("minhash", 1000, 14_000, 1)
+    assert (minhash["row_bytes"], exact["rows"], small[2]["exchange"]) == (84, 1000, [])
+    assert minhash["cost"] == asdict(foreseen(188_000, 188_000, 14_000 * 84, 1, 384 << 20)[2])
+    said = " ".join(gristmill("plan", "dedup.yaml").out.split())
+    assert "exchange minhash: 14,000 rows at most, in one round, 3 tasks, 4 reads (GET), 2 writes (PUT)" in said, said
+    # With little memory, many rows have too many pieces for one round.
+    pq.write_table(pa.table({"text": ["a b c"] * 2_000_000}), tmp_path / "in/a.parquet")
+    large = json.loads(gristmill("plan", "dedup.yaml", "--json", "--set", "exchange_bytes=1048576").out)["passes"][0]
+    assert large["exchange"][0]["rounds"] == 2 and large["exchange"][0]["rows"] == 28_000_000

@@ -8,22 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.pipeline.exchange.group import MAX_PARTITIONS
 from gristmill.pipeline.exchange.shuffle_driver import DEFAULT_BUDGET
 from gristmill.pipeline.exchange.shuffle_plan import (
-    ENTRY_BYTES,
     MAX_CELLS,
     READ_PART,
     Cost,
     Layout,
     Rounds,
-    chunk_bytes,
-    cost,
+    foreseen,
     get_requests,
-    in_chunks,
-    layout,
+    partitions_for,
     put_requests,
-    rounds,
     row_file_gets,
 )
 
@@ -37,20 +32,8 @@ def simulated(
 ) -> tuple[Layout, Rounds, Cost, int]:
     """(layout, rounds, cost, bytes of rows) of a shuffle whose map tasks write what they should, or the share `kept`."""
     planned = int(input_bytes * growth)
-    partitions = min(
-        MAX_PARTITIONS, 1 << max(0, math.ceil(planned / ROW_BYTES * SORTED_BYTES / (budget // 2)) - 1).bit_length()
-    )
-    plan = layout(input_bytes, planned, partitions, budget)
-    files = max(1, input_bytes // file_bytes)
-    # As `map_inputs` puts files together, and cuts large ones.
-    maps = -(-files // max(1, plan.map_bytes // file_bytes)) * max(1, -(-file_bytes // plan.map_bytes))
-    written = max(1, int(planned * kept))
-    chunks = max(1, -(-written // maps // chunk_bytes(budget)))
-    sources = maps * (chunks if in_chunks(plan.cells, budget) else 1)
-    chosen = rounds(plan, maps, sources, written, budget)
-    blocks = chosen.merges if chosen.groups else max(1, -(-sources * plan.cells * ENTRY_BYTES // (budget // 8)))
-    parts = max(1, -(-file_bytes // plan.map_bytes))
-    return plan, chosen, cost(plan, chosen, [(file_bytes, parts)] * files, maps, sources, blocks, written), written
+    partitions = partitions_for(int(planned / ROW_BYTES), SORTED_BYTES, budget // 2)
+    return *foreseen(input_bytes, file_bytes, planned, partitions, budget, kept), max(1, int(planned * kept))
 
 
 def check_bounds(found: Cost, row_bytes: int, tasks: int, output_share: float = 1.0) -> None:

@@ -100,6 +100,8 @@ class Slice:
         rows: most documents in it; 0 where a source cannot know. Both are for the bound on memory, part of no identity.
         files: of a slice of several files: path, location and bytes of each; `path` and `location` are then the first one's.
         records: of a slice of single records: where each lies, in the source's own form; `part` holds a digest of it.
+        members: of a slice of several small files that the plan put together: each file's own, in order (see
+            `planning.small_files`).
         stamp: mtime in nanoseconds or ETag, as text: on resume, an equal stamp is taken to mean an unchanged file.
     """
 
@@ -114,6 +116,12 @@ class Slice:
     rows: int = 0
     files: tuple[tuple[str, str, int], ...] = ()
     records: str = ""
+    members: tuple[Slice, ...] = ()
+
+    @property
+    def each(self) -> tuple[Slice, ...]:
+        """What the source is asked to read: the members, or the slice itself."""
+        return self.members or (self,)
 
 
 @dataclass(frozen=True)
@@ -125,11 +133,13 @@ class SliceData:
             other input columns; in record order. A source that drops records itself adds `source_rule`.
         rejects: unreadable records, schema REJECTS.
         bytes_read: stored bytes read, the base of the quarantine share.
+        counts: of a slice of several files, rows and rejects of each.
     """
 
     table: pa.Table
     rejects: pa.Table
     bytes_read: int
+    counts: tuple[tuple[int, int], ...] = ()
 
 
 class Source:

@@ -241,7 +241,9 @@ def _reference(
     count = one.rows + one.rejects
     for first in sorted({0, int(one.part.get("first_row", 0))}, reverse=True):
         if 0 < count <= MOST_RECORDS and first >= 0:
-            keys = doc_keys(one.source, log.snapshot, one.path, np.arange(first, first + count))
+            # Several files of one slice are whole, and follow each other.
+            numbers = [(file.path, np.arange(first, first + file.rows + file.rejects)) for file in one.each]
+            keys = pa.concat_arrays([doc_keys(one.source, log.snapshot, *item) for item in numbers])
             numbered = RowsByKey(pa.table({DOC_KEY: keys}))
             if (numbered.find(wanted[:1]) >= 0).all():
                 return numbered

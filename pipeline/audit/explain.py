@@ -317,8 +317,6 @@ class _Explainer:
         licence = log.licenses.get(one.source)
         return {
             "name": one.source,
-            "path": one.path,
-            "part": one.part,
             **origin(one, log.snapshot, key, self._format(one.source), self.config),
             "license": None if licence is None else licence.model_dump(),
             "snapshot": log.snapshot,

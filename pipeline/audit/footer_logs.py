@@ -16,6 +16,7 @@ from gristmill.pipeline.audit.messages import Entry, ask
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
+from gristmill.pipeline.planning.small_files import names_digest
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead, TaskEntry, TaskLog
@@ -222,6 +223,8 @@ class LogAudit:
         if task.ledger is not None or of_task is None:
             return  # a second ledger of a task is a finding of the lineage
         task.ledger, task.summary, task.slice = entry.path, _summary(of_task), stated.slices[0]
+        for problem in _of_files(stated.slices[0]):
+            self.report.fail("footer", f"task {stated.task}: {problem}", file=entry.path)
         self._task_accounts(entry, stated.slices[0], stated.accounts)
         self.total.add(stated.accounts)
         for tally in stated.accounts.outputs.get(self.output, {}).values():
@@ -318,7 +321,7 @@ class LogAudit:
             mine = [t.slice for t in self.tasks.values() if t.slice is not None and t.slice.source == name]
             found = {
                 "slices": len(mine),
-                "files": len({one.path for one in mine}),
+                "files": len({file.path for one in mine for file in one.each}),
                 "rows": sum(one.rows for one in mine),
                 "rejects": sum(one.rejects for one in mine),
             }
@@ -380,6 +383,19 @@ class LogAudit:
                 f"{sent.keys:032x}"
             )
             self.report.fail("keys", message, file=file)
+
+
+def _of_files(one: SliceRead) -> Iterator[str]:
+    """Where a slice of several files says other of them than of itself."""
+    if not one.files:
+        return
+    part = {"files": len(one.files), "names": names_digest([(f.path, f.part, f.file_bytes) for f in one.files])}
+    totals = tuple(sum(getattr(f, name) for f in one.files) for name in ("file_bytes", "rows", "rejects"))
+    if one.part != part or one.path != one.files[0].path:
+        yield f"the files of its slice give the part {part}, and it is stated as {one.part}"
+    if totals != (one.file_bytes, one.rows, one.rejects):
+        stated = one.file_bytes, one.rows, one.rejects
+        yield f"the files of its slice have {totals} bytes, rows and rejects together, and it states {stated}"
 
 
 def _summary(log: TaskLog) -> bytes:

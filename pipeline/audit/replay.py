@@ -143,7 +143,8 @@ def _plan(config: str, run: str, plugins: tuple[str, ...], roots: tuple[str, ...
     try:
         plan = make_plan(load(allowed_config(config, roots), "manifest.json", plugins=plugins))
         for one in plan.slices:
-            refuse_elsewhere(one.location, roots)
+            for member in one.each:
+                refuse_elsewhere(member.location, roots)
     except GristmillError as error:
         return f"the run cannot be planned here: {error}"
     if plan.key != run:

@@ -8,6 +8,7 @@ the input begin are tried, where it still lies where the config says.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +27,9 @@ MOST_RECORDS = 1 << 26
 """Numbers of records that are tried: a slice has far fewer, whatever its log says."""
 
 
-def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str | None) -> dict[str, int | None]:
-    """A document's place in its file: `record` (its number, from 0) or `byte` (where it begins); the other is None, and
-    both where the place is not known.
+def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str | None) -> dict[str, Any]:
+    """A document's `path` and `part`, and its place there: `record` (its number, from 0) or `byte` (where it begins); the other
+    is None, and both where the place is not known. Of a slice of several files, the file is known by the place alone.
 
     Args:
         one: the slice, as a footer log has it.
@@ -37,6 +38,15 @@ def origin(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: 
         kind: the source's format.
         config: the run's config, as YAML, where the input may be looked into.
     """
+    for file in one.each:
+        place = _place(file, snapshot, key, kind, config)
+        if len(one.each) == 1 or set(place.values()) != {None}:
+            return {"path": file.path, "part": file.part, **place}
+    path = f"{one.path} or one of the {len(one.files) - 1} files after it"
+    return {"path": path, "part": one.part, "record": None, "byte": None}
+
+
+def _place(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: str | None) -> dict[str, int | None]:
     format_ = _format(kind)
     if not format_.by_offset:
         return {"record": _record(one, snapshot, key), "byte": None}

@@ -30,7 +30,7 @@ def check_places(plan: Plan, work: str) -> None:
     for path, given, what, _ in places:
         if not is_remote(given):
             _refuse_no_folder(config.where(path), given, what)
-    inputs = [(one, _real(one.location)) for one in plan.slices]
+    inputs = [(one, _real(one.location)) for whole in plan.slices for one in whole.each]
     for index, (path, given, what, real) in enumerate(places):
         for _, _, other, taken in places[:index]:
             if _inside(real, taken) or _inside(taken, real):

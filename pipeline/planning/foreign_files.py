@@ -153,7 +153,8 @@ def _slice(value: dict[str, Any]) -> Slice:
     """A slice from its JSON. A million of them have few names among them, each of which is held once."""
     part = {sys.intern(name): number for name, number in value.pop("part").items()}
     files = tuple((path, location, size) for path, location, size in value.pop("files"))
-    return Slice(**{**value, "source": sys.intern(value["source"])}, part=part, files=files)
+    members = tuple(map(_slice, value.pop("members")))
+    return Slice(**{**value, "source": sys.intern(value["source"])}, part=part, files=files, members=members)
 
 
 def input_schema(source: Any, one: Slice) -> pa.Schema:
@@ -164,19 +165,25 @@ def input_schema(source: Any, one: Slice) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(answer)))
 
 
-def read(source: Source, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
-    """`Source.read`. Raises what it raises, and DataError naming a slice that ends its reader."""
+def read_each(source: Source, one: Slice, columns: frozenset[str] | None = None) -> list[SliceData]:
+    """`Source.read` of each file of a slice, in order. Raises what it raises, and DataError naming a file that ends its
+    reader."""
     if not _apart(source):
-        return source.read(one, columns)
+        return [source.read(member, columns) for member in one.each]
     with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
         wanted = None if columns is None else sorted(columns)
-        argument = {"slice": asdict(one), "columns": wanted, "folder": folder}
+        argument = {"slices": [asdict(member) for member in one.each], "columns": wanted, "folder": folder}
         bytes_read = _asked(source, "read", argument, one.location, one.bytes)
-        tables = []
-        for name in ("table", "rejects"):
-            with pa.OSFile(f"{folder}/{name}") as file:
-                tables.append(pa.ipc.open_file(file).read_all())
-    return SliceData(tables[0], tables[1], bytes_read)
+        with pa.OSFile(f"{folder}/tables") as file:
+            tables = [pa.ipc.open_stream(file).read_all() for _ in range(2 * len(bytes_read))]
+    pairs = zip(tables[::2], tables[1::2], bytes_read, strict=True)
+    return [SliceData(table, rejects, size) for table, rejects, size in pairs]
+
+
+def read(source: Source, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
+    """`Source.read` of a slice as the source cut it. Raises as `read_each`."""
+    (found,) = read_each(source, one, columns)
+    return found
 
 
 def _apart(source: Source) -> bool:
@@ -226,16 +233,17 @@ def _input_schema(argument: Mapping[str, Any]) -> str:
     return _encoded(_source(argument["source"]).input_schema(_slice(argument["slice"])))
 
 
-def _read(argument: Mapping[str, Any]) -> int:
-    columns = argument["columns"]
-    data = _source(argument["source"]).read(_slice(argument["slice"]), None if columns is None else frozenset(columns))
-    for name, table in (("table", data.table), ("rejects", data.rejects)):
-        with (
-            pa.OSFile(str(Path(argument["folder"]) / name), "wb") as file,
-            pa.ipc.new_file(file, table.schema) as writer,
-        ):
-            writer.write_table(table)
-    return int(data.bytes_read)
+def _read(argument: Mapping[str, Any]) -> list[int]:
+    columns = None if argument["columns"] is None else frozenset(argument["columns"])
+    source, sizes = _source(argument["source"]), []
+    with pa.OSFile(str(Path(argument["folder"]) / "tables"), "wb") as file:
+        for member in argument["slices"]:
+            data = source.read(_slice(member), columns)
+            for table in (data.table, data.rejects):
+                with pa.ipc.new_stream(file, table.schema) as writer:
+                    writer.write_table(table)
+            sizes.append(int(data.bytes_read))
+    return sizes
 
 
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"look_at": _answer, "input_schema": _input_schema, "read": _read}

@@ -22,6 +22,7 @@ from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.foreign_files import described
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
 from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
+from gristmill.pipeline.planning.small_files import together
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.resources import Resources, largest
 from gristmill.pipeline.source import Slice
@@ -331,6 +332,7 @@ def make_plan(config: RunConfig, executor: Callable[[], Executor] | None = None)
     Raises ConfigError for a wrong graph and DataError for input that cannot be read.
     """
     build(config)  # wiring errors come before any file is touched
+    files: list[Slice] = []
     slices: list[Slice] = []
     schemas: dict[str, pa.Schema] = {}
     facts: dict[str, Mapping[str, Any]] = {}
@@ -342,9 +344,10 @@ def make_plan(config: RunConfig, executor: Callable[[], Executor] | None = None)
                 f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "
                 "no records. Check the path."
             )
-        slices += found
+        files += found
+        slices += together(found, spec.config)
         schemas[spec.name] = _union_schema(config, spec.name, schemas_found)
-    _refuse_doubles(config, slices)
+    _refuse_doubles(config, files)
     graph = build(config, schemas)
     for node in graph.nodes:
         try:

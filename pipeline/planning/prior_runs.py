@@ -279,8 +279,8 @@ def _refuse_read_before(
     slices: Sequence[Slice],
 ) -> None:
     """A doc_key names source, snapshot, path and position: of a file that was read before, all documents were there."""
-    read = {(one.source, one.path) for one in slices_of_run(where, folder, manifest, listed)}
-    for one in slices:
+    read = {(one.source, file.path) for one in slices_of_run(where, folder, manifest, listed) for file in one.each}
+    for one in (member for whole in slices for member in whole.each):
         if (one.source, one.path) not in read or one.source not in manifest.sources:
             continue
         snapshot = graph.sources[one.source].config.snapshot

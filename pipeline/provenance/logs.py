@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, KeySum, Seed, Whole
@@ -18,8 +18,21 @@ StatedLicense = Annotated[License, Complete]
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileRead:
+    """One of several small files that a task read."""
+
+    __pydantic_config__ = STORED
+    path: str
+    part: dict[str, Whole]
+    file_bytes: Count
+    rows: Count
+    rejects: Count
+
+
+@dataclass(frozen=True, kw_only=True)
 class SliceRead:
-    """What a task read: a file of a source, or a part of one."""
+    """What a task read: a file of a source, a part of one, or several small ones, which `files` then has in order (left out
+    otherwise); `path` is then the first one's, and `part` their number and the digest of their names."""
 
     __pydantic_config__ = STORED
     source: str
@@ -29,6 +42,28 @@ class SliceRead:
     digest: Digest
     rows: Count
     rejects: Count
+    files: list[FileRead] = field(default_factory=list)
+
+    @model_serializer(mode="wrap")
+    def _without_files(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        made: dict[str, Any] = handler(self)
+        return {name: value for name, value in made.items() if value or name != "files"}
+
+    @property
+    def each(self) -> list[SliceRead]:
+        """What was read of each file, without a digest of its own where there are several."""
+        return [
+            SliceRead(
+                source=self.source,
+                path=file.path,
+                part=file.part,
+                file_bytes=file.file_bytes,
+                digest=self.digest,
+                rows=file.rows,
+                rejects=file.rejects,
+            )
+            for file in self.files
+        ] or [self]
 
 
 @dataclass(frozen=True, kw_only=True)

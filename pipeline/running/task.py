@@ -15,6 +15,7 @@ from gristmill.pipeline.planning.plan import Pass
 from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
+from gristmill.pipeline.provenance.logs import FileRead
 from gristmill.pipeline.provenance.record_index import TaskDone
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import (
@@ -256,6 +257,10 @@ class _Task:
             text_bytes=int(slice_rows.sizes().sum()),
             file_bytes=one.file_bytes,
             stamp=one.stamp,
+            files=[
+                FileRead(path=file.path, part=file.part, file_bytes=file.file_bytes, rows=rows, rejects=rejects)
+                for file, (rows, rejects) in zip(one.members, data.counts, strict=True)
+            ],
         )
 
     def _settled_digests(self) -> dict[str, str]:

@@ -37,4 +37,5 @@ class TaskInput:
     @property
     def subject(self) -> str:
         """What the task is about, for the message of an executor whose workers die over it."""
-        return self.slice.location
+        more = len(self.slice.members) - 1
+        return f"{self.slice.location} (or one of the {more} files after it)" if more > 0 else self.slice.location

@@ -3,6 +3,7 @@ document: empty text is dropped, an oversized document is quarantined; the same 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, SOURCE_RULE, TEXT, blank_rows, one_chunk, payload_bytes, text_bytes
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
-from gristmill.pipeline.planning.foreign_files import read
+from gristmill.pipeline.planning.foreign_files import read_each
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
@@ -42,7 +43,23 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
     if wanted is not None:
         # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
         wanted = wanted | {old for old, new in renamed.items() if new in wanted}
-    data = read(plan.graph.sources[one.source], one, wanted)
+    found = [
+        _as_planned(data, schema, columns, renamed, member)
+        for member, data in zip(one.each, read_each(plan.graph.sources[one.source], one, wanted), strict=True)
+    ]
+    if len(found) == 1:
+        return found[0]
+    return SliceData(
+        pa.concat_tables([data.table for data in found], promote_options="default").combine_chunks(),
+        pa.concat_tables([data.rejects for data in found]).combine_chunks(),
+        sum(data.bytes_read for data in found),
+        tuple((data.table.num_rows, data.rejects.num_rows) for data in found),
+    )
+
+
+def _as_planned(
+    data: SliceData, schema: pa.Schema, columns: frozenset[str] | None, renamed: Mapping[str, str], one: Slice
+) -> SliceData:
     table = data.table.rename_columns([renamed.get(name, name) for name in data.table.column_names])
     fields = [pa.field(DOC_KEY, table.schema.field(DOC_KEY).type)]
     arrays = [one_chunk(table[DOC_KEY])]

@@ -156,7 +156,7 @@ def _source_totals(plan: Plan, spec: SourceSpec, read: Mapping[str, SourceRead])
         snapshot=spec.config.snapshot,
         license=spec.config.license,
         slices=found.slices,
-        files=len({one.path for one in plan.slices if one.source == spec.name}),
+        files=len({file.path for one in plan.slices if one.source == spec.name for file in one.each}),
         rows=found.rows,
         text_bytes=found.text_bytes,
         rejects=found.rejects,

@@ -44,6 +44,7 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
+from gristmill.pipeline.storage import folders_synced_once
 from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.task_files import publish_task
@@ -69,6 +70,16 @@ class _Task:
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
 
     def run(self) -> TaskRecord:
+        with folders_synced_once():  # what the record names is durable before the record is
+            record, checkpoints = self._made()
+        won = commit(self.work, record)
+        checkpoints.remove()
+        if won:
+            return record
+        return committed(self.work, self.job.task, self.one.index, self.job.key) or record
+
+    def _made(self) -> tuple[TaskRecord, Checkpoints]:
+        """Does the work and writes its files. Returns the record that will commit them."""
         data, columns = self._read()
         slice_rows = self._slice_rows(data)
         annotations = Annotations([self._checked(record, record.annotations) for record in self.preceding])
@@ -124,11 +135,7 @@ class _Task:
                 seconds=time.time() - self.started,
             ),
         )
-        won = commit(self.work, record)
-        checkpoints.remove()
-        if won:
-            return record
-        return committed(self.work, self.job.task, self.one.index, self.job.key) or record
+        return record, checkpoints
 
     # Reading
 

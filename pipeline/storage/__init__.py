@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.bucket_listing import file_system_of
 from gristmill.pipeline.storage.buckets import Buckets, is_bucket
-from gristmill.pipeline.storage.file_system import FileSystem, sync_folder
+from gristmill.pipeline.storage.file_system import FileSystem, folders_synced_once, sync_folder
 from gristmill.pipeline.storage.local_copies import being_written, open_copy
 from gristmill.pipeline.storage.object_store import ObjectStore, info_of
 from gristmill.pipeline.storage.regular_files import (
@@ -36,7 +36,8 @@ from gristmill.pipeline.storage.web import RangeError, WebFiles, is_web
 
 __all__ = [
     "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "being_written", "create_once", "delete_if",
-    "exists", "file_sha256_and_size", "file_system_of", "info_of", "is_bucket", "is_remote", "is_web", "items_within",
+    "exists", "file_sha256_and_size", "file_system_of", "folders_synced_once",
+    "info_of", "is_bucket", "is_remote", "is_web", "items_within",
     "join", "list_files", "local", "move", "names_in", "open_copy", "open_read", "open_within", "probe_conditions",
     "put", "put_file", "put_if_absent", "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove",
     "replace_if", "retrying", "sha256_of", "sha256_within", "size_of", "size_within", "sizes_of", "sync_folder",
@@ -159,14 +160,30 @@ def range_get(location: str, start: int, length: int) -> bytes:
         raise StorageError(f"{location}: cannot be read: {reason(error)}") from error
 
 
-def write_checked(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:
+def write_checked(
+    location: str, write: Callable[[Any], None], attempt: str = "0", check: Callable[[Any], None] | None = None
+) -> WrittenFile:
     """Writes a file through `write(stream)`, reads it back, and gives it its name.
 
     The bytes on storage are compared with the digest of the stream that was written. Locally the file is written as
     `.NAME.attempt` first and renamed after fsync. Raises StorageError when the bytes differ or storage fails; nothing
     is left behind then.
+
+    Args:
+        check: looks at what was written, as a stream from its beginning, and raises StorageError for what must not count.
     """
-    return store_of(location).write_checked(location, write, attempt)
+    store = store_of(location)
+    if isinstance(store, FileSystem):
+        return store.write_checked(location, write, attempt, check)
+    written = store.write_checked(location, write, attempt)
+    if check is not None:
+        try:
+            with open_read(location) as stored:
+                check(stored)
+        except StorageError:
+            remove(location)
+            raise
+    return written
 
 
 def sha256_of(location: str) -> str:

@@ -6,14 +6,15 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage import versions
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
-from gristmill.pipeline.storage.streams import Paths, Tee, WrittenFile, read_back, reason
+from gristmill.pipeline.storage.streams import Paths, Tee, WrittenFile, reason, same_bytes
 
 
 class FileSystem:
@@ -30,7 +31,14 @@ class FileSystem:
 
         return retrying(get)
 
-    def write_checked(self, location: str, write: Callable[[Any], None], attempt: str) -> WrittenFile:
+    def write_checked(
+        self,
+        location: str,
+        write: Callable[[Any], None],
+        attempt: str,
+        check: Callable[[Any], None] | None = None,
+    ) -> WrittenFile:
+        """`check` looks at what was written, from its beginning, before it has its name; it raises for what must not count."""
         target = _path(location)
         partial = target.with_name(f".{target.name}.{attempt}-{os.getpid()}")
         try:
@@ -40,9 +48,11 @@ class FileSystem:
                 write(tee)
                 stream.flush()
                 os.fsync(stream.fileno())
-            read_back(
-                location, self.open_read(str(partial)), tee.sha256.hexdigest(), "Check the disk; nothing was kept."
-            )
+            with self.open_read(str(partial)) as stored:
+                same_bytes(location, stored, tee.check.hexdigest())
+                if check is not None:
+                    stored.seek(0)
+                    check(stored)
             retrying(lambda: os.replace(partial, target))
             sync_folder(target.parent)
         except OSError as error:
@@ -173,14 +183,45 @@ def _created_once(path: Path, data: bytes) -> bool:
             # A server of files may answer so to its own first attempt, whose answer was lost.
             if partial.stat().st_nlink != 2:
                 return False
-        sync_folder(path.parent)
+        _sync(path.parent)
         return True
     finally:
         _discard(partial)
 
 
+_PENDING: ContextVar[dict[Path, None] | None] = ContextVar("folders that are to be synced", default=None)
+
+
+@contextlib.contextmanager
+def folders_synced_once() -> Iterator[None]:
+    """Within, renames become durable together at the end, one flush for each folder, and not one by one.
+
+    For many files of which a record tells that is written afterwards: until then none of them counts. Where it ends with an
+    error nothing is flushed, since nothing will be told of the files.
+    """
+    if _PENDING.get() is not None:
+        yield
+        return
+    pending: dict[Path, None] = {}
+    token = _PENDING.set(pending)
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
+    for folder in pending:
+        _sync(folder)
+
+
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
+    """Makes renames in a folder durable, at once or where `folders_synced_once` ends."""
+    pending = _PENDING.get()
+    if pending is None:
+        _sync(folder)
+    else:
+        pending[folder] = None
+
+
+def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

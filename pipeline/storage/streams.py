@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, Any
 
+import xxhash
+
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.retries import retrying
 
@@ -30,17 +32,24 @@ class WrittenFile:
 
 
 class Tee:
-    """A write-only stream that hashes what goes through it."""
+    """A write-only stream that hashes what goes through it.
+
+    Attributes:
+        sha256: the file's digest, which is told of it.
+        check: XXH3-128, for reading it back once: several times as fast.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self.sha256 = hashlib.sha256()
+        self.check = xxhash.xxh3_128()
         self.size = 0
         self.closed = False
 
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self.sha256.update(view)
+        self.check.update(view)
         self.size += view.nbytes
         self._stream.write(view)
         return view.nbytes
@@ -62,6 +71,18 @@ class Tee:
 
     def close(self) -> None:
         self.closed = True
+
+
+def same_bytes(location: str, stream: Any, expected: str) -> None:
+    """Raises StorageError when the bytes of a stream, which is left open, are not those with the expected XXH3-128."""
+    check = xxhash.xxh3_128()
+    while chunk := stream.read(CHUNK):
+        check.update(chunk)
+    if check.hexdigest() != expected:
+        raise StorageError(
+            f"{location}: the bytes on storage differ from those written (expected XXH3-128 {expected}, found "
+            f"{check.hexdigest()}). Check the disk; nothing was kept."
+        )
 
 
 def read_back(location: str, stream: Any, expected: str, advice: str) -> None:

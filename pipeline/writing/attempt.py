@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from gristmill.pipeline.errors import ConservationError, StorageError
 from gristmill.pipeline.lease import is_claim
-from gristmill.pipeline.storage import exists, join, list_files, move, read_small, sha256_of, size_of, write_checked
+from gristmill.pipeline.storage import (
+    exists,
+    folders_synced_once,
+    join,
+    list_files,
+    move,
+    read_small,
+    sha256_of,
+    size_of,
+    write_checked,
+)
 
 if TYPE_CHECKING:
     from gristmill.pipeline.executor import Executor
@@ -108,6 +118,11 @@ def publish_last(folder: str, attempt: str, path: str, sha256: str) -> None:
 
 def move_files(job: _Move) -> None:
     """Moves some files. One that was moved by an interrupted attempt is left where it is."""
+    with folders_synced_once():
+        _move_files(job)
+
+
+def _move_files(job: _Move) -> None:
     for path, sha256, own in job.files:
         source, target = join(job.attempt, path), join(job.folder, path)
         there = exists(target)

@@ -21,7 +21,7 @@ from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, ShardLog, ShuffledLog
 from gristmill.pipeline.provenance.values import to_json
-from gristmill.pipeline.storage import WrittenFile, open_read, remove, write_checked
+from gristmill.pipeline.storage import WrittenFile, write_checked
 
 _PIECE_BYTES = 32 << 20
 _ROW_GROUP_BYTES = 64 << 20
@@ -86,13 +86,9 @@ def write_parquet(
     def write(stream: Any) -> None:
         _encode(stream, schema, pieces, digest, level, log)
 
-    file = write_checked(location, write, attempt)
-    try:
-        with open_read(location) as stored:
-            _open_as_reader(location, stored, schema, digest.rows)
-    except StorageError:
-        remove(location)
-        raise
+    file = write_checked(
+        location, write, attempt, lambda stored: _open_as_reader(location, stored, schema, digest.rows)
+    )
     return Shard(file, digest.rows, digest.hexdigest())
 
 

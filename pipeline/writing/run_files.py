@@ -23,7 +23,7 @@ from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
 from gristmill.pipeline.provenance.statement import Lineage, manifest_bytes
 from gristmill.pipeline.provenance.task_record import OutputFile
 from gristmill.pipeline.provenance.values import to_json
-from gristmill.pipeline.storage import join, sha256_of, write_checked
+from gristmill.pipeline.storage import folders_synced_once, join, sha256_of, write_checked
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder, publish, publish_last
 from gristmill.pipeline.writing.card import croissant, dataset_card
@@ -62,6 +62,38 @@ def finish_outputs(
         key: signs the manifests.
         check: raises StorageError when the outputs are no longer this run's; asked before anything is moved.
     """
+    with folders_synced_once():  # nothing is moved before all of it is durable
+        complete = _written_outputs(
+            plan, work, records, read, accounts, settled, reports, command, executor, links, key
+        )
+    if check is not None:
+        check()
+    for output, files, written, last in complete:
+        every = {**dict(files.written()), **written}
+        publish(output.config.path, attempt_folder(plan, output), every, last, executor)
+    if check is not None:
+        check()
+    # All outputs are complete before the first manifest says so.
+    for output, _, _, last in complete:
+        publish_last(output.config.path, attempt_folder(plan, output), MANIFEST, last[MANIFEST])
+    return {output.name: join(output.config.path, MANIFEST) for output, *_ in complete}
+
+
+def _written_outputs(
+    plan: Plan,
+    work: WorkFolder,
+    records: RecordIndex,
+    read: Mapping[str, SourceRead],
+    accounts: Accounts,
+    settled: Mapping[str, str],
+    reports: Mapping[str, Mapping[str, Any]],
+    command: Sequence[str],
+    executor: Executor,
+    links: Mapping[str, Lineage] | None,
+    key: SigningKey | None,
+) -> list[tuple[Output, FileTotals, dict[str, str], dict[str, str]]]:
+    """Writes what belongs to whole outputs into their attempt folders. Returns each with its totals, the digests of these
+    files, and that of the manifest."""
     complete: list[tuple[Output, FileTotals, dict[str, str], dict[str, str]]] = []
     limits = _limits(plan, work, records, executor)
     nodes = [node_log(plan, node) for node in plan.graph.nodes]
@@ -100,17 +132,7 @@ def finish_outputs(
             written[ENVELOPE] = sha256_of(join(attempt, ENVELOPE))
         last = {MANIFEST: _write_bytes(join(attempt, MANIFEST), manifest_bytes(sealed))}
         complete.append((output, files, written, last))
-    if check is not None:
-        check()
-    for output, files, written, last in complete:
-        every = {**dict(files.written()), **written}
-        publish(output.config.path, attempt_folder(plan, output), every, last, executor)
-    if check is not None:
-        check()
-    # All outputs are complete before the first manifest says so.
-    for output, _, _, last in complete:
-        publish_last(output.config.path, attempt_folder(plan, output), MANIFEST, last[MANIFEST])
-    return {output.name: join(output.config.path, MANIFEST) for output, *_ in complete}
+    return complete
 
 
 def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

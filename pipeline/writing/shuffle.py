@@ -39,6 +39,7 @@ from gristmill.pipeline.provenance.values import extend, to_json
 from gristmill.pipeline.storage import (
     WrittenFile,
     exists,
+    folders_synced_once,
     join,
     read_small,
     remove,
@@ -286,6 +287,16 @@ def _committed(place: str, folder: str, attempt: str) -> BucketRecord | None:
 def publish_bucket(job: BucketJob) -> BucketRecord:
     """Gathers a bucket's rows from the staged files, sorts them, writes its shards and commits its record."""
     started = time.time()
+    with folders_synced_once():
+        files = _bucket_files(job)
+    varies = Attempt(host=socket.gethostname(), started=started, seconds=time.time() - started)
+    record = BucketRecord(bucket=job.bucket, key=job.key, files=files, varies=varies)
+    write_record(job.record, record)
+    return record
+
+
+def _bucket_files(job: BucketJob) -> list[OutputFile]:
+    """Writes a bucket's shards."""
     table, hashes = _gathered(job)
     order = shuffle_order(hashes, key_words(table[DOC_KEY]), one_chunk(table[COPY]).to_numpy())
     sizes = sizes_of(table)[order]
@@ -313,10 +324,7 @@ def publish_bucket(job: BucketJob) -> BucketRecord:
                 keys=keys,
             )
         )
-    varies = Attempt(host=socket.gethostname(), started=started, seconds=time.time() - started)
-    record = BucketRecord(bucket=job.bucket, key=job.key, files=files, varies=varies)
-    write_record(job.record, record)
-    return record
+    return files
 
 
 def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:

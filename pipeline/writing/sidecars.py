@@ -26,7 +26,7 @@ from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import Attempt, OutputFile, TaskRecord
 from gristmill.pipeline.provenance.values import extend
-from gristmill.pipeline.storage import join
+from gristmill.pipeline.storage import folders_synced_once, join
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder
 from gristmill.pipeline.writing.dropped_texts import Limits, within_limits
@@ -108,14 +108,14 @@ def with_task(table: pa.Table, task: int) -> pa.Table:
 
 @dataclass(frozen=True)
 class SidecarJob:
-    """One sidecar: the records of its tasks, and where it goes."""
+    """The sidecars of some tasks: their records, the kinds with the folders that they go to, what the ledger's log says
+    besides, and by size of a sample of dropped texts its limits."""
 
     work: str
     refs: tuple[RecordRef, ...]
-    sidecar: Sidecar
-    folder: str
-    log: LedgersLog | None
-    limits: Limits
+    kinds: tuple[tuple[Sidecar, str], ...]
+    log: LedgersLog
+    limits: Mapping[int, Limits]
 
 
 @dataclass(frozen=True)
@@ -148,27 +148,21 @@ def write_sidecars(
     Returns them by kind, and by task. Raises ConservationError when what a task left was changed or lost.
     """
     kinds = list(dict.fromkeys(kind for output in plan.graph.outputs for kind in sidecars_of(plan, output)))
+    holders = {kind: holder_of(plan, kind) for kind in kinds}
+    places = tuple((kind, attempt_folder(plan, holders[kind])) for kind in kinds)
     groups = list(records.groups(plan.config.sidecar_documents, MOST_TASKS))
-    log = _common_log(plan, nodes, settled)
-    last = len(plan.passes) - 1
-    places = [(kind, holder_of(plan, kind), tasks) for kind in kinds for tasks in groups]
+    log, last = _common_log(plan, nodes, settled), len(plan.passes) - 1
     jobs = (
-        SidecarJob(
-            work.place,
-            tuple(records.ref(last, task) for task in tasks),
-            kind,
-            attempt_folder(plan, holder),
-            log if kind.role == LEDGER_ROLE else None,
-            limits.get(kind.most, ()),
-        )
-        for kind, holder, tasks in places
+        SidecarJob(work.place, tuple(records.ref(last, task) for task in tasks), places, log, limits)
+        for tasks in groups
     )
-    found = zip(places, in_order(executor, write_sidecar, jobs), strict=True)
-    return [
-        WrittenSidecar(kind, holder.name, tasks.start, len(tasks), *written)
-        for (kind, holder, tasks), written in found
+    found = [
+        WrittenSidecar(kind, holders[kind].name, tasks.start, len(tasks), *written)
+        for tasks, files in zip(groups, in_order(executor, write_group, jobs), strict=True)
+        for kind, written in zip(kinds, files, strict=True)
         if written is not None
     ]
+    return sorted(found, key=lambda one: kinds.index(one.sidecar))
 
 
 def _common_log(plan: Plan, nodes: Sequence[NodeLog], settled: Mapping[str, str]) -> LedgersLog:
@@ -184,27 +178,39 @@ def _common_log(plan: Plan, nodes: Sequence[NodeLog], settled: Mapping[str, str]
     )
 
 
-def write_sidecar(job: SidecarJob) -> tuple[OutputFile, Attempt] | None:
-    """Writes one sidecar; None for one without rows, which no ledger is."""
-    started = time.time()
+def write_group(job: SidecarJob) -> list[tuple[OutputFile, Attempt] | None]:
+    """Writes the sidecars of some tasks, by kind; None for one without rows, which no ledger is."""
     work = WorkFolder(job.work)
+    records = [ref.read(work) for ref in job.refs]
+    with folders_synced_once():
+        return [_written(job, work, records, kind, folder) for kind, folder in job.kinds]
+
+
+def _written(
+    job: SidecarJob, work: WorkFolder, records: Sequence[TaskRecord], kind: Sidecar, folder: str
+) -> tuple[OutputFile, Attempt] | None:
+    started = time.time()
     entries: list[TaskEntry] = []
-    tables = _tables(job, work, entries)
-    first = None if job.log is not None else next(tables, None)
-    if first is None and job.log is None:
+    tables = _tables(job, work, records, kind, entries)
+    first = None if kind.role == LEDGER_ROLE else next(tables, None)
+    if first is None and kind.role != LEDGER_ROLE:
         return None
-    schema = LEDGER_FILE if first is None else first.schema
 
     def log(rows: int, content: str) -> LedgerLog:
-        return _with_tasks(job.log, entries, rows, content)  # type: ignore[arg-type]  # only asked for where there is one
+        return _with_tasks(job.log, entries, rows, content)
 
-    path = f"{job.sidecar.folder}/part-{job.refs[0].task:05d}.parquet"
+    path = f"{kind.folder}/part-{job.refs[0].task:05d}.parquet"
     attempt = f"{socket.gethostname()}-{job.refs[0].key[:8]}"
-    pieces = _row_groups(tables, first)
-    shard = write_parquet(join(job.folder, path), schema, pieces, None if job.log is None else log, attempt=attempt)
+    shard = write_parquet(
+        join(folder, path),
+        LEDGER_FILE if first is None else first.schema,
+        _row_groups(tables, first),
+        log if first is None else None,
+        attempt=attempt,
+    )
     file = OutputFile(
         path=path,
-        role=job.sidecar.role,
+        role=kind.role,
         size=shard.file.size,
         sha256=shard.file.sha256,
         content_digest=shard.content_digest,
@@ -214,17 +220,18 @@ def write_sidecar(job: SidecarJob) -> tuple[OutputFile, Attempt] | None:
     return file, Attempt(host=socket.gethostname(), started=started, seconds=time.time() - started)
 
 
-def _tables(job: SidecarJob, work: WorkFolder, entries: list[TaskEntry]) -> Iterator[pa.Table]:
+def _tables(
+    job: SidecarJob, work: WorkFolder, records: Sequence[TaskRecord], kind: Sidecar, entries: list[TaskEntry]
+) -> Iterator[pa.Table]:
     """The rows of each task that has some, with `from_task`; `entries` of all tasks are added for a ledger."""
-    for ref in job.refs:
-        record = ref.read(work)
-        table = read_part(work, record, job.sidecar.part)
-        if table is not None and job.sidecar.most:
-            table = within_limits(table, job.limits)
-        if job.log is not None:
+    for record in records:
+        table = read_part(work, record, kind.part)
+        if table is not None and kind.most:
+            table = within_limits(table, job.limits[kind.most])
+        if kind.role == LEDGER_ROLE:
             entries.append(_entry(record, 0 if table is None else table.num_rows))
         if table is not None and table.num_rows:
-            yield with_task(table, ref.task)
+            yield with_task(table, record.task)
 
 
 def _entry(record: TaskRecord, rows: int) -> TaskEntry:

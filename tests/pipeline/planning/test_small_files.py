@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.audit.run import audit_output
+from gristmill.pipeline.executor.inline import InlineExecutor
+from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.planning import small_files
 from gristmill.pipeline.planning.small_files import FILES_ALONE, names_digest, together
 from gristmill.pipeline.source import Slice, SourceConfig
 from tests.pipeline.audit.tampering import Output, SameProcess
-from tests.pipeline.toy_runs import plan_of, rows_of, run, shards
+from tests.pipeline.toy_runs import PLUGINS, plan_of, rows_of, run, shards
 
 FILES = 80
 GRAPH = """
@@ -197,3 +199,14 @@ def test_a_run_of_small_files_opens_each_of_them_a_few_times_and_little_besides(
     assert len(inputs) <= (2 * passes + 2) * 200, len(inputs)
     assert len(written) <= 120, len(written)
     assert len(flushed) <= 45, len(flushed)
+
+
+def test_ray_gives_what_one_process_gives(tmp_path: Path) -> None:
+    write(tmp_path, "parquet", files=70)
+    text = GRAPH.format(root=tmp_path, format="parquet", out="out").replace(
+        "format: parquet,", "format: parquet, slice_bytes: 20000,"
+    )
+    with RayExecutor(workers=2, plugin_folders=[PLUGINS]) as executor:
+        assert len(run(text, executor, output=str(tmp_path / "ray")).plan.slices) > 3
+    run(text, InlineExecutor(order=3))
+    assert shards(tmp_path / "ray") == shards(tmp_path / "out")

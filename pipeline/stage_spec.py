@@ -44,8 +44,8 @@ class StageSpec:
         settings: the config field, or the path of one, that a rule's limit comes from, by rule: what a person changes whom
             the rule costs too much.
         hidden: signals that serve only this stage: kept in annotations, left out of outputs and of other stages' view.
-        shown: signals that shards hold; left out: all that are not hidden. All signals that are not hidden are in the
-            output's `signals/NODE/` in any case.
+        shown: signals that shards hold where a config does not say `columns: all`; left out: all that are not hidden. Name
+            what a reader of the texts needs. All signals that are not hidden are in the output's `signals/NODE/` in any case.
         models: model files, word lists or folders that decide the result, by config field or a name of their own. Their
             SHA-256 enters the fingerprint (see `pipeline.stage.resource`) and the log.
         libraries: versions, by name, of optional libraries that decide the signals where they are installed. They enter

@@ -55,8 +55,9 @@ class OutputConfig(BaseModel):
     """The port that is written; default: the last stage's default port."""
     path: str = Field(min_length=1)
     """The folder: new or empty, or where a stopped run left off."""
-    columns: tuple[str, ...] | None = None
-    """Columns to write besides doc_key, copy, id and text; default: input columns, findings and shown signals."""
+    columns: Literal["all"] | tuple[str, ...] | None = None
+    """Columns to write besides doc_key, copy, id and text. Default: the input's, what stages find, and of their signals those
+    that a reader of the texts needs, such as `language`. `all`: every signal too, which `signals/` has in any case."""
     shard_bytes: int = Field(256 << 20, ge=1)
     """Largest shard, in encoder-independent bytes (value bytes, not stored bytes)."""
     shuffle: ShuffleConfig | None = None
@@ -67,6 +68,11 @@ class OutputConfig(BaseModel):
     """Texts of dropped documents to keep in `dropped/`."""
     dropped_sample: int = Field(1000, ge=1)
     """With `dropped: sample`: documents per rule and language."""
+
+    @property
+    def listed_columns(self) -> tuple[str, ...] | None:
+        """The columns that the config lists; None where it leaves them to the engine."""
+        return self.columns if isinstance(self.columns, tuple) else None
 
     @field_validator("shuffle", mode="before")
     @classmethod

@@ -470,7 +470,7 @@ class _Builder:
             self._check_output_text(graph, output)
             have = graph.columns_into(output.inputs)
             have = {**have, DOC_KEY: KEY_TYPE, COPY: pa.int32()}
-            for name in output.config.columns or ():
+            for name in output.config.listed_columns or ():
                 if name not in have:
                     raise self._fail(
                         f"outputs.{output.name}.columns",
@@ -516,7 +516,7 @@ class _Builder:
     def _check_output_text(self, graph: Graph, output: Output) -> None:
         path = f"outputs.{output.name}"
         found = {graph.has_text[edge.node]: edge for edge in output.inputs}
-        if set(found) == {"none"} and output.config.columns is None:
+        if set(found) == {"none"} and output.config.listed_columns is None:
             raise self._fail(
                 path,
                 f"{self._textless(graph, output.inputs[0].node)} For documents without text, list what the output is to "

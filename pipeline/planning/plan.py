@@ -181,7 +181,7 @@ class Plan:
         """Input columns (after mapping) that any node or output needs; None for all of them, where an output takes all
         and none is a payload."""
         payloads, names = self.graph.payloads(source), {TEXT, ID}
-        if any(output.config.columns is None for output in self.graph.outputs):
+        if any(output.config.listed_columns is None for output in self.graph.outputs):
             if not payloads:
                 return None
             names |= set(self.graph.source_schema[source].names) - payloads
@@ -191,7 +191,7 @@ class Plan:
                 stage.spec.measure_reads | stage.spec.survey_reads | stage.spec.decide_reads | stage.spec.optional_reads
             )
         for output in self.graph.outputs:
-            names |= set(output.config.columns or ())
+            names |= set(output.config.listed_columns or ())
         return frozenset(names & set(self.graph.source_schema[source].names))
 
     def memory_bytes(self) -> int:

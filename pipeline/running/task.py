@@ -151,7 +151,7 @@ class _Task:
         names = set(self.plan.graph.source_schema[source].names)
         wanted: set[str] = {ID}
         if self.one.final:
-            asked = {name for output in self.plan.graph.outputs for name in output.config.columns or ()}
+            asked = {name for output in self.plan.graph.outputs for name in output.config.listed_columns or ()}
             wanted |= (names if needed is None else set(needed)) - (payloads - asked)
         for node in self.plan.graph.nodes:
             stage = node.stage

@@ -44,7 +44,9 @@ def shard_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
     """The columns of an output's shards, in order: doc_key, copy, id, text, then the rest as sources and nodes make
     them, or as the config lists them."""
     have = plan.graph.columns_into(output.inputs)
-    names = list(output.config.columns) if output.config.columns is not None else _default_columns(plan, have)
+    names = output.config.listed_columns
+    if names is None:
+        names = tuple(_unlisted_columns(plan, have, with_signals=output.config.columns == "all"))
     first = [name for name in (ID, TEXT) if name in have]
     rest = [name for name in names if name not in (DOC_KEY, COPY, ID, TEXT)]
     return [(name, have[name]) for name in [*first, *rest]]
@@ -56,9 +58,12 @@ def data_columns(plan: Plan, output: Output) -> list[tuple[str, pa.DataType]]:
     return [(DOC_KEY, KEY_TYPE), (COPY, pa.int32()), *task, *shard_columns(plan, output)]
 
 
-def _default_columns(plan: Plan, have: Mapping[str, pa.DataType]) -> list[str]:
+def _unlisted_columns(plan: Plan, have: Mapping[str, pa.DataType], with_signals: bool) -> list[str]:
     kept_back = {
-        name for node in plan.graph.nodes for name in node.spec.signals.names if name not in node.spec.in_shards
+        name
+        for node in plan.graph.nodes
+        for name in node.spec.signals.names
+        if name not in node.spec.in_shards and not with_signals
     }
     return [name for name in have if name not in kept_back and name not in plan.graph.all_payloads]
 

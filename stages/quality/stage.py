@@ -222,6 +222,7 @@ class Quality(Stage):
             measure_reads={TEXT} | labels,
             decide_reads=labels,
             signals=pa.schema([*SIGNALS, *C4_SIGNALS]) if self.config.c4 else SIGNALS,
+            shown=set(),
             findings=pa.schema([(FAILED, pa.list_(pa.string()))]),
             rules=(NO_WORDS, *(rule.name for rule in self._rules)),
             settings={rule.name: f"thresholds.{rule.name}" for rule in self._rules},

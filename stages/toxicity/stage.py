@@ -189,7 +189,7 @@ class Toxicity(Stage):
             signals=SCORES,
             # What a network found is a fact on record: decisions are replayed from it, and need all of it.
             hidden={WINDOWS} if embedded else set(),
-            shown=None if embedded else set(SCORES.names) - {WINDOWS},
+            shown={"toxicity_score"},
             tolerances={} if embedded else self._tolerances(),
             libraries={} if embedded else libraries(),
             slow=not embedded,

@@ -16,6 +16,8 @@ from gristmill.pipeline.storage import join, names_in, open_within
 
 MOST_FILES = 16
 """Files of a folder that are looked at: what took half of a run is in the first."""
+ROWS, TEXT_ROWS = 1 << 12, 1 << 5
+"""Rows that are looked at together, and rows with their texts, which may be long."""
 SHOWN = 300
 """Characters of a text."""
 
@@ -70,9 +72,8 @@ def _rows(
         try:
             with open_within(folder, f"{place}/{name}") as stream:
                 file = pq.ParquetFile(stream)
-                for batch in file.iter_batches(
-                    batch_size=1 << 12, columns=["node", "rule", *columns], use_threads=False
-                ):
+                size = TEXT_ROWS if "text" in columns else ROWS
+                for batch in file.iter_batches(size, columns=["node", "rule", *columns], use_threads=False):
                     table = pa.Table.from_batches([batch])
                     chosen = table.filter(pc.and_(pc.equal(table["node"], node), pc.equal(table["rule"], rule)))
                     if not chosen.num_rows:

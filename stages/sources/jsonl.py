@@ -47,6 +47,7 @@ LEAST_RECORD = 40
 """Bytes of a record, for the bound on memory."""
 
 
+_NOT_AS_SHOWN = "in the first lines of the file; `numbers: float` reads whole numbers as floats"
 LATE = "late_columns"
 _Shape = dict[str, Any] | list[Any] | None
 
@@ -57,6 +58,9 @@ class JsonlConfig(SourceConfig):
     late_columns: Literal["refuse", "ignore", "keep"] | None = None
     """What to do with keys, also within objects, that the first lines of a file do not have: `refuse` stops the run (the
     default), `keep` keeps them by their paths as JSON text in a column `late_columns`, `ignore` leaves them out."""
+    numbers: Literal["as_shown", "float"] | None = None
+    """`float`: columns of numbers are floats, also where the first lines of a file show whole numbers only; a record with a
+    whole number that no float holds is quarantined. Default: `as_shown` by those lines."""
 
 
 class JsonlSource(Source):
@@ -119,6 +123,7 @@ class JsonlSource(Source):
                 kind = pa.array(values).type
             except (pa.ArrowException, OverflowError):
                 kind = pa.string()
+            kind = _with_floats(kind) if self.config.numbers == "float" else kind
             # What Parquet has no form for is kept as JSON text.
             as_text = pa.types.is_null(kind) or has_empty_struct(kind)
             fields.append(pa.field(name, pa.string() if as_text else kind))
@@ -202,6 +207,17 @@ class JsonlSource(Source):
 
     def offsets(self, one: Slice) -> np.ndarray:
         return np.array([offset for offset, _, _ in lines_of(one, self.config)], np.int64)
+
+
+def _with_floats(kind: pa.DataType) -> pa.DataType:
+    """A type with floats in place of whole numbers, at every depth."""
+    if pa.types.is_integer(kind):
+        return pa.float64()
+    if pa.types.is_list(kind):
+        return pa.list_(_with_floats(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([item.with_type(_with_floats(item.type)) for item in kind])
+    return kind
 
 
 def _shape(kind: pa.DataType) -> _Shape:
@@ -292,7 +308,7 @@ def _fitted(row: dict[str, Any], kinds: dict[str, pa.DataType]) -> tuple[dict[st
                 value = json.dumps(value, ensure_ascii=False)
         elif pa.types.is_integer(kind):
             if isinstance(value, bool) or not isinstance(value, int) or not -(1 << 63) <= value < 1 << 63:
-                return clean, f"`{name}` is {value!r:.40}, but {kind} in the first lines of the file"
+                return clean, f"`{name}` is {value!r:.40}, but {kind} {_NOT_AS_SHOWN}"
         elif pa.types.is_floating(kind):
             # A large integer that no float equals is none, as Arrow has it for the first lines.
             fits = isinstance(value, float) or (type(value) is int and -(1 << 53) <= value <= 1 << 53)

@@ -149,3 +149,20 @@ def test_a_whole_number_that_no_float_holds_is_refused_beside_floats(tmp_path: P
     (tmp_path / "in/b.jsonl").write_text(json.dumps({"text": "another text", "n": 0.5}) + "\n")
     with pytest.raises(DataError, match=r"a\.jsonl: the column `n` is int64, but double in other files .* two sources"):
         carried(tmp_path, "jsonl")
+
+
+def test_numbers_are_floats_where_a_config_says_so_though_the_first_lines_show_whole_ones(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    whole = {"text": "some text", "n": 1, "deep": [{"m": 2}]}
+    late = [{**whole, "n": 0.5, "deep": [{"m": 0.25}]}, {**whole, "n": (1 << 53) + 1}]
+    lines = [json.dumps(row) + "\n" for row in [whole] * 1000 + late]
+    (tmp_path / "in/a.jsonl").write_text("".join(lines))
+    text = CONFIG.format(root=tmp_path, format="jsonl")
+    run(text)
+    ledger = rows_of(tmp_path / "out", "ledger")
+    assert len(ledger) == 1 and "`numbers: float` reads whole numbers as floats" in ledger[0]["witness"]
+    run(text.replace("jsonl,", "jsonl, numbers: float,").replace("/out", "/floats"))
+    rows = rows_of(tmp_path / "floats")
+    assert sorted({(row["n"], row["deep"][0]["m"]) for row in rows}) == [(0.5, 0.25), (1.0, 2.0)] and len(rows) == 1001
+    (refused,) = rows_of(tmp_path / "floats", "ledger")
+    assert refused["rule"] == "value_of_another_type" and str((1 << 53) + 1) in refused["witness"]

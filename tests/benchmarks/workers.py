@@ -29,24 +29,24 @@ LEAST_SLICES = 60
 def run_one(executor: str, config: str, workers: int) -> None:
     """In a process of its own: a run, and what it took, as a line of JSON."""
     from gristmill.pipeline.executor.inline import InlineExecutor
-    from gristmill.pipeline.executor.ray import RayExecutor, _call
+    from gristmill.pipeline.executor.ray import RayExecutor
     from gristmill.pipeline.planning.config import load
     from gristmill.pipeline.planning.plan import make_plan
     from gristmill.pipeline.running.engine import Engine
-    from gristmill.pipeline.running.worker_start import Preparation
+    from gristmill.pipeline.running.worker_start import Preparation, prepare
 
     text = Path(config).read_text()
-    prepare = Preparation(text, "workers")
+    about = Preparation(text, "workers")
     plan = make_plan(load(text, "workers"))
     if executor == "inline":
-        prepare()
+        prepare(about)
         before = cpu_seconds()
         result = Engine(plan, InlineExecutor()).run()
         spent = cpu_seconds() - before
     else:
         with RayExecutor(workers) as ray:
             # More of them than workers, so that each has one.
-            list(ray.run(_call, [prepare] * (4 * workers)))
+            list(ray.run(prepare, [about] * (4 * workers)))
             before = cpu_seconds()
             result = Engine(plan, ray).run()
             spent = cpu_seconds() - before

@@ -244,6 +244,8 @@ def test_the_table_names_canonical_languages_and_states_only_keys_of_the_format(
         assert set(own) - {"stopwords"} <= set(RULE_OF_KEY), label
         words, thresholds = table[label].stop_words, table[label].thresholds
         assert len(set(words)) == len(words) and all(word == word.strip() for word in words), label
+        assert words == tuple(own["stopwords"]), label
+        assert all(thresholds[RULE_OF_KEY[key]] == own[key] for key in set(own) - {"stopwords"}), label
         assert thresholds["too_few_stop_words"] == (2 if words else None), label
         assert len(words) >= 8 or not words, label
         assert 1 <= (thresholds["words_too_short"] or 0) <= 3 < (thresholds["words_too_long"] or 0), label

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from gristmill.pipeline.stage import Decisions, StageContext
+from gristmill.stages.toxicity import stage as toxicity
 from gristmill.stages.toxicity.model import DIMENSIONS
 from gristmill.stages.toxicity.stage import WINDOWS, Toxicity, ToxicityConfig
 
@@ -18,7 +20,7 @@ CLEAN = "The river went on past the mill. "
 MILLION = 1_000_000
 
 
-def judged(texts: Sequence[str], language: str | None = None, **config: object) -> tuple[pa.Table, Decisions]:
+def judged(texts: Sequence[str], language: str | None = None, **config: Any) -> tuple[pa.Table, Decisions]:
     stage = Toxicity(ToxicityConfig(**config))
     table = pa.table({**stage.measure(pa.table({"text": pa.array(texts, pa.large_string())}), StageContext())})
     if language is not None:
@@ -47,6 +49,25 @@ def test_a_million_hateful_sentences_are_one_toxic_document() -> None:
     assert tiers(decisions) != ["none"]
     # What a window takes beside its text: its place, its digest and its scores.
     assert windows.nbytes < 100 * MILLION
+
+
+def test_digests_of_many_windows_are_made_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [HATEFUL * 5, CLEAN, "Muslims are vermin. " * 30]
+    whole, _ = judged(texts)
+    monkeypatch.setattr(toxicity, "DIGEST_BLOCK", 7)
+    blocks, _ = judged(texts)
+    assert blocks.equals(whole) and len(whole[WINDOWS].combine_chunks().flatten()) > 7
+
+
+def test_languages_that_are_not_covered_are_counted_and_never_judged_toxic() -> None:
+    texts = [HATEFUL, HATEFUL * 50, "Muslims are vermin. " * 30]
+    for language in ("isl_Latn", "und", "xyz_Qaaa", "eng"):
+        _, decisions = judged(texts, language, max_chance=None)
+        assert tiers(decisions) == ["none"] * 3 and decisions.port.tolist() == [0] * 3
+        assert decisions.columns["toxicity_hits"].to_pylist() == [0] * 3
+        assert decisions.tallies == {f"uncovered:{language}": 3}
+    _, decisions = judged(texts, "eng_Latn", max_chance=None)
+    assert "none" not in tiers(decisions) and decisions.tallies == {}
 
 
 def test_one_blatant_sentence_among_a_million_does_not_make_a_document_toxic() -> None:

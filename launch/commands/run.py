@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from gristmill.pipeline.running.reuse import Reuse
 
 
+FILES_WORTH_RAY = 4096
+"""Files from which on `--executor auto` starts Ray to look at them: this process takes about a millisecond for each, and more
+on an object store."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The arguments of `gristmill run`."""
@@ -89,7 +94,7 @@ def run(options: RunOptions) -> int:
             begun = _begin_ray(options, text)
         workers = _Workers(options, begun, stack)
         try:
-            plan = make_plan(config, None if options.executor == "inline" else workers.ray)
+            plan = make_plan(config, workers.for_files)
             reuse = None if options.reuse is None else reusable(plan, options.reuse)
         except BaseException:
             workers.abandon()
@@ -231,6 +236,12 @@ class _Workers:
             )
             self._begun, self._entered = None, self._stack.enter_context(made)
         return self._entered
+
+    def for_files(self, files: int) -> Executor | None:
+        """Workers that look at so many files of a plan, where the arguments allow for them and they are worth their start."""
+        if self._options.executor == "inline" or not (_is_ray(self._options) or files > FILES_WORTH_RAY):
+            return None
+        return self.ray()
 
     def inline(self) -> Executor:
         """This process."""

@@ -30,6 +30,10 @@ FILES_OF_TASK = 64
 """Files that one task looks at."""
 
 
+Workers = Callable[[int], Executor | None]
+"""What workers there are for looking at so many files; None where that is not worth their start."""
+
+
 class Described(NamedTuple):
     """A source's slices in plan order, each schema of its files with the first slice that has it, and `Source.facts`."""
 
@@ -60,11 +64,11 @@ class Found(NamedTuple):
     facts: Mapping[str, Any]
 
 
-def described(source: Source, *, schemas: bool = True, executor: Callable[[], Executor] | None = None) -> Described:
+def described(source: Source, *, schemas: bool = True, executor: Workers | None = None) -> Described:
     """What a source will read; its schemas where they are asked for.
 
     Args:
-        executor: gives the workers of which tasks look at the files, if there are more than FILES_HERE.
+        executor: asked for workers whose tasks look at the files, if there are more than FILES_HERE.
 
     Raises what `Source.files`, `cut`, `slices` and `schema` raise, of the first file in plan order that cannot be read, and
     DataError naming a file that ends its reader.
@@ -82,15 +86,14 @@ def described(source: Source, *, schemas: bool = True, executor: Callable[[], Ex
     return Described(slices, list(known.values()), facts)
 
 
-def _batches(
-    source: Source, files: Sequence[FoundFile], schemas: bool, executor: Callable[[], Executor] | None
-) -> Iterator[Found]:
+def _batches(source: Source, files: Sequence[FoundFile], schemas: bool, executor: Workers | None) -> Iterator[Found]:
     """What each run of files holds, in their order."""
     batches = [tuple(files[at : at + FILES_OF_TASK]) for at in range(0, len(files), FILES_OF_TASK)]
     answers: dict[int, Found] = {}
-    if executor is not None and len(files) > FILES_HERE:
+    workers = executor(len(files)) if executor is not None and len(files) > FILES_HERE else None
+    if workers is not None:
         jobs = (FilesJob(_named(source), batch, schemas) for batch in batches)
-        answers = dict(_until_refused(executor(), jobs))
+        answers = dict(_until_refused(workers, jobs))
     for index, batch in enumerate(batches):
         # What a task could not read is read here, for its message, which names the file, and for a second opinion.
         yield answers.pop(index) if index in answers else _look_at(source, batch, schemas)

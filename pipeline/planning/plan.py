@@ -7,7 +7,7 @@ settles decides one pass later, when the corpus-wide answer is there. Only the l
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,9 @@ import pyarrow as pa
 
 from gristmill.pipeline.document import DOC_KEY, ID, TEXT
 from gristmill.pipeline.errors import ConfigError, DataError
-from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.hashing import digest, tree_digest
 from gristmill.pipeline.planning.config import RunConfig
-from gristmill.pipeline.planning.foreign_files import described
+from gristmill.pipeline.planning.foreign_files import Workers, described
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
 from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
 from gristmill.pipeline.planning.small_files import together
@@ -323,11 +322,11 @@ def fingerprint(node: Node, seed: int, prior: Sequence[PriorNotes] = ()) -> Fing
     return Fingerprint(signal, digest("gristmill.node", [signal, thresholds]), models, fields_by_kind)
 
 
-def make_plan(config: RunConfig, executor: Callable[[], Executor] | None = None) -> Plan:
+def make_plan(config: RunConfig, workers: Workers | None = None) -> Plan:
     """The plan of a config: looks at the sources' files, runs nothing.
 
     Args:
-        executor: gives workers, when it is called, for looking at many files; without, this process looks at all.
+        workers: asked for workers to look at many files; without, this process looks at all.
 
     Raises ConfigError for a wrong graph and DataError for input that cannot be read.
     """
@@ -338,7 +337,7 @@ def make_plan(config: RunConfig, executor: Callable[[], Executor] | None = None)
     facts: dict[str, Mapping[str, Any]] = {}
     for spec in config.sources:
         source = spec.source(spec.name, spec.config)
-        found, schemas_found, facts[spec.name] = described(source, executor=executor)
+        found, schemas_found, facts[spec.name] = described(source, executor=workers)
         if not found:
             raise DataError(
                 f"{config.where(f'sources.{spec.name}.paths')}: nothing to read: {', '.join(spec.config.paths)} holds "

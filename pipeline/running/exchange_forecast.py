@@ -53,4 +53,4 @@ def forecasts(plan: Plan, one: Pass) -> list[Forecast]:
 
 def _documents(one: Slice) -> int:
     """Documents of a slice: their number where the format counts them, else about."""
-    return one.part.get("rows") or -(-text_bytes(one) // DOCUMENT_BYTES)
+    return sum(each.part.get("rows") or -(-text_bytes(each) // DOCUMENT_BYTES) for each in one.each)

@@ -264,7 +264,7 @@ def plan_files(files: int) -> dict[str, Any]:
         with RayExecutor(workers=2, plugin_folders=[str(Path(__file__).parents[2])]) as ray:
             timed = Timed(ray)
             list(ray.run_independent(abs, range(100)))
-            for name, workers in (("tasks", lambda: timed), ("one_process", None)):
+            for name, workers in (("tasks", lambda files: timed), ("one_process", None)):
                 before, begin, cpu = resident(), time.monotonic(), time.process_time()
                 plan = plan_of(text, workers)
                 spent[name] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.executor import Executor
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.foreign_files import Workers
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.running.engine import Engine, RunResult
 
@@ -54,7 +54,7 @@ outputs:
 """
 
 
-def plan_of(text: str, workers: Callable[[], Executor] | None = None, **options: Any) -> Plan:
+def plan_of(text: str, workers: Workers | None = None, **options: Any) -> Plan:
     return make_plan(load(text, "test.yaml", plugins=("toy_stages",), **options), workers)
 
 

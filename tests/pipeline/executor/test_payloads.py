@@ -19,6 +19,7 @@ from gristmill.pipeline.executor import payloads
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.payloads import ArrowSchema, Bytes, Params, decoded, encoded
 from gristmill.pipeline.running.task import run_task
+from gristmill.pipeline.source import Slice
 from tests.pipeline.toy_runs import GRAPH, run, shards, write_corpus
 
 
@@ -61,6 +62,16 @@ def test_a_payload_comes_back_as_it_went() -> None:
     assert function is work and independent and found == job
     assert type(found.params["places"]) is tuple and found.schema.equals(SCHEMA, check_metadata=True)
     assert decoded(encoded(anything, (1, None)))[2] == (1, None) and decoded(encoded(abs, -3))[2] == -3
+
+
+def about(one: Slice) -> str:
+    return one.path
+
+
+def test_a_slice_of_several_files_comes_back_as_it_went() -> None:
+    members = tuple(Slice("s", f"{n}.jsonl", f"/in/{n}.jsonl", {"start": 0}, n, n, "x") for n in range(3))
+    one = Slice("s", "0.jsonl", "/in/0.jsonl", {"files": 3}, 3, 3, files=(("a", "/in/a", 1),), members=members)
+    assert decoded(encoded(about, one))[2] == one
 
 
 class Travelling(InlineExecutor):

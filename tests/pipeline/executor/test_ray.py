@@ -71,12 +71,12 @@ def test_many_files_are_looked_at_by_tasks(tmp_path: Path, ray_executor: RayExec
     for number in range(3, FILES_HERE + 100):
         (tmp_path / f"in/part-{number:03d}.parquet").write_bytes(copied)
     text = GRAPH.format(root=tmp_path)
-    by_tasks = plan_of(text, lambda: ray_executor)
+    by_tasks = plan_of(text, lambda files: ray_executor)
     here = plan_of(text)
     assert stored_plan(by_tasks) == stored_plan(here) and by_tasks.slices == here.slices
     for number in (270, 300):
         (tmp_path / f"in/part-{number}.parquet").write_bytes(copied[:-1])
-    for workers in (None, lambda: ray_executor):
+    for workers in (None, lambda files: ray_executor):
         with pytest.raises(DataError, match=r"part-270.parquet: this is not a readable Parquet file"):
             plan_of(text, workers)
 
@@ -88,7 +88,7 @@ def test_a_file_that_ends_the_workers_that_look_at_it_is_named(tmp_path: Path, r
 
     source = CrashingFiles("s", SourceConfig(format="crashing_files", paths=(str(tmp_path),)))
     with pytest.raises(DataError, match=r"200.slices: the file cannot be read: the reader ended with signal 6"):
-        described(source, executor=lambda: ray_executor)
+        described(source, executor=lambda files: ray_executor)
 
 
 def test_an_error_in_a_task_arrives_as_it_was(tmp_path: Path, ray_executor: RayExecutor) -> None:

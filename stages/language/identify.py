@@ -23,6 +23,7 @@ from gristmill.stages.language.close_languages import CloseLanguages, groups, le
 from gristmill.stages.language.kernels.close_languages import count_votes
 from gristmill.stages.language.kernels.labels_and_scripts import MAX_PAIR_JSON, Candidates, Pairs, Resolved, resolve
 from gristmill.stages.language.kernels.langid import LangidClassifier
+from gristmill.stages.language.kernels.windows import SAMPLE
 
 CANDIDATES = 10
 """Labels of a model that are tried against a document's script, if more than `top` does not ask for more."""
@@ -104,12 +105,20 @@ class Classifier:
         self.known_pairs = Pairs(pairs_of, pair_scripts, names)
 
     def predict(
-        self, data: np.ndarray, offsets: np.ndarray, *, top: int, floor: float, calibrated: bool
+        self,
+        data: np.ndarray,
+        offsets: np.ndarray,
+        *,
+        top: int,
+        floor: float,
+        calibrated: bool,
+        sampled: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Labels and scores of the model (see its `predict`), scores calibrated if asked for and possible."""
+        """Labels and scores of the model (see its `predict`), scores calibrated if asked for and possible. With `sampled`
+        (bool, written), calibrated ones may be of a sample of a text."""
         if isinstance(self.model, LangidClassifier):
             coefficients = self.coefficients if calibrated else None
-            return self.model.predict(data, offsets, top=top, floor=floor, coefficients=coefficients)
+            return self.model.predict(data, offsets, top=top, floor=floor, coefficients=coefficients, sampled=sampled)
         return self.model.predict(data, offsets, top=top, floor=floor)
 
     def separate(self, data: np.ndarray, offsets: np.ndarray, labels: np.ndarray) -> None:
@@ -197,6 +206,7 @@ def identify(
     floor: float = 0.01,
     calibrated: bool = True,
     separate: bool = True,
+    read: str = "all",
 ) -> dict[str, Any]:
     """The stage's signals for texts in Arrow buffers (uint8 and int64, as `pipeline.document.text_buffers` gives them).
     Arguments are those of LanguageConfig.
@@ -208,12 +218,20 @@ def identify(
     room = top * MAX_PAIR_JSON + 2
     if rows * room >= 1 << 31 and rows > 1:  # Beyond the 32-bit offsets of `top_langs`.
         halves = [
-            identify(data, part, backend, model, top=top, floor=floor, calibrated=calibrated, separate=separate)
+            identify(
+                data, part, backend, model, top=top, floor=floor, calibrated=calibrated, separate=separate, read=read
+            )
             for part in (offsets[: rows // 2 + 1], offsets[rows // 2 :])
         ]
         return {name: pa.concat_arrays([half[name] for half in halves]) for name in halves[0]}
+    sampled = np.zeros(rows, bool)
     labels, scores = classifier.predict(
-        data, offsets, top=max(top, CANDIDATES), floor=CANDIDATE_FLOOR, calibrated=calibrated
+        data,
+        offsets,
+        top=max(top, CANDIDATES),
+        floor=CANDIDATE_FLOOR,
+        calibrated=calibrated,
+        sampled=sampled if read == "enough" else None,
     )
     if separate:
         classifier.separate(data, offsets, labels)
@@ -227,7 +245,7 @@ def identify(
     if rows:
         resolve(data, offsets, unicode.script(), Candidates(labels, scores), classifier.known_pairs, top, floor, found)
     languages = pa.array([pair[:3] for pair in classifier.pairs] + [UNDETERMINED], pa.string())
-    return {
+    signals = {
         "language": languages.take(pa.array(np.where(found.pairs < 0, len(classifier.pairs), found.pairs), pa.int32())),
         "language_script": pa.array(unicode.SCRIPT_NAMES, pa.string()).take(pa.array(found.scripts, pa.int32())),
         "language_score": pa.array(found.scores, pa.float64()),
@@ -235,3 +253,6 @@ def identify(
             rows, pa.py_buffer(found.json_offsets), pa.py_buffer(found.json[: found.json_offsets[-1]].copy())
         ),
     }
+    if read == "enough":
+        signals["language_bytes_read"] = pa.array(np.where(sampled, SAMPLE, np.diff(offsets)), pa.int64())
+    return signals

@@ -61,6 +61,10 @@ class LanguageConfig(StageConfig):
         separate: whether close languages that models confuse (Bosnian, Croatian and Serbian in Latin script; Indonesian
             and Malay) are told apart by words that only some of them have (see `stages.language.close_languages`). It
             improves both default models; set it to false to have the answers of your own model as they are.
+        read: `all` reads every text to its end. `enough` reads long ones until their language is certain, with the model
+            that has a calibration (see `stages.language.kernels.windows`): a score of 0.97 and more may be that of a sample,
+            and the signal `language_bytes_read` says how much was read. It is faster, and takes the same label; scores
+            differ most for texts in several languages (figures in docs/language.md).
         top: how many label pairs `top_langs` lists at most.
         floor: the least score of a pair in `top_langs`.
     """
@@ -72,6 +76,7 @@ class LanguageConfig(StageConfig):
     min_scores: Mapping[str, float] = threshold({})
     calibrated: bool = signal(True)
     separate: bool = signal(True)
+    read: Literal["all", "enough"] = signal("all")
     top: int = signal(5, ge=1, le=100)
     floor: float = signal(0.01, ge=CANDIDATE_FLOOR, le=1.0)
 
@@ -127,6 +132,7 @@ class Language(Stage):
                     pa.field("language_script", pa.string()),
                     pa.field("language_score", pa.float64()),
                     pa.field("top_langs", pa.string()),
+                    *([pa.field("language_bytes_read", pa.int64())] if self.config.read == "enough" else []),
                 ]
             ),
             rules=("language_not_kept", "low_language_score"),
@@ -168,6 +174,7 @@ class Language(Stage):
             floor=self.config.floor,
             calibrated=self.config.calibrated,
             separate=self.config.separate,
+            read=self.config.read,
         )
 
     def decide(self, batch: pa.Table, settled: SettledView | None, context: StageContext) -> Decisions:

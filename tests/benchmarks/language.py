@@ -1,17 +1,21 @@
 """Language identification: speed and agreement with the libraries, and figures on labelled text.
 
-    GRISTMILL_DATA=DIR python -m tests.benchmarks.language [--rounds N]
+    GRISTMILL_DATA=DIR python -m tests.benchmarks.language [--rounds N] [--corpus SHARDS]
 
 DIR holds `documents.parquet` (column `text`) for speed and agreement, and `language-id.parquet` (columns `text`,
 `language`, `script`) for figures by language. Speeds are MB (10^6 bytes of UTF-8) per second of processor time of one
 thread, the best of N rounds in which ours and the library take turns; the library runs on every 8th document. The stage's
-own speed has scripts, resolution and the columns in it. Exits with 1 when a label differs from the library's.
+own speed has scripts, resolution and the columns in it, and is a median, given as a share of SHA-256's over the same bytes
+too. For `read: enough` it counts the decisions that differ from those about whole texts, documents in two languages apart.
+Exits with 1 when a label differs from the library's.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -114,14 +118,77 @@ def compare(
     return differ
 
 
-def stage_speed(texts: pa.Array, rounds: int) -> None:
+def stage_speed(name: str, texts: pa.Array, rounds: int) -> None:
+    """Prints the stage's speed, as MB/s and as a share of what SHA-256 does with the same bytes; all take turns, and each
+    figure is a median."""
     batch = pa.table({"text": texts})
-    size = int(np.diff(text_buffers(texts)[1]).sum()) / 1e6
-    for backend in ("langid", "fasttext"):
-        stage = Language(LanguageConfig(backend=backend))
+    data, offsets = text_buffers(texts)
+    body = data[offsets[0] : offsets[-1]]
+    size = len(body) / 1e6
+    stages = {
+        f"backend {backend}, read {read}": Language(LanguageConfig(backend=backend, read=read))
+        for backend, read in (("langid", "all"), ("langid", "enough"), ("fasttext", "all"))
+    }
+    work: dict[str, Callable[[], object]] = {"SHA-256": lambda: hashlib.sha256(body)}
+    work |= {label: lambda stage=stage: stage.measure(batch, StageContext()) for label, stage in stages.items()}  # type: ignore[misc]
+    for stage in stages.values():
         stage.measure(batch.slice(0, 2), StageContext())
-        best = min(seconds(lambda stage=stage: stage.measure(batch, StageContext())) for _ in range(rounds))  # type: ignore[misc]
-        print(f"stage language, backend {backend}: {size / best:.1f} MB/s")
+    times: dict[str, list[float]] = {label: [] for label in work}
+    for _ in range(rounds):
+        for label, run in work.items():
+            times[label].append(seconds(run))
+    yardstick = statistics.median(times.pop("SHA-256"))
+    print(f"{name}: {len(texts)} texts, {size:.1f} MB, SHA-256 {size / yardstick:.0f} MB/s")
+    for label, taken in times.items():
+        median = statistics.median(taken)
+        print(f"  stage language, {label}: {size / median:.1f} MB/s, {yardstick / median:.4f} of SHA-256")
+
+
+def agreement(name: str, texts: pa.Array) -> None:
+    """Prints how often `read: enough` decides as `read: all` does."""
+    batch = pa.table({"text": texts})
+    whole, part = (
+        pa.table(dict(Language(LanguageConfig(read=read)).measure(batch, StageContext()))) for read in ("all", "enough")
+    )
+    differ = np.zeros(len(texts), bool)
+    for column in ("language", "language_script"):
+        differ |= np.array(whole[column].to_pylist()) != np.array(part[column].to_pylist())
+    one, other = whole["language_score"].to_numpy(), part["language_score"].to_numpy()
+    at = [
+        f"{least} {int(np.sum((one >= least) != (other >= least)))}" for least in (0.3, 0.5, 0.8, 0.9, 0.95, 0.97, 0.99)
+    ]
+    sizes = np.diff(text_buffers(texts)[1])
+    read = part["language_bytes_read"].to_numpy()
+    print(
+        f"read: enough, {name}: {len(texts)} texts, {np.mean(read < sizes):.1%} sampled, {read.sum() / sizes.sum():.1%} of "
+        f"the bytes read; labels that differ {int(differ.sum())}; on the other side of min_score {', '.join(at)}"
+    )
+
+
+def in_two_languages(texts: list[str], labels: list[str], share: float, count: int) -> pa.Array:
+    """Made documents of 4,000 to 12,000 characters, of which a share is in one language and the rest in another: one after
+    the other, or line by line."""
+    draw = np.random.default_rng(round(share * 100))
+    known: dict[str, list[str]] = {}
+    for text, label in zip(texts, labels, strict=True):
+        known.setdefault(label, []).append(text)
+    names = sorted(label for label, listed in known.items() if len(listed) >= 6 and label in supported_labels("langid"))
+
+    def piece(label: str, size: int) -> list[str]:
+        lines: list[str] = []
+        while sum(map(len, lines)) < size:
+            lines.append(known[label][draw.integers(len(known[label]))])
+        return lines if not size else [*lines[:-1], lines[-1][: size - sum(map(len, lines[:-1]))]]
+
+    made = []
+    for _ in range(count):
+        first, second = draw.choice(names, 2, replace=False)
+        size = int(draw.integers(4000, 12_000))
+        lines = piece(first, int(size * share)) + piece(second, size - int(size * share))
+        if draw.random() < 0.5:
+            draw.shuffle(lines)
+        made.append("\n".join(lines))
+    return pa.array(made, TEXT_TYPE)
 
 
 def figures(path: Path) -> None:
@@ -164,14 +231,28 @@ def figures(path: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Benchmark language identification.")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--corpus", type=Path, help="a folder of Parquet shards, measured as well")
     arguments = parser.parse_args()
     folder = os.environ.get("GRISTMILL_DATA")
     if not folder:
         print("Set GRISTMILL_DATA to the folder that holds documents.parquet and language-id.parquet.", file=sys.stderr)
         return 2
     documents = texts_of(Path(folder) / "documents.parquet")
+    corpora = {"documents.parquet": documents}
+    if arguments.corpus is not None:
+        shards = [texts_of(path) for path in sorted(arguments.corpus.glob("**/*.parquet"))]
+        corpora[arguments.corpus.name] = one_chunk(pa.chunked_array(shards))
+    for name, texts in corpora.items():
+        stage_speed(name, texts, max(arguments.rounds, 5))
+    labelled = pq.read_table(Path(folder) / "language-id.parquet")
+    chunks = one_chunk(labelled["text"].cast(TEXT_TYPE))
+    for name, texts in {**corpora, "language-id.parquet": chunks}.items():
+        agreement(name, texts)
+    pairs = zip(labelled["language"].to_pylist(), labelled["script"].to_pylist(), strict=True)
+    labels = [canonical_label(language, script) for language, script in pairs]
+    for share in (0.55, 0.7, 0.8, 0.9, 0.95, 1.0):
+        agreement(f"{share:.0%} in one language", in_two_languages(chunks.to_pylist(), labels, share, 1000))
     differ = compare_fasttext(documents, arguments.rounds) + compare_langid(documents, arguments.rounds)
-    stage_speed(documents, arguments.rounds)
     figures(Path(folder) / "language-id.parquet")
     return 1 if differ else 0
 

@@ -28,7 +28,18 @@ from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.row_sums import add_int16_rows
 from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.language.kernels import langid_tables
-from gristmill.stages.language.kernels.langid_tables import NO_FEATURE, Tables, lay_out
+from gristmill.stages.language.kernels.langid_tables import COUNT, NO_FEATURE, Tables, lay_out
+from gristmill.stages.language.kernels.windows import (
+    MIN_SIZE,
+    SAMPLE,
+    WINDOW,
+    WINDOWS,
+    count_visits,
+    draw,
+    is_majority,
+    votes_for,
+    walk,
+)
 from gristmill.stages.language.langid_format import LangidModel, read_model
 
 EVIDENCE = (
@@ -54,6 +65,8 @@ WARM_UP = 8
 """Bytes after which the automaton should have forgotten the state that it started in; n-grams are shorter."""
 MIN_WALK = 32
 """Bytes of each walk from which on a text is divided among several."""
+CERTAIN = 0.97
+"""Calibrated score of a sample from which on its answer may stand for the text's."""
 MAX_GROUP = 1 << 16
 """Rows of int16 that fit into an int32 sum."""
 
@@ -79,7 +92,8 @@ def _add_group(
 
 @njit(cache=True, nogil=True)
 def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray, visited: np.ndarray) -> Int:
-    """Runs the automaton over data[start:end] and counts the visits of each state; returns how many were visited.
+    """Runs the automaton over data[start:end] and counts the visits of each state in the lower half of `visits` (int64, 0
+    there before); returns how many were visited.
 
     Each step waits for the memory of the last, so WALKS walks take turns: all but the first start in the middle of the text,
     a few bytes early, with the first state. An automaton that looks for n-grams has forgotten by then where it started.
@@ -109,9 +123,9 @@ def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray,
             for walk in range(WALKS):
                 number = np.int64(np.uint64(moves[states[walk] & mask]) + (states[walk] >> shift))
                 seen = counts[number]
-                counts[number] = seen + np.int32(1)
+                counts[number] = seen + 1
                 noted[n_visited] = np.int32(number)
-                n_visited += np.int64(seen == 0)
+                n_visited += np.int64(seen & COUNT == 0)
         forgot = True
         for walk in range(1, WALKS):
             forgot &= state_array[walk - 1] == began[walk]
@@ -119,52 +133,47 @@ def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray,
             state, at = state_array[WALKS - 1], start + WALKS * length
         else:
             for i in range(n_visited):
-                visits[visited[i]] = 0
+                visits[visited[i]] &= ~COUNT
             n_visited = np.int64(0)
     for i in range(at, end):
         state = np.uint64(moves[(state & mask) + np.uint64(columns[bytes_[i]])])
         number = np.int64(np.uint64(moves[state & mask]) + (state >> shift))
         seen = counts[number]
-        counts[number] = seen + np.int32(1)
+        counts[number] = seen + 1
         noted[n_visited] = np.int32(number)
-        n_visited += np.int64(seen == 0)
+        n_visited += np.int64(seen & COUNT == 0)
     return n_visited
 
 
 @njit(cache=True, nogil=True)
 def _take_features(
-    features: np.ndarray,
-    visits: np.ndarray,
-    visited: np.ndarray,
-    n_visited: Int,
-    slots: np.ndarray,
-    touched: np.ndarray,
-    counts: np.ndarray,
+    visits: np.ndarray, visited: np.ndarray, n_visited: Int, slots: np.ndarray, touched: np.ndarray, counts: np.ndarray
 ) -> Int:
     """The features of the visited states into `touched`, and how often each came into `counts`; returns how many there are.
     Visits are 0 afterwards. `slots`, int32 zeros by feature, are left so."""
     n_touched = np.int64(0)
+    shared = False
     for i in range(n_visited):
         number = visited[i]
-        feature = features[number]
+        feature, times = visits[number] >> 32, np.int32(visits[number] & COUNT)
+        visits[number] &= ~COUNT
         if feature >= 0:
-            touched[n_touched] = feature
-            counts[n_touched] = visits[number]
+            touched[n_touched] = np.int32(feature)
+            counts[n_touched] = times
             n_touched += 1
         elif feature != NO_FEATURE:  # Several states complete it.
+            shared = True
             feature = -2 - feature
             if slots[feature] == 0:
-                touched[n_touched] = feature
-                counts[n_touched] = visits[number]
+                touched[n_touched] = np.int32(feature)
+                counts[n_touched] = times
                 n_touched += 1
                 slots[feature] = np.int32(n_touched)
             else:
-                counts[slots[feature] - 1] += visits[number]
-        visits[number] = 0
-    for i in range(n_visited):
-        feature = features[visited[i]]
-        if feature < NO_FEATURE:
-            slots[-2 - feature] = 0
+                counts[slots[feature] - 1] += times
+    if shared:
+        for i in range(n_touched):
+            slots[touched[i]] = 0
     return n_touched
 
 
@@ -268,6 +277,40 @@ def _rank(
 
 
 @njit(cache=True, nogil=True)
+def _note_evidence(
+    t: Tables,
+    size: Int,
+    totals: np.ndarray,
+    mass: Float,
+    counts: np.ndarray,
+    n_touched: Int,
+    fits: np.ndarray,
+    shares: np.ndarray,
+    total: Float,
+    labels: np.ndarray,
+    filled: Int,
+    evidence: np.ndarray,
+) -> None:
+    """The evidence for each of a text's labels (see `LangidClassifier.examine`)."""
+    n_classes = t.priors.size
+    occurrences = np.int64(0)
+    for i in range(n_touched):
+        occurrences += counts[i]
+    for i in range(filled):
+        label = labels[i]
+        rest = total - shares[label]
+        logit = MAX_LOGIT if rest <= 0.0 else log(shares[label]) - log(rest)
+        evidence[i, 0] = min(max(logit, -MAX_LOGIT), MAX_LOGIT)
+        evidence[i, 1] = fits[label] / mass
+        evidence[i, 2] = totals[n_classes] * t.unit / mass
+        evidence[i, 3] = totals[n_classes + 1] * t.unit / mass
+        evidence[i, 4] = log(np.float64(size))
+        evidence[i, 5] = mass / size
+        evidence[i, 6] = np.float64(n_touched) / np.float64(occurrences)
+        evidence[i, 7] = np.float64(occurrences) / size
+
+
+@njit(cache=True, nogil=True)
 def _predict(
     t: Tables,
     data: np.ndarray,
@@ -275,65 +318,75 @@ def _predict(
     skip: np.ndarray,
     floor: Float,
     weights: np.ndarray,
+    coefficients: np.ndarray,
     labels: np.ndarray,
     scores: np.ndarray,
     evidence: np.ndarray,
+    sampled: np.ndarray,
 ) -> None:
-    """Labels, scores and evidence (see `LangidClassifier.examine`) of the texts that are not to be skipped (uint8, 0)."""
-    n_classes, n_features = t.priors.size, t.likelihoods.shape[0]
-    width = t.likelihoods.shape[1]
+    """Labels, scores and evidence (see `LangidClassifier.examine`) of the texts that are not to be skipped (uint8, 0), and
+    whether the answer is a sample's (bool): with coefficients of a calibration, texts are read until it is certain."""
+    n_features, width = t.likelihoods.shape
     flat = t.likelihoods.reshape(t.likelihoods.size)
-    visits = np.zeros(t.features.size, np.int32)
+    visits = t.features.astype(np.int64) << 32  # Beside its count, what a state completes.
     visited = np.empty(t.features.size + 1, np.int32)
     slots = np.zeros(n_features, np.int32)
-    touched, counts, group = (
-        np.empty(n_features, np.int32),
-        np.empty(n_features, np.int32),
-        np.empty(n_features, np.int32),
-    )
+    touched, counts = np.empty(n_features, np.int32), np.empty(n_features, np.int32)
+    group = np.empty(n_features, np.int32)
     totals = np.empty(width, np.float64)
     shares, fits = np.empty(t.n_labels, np.float64), np.empty(t.n_labels, np.float64)
+    starts, trail = np.empty(WINDOWS, np.int64), np.empty(SAMPLE, np.int32)
+    window_rows, sums = np.empty(WINDOW, np.int32), np.empty(width, np.int32)
     for row in range(offsets.size - 1):
         if skip[row]:
             continue
-        labels[row, :] = np.int32(-1)
-        scores[row, :] = np.float32(0.0)
-        evidence[row, :, :] = 0.0
-        size = np.int64(offsets[row + 1] - offsets[row])
-        n_visited = _walk(data, offsets[row], offsets[row + 1], t, visits, visited)
-        n_touched = _take_features(t.features, visits, visited, n_visited, slots, touched, counts)
-        if n_touched == 0:
-            continue
-        mass = _add_up(flat, width, touched, counts, n_touched, weights, group, totals)
-        filled, total = _rank(t, totals, size, floor, fits, shares, labels[row], scores[row])
-        occurrences = np.int64(0)
-        for i in range(n_touched):
-            occurrences += counts[i]
-        for i in range(filled):
-            label = labels[row, i]
-            rest = total - shares[label]
-            logit = MAX_LOGIT if rest <= 0.0 else log(shares[label]) - log(rest)
-            evidence[row, i, 0] = min(max(logit, -MAX_LOGIT), MAX_LOGIT)
-            evidence[row, i, 1] = fits[label] / mass
-            evidence[row, i, 2] = totals[n_classes] * t.unit / mass
-            evidence[row, i, 3] = totals[n_classes + 1] * t.unit / mass
-            evidence[row, i, 4] = log(np.float64(size))
-            evidence[row, i, 5] = mass / size
-            evidence[row, i, 6] = np.float64(n_touched) / np.float64(occurrences)
-            evidence[row, i, 7] = np.float64(occurrences) / size
+        start, end = np.int64(offsets[row]), np.int64(offsets[row + 1])
+        sampled[row] = coefficients.size > 0 and end - start >= MIN_SIZE
+        answered = False
+        while not answered:
+            labels[row, :] = np.int32(-1)
+            scores[row, :] = np.float32(0.0)
+            evidence[row, :, :] = 0.0
+            size, windows = end - start, np.int64(0)
+            if sampled[row]:
+                size, windows = np.int64(SAMPLE), np.int64(draw(data, start, end, starts))
+                walk(data, starts, t, trail)
+                n_visited = count_visits(trail, visits, visited)
+            else:
+                n_visited = _walk(data, start, end, t, visits, visited)
+            n_touched = _take_features(visits, visited, n_visited, slots, touched, counts)
+            if n_touched:
+                mass = _add_up(flat, width, touched, counts, n_touched, weights, group, totals)
+                filled, total = _rank(t, totals, size, floor, fits, shares, labels[row], scores[row])
+                _note_evidence(
+                    t, size, totals, mass, counts, n_touched, fits, shares, total, labels[row], filled, evidence[row]
+                )
+            answered = not sampled[row]
+            if sampled[row]:
+                answered = bool(
+                    labels[row, 0] >= 0
+                    and _calibrated(evidence[row, 0], coefficients) >= CERTAIN
+                    and is_majority(votes_for(labels[row, 0], t, trail, window_rows, sums), windows)
+                )
+                sampled[row] = answered
+
+
+@njit(cache=True, nogil=True)
+def _calibrated(evidence: np.ndarray, coefficients: np.ndarray) -> Float:
+    """1 / (1 + exp(-(intercept + Σ coefficient · evidence)))."""
+    logit = coefficients[0]
+    for k in range(evidence.size):
+        logit += coefficients[k + 1] * evidence[k]
+    return 1.0 / (1.0 + exp(-logit))
 
 
 @njit(cache=True, nogil=True)
 def _calibrate(labels: np.ndarray, evidence: np.ndarray, coefficients: np.ndarray, scores: np.ndarray) -> None:
-    """Replaces a document's best score by 1 / (1 + exp(-(intercept + Σ coefficient · evidence))), and the others in
-    proportion."""
+    """Replaces a document's best score by the calibrated one, and the others in proportion."""
     for row in range(labels.shape[0]):
         if labels[row, 0] < 0:
             continue
-        logit = coefficients[0]
-        for k in range(evidence.shape[2]):
-            logit += coefficients[k + 1] * evidence[row, 0, k]
-        factor = 1.0 / (1.0 + exp(-logit)) / np.float64(scores[row, 0])
+        factor = _calibrated(evidence[row, 0], coefficients) / np.float64(scores[row, 0])
         for i in range(labels.shape[1]):
             scores[row, i] = np.float32(factor * np.float64(scores[row, i]))
 
@@ -388,6 +441,7 @@ class LangidClassifier:
         top: int = 1,
         floor: float = 0.0,
         coefficients: np.ndarray | None = None,
+        sampled: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The best labels of each document.
 
@@ -397,14 +451,21 @@ class LangidClassifier:
             top: how many labels at most; floor: labels of a smaller probability are left out.
             coefficients: float64, an intercept and one factor per EVIDENCE: the best score is then calibrated by them,
                 and a document's other scores keep their proportion to it.
+            sampled: bool by document, written: with it and `coefficients`, a text is read until its language is certain,
+                and those are marked whose labels and scores are of a sample (see `stages.language.kernels.windows`).
 
         Returns (labels, scores): int32 and float32 of shape (documents, top), best first, −1 and 0 where there are
         fewer. Scores are the library's probabilities (`norm_probs=True`), or calibrated ones. A document without any
         feature has no label.
         """
-        labels, scores, evidence = self.examine(data, offsets, top=top, floor=floor)
-        if coefficients is not None:
-            _calibrate(labels, evidence, np.ascontiguousarray(coefficients, np.float64), scores)
+        if coefficients is None:
+            return self.examine(data, offsets, top=top, floor=floor)[:2]
+        coefficients = np.ascontiguousarray(coefficients, np.float64)
+        until = coefficients if sampled is not None else np.empty(0, np.float64)
+        labels, scores, evidence, found = self._read(data, offsets, top, floor, until)
+        _calibrate(labels, evidence, coefficients, scores)
+        if sampled is not None:
+            sampled[:] = found
         return labels, scores
 
     def examine(
@@ -419,27 +480,37 @@ class LangidClassifier:
         the model knows: `weight_per_byte`, Σ log(1 + count) over the features, by the text's bytes; `distinct_share`, how
         many features there are, of their occurrences; `features_per_byte`, these occurrences, by bytes.
         """
+        return self._read(data, offsets, top, floor, np.empty(0, np.float64))[:3]
+
+    def _read(
+        self, data: np.ndarray, offsets: np.ndarray, top: int, floor: float, coefficients: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, scores, evidence, and which documents were sampled (see `_predict`)."""
         if top < 1:
             raise ValueError(f"top must be at least 1, found {top}")
         rows = max(len(offsets) - 1, 0)
         top = min(top, len(self.labels))
-        labels = np.empty((rows, top), np.int32)
-        scores = np.empty((rows, top), np.float32)
-        evidence = np.empty((rows, top, len(EVIDENCE)), np.float64)
+        answers = (
+            np.empty((rows, top), np.int32),
+            np.empty((rows, top), np.float32),
+            np.empty((rows, top, len(EVIDENCE)), np.float64),
+            np.zeros(rows, np.bool_),
+        )
         if not rows:
-            return labels, scores, evidence
+            return answers
         kinds = np.empty(rows, np.uint8)
         check(data, offsets, forms().properties, kinds)
-        _predict(self._tables, data, offsets, kinds, floor, self._weights, labels, scores, evidence)
+        _predict(self._tables, data, offsets, kinds, floor, self._weights, coefficients, *answers)
         for kind, prepare in ((COMPOSABLE, _composed), (CAPITALS, _lowered)):
             changed = np.flatnonzero(kinds == kind)
             if len(changed):
                 texts, starts = prepare(data, offsets, changed)
-                parts = labels[: len(changed)].copy(), scores[: len(changed)].copy(), evidence[: len(changed)].copy()
+                parts = tuple(answer[changed] for answer in answers)
                 nothing = np.zeros(len(changed), np.uint8)
-                _predict(self._tables, texts, starts, nothing, floor, self._weights, *parts)
-                labels[changed], scores[changed], evidence[changed] = parts
-        return labels, scores, evidence
+                _predict(self._tables, texts, starts, nothing, floor, self._weights, coefficients, *parts)
+                for answer, part in zip(answers, parts, strict=True):
+                    answer[changed] = part
+        return answers
 
 
 def _composed(data: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,8 @@ LIKELIHOOD_BITS = 15
 LINE = 16
 """Numbers of 32 bits in a cache line."""
 NO_FEATURE = -1
+COUNT = 0xFFFFFFFF
+"""The bits of a state's record that count its visits; above them stands its feature, as in Tables."""
 _SHARED = -2
 
 

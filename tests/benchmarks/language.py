@@ -37,6 +37,7 @@ from gristmill.stages.language.evaluation import evaluate, expected_calibration_
 from gristmill.stages.language.identify import default_model
 from gristmill.stages.language.kernels.langid import LangidClassifier
 from gristmill.stages.language.stage import Language, LanguageConfig
+from tests.benchmarks.figures import figure
 
 EVERY = 8
 """The libraries run on every n-th document, for they are slow."""
@@ -115,6 +116,7 @@ def compare(
         f"{name}: {mine:.1f} MB/s, library {theirs:.1f} MB/s, ratio {mine / theirs:.1f}; labels equal "
         f"{1 - differ / len(named):.4%} of {len(named)}, largest difference of scores {gap:.1e}"
     )
+    figure(f"model {name}", mine, "MB/s", data="documents.parquet", against="its library", other=theirs)
     return differ
 
 
@@ -142,6 +144,7 @@ def stage_speed(name: str, texts: pa.Array, rounds: int) -> None:
     for label, taken in times.items():
         median = statistics.median(taken)
         print(f"  stage language, {label}: {size / median:.1f} MB/s, {yardstick / median:.4f} of SHA-256")
+        figure(f"the stage, {label}", size / median, "MB/s", data=name)
 
 
 def agreement(name: str, texts: pa.Array) -> None:

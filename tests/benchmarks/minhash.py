@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.deduplication.minhash import MinHash
+from tests.benchmarks.figures import figure
 
 RUNS = 5
 
@@ -58,12 +59,14 @@ def main() -> None:
     documents = Path(data) / "documents.parquet"
     own = ours(documents)
     print(f"{'gristmill (survey)':24s} {own:8.1f} MB/s per core")
+    figure("survey", own, "MB/s", data="documents.parquet")
     if chosen.peers is None:
         return
     script = Path(__file__).with_name("minhash_peers.py")
     done = subprocess.run([chosen.peers, script, documents], check=True, capture_output=True, text=True)
     for name, speed in json.loads(done.stdout.splitlines()[-1]).items():
         print(f"{name:24s} {speed:8.2f} MB/s per core   gristmill: {own / speed:7.1f} ×")
+        figure("survey", own, "MB/s", data="documents.parquet", against=name, other=speed)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from gristmill.pipeline.provenance import accounts, content
 from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.writing import task_files as publish
 from gristmill.pipeline.writing.ledger import LEDGER
+from tests.benchmarks.figures import figure
 from tests.benchmarks.whole_run import CONFIG
 
 NO_DIGEST = "0" * 64
@@ -134,6 +135,7 @@ def overhead(source: str, configs: Path | None, rounds: int, folder: Path) -> Pa
     for kind, what in (("needful", "what cannot be switched off"), ("whole", "with signals and dropped texts")):
         ratio = statistics.median(a / b for a, b in zip(seconds[kind], seconds["none"], strict=True))
         print(f"provenance, {what}: {ratio - 1:+.1%} CPU time (median of {rounds})")
+        figure(f"provenance, {what}", 100 * (ratio - 1), "% CPU time", data=Path(source).name)
     return folder / f"whole-{rounds - 1}" / "corpus"
 
 
@@ -174,6 +176,10 @@ def audits(output: Path, repeats: int = 3) -> None:
         f"    full, without the input   {full:5.2f} s: {kept / (full - fast):.0f} MB/s of shards' text, "
         f"{(kept + dropped) / (full - fast):.0f} MB/s of all text"
     )
+    for what, spent in (("full audit", full), ("full audit with the input", source)):
+        figure(
+            what, (kept + dropped) / (spent - fast), "MB/s", data=f"{kept:.0f} MB in shards, {dropped:.0f} MB dropped"
+        )
     print(f"    full, with the input      {source:5.2f} s: {kept / (source - fast):.0f} MB/s of shards' text")
 
 

@@ -33,6 +33,7 @@ from gristmill.pipeline.stage import Decisions, StageContext
 from gristmill.stages.quality.rules import FILTERS, RULES
 from gristmill.stages.quality.signals import signal_columns
 from gristmill.stages.quality.stage import Quality, QualityConfig
+from tests.benchmarks.figures import figure
 
 LABELS = {
     "en": "eng_Latn", "shi": "shi_Latn", "gbi": "gbi_Latn", "baq": "eus_Latn", "cha": "cha_Latn", "ssw": "ssw_Latn",
@@ -132,6 +133,7 @@ def main() -> None:
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
     seconds = seconds_for(stage, whole)
     print(f"  gristmill, all signals and decisions: {megabytes / seconds:.1f} MB/s ({megabytes:.1f} MB)")
+    figure("all signals and decisions", megabytes / seconds, "MB/s", data="documents.parquet")
     if chosen.peers is None:
         return
     rows = [row for row in range(0, len(texts), chosen.every) if labels[row] not in NEEDS_STANZA]
@@ -152,6 +154,9 @@ def main() -> None:
         f"  datatrove's three filters {megabytes / theirs_seconds:.2f} MB/s, gristmill {megabytes / ours_seconds:.1f}"
     )
     print(f"  ratio {theirs_seconds / ours_seconds:.0f}")
+    data = f"every {chosen.every}th of documents.parquet"
+    speeds = (megabytes / ours_seconds, megabytes / theirs_seconds)
+    figure("quality", speeds[0], "MB/s", data=data, against="datatrove's three filters", other=speeds[1])
     compare(judge(stage, part), judge(stage, part, offsets), part_labels)
 
 

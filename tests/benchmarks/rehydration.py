@@ -28,6 +28,7 @@ from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.stage import SettledView, StageContext
 from gristmill.stages.rebalancing.mix import Mix, MixConfig
 from gristmill.stages.rebalancing.rebalance import Rebalance, RebalanceConfig, rehydration_repeats
+from tests.benchmarks.figures import figure
 
 BATCH = 1 << 16
 """Rows of a batch, as the engine cuts batches without text."""
@@ -131,6 +132,8 @@ def measure(name: str, stage: Rebalance, table: pa.Table) -> None:
         f"{name}: survey {len(table) / surveyed / 1e6:.2f}, decide {len(table) / min(seconds) / 1e6:.2f} million rows/s; "
         f"settled in {settled * 1000:.0f} ms"
     )
+    for what, spent in (("survey", surveyed), ("decide", min(seconds))):
+        figure(f"{name}, {what}", len(table) / spent / 1e6, "million rows/s", data=f"{len(table):,} made rows")
 
 
 def measure_mix(table: pa.Table) -> None:
@@ -164,6 +167,8 @@ def measure_mix(table: pa.Table) -> None:
         f"mix: survey {len(table) / surveyed / 1e6:.2f}, settle {len(table) / settled / 1e6:.2f}, decide "
         f"{len(table) / decided / 1e6:.2f} million rows/s"
     )
+    for what, spent in (("survey", surveyed), ("settle", settled), ("decide", decided)):
+        figure(f"mix, {what}", len(table) / spent / 1e6, "million rows/s", data=f"{len(table):,} made rows")
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import KEY_TYPE, keys_from_bytes
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.file_exchange import FileExchange
+from gristmill.pipeline.exchange.star_rounds import star
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.planning.config import EXCHANGE_BYTES
@@ -39,6 +40,7 @@ from gristmill.pipeline.stage import StageContext
 from gristmill.stages.deduplication.kernels.signatures import sketch_words
 from gristmill.stages.deduplication.minhash import MinHash, MinHashConfig
 from tests.benchmarks.exchange import ROOT, DiskWatch
+from tests.benchmarks.figures import figure
 
 CONFIG = MinHashConfig()
 WORDS = sketch_words(CONFIG.lanes)
@@ -148,6 +150,19 @@ class WatchedExecutor(InlineExecutor):
         yield from super().run(watched, payloads)
 
 
+class CountingExchange(FileExchange):
+    """Counts the operators of label rounds, large-star and small-star, in `label_rounds`: 0 where one process holds all."""
+
+    label_rounds = 0
+
+    def group_with_tally(
+        self, rows: Rows, key: Sequence[str], fold: Any, *given: Any, **named: Any
+    ) -> tuple[Rows, Any]:
+        """See `FileExchange`."""
+        self.label_rounds += fold is star
+        return super().group_with_tally(rows, key, fold, *given, **named)
+
+
 class MemoryWatch(threading.Thread):
     """Peak resident memory (kB) of this process and every one below it, looked at once a second."""
 
@@ -189,7 +204,7 @@ def measure(folder: Path, files: list[str], documents: int, workers: int, disk: 
         memory.start()
         watch.start()
         begin, cpu = time.perf_counter(), time.process_time()
-        exchange = FileExchange(executor, folder, budget_bytes=budget, disk_bytes=disk)
+        exchange = CountingExchange(executor, folder, budget_bytes=budget, disk_bytes=disk)
         settled = MinHash(CONFIG).settle(notes, exchange, StageContext())
         if settled.keyed is None:
             raise SystemExit("the stage settled nothing")
@@ -206,6 +221,7 @@ def measure(folder: Path, files: list[str], documents: int, workers: int, disk: 
         "duplicates": settled.report["duplicates"],
         "largest": max((one["size"] for one in settled.report["largest"]), default=1),
         "tasks_with_answers": len(delivered),
+        "label_rounds": exchange.label_rounds,
         "settle_s": clustered - begin,
         "deliver_s": end - clustered,
         "us_per_document": (end - begin) / documents * 1e6,
@@ -259,6 +275,11 @@ def main() -> None:
                 )
         found = json.loads(done.stdout.splitlines()[-1])
         kinds = found.pop("kinds")
+        notes = f"{found['documents']:,} made notes, {given.shape}"
+        spent = found["us_per_document"] if given.workers else found["driver_cpu_s"] / documents * 1e6
+        figure("wall time a document" if given.workers else "CPU time a document", spent, "µs", data=notes)
+        figure("peak memory", max(found["driver_peak_mb"], found["workers_peak_mb"]), "MB", data=notes)
+        figure("operators of label rounds", found["label_rounds"], "", data=notes)
         values = (f"{value:,.3g}" if isinstance(value, float) else f"{value:,}" for value in found.values())
         print("  ".join(f"{name} {value}" for name, value in zip(found, values, strict=True)), flush=True)
         for name, (tasks, cpu, peak) in kinds.items():

@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks.figures import figure
+
 CONFIG = """
 name: whole-run
 seed: 17
@@ -71,6 +73,11 @@ def gristmill(source: str, configs: Path | None) -> None:
                 f"gristmill, {attempt}: {megabytes:.1f} MB in {seconds:.2f} s wall, {time.process_time() - cpu:.2f} s CPU: "
                 f"{megabytes / seconds:.2f} MB/s per core"
             )
+            nodes = result.accounts.nodes
+            reach = ", ".join(
+                f"{node} {nodes[node].entered.bytes / 1e6 / megabytes:.0%}" for node in nodes if node != "docs"
+            )
+            figure(f"five stages, {attempt}", megabytes / seconds, "MB/s", data=f"{megabytes:.0f} MB", reach=reach)
         for stage, spent in clock.items():
             print(f"    {stage:24s} {spent:6.2f} s")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

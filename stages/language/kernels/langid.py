@@ -490,7 +490,7 @@ class LangidClassifier:
             raise ValueError(f"top must be at least 1, found {top}")
         rows = max(len(offsets) - 1, 0)
         top = min(top, len(self.labels))
-        answers = (
+        answers: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] = (
             np.empty((rows, top), np.int32),
             np.empty((rows, top), np.float32),
             np.empty((rows, top, len(EVIDENCE)), np.float64),

@@ -10,6 +10,8 @@ Status = Literal["pass", "fail", "warn", "unread", "skipped"]
 CLEAN = 0
 INCOMPLETE = 3
 WARNINGS = 4
+ONLY_FULL = "reads rows: only in a full audit"
+"""Why a fast audit leaves a check out."""
 MOST_FINDINGS = 100
 """Findings that a check keeps in full; beyond that they are only counted."""
 
@@ -158,6 +160,7 @@ class AuditResult:
         folder: the output.
         checks: one result per check, in the order of `CHECKS`.
         run: the run's key, where the manifest could be read.
+        sample: (i, n) where only the i-th (from 0) of n shares of the files was read.
     """
 
     folder: str
@@ -165,6 +168,7 @@ class AuditResult:
     run: str | None = None
     bytes_read: int = 0
     seconds: float = 0.0
+    sample: tuple[int, int] | None = None
 
     def __getitem__(self, name: str) -> CheckResult:
         return next(item for item in self.checks if item.name == name)
@@ -190,11 +194,18 @@ class AuditResult:
             return INCOMPLETE
         return WARNINGS if "warn" in statuses else CLEAN
 
+    @property
+    def needs_full(self) -> list[str]:
+        """Names of the checks that were left out since they read rows."""
+        return [item.name for item in self.checks if item.status == "skipped" and item.skipped == ONLY_FULL]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "folder": self.folder,
             "run": self.run,
             "exit_code": self.exit_code,
+            "verdict": self.verdict(),
+            "needs_full": self.needs_full,
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "checks": [item.to_json() for item in self.checks],
@@ -217,13 +228,21 @@ class AuditResult:
     def verdict(self) -> str:
         code = self.exit_code
         if code == CLEAN:
-            return "clean."
+            return f"clean{self._as_far()}."
         if code == INCOMPLETE:
             return "incomplete: something could not be read, so the output is not verified."
         if code == WARNINGS:
-            return "clean, with warnings."
+            return f"clean, with warnings{self._as_far()}."
         names = [item.name for item in self.checks if item.status == "fail"]
         return f"not what the run wrote: {', '.join(names)} failed (exit code {code})."
+
+    def _as_far(self) -> str:
+        """What a clean verdict does not speak of: an audit that read no rows passes a flipped byte of them."""
+        if self.needs_full:
+            return f" as far as read: {len(self.needs_full)} checks need --full"
+        if self.sample is not None and self.sample[1] > 1:
+            return f" as far as read: share {self.sample[0] + 1} of {self.sample[1]} of the files"
+        return ""
 
 
 class Deferred:

@@ -16,7 +16,7 @@ from gristmill.pipeline.audit.footer_logs import LogAudit
 from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
 from gristmill.pipeline.audit.replay import SourceJob, stated
-from gristmill.pipeline.audit.result import CHECKS, AuditResult, Deferred, Report
+from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shuffle import HELD_ROWS
 from gristmill.pipeline.audit.signature import check_sequence, check_signature
@@ -94,7 +94,7 @@ def audit_output(
     with audit.opened:
         audit.run()
     results = tuple(audit.report.results[check.name] for check in CHECKS)
-    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin)
+    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin, sample)
 
 
 @dataclass
@@ -121,7 +121,7 @@ class _Audit:
         reader = self.opened.enter_context(ReaderProcess())
         self.readers.append(reader)
         whole = tuple(check.name for check in CHECKS if check.full)
-        report.skip(whole, "this output has nothing of this kind" if self.rows else "reads rows: only in a full audit")
+        report.skip(whole, "this output has nothing of this kind" if self.rows else ONLY_FULL)
         statement, stored = read_statement(folder, report)
         check_signature(folder, stored, self.public, report)
         if statement is None:

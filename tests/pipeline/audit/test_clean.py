@@ -40,12 +40,19 @@ def test_a_copied_output_is_clean_and_a_fast_audit_reads_no_rows(output: Output,
     assert audit_output(str(moved), full=True).exit_code == 0
     fast = audit_output(str(moved))
     assert fast.exit_code == 0 and fast.bytes_read == 0
+    full_only = [check.name for check in CHECKS if check.full]
+    assert fast.verdict() == f"clean as far as read: {len(full_only)} checks need --full."
+    assert fast.to_json()["verdict"] == fast.verdict() and fast.to_json()["needs_full"] == full_only
     assert {item.name for item in fast.checks if item.status == "skipped"} > {c.name for c in CHECKS if c.full}
 
 
 def test_samples_together_read_every_file_once(output: Output) -> None:
     results = [output.audit(full=False, sample=(i, 2)) for i in range(2)]
     assert [result.exit_code for result in results] == [0, 0]
+    assert [result.verdict() for result in results] == [
+        f"clean as far as read: share {i} of 2 of the files." for i in (1, 2)
+    ]
+    assert output.audit().verdict() == "clean." and output.audit().to_json()["needs_full"] == []
     total = sum(entry["size"] for entry in output.entries())
     assert sum(result.bytes_read for result in results) == total == output.audit().bytes_read
 

@@ -20,9 +20,9 @@ import pyarrow as pa
 from gristmill.pipeline.document import TEXT_TYPE
 from gristmill.pipeline.stage import StageContext
 from gristmill.stages.evaluation.metrics import auc, rounded
-from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED
+from gristmill.stages.toxicity.model import DIMENSIONS, EMBEDDED, model_at
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
-from gristmill.stages.toxicity.training_texts import read_labelled
+from tests.benchmarks.toxicity_documents import labelled_texts
 
 LEETSPEAK = str.maketrans("aeiostAEIOST", "431057431057")
 CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
@@ -59,7 +59,7 @@ def main() -> None:
     folder = os.environ.get("GRISTMILL_DATA")
     if not folder:
         parser.error("set GRISTMILL_DATA to the folder with toxicity.parquet")
-    labelled = read_labelled(Path(folder) / "toxicity.parquet")
+    labelled = labelled_texts(Path(folder), model_at(arguments.model))
     english = (labelled.split == "test") & (labelled.language == "eng_Latn") & (labelled.source != "madlibs")
     labelled = labelled.rows(english & (labelled.levels[:, -1] >= 0))
     toxic = labelled.levels[:, -1] > 0

@@ -19,6 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from gristmill.stages.toxicity.kernels import scoring as kernel
 from gristmill.stages.toxicity.labelled_files import read_file
 from gristmill.stages.toxicity.model import EMBEDDED, LOGIT_LOW, STEPS_PER_LOGIT, ToxicityModel, model_at
 from gristmill.stages.toxicity.stage import Toxicity, ToxicityConfig
-from gristmill.stages.toxicity.training_texts import hash_split, read_clean, read_labelled
+from gristmill.stages.toxicity.training_texts import Labelled, hash_split, read_all, read_clean
 
 MIN_SENTENCES = 3
 OVERALL = kernel.HEADS - 1
@@ -140,16 +141,13 @@ def clean_rows(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]
     for name, text in zip(table["source"].to_pylist(), table["text"].to_pylist(), strict=True):
         if name in ENGLISH:
             kinds.setdefault((name, "eng_Latn"), []).append(text)
-    for file in ("toxicity.parquet", "toxicity-multilingual.parquet"):
-        labelled = read_labelled(folder / file)
-        for language in sorted(loaded.covered_languages()):
-            chosen = (labelled.language == language) & (labelled.levels[:, -1] == 0) & (labelled.split != "train")
-            # In the order of their digests, so that sources and splits mix.
-            texts = sorted(
-                labelled.rows(chosen).text.to_pylist(), key=lambda text: hashlib.sha256(text.encode()).digest()
-            )
-            if texts:
-                kinds[f"labelled, {file.removesuffix('.parquet')}", language] = ["\n".join(texts)]
+    labelled = labelled_texts(folder, loaded)
+    for language in sorted(loaded.covered_languages()):
+        chosen = (labelled.language == language) & (labelled.levels[:, -1] == 0) & (labelled.split != "train")
+        # In the order of their digests, so that sources and splits mix.
+        texts = sorted(labelled.rows(chosen).text.to_pylist(), key=lambda text: hashlib.sha256(text.encode()).digest())
+        if texts:
+            kinds["labelled", language] = ["\n".join(texts)]
     for (name, language), texts in kinds.items():
         parts = sentences(loaded, pa.array(texts, TEXT_TYPE))
         for length in CLEAN_LENGTHS:
@@ -162,30 +160,35 @@ def clean_rows(folder: Path, model: Path) -> Iterator[tuple[str, dict[str, Any]]
             yield f"clean: {name}, {language}, {length} sentences", found
 
 
+def labelled_texts(folder: Path, model: ToxicityModel) -> Labelled:
+    """The texts that the model was made from and tested on, with the splits that it was trained by."""
+    names = [one["name"] for one in model.metadata["data"]]
+    labelled = read_all([folder / name for name in names], model.metadata["splits"] == "clusters")
+    unseen = labelled.share_alike() & (not model.metadata["share_alike"])
+    return replace(labelled, split=np.where(unseen, "test", labelled.split))
+
+
 def rows(folder: Path, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, figures) of each row of the table but `clean`."""
     model = model_at(path)
     covered = sorted(model.covered_languages())
+    labelled = labelled_texts(folder, model)
     texts = read_clean([folder / "documents.parquet"])
     clean, genre = texts.text, texts.genre
     english = np.isin(genre, ENGLISH)
     clean_split = hash_split(clean)
     for split in ("val", "test"):
-        for file in ("toxicity.parquet", "toxicity-multilingual.parquet"):
-            labelled = read_labelled(folder / file)
-            known = (labelled.split == split) & (labelled.levels[:, -1] >= 0) & (labelled.source != "madlibs")
-            for language in covered:
-                mine = labelled.rows(known & (labelled.language == language))
-                if len(mine.text):
-                    name = f"{split}: labelled, {file.removesuffix('.parquet')}, {language}"
-                    yield name, ranked(model, mine.text, mine.levels[:, -1] > 0)
-            if file == "toxicity.parquet":
-                toxic = labelled.rows(known & (labelled.language == "eng_Latn") & (labelled.levels[:, -1] > 0))
-                harmless = clean.filter(pa.array(english & (clean_split == split)))
-                for length in LENGTHS:
-                    texts, bad = put_together(model, toxic.text, harmless, length)
-                    found = flagged_shares(path, texts.filter(pa.array(bad)), "eng_Latn")
-                    yield f"{split}: among {length}", {**ranked(model, texts, bad), "found by max_chance": found}
+        known = (labelled.split == split) & (labelled.levels[:, -1] >= 0) & (labelled.source != "madlibs")
+        for language in covered:
+            mine = labelled.rows(known & (labelled.language == language))
+            if len(mine.text):
+                yield f"{split}: labelled, {language}", ranked(model, mine.text, mine.levels[:, -1] > 0)
+        toxic = labelled.rows(known & (labelled.language == "eng_Latn") & (labelled.levels[:, -1] > 0))
+        harmless = clean.filter(pa.array(english & (clean_split == split)))
+        for length in LENGTHS:
+            made, bad = put_together(model, toxic.text, harmless, length)
+            found = flagged_shares(path, made.filter(pa.array(bad)), "eng_Latn")
+            yield f"{split}: among {length}", {**ranked(model, made, bad), "found by max_chance": found}
     ethos = read_file(folder / "ethos" / "Ethos_Dataset_Binary.csv")
     yield "ethos", ranked(model, ethos.text, ethos.levels[:, -1] > 0)
     pages = [page for page in load_pages() if page.verdict != "drop_quality" and page.language in covered]

@@ -120,6 +120,15 @@ def test_the_shipped_model_is_the_one_that_the_card_describes() -> None:
     assert SHIPPED_SHA256 in EMBEDDED.with_suffix(".md").read_text(encoding="utf-8")
 
 
+def test_every_source_of_the_shipped_model_is_named_with_a_licence_that_asks_for_no_other() -> None:
+    notice = EMBEDDED.parents[1].joinpath("NOTICE.md").read_text(encoding="utf-8")
+    metadata = model_at(EMBEDDED).metadata
+    assert len(metadata["sources"]) > 30 and not metadata["share_alike"]
+    for one in metadata["sources"]:
+        assert f"`{one['source']}`" in notice and f"| {one['source']} |" in EMBEDDED.with_suffix(".md").read_text()
+        assert not any("SA" in licence.split("-") or "NC" in licence.split("-") for licence in one["license"]), one
+
+
 def test_scores_of_the_shipped_model_are_equal_on_every_machine() -> None:
     table = measured(list(PINNED))
     found = list(zip(*(table[f"toxicity_{name}_score"].to_pylist() for name in DIMENSIONS), strict=True))

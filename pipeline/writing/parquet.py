@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.document import one_chunk
+from gristmill.pipeline.document import DOC_KEY, one_chunk
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
@@ -123,7 +123,14 @@ def _encode(
     log: Callable[[int, str], LedgerLog | ShardLog | ShuffledLog] | None,
 ) -> None:
     writer = pq.ParquetWriter(
-        stream, schema, compression="zstd", compression_level=level, write_page_checksum=True, version="2.6"
+        stream,
+        schema,
+        compression="zstd",
+        compression_level=level,
+        # Keys hardly repeat: a dictionary of them is larger than they are.
+        use_dictionary=[leaf for item in schema if item.name != DOC_KEY for leaf in _leaves(item.name, item.type)],
+        write_page_checksum=True,
+        version="2.6",
     )
     with writer:
         for piece in pieces:
@@ -131,6 +138,20 @@ def _encode(
             writer.write_table(piece, row_group_size=_rows_per_group(piece))
         if log is not None:
             writer.add_key_value_metadata({LOG_KEY: canonical(to_json(log(digest.rows, digest.hexdigest()))).decode()})
+
+
+def _leaves(name: str, kind: pa.DataType) -> Iterator[str]:
+    """The paths of a column's leaves, as Parquet names them."""
+    if pa.types.is_struct(kind):
+        for child in kind:
+            yield from _leaves(f"{name}.{child.name}", child.type)
+    elif pa.types.is_map(kind):
+        yield from _leaves(f"{name}.key_value.key", kind.key_type)
+        yield from _leaves(f"{name}.key_value.value", kind.item_type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{name}.list.element", kind.value_type)
+    else:
+        yield name
 
 
 def read_log(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any] | None:

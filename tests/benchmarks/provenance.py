@@ -29,14 +29,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from gristmill.pipeline import storage
+from gristmill.pipeline import storage, work_files
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.plan import Plan, make_plan
 from gristmill.pipeline.provenance import accounts, content
+from gristmill.pipeline.provenance.task_record import SidecarParts
 from gristmill.pipeline.running.engine import Engine
+from gristmill.pipeline.storage import streams
+from gristmill.pipeline.writing import parquet, sidecars, task_parts
 from gristmill.pipeline.writing import task_files as publish
-from gristmill.pipeline.writing.ledger import LEDGER
 from tests.benchmarks.figures import figure
 from tests.benchmarks.whole_run import CONFIG
 
@@ -59,13 +61,15 @@ def without_provenance() -> Iterator[None]:
                 put(module, name, value)
 
     class NoHash:
+        def __init__(self, *data: object) -> None: ...
+
         def update(self, data: object) -> None: ...
 
         def hexdigest(self) -> str:
             return NO_DIGEST
 
     class Hashlib:
-        sha256 = NoHash
+        sha256 = xxh3_128 = file_digest = NoHash
 
     def count_rows(self: content.ContentDigest, piece: Any) -> content.ContentDigest:
         self.rows += piece.num_rows
@@ -79,25 +83,32 @@ def without_provenance() -> Iterator[None]:
     def no_files(*arguments: object) -> tuple[dict[str, Any], ...]:
         return ()
 
+    def no_parts(*arguments: object) -> SidecarParts:
+        return SidecarParts(candidate="", size=0, sha256=NO_DIGEST, parts=[])
+
     def no_checks(table: Any) -> dict[str, str]:
         return {}
 
-    def empty_log(*arguments: object) -> Mapping[str, Any]:
+    def empty_log(*arguments: object, **named: object) -> Mapping[str, Any]:
         return {}
 
     try:
         put_everywhere(storage.sha256_of, lambda location: NO_DIGEST)
         put_everywhere(accounts.key_sum, lambda words, counts=None: 0)
-        put_everywhere(publish.ledger_of, lambda slice_rows, order, rejects: LEDGER.empty_table())
+        put_everywhere(sidecars.write_sidecars, no_files)
+        put_everywhere(task_parts.write_parts, no_parts)
         put_everywhere(publish.task_log, empty_log)
-        put(storage, "hashlib", Hashlib)
+        put(parquet, "to_json", empty_log)
+        put(publish, "extend", empty_log)
+        for module in (storage, streams, work_files):
+            put(module, "hashlib", Hashlib)
+        put(streams, "xxhash", Hashlib)
+        put_everywhere(streams.same_bytes, nothing)
+        put_everywhere(work_files.open_checked, lambda location, *expected: storage.open_read(location))
         put(content.ContentDigest, "update", count_rows)
         put(content.ContentDigest, "columns", no_columns)
         put(accounts.Accounts, "check", nothing)
         put_everywhere(content.quick_checks, no_checks)
-        put(publish._OutputWriter, "ledger", nothing)
-        put(publish._AlikeFiles, "signals", no_files)
-        put(publish._AlikeFiles, "dropped", no_files)
         yield
     finally:
         for step in reversed(undo):

@@ -69,7 +69,7 @@ LOST = {"ledger", "join"}
     ("change", "checks", "unread"),
     [
         (log(slices=[]), ["schema"], LOST | {"accounts", "lineage"}),
-        (log(accounts=None), ["schema"], LOST | {"accounts", "lineage"}),
+        (log(tasks=None), ["schema"], LOST | {"accounts", "lineage"}),
         (column("ledger", "port"), ["footer", "vocabulary"], LOST | {"text", "replay"}),
         (column("ledger", "doc_key"), ["footer", "content"], LOST | {"text", "replay"}),
         (column("ledger", "copies", lambda c: c.cast(pa.string())), ["footer", "vocabulary"], LOST),
@@ -77,7 +77,7 @@ LOST = {"ledger", "join"}
         (column("data", "text", lambda c: pa.array(range(len(c)))), ["footer", "text"], set()),
         (column("dropped", "rule", lambda c: pa.array([1] * len(c))), ["dropped", "columns"], set()),
         (column("signals:bounds", "doc_key", lambda c: pa.nulls(len(c), c.type)), ["content"], set()),
-        (foreign_task, ["footer", "lineage", "keys", "join", "agreement"], {"ledger"}),
+        (foreign_task, ["footer", "lineage"], {"ledger", "join"}),
         (predicate(lambda p: p.update(tasks=10**9)), ["lineage"], {"lineage"}),
     ],
     ids=lambda value: None if callable(value) else "-".join(value) if isinstance(value, list) else "",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.kernels.hashing64 import ALL_BITS, hash_bytes
+from gristmill.stages.kernels.hashing64 import ALL_BITS, absorb, finish
 from gristmill.stages.kernels.pointers import load8_at
 from gristmill.stages.kernels.scalars import Bool, Float, Int
 from gristmill.stages.kernels.unicode import decode_at
@@ -22,7 +22,7 @@ from gristmill.stages.quality.kernels.spaceless import StopWords, cut_spaceless
 from gristmill.stages.quality.tokenizer import flags as flag
 from gristmill.stages.quality.tokenizer import rules as rule
 from gristmill.stages.quality.tokenizer.affixes import find_exception
-from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, SPLITS, Chunk, Tokenizer
+from gristmill.stages.quality.tokenizer.chunk import CHUNK_LIMIT, SPLIT, SPLITS, Chunk, Tokenizer
 from gristmill.stages.quality.tokenizer.splitter import split_chunk
 
 _TEXT_WORDS = INDEX["text_words"]
@@ -128,7 +128,7 @@ def _is_exception(chunk: Chunk, begin: Int, end: Int, tokenizer: Tokenizer) -> B
     return ((sieve >> np.uint64(bit & 63)) & np.uint64(1)) != 0 and _found(chunk, begin, end, tokenizer)
 
 
-_REMEMBERED_BYTES = 64
+_REMEMBERED_BYTES = 16
 """Bytes of a chunk that is remembered; its words are at most eight, so that where they end fits into eight bytes."""
 
 
@@ -146,17 +146,26 @@ def _split(
 ) -> Int:
     """`_split_slowly`, or what it did with the same chunk before.
 
-    A slot of `chunk.splits` holds a hash of the chunk and its tokenizer, the ends of its words in bytes, and what the chunk
-    added to the counts, eight bits each.
+    A slot of `chunk.splits` holds the chunk's bytes, its length and tokenizer, the ends of its words in bytes, and what the
+    chunk added to the counts, eight bits each. It is the bytes that are compared and no hash of them, since a document may
+    come behind another's whose author looked for a collision.
     """
-    if end - begin > _REMEMBERED_BYTES or piece > 0.0:
+    size = end - begin
+    if size > _REMEMBERED_BYTES or piece > 0.0:
         return _split_slowly(chunk, begin, end, tokenizer, piece, stop_words, starts, words, row)
     splits = chunk.splits
-    key = hash_bytes(chunk.compact, begin, end, np.uint64(tokenizer.number))
-    slot = 3 * (np.int64(key >> np.uint64(32)) & (SPLITS - 1))
-    if splits[slot] == key:
-        ends = splits[slot + 1]
-        added = splits[slot + 2]
+    head = load8_at(chunk.compact, begin)
+    tail = np.uint64(0)
+    if size < 8:
+        head &= ALL_BITS >> np.uint64(8 * (8 - size))
+    elif size > 8:
+        tail = load8_at(chunk.compact, begin + 8) & (ALL_BITS >> np.uint64(8 * (16 - size)))
+    kind = np.uint64((tokenizer.number << 8) | size)
+    mixed = finish(absorb(absorb(kind, head), tail), size)
+    slot = SPLIT * (np.int64(mixed >> np.uint64(32)) & (SPLITS - 1))
+    if splits[slot] == kind and splits[slot + 1] == head and splits[slot + 2] == tail:
+        ends = splits[slot + 3]
+        added = splits[slot + 4]
         starts[words] = begin
         while ends:
             words += 1
@@ -184,9 +193,11 @@ def _split(
         added = (added << np.uint64(8)) | np.uint64(row[_ALPHA_WORDS] - alpha_words)
         added = (added << np.uint64(8)) | np.uint64(row[_TEXT_WORD_CHARS] - text_word_chars)
         added = (added << np.uint64(8)) | np.uint64(row[_TEXT_WORDS] - text_words)
-        splits[slot] = key
-        splits[slot + 1] = ends
-        splits[slot + 2] = added
+        splits[slot] = kind
+        splits[slot + 1] = head
+        splits[slot + 2] = tail
+        splits[slot + 3] = ends
+        splits[slot + 4] = added
     return words
 
 

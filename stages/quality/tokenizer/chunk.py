@@ -15,7 +15,9 @@ CHUNK_LIMIT = 1 << 15
 """Code points of a chunk without white space that are looked at together; a longer one is cut there. Real chunks are
 words with their punctuation; longer ones are encoded binary data or scripts without spaces."""
 SPLITS = 1 << 11
-"""Chunks whose words are remembered, at 24 bytes each. Half of the chunks that need the rules came before."""
+"""Chunks whose words are remembered. Half of the chunks that need the rules came before."""
+SPLIT = 5
+"""uint64 for each of them."""
 
 
 class Chunk(NamedTuple):
@@ -28,7 +30,7 @@ class Chunk(NamedTuple):
         compact: uint8, the compact text: the document without its white space, UTF-8, and PADDING bytes.
         stack: int32[CHUNK_LIMIT + 2], scratch.
         scratch: uint8[64], scratch.
-        splits: uint64[3 · SPLITS], zero at first: hashes of chunks that were split, and what became of them.
+        splits: uint64[SPLIT · SPLITS], zero at first: chunks that were split, and what became of them.
     """
 
     codes: Any
@@ -72,7 +74,7 @@ def new_chunk(compact: np.ndarray) -> Chunk:
         compact,
         np.empty(CHUNK_LIMIT + 2, np.int32),
         np.empty(64, np.uint8),
-        np.zeros(3 * SPLITS, np.uint64),
+        np.zeros(SPLIT * SPLITS, np.uint64),
     )
 
 

@@ -81,7 +81,7 @@ def counted(
     texts: Sequence[str],
     words: Sequence[Sequence[str]] | None = None,
     stop_words: tuple[str, ...] = (),
-    tokenizer: int = 0,
+    tokenizer: int | Sequence[int] = 0,
     piece: float = 0.0,
     short_line_length: int = 30,
 ) -> list[dict[str, int]]:

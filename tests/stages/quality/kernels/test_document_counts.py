@@ -150,6 +150,16 @@ def test_a_documents_counts_do_not_depend_on_its_neighbours() -> None:
     assert counted(docs[::-1], None, STOP_WORDS) == together[::-1]
 
 
+def test_documents_of_other_tokenizers_and_chunks_that_differ_in_one_character_are_no_neighbours_either() -> None:
+    marks = [chr(code) for code in range(33, 127)]
+    doc = (
+        " ".join(f"{mark}b-x's/{mark} {mark}n't {mark}-{mark}{mark}." for mark in marks) + " and words behind them all."
+    )
+    numbers = list(range(len(TOKENIZERS)))
+    together = counted([doc] * len(numbers), None, STOP_WORDS, numbers)
+    assert together == [counted([doc], None, STOP_WORDS, [number])[0] for number in numbers]
+
+
 def test_counts_of_a_small_page_are_pinned() -> None:
     page = (
         "Notes on bread\n\nMix the flour and the water. Wait...\n- knead well\n- knead well\n\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.pipeline.audit.allowed_sources import allowed_config, refuse_elsewhere
+from gristmill.pipeline.audit.changed_documents import changed_message, readable_keys, wrong_copies
 from gristmill.pipeline.audit.key_order import key_order, places_in
 from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
-from gristmill.pipeline.audit.messages import Answer, TaskJob
+from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.recompute import (
     as_told,
@@ -69,6 +70,7 @@ class SourceJob:
         run: the run's key.
         plugins: modules with stages and sources that may be imported.
         roots: folders below which the sources must lie (see `allowed_sources`).
+        changed: shards of the task that do not have their SHA-256, whose changed documents are to be named.
     """
 
     task: TaskJob
@@ -76,6 +78,7 @@ class SourceJob:
     run: str
     plugins: tuple[str, ...]
     roots: tuple[str, ...]
+    changed: tuple[Entry, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "task": self.task.to_json()}
@@ -88,6 +91,7 @@ class SourceJob:
             value["run"],
             tuple(value["plugins"]),
             tuple(value["roots"]),
+            tuple(Entry(**item) for item in value["changed"]),
         )
 
 
@@ -127,6 +131,8 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
             return answer.to_json()
         remade = _replay(job.task, plan, data, ledger, ledger_entry.path, answer)
         _text(job.task, plan, data, ledger, remade, answer)
+        if job.changed:
+            _name_changed(job, plan, data, ledger, remade, answer)
         compare_recorded(job.task, plan, one.source, data, ledger, ledger_entry.path, answer)
     except Damaged:
         return answer.to_json()  # other checks have said so
@@ -239,9 +245,41 @@ def _hashes(texts: pa.Array | None, rows: np.ndarray) -> np.ndarray:
     return text_hashes(pa.chunked_array([texts.take(pa.array(rows))]))
 
 
-def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: Remade, answer: Answer) -> None:
+def _name_changed(
+    job: SourceJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: Remade, answer: Answer
+) -> None:
+    """Names the documents of a task's changed shards that are lost, added, or have another text."""
+    graph = AuditGraph(job.task.sources, job.task.nodes, job.task.outputs)
+    listed, decided = read_decisions(graph, data_source(plan, job.task), ledger, "", Answer())
+    if decided is None:
+        return
+    intact = [entry for entry in job.task.files if entry.role == "data"]
+    keys, read = readable_keys([*intact, *job.changed])
+    source = key_words(data.table[DOC_KEY])
+    source = source[key_order(source)]
+    copies = follow(graph, data_source(plan, job.task), decided, len(listed)).into(graph.outputs[job.task.output])
+    wrong = wrong_copies(source, copies[places_in(listed, source)], keys)
+    texts = Answer()
+    changed = replace(job.task, files=tuple(entry for entry in job.changed if entry in read))
+    try:
+        _text(changed, plan, data, ledger, remade, texts, len(keys))
+    except (Damaged, Unreadable) as error:
+        answer.unread("text", str(error), job.changed[0].path)
+    documents = dict.fromkeys([*wrong, *(finding["document"] for finding in texts.findings)])
+    answer.fail("sha256", changed_message(list(documents)), job.changed[0].path)
+
+
+def _text(
+    job: TaskJob,
+    plan: Plan,
+    data: SliceData,
+    ledger: pa.Table,
+    remade: Remade,
+    answer: Answer,
+    most: int = NAMED,
+) -> None:
     """Kept text is the source's, but for documents of which the ledger says that a node which may change text did; and
-    those of the sample have the text that these nodes make."""
+    those of the sample have the text that these nodes make. Names at most so many documents of a kind in a row group."""
     graph = AuditGraph(job.sources, job.nodes, job.outputs)
     listed, decided = read_decisions(graph, data_source(plan, job), ledger, "", Answer())
     if decided is None:
@@ -271,7 +309,7 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
         same[here] = mine[here] == hashes[place[here]]
         wrong = here & ~same & ~edited[places_in(listed, keys)]
         unlike = remade.unlike(keys, hashes=mine) & ~wrong
-        _report_texts(wrong, unlike, ~here, table["row"].to_pylist(), table[DOC_KEY], shard, answer)
+        _report_texts(wrong, unlike, ~here, table["row"].to_pylist(), table[DOC_KEY], shard, answer, most)
     for entry in job.files:
         if entry.role != "data":
             continue
@@ -296,7 +334,7 @@ def _text(job: TaskJob, plan: Plan, data: SliceData, ledger: pa.Table, remade: R
                 shown_keys = one_chunk(piece[DOC_KEY]).take(pa.array(order))
                 wrong = here & ~same & ~may
                 unlike = remade.unlike(keys[order], shown_texts) & ~wrong
-                _report_texts(wrong, unlike, ~here, numbers, shown_keys, entry.path, answer)
+                _report_texts(wrong, unlike, ~here, numbers, shown_keys, entry.path, answer, most)
                 start += piece.num_rows
 
 
@@ -308,13 +346,14 @@ def _report_texts(
     keys: pa.Array | pa.ChunkedArray,
     path: str,
     answer: Answer,
+    most: int,
 ) -> None:
     for message, wrong in (
         ("its text differs from its source's, and the ledger names no node that changed it", other),
         ("its text differs from what the nodes in the ledger produce from its source's", unlike),
         ("is not among the documents of the slice that its task read", stray),
     ):
-        for position in np.flatnonzero(wrong)[:NAMED].tolist():
+        for position in np.flatnonzero(wrong)[:most].tolist():
             answer.fail("text", message, path, row=rows[position], document=keys[position].as_py().hex())
 
 

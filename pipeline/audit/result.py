@@ -223,6 +223,8 @@ class AuditResult:
             if more:
                 made.append(f"{'':<9}   … and {more} more")
         made.append(f"{self.folder}: {self.verdict()}")
+        if self["sha256"].failed and self["source"].status == "skipped":
+            made.append("With --full --sources, where the input lies here, the documents that changed are named.")
         return made
 
     def verdict(self) -> str:

@@ -265,7 +265,9 @@ class _Audit:
             if answered is None or roots is None:
                 return told, None, False
             back = Deferred()
-            again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, roots)
+            mine = [] if job.shuffled else [entry for entry in files if entry.role == "data" and entry not in absent]
+            changed = tuple(entry for entry in mine if entry not in sound)
+            again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, roots, changed)
             # The slice is read and its documents are judged again: that takes far longer than reading the files.
             found = _answer(reader, "check_sources", again.to_json(), 50 * size, "source", sound, back)
             return told, back, found is None

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.pipeline.audit.changed_documents import changed_message
 from gristmill.pipeline.errors import StorageError
 from tests.pipeline.audit.conftest import run, write_wide
 from tests.pipeline.audit.tampering import Output
@@ -64,6 +65,24 @@ def test_text_edited_under_the_same_key(plain: Output) -> None:
     assert plain.audit(sources=False).exit_code == 0, "the forger recomputed every digest: only the source can tell"
     result = plain.expect("text", plugins=PLUGINS)
     assert [(finding.file, finding.row) for finding in result["text"].findings] == [(name, 2)]
+
+
+def test_documents_of_an_edited_shard_are_named(plain: Output) -> None:
+    name = plain.named("data")[0]
+    before = plain.rows(name)
+    texts = before["text"].to_pylist()
+    texts[2] = texts[2].swapcase()
+    plain.rewrite(name, lambda table: set_column("text", texts)(table).slice(1))
+    keys = [key.hex() for key in before["doc_key"].to_pylist()]
+    assert "--sources" in plain.audit(sources=False).lines()[-1]
+    result = plain.audit(plugins=PLUGINS)
+    told = next(finding.message for finding in result["sha256"].findings if "document" in finding.message)
+    assert told == f"2 documents differ from what the run wrote: {keys[0]}, {keys[2]}"
+
+
+def test_of_many_changed_documents_twenty_are_named() -> None:
+    told = changed_message([f"{number:032x}" for number in range(23)])
+    assert told.startswith("23 documents differ") and told.endswith(f"{19:032x}, and 3 more")
 
 
 def test_text_may_differ_only_after_a_node_that_may_change_it(output: Output) -> None:

@@ -518,8 +518,13 @@ def run_command(arguments: list[str]) -> int:
         if debug:
             traceback.print_exc()
             return 1
+        from gristmill.pipeline.storage.advice import outside
+
+        told = outside(error)
+        if told is not None:
+            return _fail(f"{type(error).__name__}: {error!s:.300}: {told}.", 1)
         return _fail(
-            f"{type(error).__name__}: {error}\nThis is a defect of Gristmill or of a plugin. The same command with "
+            f"{type(error).__name__}: {error!s:.2000}\nThis is a defect of Gristmill or of a plugin. The same command with "
             f"{DEBUG} shows where.",
             1,
         )

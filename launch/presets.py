@@ -9,7 +9,7 @@ from pathlib import Path
 from gristmill.pipeline.errors import ConfigError, nearest
 
 _ENDINGS = (".yaml", ".yml")
-_DATA = (".parquet", ".jsonl", ".ndjson", ".json", ".gz", ".zst")
+_PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,14 @@ def is_config(argument: str) -> bool:
     return argument.lower().endswith(_ENDINGS) or argument.replace("_", "-") in preset_names()
 
 
+def _is_data(name: str) -> bool:
+    from gristmill.pipeline.registry import format_of
+
+    return not name.endswith(_ENDINGS) and (
+        name.endswith(_PACKED) or ("." in name and format_of(name) not in (None, "text"))
+    )
+
+
 def read_config(argument: str) -> ConfigText:
     """The config that an argument names: a path, or a preset's name when there is no such file.
 
@@ -72,16 +80,19 @@ def read_config(argument: str) -> ConfigText:
         raise ConfigError(
             f"{argument:.60}…: no path of a file ({error.strerror}). Name a YAML file or a preset."
         ) from error
-    if size > 4 * MAX_BYTES:
-        raise ConfigError(
-            f"{argument}: {size:,} bytes; a config has at most {MAX_BYTES:,} characters. Name a YAML file."
-        )
     if path.is_dir():
-        raise ConfigError(f"{argument}: this is a folder, not a config. Name a YAML file or a preset.")
-    if path.name.lower().endswith(_DATA):
+        raise ConfigError(
+            f"{argument}: this is a folder, not a config. Name a YAML file or a preset; for a folder of data `gristmill init "
+            f"{argument}` writes a first config."
+        )
+    if _is_data(path.name.lower()):
         raise ConfigError(
             f"{argument}: this is data, not a config. `gristmill init {argument}` writes a first config for it, "
             f"`gristmill sample {argument}` shows what the preset `web` would do."
+        )
+    if size > 4 * MAX_BYTES:
+        raise ConfigError(
+            f"{argument}: {size:,} bytes; a config has at most {MAX_BYTES:,} characters. Name a YAML file."
         )
     if not path.is_file():
         if path.name.lower().endswith(_ENDINGS) or "/" in argument:

@@ -8,10 +8,14 @@ Exit codes: 0 done; 2 the config or the arguments are wrong; 3 the data stopped 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 GUIDE = "docs/writing-a-stage.md"
 """Where the author of a stage or a source reads how it is done."""
+
+
+MOST_NAMES = 60
+"""Names that a message lists; the rest are counted."""
 
 
 class GristmillError(Exception):
@@ -57,13 +61,23 @@ class ContractError(ConfigError):
     """A stage class breaks the stage contract; raised when the class is defined or first used."""
 
 
+def listed_names(names: Sequence[str]) -> str:
+    """Names for a message, the first MOST_NAMES of them and how many more there are.
+
+    >>> listed_names(["a", "b"])
+    'a, b'
+    """
+    more = [f"and {len(names) - MOST_NAMES:,} more"] if len(names) > MOST_NAMES else []
+    return ", ".join([*names[:MOST_NAMES], *more])
+
+
 def nearest(found: str, allowed: Iterable[str]) -> str:
-    """A clause that names the closest allowed name and all allowed names.
+    """A clause that names the closest allowed name and the allowed names, the first MOST_NAMES of them.
 
     >>> nearest("langauge", ["language", "quality"])
     'did you mean `language`? Allowed: language, quality.'
     """
     names = sorted(allowed)
     close = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
-    listed = f"Allowed: {', '.join(names)}." if names else "Nothing is allowed here."
+    listed = f"Allowed: {listed_names(names)}." if names else "Nothing is allowed here."
     return f"did you mean `{close[0]}`? {listed}" if close else listed

@@ -91,6 +91,18 @@ class Registry:
         return loaded
 
 
+@cache
+def _endings() -> dict[str, tuple[str, ...]]:
+    registry = Registry()
+    return {name: registry.source(name, f"source format {name}").known_endings for name in registry.names(SOURCES)}
+
+
+def format_of(path: str) -> str | None:
+    """The announced source format whose files end as a path, or a glob, does; None where none or several do."""
+    found = {name for name, endings in _endings().items() if path.lower().endswith(endings)}
+    return found.pop() if len(found) == 1 else None
+
+
 def _imported(what: str, load: Callable[[], Any]) -> Any:
     """What `load` imports. Raises ConfigError that says `what` could not be imported and why."""
     try:

@@ -149,6 +149,7 @@ class Source:
         Config: the format's config, a subclass of SourceConfig.
         version: raised whenever the same config and input may give other documents.
         summary: one line for people.
+        known_endings: of the names of files that are of this format where a config names none, such as `.jsonl.gz`.
         by_offset: whether the position in a doc_key is the byte at which a record begins, and not its number.
         may_crash: whether a damaged file may end the process that reads it, as a library in C++ may; such a source is
             asked in a reading process, from its module, name and config, and calls `reader_process.reading` before it
@@ -158,6 +159,7 @@ class Source:
     Config: ClassVar[type[SourceConfig]] = SourceConfig
     version: ClassVar[int]
     summary: ClassVar[str]
+    known_endings: ClassVar[tuple[str, ...]] = ()
     by_offset: ClassVar[bool] = False
     may_crash: ClassVar[bool] = False
 

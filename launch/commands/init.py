@@ -17,32 +17,11 @@ from gristmill.launch.presets import read_preset
 from gristmill.launch.terminal.console import say
 from gristmill.launch.terminal.numbers import count, size
 from gristmill.pipeline.errors import ConfigError, DataError
+from gristmill.pipeline.registry import SOURCES, Registry, format_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PARQUET = (".parquet",)
-JSON_LINES = (
-    ".jsonl",
-    ".jsonl.gz",
-    ".jsonl.zst",
-    ".ndjson",
-    ".ndjson.gz",
-    ".ndjson.zst",
-    ".json",
-    ".json.gz",
-    ".json.zst",
-)
-FORMATS = {
-    "parquet": PARQUET,
-    "jsonl": JSON_LINES,
-    "csv": (".csv", ".csv.gz", ".csv.zst"),
-    "tsv": (".tsv", ".tsv.gz", ".tsv.zst", ".tab"),
-    "arrow": (".arrow", ".arrows", ".feather", ".ipc"),
-    "warc": (".warc", ".warc.gz", ".wet", ".wet.gz"),
-    "html": (".html", ".htm", ".xhtml"),
-    "text": (".txt", ".text", ".md"),
-}
 BESIDES = frozenset(
     {"state.json", "dataset_info.json", "dataset_dict.json", "readme.md", "license.txt", "croissant.json"}
 )
@@ -124,7 +103,6 @@ def guess(files: Sequence[str]) -> Guess:
     be read, or when it holds no text.
     """
     from gristmill.pipeline.planning.foreign_files import described
-    from gristmill.pipeline.registry import Registry
 
     format_ = _format(files)
     source = Registry().source(format_, "format")
@@ -174,10 +152,10 @@ def _format(files: Sequence[str]) -> str:
 def _format_of(file: str) -> str:
     if "://" not in file and not set("*?[") & set(file) and not Path(file).exists():
         raise ConfigError(f"{file}: no such file or folder. Relative paths start at the current folder.")
-    by_ending = _by_ending(file)
+    by_ending = format_of(file)
     if by_ending is not None:
         return by_ending
-    inside = Counter(found for name in _names_in(file) if (found := _by_ending(name)) is not None)
+    inside = Counter(found for name in _names_in(file) if (found := format_of(name)) is not None)
     if len(inside) == 1:
         return next(iter(inside))
     if len(inside) > 1:
@@ -188,15 +166,12 @@ def _format_of(file: str) -> str:
     found = _by_content(Path(file)) if Path(file).is_file() else None
     if found is not None:
         return found
-    endings = ", ".join(known[0] for known in FORMATS.values())
+    registry = Registry()
+    known = [registry.source(name, name).known_endings for name in registry.names(SOURCES)]
+    endings = ", ".join(item[0] for item in known if item)
     raise ConfigError(
         f"{file}: its format is unknown. Expected {endings} files, a folder of them, or a glob that ends so."
     )
-
-
-def _by_ending(name: str) -> str | None:
-    name = name.lower()
-    return next((format_ for format_, endings in FORMATS.items() if name.endswith(endings)), None)
 
 
 def _names_in(folder: str) -> list[str]:

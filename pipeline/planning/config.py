@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.yaml_reader import MAX_DEPTH, Document, parse
-from gristmill.pipeline.registry import Registry
+from gristmill.pipeline.registry import Registry, format_of
 from gristmill.pipeline.resources import Resources, wrong_amount
 from gristmill.pipeline.source import Source, SourceConfig
 from gristmill.pipeline.stage import Stage, StageConfig
@@ -317,11 +317,27 @@ class _Reader:
         if not isinstance(value, dict):
             raise self.fail(path, f"expected a map such as {{format: parquet, paths: […]}}, found {_kind(value)}.")
         kind = value.get("format")
+        if kind is None:
+            kind = self.format_by_ending(path, value.get("paths"))
+            value = {"format": kind, **{key: item for key, item in value.items() if key != "format"}}
         if not isinstance(kind, str):
             raise self.fail(f"{path}.format", f"expected a format, found {_kind(kind)}.")
         made = self.registry.source(kind, self.document.where(f"{path}.format"))
         value = source_settings(value, seed)
         return SourceSpec(name, made, self.model(made.Config, value, path))
+
+    def format_by_ending(self, path: str, paths: Any) -> str:
+        """The format of a source that names none: that of its paths' endings."""
+        given = [paths] if isinstance(paths, str) else paths if isinstance(paths, list) else []
+        formats = {format_of(item) if isinstance(item, str) else None for item in given}
+        found = formats.pop() if len(formats) == 1 else None
+        if found is None:
+            raise self.fail(
+                f"{path}.format",
+                "expected a format, found nothing, and the endings of `paths` name no single one. Write it, such as "
+                "`format: parquet`; `gristmill stages` lists the formats.",
+            )
+        return found
 
     def node(self, name: str, value: Any) -> NodeSpec:
         path = f"stages.{name}"

@@ -57,6 +57,8 @@ def advice(location: str, error: BaseException) -> str:
             f"{text}: the store lacks an operation that is needed; where that is a write on a condition (If-None-Match, "
             "If-Match), two runs could write one output: use a store that has them, or a mounted file system"
         )
+    if isinstance(error, ValueError) and "must be specified" in text:  # obstore, of a client that lacks its account
+        return f"{text}: {_CREDENTIALS.get(protocol, 'set what the store needs')}"
     unconnected = no_connection(error)
     if unconnected is not None:
         return f"{text}: {unconnected}"
@@ -89,4 +91,12 @@ def no_connection(error: BaseException) -> str | None:
     return None
 
 
-__all__ = ["advice", "no_connection"]
+def outside(error: BaseException) -> str | None:
+    """What to do about an error of network, credentials or a store whose place is not known; None for any other."""
+    names = {kind.__name__ for one in causes(error) for kind in type(one).__mro__}
+    if names & _NO_CREDENTIALS:
+        return "no credentials: set those of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return no_connection(error)
+
+
+__all__ = ["advice", "no_connection", "outside"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ class ArrowSource(Source):
 
     version = 1
     may_crash = True
+    known_endings: ClassVar[tuple[str, ...]] = (".arrow", ".arrows", ".feather", ".ipc")
     summary = (
         "Arrow IPC files and streams, Feather, folders saved by Hugging Face datasets: one slice per run of batches"
     )

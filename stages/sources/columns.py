@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, ID, PAYLOADS, RESERVED, TEXT, TEXT_TYPE, is_payload, one_chunk
-from gristmill.pipeline.errors import ConfigError, DataError, nearest
+from gristmill.pipeline.errors import ConfigError, DataError, listed_names, nearest
 
 TEXT_GUESSES = ("text", "content", "raw_content", "document", "body", "contents", "article", "markdown", "page")
 """Names under which data sets keep the text, most common first (for `init` and `sample`, which say what they took)."""
@@ -96,7 +96,7 @@ def mapped_schema(
     payloads = [item for item in result if item.name in PAYLOADS and is_payload(item.type)]
     if TEXT not in result.names and not payloads:
         raise DataError(
-            f"{where}: there is no column `text`; found {', '.join(schema.names) or 'none'}. Map one: "
+            f"{where}: there is no column `text`; found {listed_names(schema.names) or 'none'}. Map one: "
             "`columns: {text: NAME}` in the config, or `{html: NAME}` for pages from which a stage is to make the text."
         )
     kind = result.field(TEXT).type if TEXT in result.names else TEXT_TYPE

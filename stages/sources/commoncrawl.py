@@ -16,7 +16,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +72,7 @@ class CommonCrawlSource(WarcSource):
 
     Config = CommonCrawlConfig
     version = 1
+    known_endings: ClassVar[tuple[str, ...]] = ()
     summary = "Common Crawl: records selected in its columnar index, read by byte ranges: one slice per run of records"
 
     def __init__(self, name: str, config: Any) -> None:

@@ -14,7 +14,7 @@ import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -76,6 +76,7 @@ class CsvSource(Source):
     Config = DelimitedConfig
     version = 1
     by_offset = True
+    known_endings: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".csv.zst")
     summary = (
         "CSV files, also with other delimiters: one slice per run of records of a plain file, or per compressed file"
     )
@@ -216,6 +217,7 @@ class TsvSource(CsvSource):
     """Tables of text whose fields tabulators divide."""
 
     version = 1
+    known_endings: ClassVar[tuple[str, ...]] = (".tsv", ".tsv.gz", ".tsv.zst", ".tab")
     summary = "TSV files: as csv, with tabulators unless `delimiter` says otherwise"
 
     def __init__(self, name: str, config: Any) -> None:

@@ -4,6 +4,7 @@ makes the text."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import pyarrow as pa
 
@@ -17,6 +18,7 @@ class HtmlSource(Source):
     """Pages, one per file; `file_path` names the file."""
 
     version = 1
+    known_endings: ClassVar[tuple[str, ...]] = (".html", ".htm", ".xhtml")
     summary = "Folders of HTML pages, one per file: a slice is a run of files"
 
     def slices(self) -> Sequence[Slice]:

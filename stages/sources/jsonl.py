@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -71,6 +71,17 @@ class JsonlSource(Source):
 
     version = 1
     by_offset = True
+    known_endings: ClassVar[tuple[str, ...]] = (
+        ".jsonl",
+        ".jsonl.gz",
+        ".jsonl.zst",
+        ".ndjson",
+        ".ndjson.gz",
+        ".ndjson.zst",
+        ".json",
+        ".json.gz",
+        ".json.zst",
+    )
     summary = "JSON lines, plain, gzip or zstd: one slice per byte range of a plain file, or per compressed file"
 
     def files(self) -> Sequence[FoundFile]:

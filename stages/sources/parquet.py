@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ class ParquetSource(Source):
 
     version = 1
     may_crash = True
+    known_endings: ClassVar[tuple[str, ...]] = (".parquet",)
     summary = "Parquet files: one slice per file, or per run of row groups of a large one"
 
     def files(self) -> Sequence[FoundFile]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,7 @@ class TextSource(Source):
     Config = TextConfig
     version = 1
     by_offset = True
+    known_endings: ClassVar[tuple[str, ...]] = (".txt", ".text", ".md")
     summary = "Text files: a document is a file, or a line"
 
     def files(self) -> Sequence[FoundFile] | None:

@@ -12,7 +12,7 @@ header that is none.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +54,7 @@ class WarcSource(Source):
     version = 1
     by_offset = True
     may_crash = True
+    known_endings: ClassVar[tuple[str, ...]] = (".warc", ".warc.gz", ".wet", ".wet.gz")
     summary = "Crawls: WARC (pages) and WET (texts), plain or gzip: one slice per run of records"
 
     def files(self) -> Sequence[FoundFile] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.launch import cli
+from gristmill.pipeline.storage.store_errors import NoCredentialsError
 from tests.launch.running import PLUGINS, Command
 from tests.pipeline.toy_runs import write_corpus
 
@@ -381,3 +383,38 @@ def test_a_time_of_grace_that_nobody_waits_for_is_refused(gristmill: Command, gr
     for command in (["run", "toys.yaml"], ["submit", "toys.yaml", "--on", "ray"]):
         ran = gristmill(*command, "--grace", grace)
         assert ran.code == 2 and "--grace" in ran.err
+
+
+# Blame
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "HTTPS_PROXY"),
+        (ConnectionRefusedError(111, "refused"), "check host and port"),
+        (NoCredentialsError("none are set"), "AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_what_lies_outside_is_no_defect(
+    gristmill: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fails(name: object) -> int:
+        raise RuntimeError("while something was read") from error
+
+    monkeypatch.setattr("gristmill.launch.presets.show_presets", fails)
+    done = gristmill("presets")
+    assert done.code == 1 and told in done.err and "defect" not in done.err
+
+
+def test_a_store_where_nothing_listens_or_that_lacks_an_account_says_what_to_set(
+    gristmill: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    closed = gristmill("audit", "s3://nowhere/out")
+    assert closed.code == 1 and "check host and port" in closed.err and "defect" not in closed.err
+    account = gristmill("audit", "az://nowhere/out")
+    assert account.code == 1 and "AZURE_STORAGE_ACCOUNT_NAME" in account.err and "defect" not in account.err

@@ -157,3 +157,13 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 
 def test_configs_are_shipped_as_package_data() -> None:
     assert (resources.files("gristmill.configs") / "quickstart.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.parquet", "d.jsonl", "rows.json", "d.txt.gz", "d.CSV.zst", "page.html"])
+def test_data_in_place_of_a_config_are_told_which_command_is_meant(
+    gristmill: Command, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"x,y\n1,2\n")
+    done = gristmill("run", name)
+    assert done.code == 2
+    assert "this is data" in done.err and f"`gristmill init {name}`" in done.err and "gristmill sample" in done.err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.pipeline.errors import ConfigError, ContractError
+from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import build
 from gristmill.pipeline.planning.plan import make_plan
@@ -210,3 +210,22 @@ def test_a_config_field_must_say_what_it_changes() -> None:
 
     with pytest.raises(ContractError, match="config field `size` does not say whether"):
         type("Bad", (Stage,), {"Config": Unclear, "version": 1, "summary": "x", "decide": lambda s, b, t, c: None})
+
+
+@pytest.mark.parametrize("paths", ["s3://bucket/a/*.parquet", "[in/a.parquet, in/B.PARQUET]"])
+def test_a_source_without_a_format_has_that_of_its_paths_endings(paths: str) -> None:
+    config = load(
+        changed("{format: parquet, paths: [in/*.parquet]}", f"{{paths: {paths}}}"), "t", plugins=("toy_stages",)
+    )
+    assert config.sources[0].config.format == "parquet"
+
+
+@pytest.mark.parametrize("paths", ["in/*", "[a.parquet, b.csv]", "7", "[]", "[7]"])
+def test_a_source_whose_format_nothing_names_is_told_to_write_it(paths: str) -> None:
+    told = refused(changed("{format: parquet, paths: [in/*.parquet]}", f"{{paths: {paths}}}"))
+    assert "sources.s.format" in told and "`format: parquet`" in told
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    told = nearest("name", [f"name_{number}" for number in range(500)])
+    assert len(told) < 1500 and told.endswith("and 440 more.")

@@ -51,11 +51,23 @@ class Registry:
                 continue
             for group, base in ((STAGES, Stage), (SOURCES, Source)):
                 if issubclass(item, base):
+                    self._refuse_taken(plugin, group, snake_case(name), item)
                     self._extra[group][snake_case(name)] = item
                     found += 1
         if not found:
             self._refuse_old_bases(plugin, vars(module).values())
             raise ConfigError(f"--plugin {plugin}: the module defines no Stage and no Source. Name another module.")
+
+    def _refuse_taken(self, plugin: str, group: str, name: str, item: type[Any]) -> None:
+        """A plugin never replaces what another package or plugin announces: a config would mean something else with it."""
+        mine = f"{item.__module__}:{item.__qualname__}"
+        known = self._extra[group].get(name)
+        point = _announced(group).get(name)
+        other = f"{known.__module__}:{known.__qualname__}" if known else point.value if point else mine
+        if other.replace(" ", "") != mine:
+            raise ConfigError(
+                f"--plugin {plugin}: its class {mine} would be `{name}`, which is {other} already. Rename the class."
+            )
 
     def _refuse_old_bases(self, plugin: str, items: Iterable[Any]) -> None:
         """In a checkout's root the old names can be imported, as other modules than ours."""

@@ -323,7 +323,7 @@ def check_contract(cls: type[Stage]) -> None:
         )
     if cls.implements("survey") != cls.implements("settle"):
         refuse("`survey` and `settle` go together", "Implement both or neither.")
-    for name in ("measure", "survey", "settle", "decide"):
+    for name in ("declare", "measure", "survey", "settle", "decide"):
         # A class that somebody wraps may take anything (*args), which is as good.
         expected = list(inspect.signature(getattr(Stage, name)).parameters)
         try:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from gristmill.launch.plugins import module_names
+
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a preset (see `gristmill presets`).")
 ]
@@ -15,7 +17,12 @@ SetOption = Annotated[
 ]
 PluginOption = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="Import a module that defines custom stages or sources."),
+    typer.Option(
+        "--plugin",
+        metavar="MODULE|FILE.py",
+        callback=module_names,
+        help="Import a module, or a file, that defines custom stages or sources.",
+    ),
 ]
 BesideOption = Annotated[
     list[str] | None,

@@ -63,6 +63,17 @@ def check_decisions(node: Node, decisions: Decisions, batch: pa.Table) -> None:
             "this is a bug in the stage; report it to its author."
         )
 
+    returned: object = decisions  # whatever a stage's author returns
+    if not isinstance(returned, Decisions):
+        refuse(f"`decide` returned {type(returned).__name__}; expected Decisions")
+    for name in ("port", "copies", "rule"):
+        array = getattr(decisions, name)
+        if array is not None and not (isinstance(array, np.ndarray) and array.dtype.kind in "iu"):
+            refuse(f"`{name}` is {type(array).__name__}; expected a NumPy array of integers")
+    found: dict[str, object] = dict(decisions.columns)
+    for name, column in found.items():
+        if not isinstance(column, (pa.Array, pa.ChunkedArray)):
+            refuse(f"the column `{name}` is {type(column).__name__}; expected an Arrow array, such as pa.array(…)")
     for name in ("port", "copies", "rule", "failed", "value", "threshold", "witness"):
         array = getattr(decisions, name)
         if array is not None and len(array) != rows:

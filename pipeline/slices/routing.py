@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -210,10 +210,20 @@ class SliceRows:
         schema, begin = node.spec.signals, time.monotonic()
         with _declared(node, "measure"):
             found = node.stage.measure(batch, context)
+        if not isinstance(found, Mapping):
+            raise ContractError(
+                f"node `{node.name}`: `measure` returned {type(found).__name__}; expected a map of names to Arrow arrays."
+            )
         if set(found) != set(schema.names):
             raise ContractError(
                 f"node `{node.name}`: `measure` returned the columns {sorted(found)}, but declares {sorted(schema.names)}."
             )
+        for name, array in found.items():
+            if not isinstance(array, (pa.Array, pa.ChunkedArray)):
+                raise ContractError(
+                    f"node `{node.name}`: `measure` returned {type(array).__name__} as the column `{name}`; expected an Arrow "
+                    "array, such as pa.array(…)."
+                )
         made = {name: one_chunk(array) for name, array in found.items()}
         for item in schema:
             array = made[item.name]

@@ -87,7 +87,7 @@ from gristmill.pipeline.stage import Stage, StageConfig, keep_all
 class Mine(Stage):
     Config, version, summary = StageConfig, 1, "mine"
     def measure_reads(self): return frozenset({"text"})
-    def decide(self, batch, settled): return keep_all(batch.num_rows)
+    def decide(self, batch, settled, context): return keep_all(batch.num_rows)
 """,
     )
     assert said.startswith(
@@ -125,3 +125,86 @@ def test_a_source_that_leaves_something_out_is_refused_when_it_is_defined(
     type("Good", (Source,), dict(whole))
     with pytest.raises(ContractError, match=complaint):
         type("Bad", (Source,), {**whole, **body})
+
+
+STAGE = """
+import numpy as np
+from gristmill.pipeline.stage import Stage, StageConfig, StageSpec, keep_all
+
+
+class {name}(Stage):
+    class Config(StageConfig):
+        pass
+
+    version = 1
+    summary = "keeps everything"
+
+    def declare(self):
+        return StageSpec()
+
+    def decide(self, batch, settled, context):
+        return keep_all(batch.num_rows)
+"""
+
+
+def test_a_plug_in_is_a_file_or_a_module_of_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(folder))])
+    (folder / "sub").mkdir()
+    (folder / "sub/in_a_file.py").write_text(STAGE.format(name="FromFile"))
+    (folder / "in_the_folder.py").write_text(STAGE.format(name="FromFolder"))
+    assert run_command(["stages", "from_file", "--plugin", "sub/in_a_file.py"]) == 0
+    assert run_command(["stages", "from_folder", "--plugin", "in_the_folder"]) == 0
+    assert "keeps everything" in capsys.readouterr().out
+
+
+def test_a_plug_in_file_that_is_not_there_or_hidden_is_named_in_full(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["stages", "--plugin", "none.py"]) == 2
+    assert str(folder / "none.py") in capsys.readouterr().err
+    (folder / "sub").mkdir()
+    (folder / "sub/json.py").write_text("")
+    assert run_command(["stages", "--plugin", "sub/json.py"]) == 2
+    assert "another module named `json`" in capsys.readouterr().err
+
+
+def test_a_plug_in_never_replaces_a_stage_that_is_announced_or_another_plug_in_s(folder: Path) -> None:
+    told = refused(folder, STAGE.format(name="Quality"))
+    assert "mine:Quality" in told and "gristmill.stages.quality" in told
+    (folder / "first.py").write_text(STAGE.format(name="Same"))
+    (folder / "second.py").write_text(STAGE.format(name="Same"))
+    with pytest.raises(ConfigError, match="second:Same.*first:Same"):
+        Registry(("first", "second"))
+
+
+def test_a_declare_with_a_parameter_too_many_is_told_so(folder: Path) -> None:
+    told = refused(folder, STAGE.format(name="Mine").replace("declare(self)", "declare(self, context)"))
+    assert "`declare` takes (self, context), but is called with (self)" in told
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("[0] * batch.num_rows", "`decide` returned list; expected Decisions"),
+        ("Decisions(port=[0] * batch.num_rows)", "`port` is list; expected a NumPy array of integers"),
+        ("keep_all(batch.num_rows - 1)", "`port` has 1 entries for 2 rows"),
+        ("keep_all(batch.num_rows, more=[1] * batch.num_rows)", "the column `more` is list; expected an Arrow array"),
+        ("keep_all(batch.num_rows, more=pa.nulls(batch.num_rows))", "added the columns ['more'], but declares []"),
+    ],
+)
+def test_what_a_stage_returns_by_mistake_is_one_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], returned: str, told: str
+) -> None:
+    text = (
+        STAGE.format(name="Mine")
+        .replace("keep_all(batch.num_rows)", returned)
+        .replace("keep_all\n", "Decisions, keep_all\n")
+    )
+    (folder / "mine.py").write_text("import pyarrow as pa\n" + text)
+    (folder / "d.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    (folder / "c.yaml").write_text("sources: {s: {paths: d.jsonl}}\nstages: {mine: {}}\noutputs: {o: {path: out}}\n")
+    assert run_command(["sample", "c.yaml", "--plugin", "mine.py"]) != 0
+    found = capsys.readouterr().err
+    assert told in found and "node `mine`" in found and "defect" not in found

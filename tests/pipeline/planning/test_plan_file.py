@@ -99,7 +99,7 @@ def test_a_class_that_a_node_lacks_is_named(tmp_path: Path, plan: Plan, named: s
     classes = json.loads(path.read_text())["classes"]
     assert classes["stage length"] == "toy_stages:Length"
     sha256 = changed(path, classes={**classes, "stage length": named})
-    with pytest.raises(ConfigError, match=rf"test.yaml:7: stages.length: .*{told}"):
+    with pytest.raises(ConfigError, match=rf"test.yaml:8: stages.length: .*{told}"):
         read_plan(str(path), sha256)
 
 

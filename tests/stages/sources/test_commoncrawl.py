@@ -430,7 +430,7 @@ def test_an_index_row_without_a_place_is_set_aside_and_the_others_are_read(
     key = doc_keys("crawl", CRAWL, index.path, np.array([reject["position"]]))[0].as_py()
     settings = f"format: commoncrawl, snapshot: {CRAWL}, root: '{tmp_path}'"
     place = origin(read_of, CRAWL, key, "commoncrawl", RUN.format(root=tmp_path, source=settings))
-    assert place == {"record": reject["position"], "byte": None}
+    assert place == {"path": index.path, "part": dict(index.part), "record": reject["position"], "byte": None}
     assert all(reader.counts_bytes(one.part) for one in reader.slices() if one != index)
     facts = reader.facts()
     assert facts["rows_set_aside"] == 1 and facts["rows_selected"] == table.num_rows

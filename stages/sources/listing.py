@@ -71,7 +71,7 @@ def _named(source: str, config: SourceConfig, endings: Sequence[str]) -> Iterato
         if not kept:
             raise DataError(
                 f"sources.{source}.paths: {pattern} matches no file{_hint(pattern, endings)}. Check the path "
-                f"(relative paths start at the current folder)."
+                f"(relative paths start at the current folder, {os.getcwd()})."
             )
         root = _root(source, pattern, config.root, [location for location, _, _ in kept])
         for location, size, stamp in kept:

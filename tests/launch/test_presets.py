@@ -167,3 +167,8 @@ def test_data_in_place_of_a_config_are_told_which_command_is_meant(
     done = gristmill("run", name)
     assert done.code == 2
     assert "this is data" in done.err and f"`gristmill init {name}`" in done.err and "gristmill sample" in done.err
+
+
+def test_paths_that_match_nothing_say_where_they_were_looked_for(gristmill: Command, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("sources: {s: {paths: none/*.jsonl}}\noutputs: {o: {path: out}}\n")
+    assert f"the current folder, {Path.cwd()}" in gristmill("plan", "c.yaml").err

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from tests.pipeline.audit.test_sweep import flips
 CONFIG = """
 name: changed
 seed: 3
+sidecar_documents: 40
 sources: {{s: {{format: parquet, paths: ["{root}/in/*.parquet"]}}}}
 stages:
   exact: {{keep_notes: true}}
@@ -32,7 +34,9 @@ outputs:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two outputs: `cut` lost repeated lines, `warned` got content warnings and is shuffled. Both keep notes."""
+    """Two outputs: `cut` lost repeated lines, `warned` got content warnings and is shuffled. Both keep notes.
+
+    Of the three tasks, the first two share their sidecars, and the last has its own."""
     root = tmp_path_factory.mktemp("changed")
     (root / "in").mkdir()
     for part in range(3):
@@ -254,8 +258,14 @@ def test_a_note_left_out(cut: Output) -> None:
 
 
 def test_a_note_doubled(cut: Output) -> None:
+    """At the end of its task's rows, so that the file is still in the order of its tasks."""
     name = cut.named("notes:exact")[0]
-    cut.rewrite(name, lambda table: pa.concat_tables([table, table.slice(0, 1)]).combine_chunks(), consistent=True)
+    end = cut.rows(name)["from_task"].to_pylist().count(0)
+
+    def doubled(table: pa.Table) -> pa.Table:
+        return pa.concat_tables([table.slice(0, end), table.slice(0, 1), table.slice(end)]).combine_chunks()
+
+    cut.rewrite(name, doubled, consistent=True)
     cut.seal(content=[name])
     cut.expect("signals", "agreement")
 
@@ -267,8 +277,17 @@ def test_a_note_that_is_another_document_s(cut: Output) -> None:
     assert "its kept note is not what it gives when it is surveyed again" in result.problems[0]
 
 
-def test_all_notes_of_a_task_left_out(cut: Output) -> None:
+def test_all_notes_of_a_task_left_out_that_shares_their_file(cut: Output) -> None:
     name = cut.named("notes:exact")[0]
+    assert set(cut.rows(name)["from_task"].to_pylist()) == {0, 1}
+    cut.rewrite(name, lambda table: table.filter(pc.equal(table["from_task"], 1)).combine_chunks(), consistent=True)
+    cut.seal(content=[name])
+    cut.expect("replay")
+
+
+def test_all_notes_of_a_task_left_out(cut: Output) -> None:
+    name = cut.named("notes:exact")[-1]
+    assert set(cut.rows(name)["from_task"].to_pylist()) == {2}
     cut.path(name).unlink()
     cut.seal(entries=[entry for entry in cut.entries() if entry["path"] != name])
     cut.expect("replay")

@@ -53,7 +53,7 @@ def test_a_reason_that_the_page_does_not_give(output: Output) -> None:
 
 def test_a_signal_of_another_document(output: Output) -> None:
     name = output.named("signals:reader")[0]
-    assert output.rows(name).column_names == ["doc_key", "tags"]  # the text is in the shards alone
+    assert output.rows(name).column_names == ["doc_key", "tags", "from_task"]  # the text is in the shards alone
     edit(output, name, "doc_key", lambda n, old: b"\x01" * 16 if n == 0 else old["doc_key"])
     output.expect("signals", plugins=PLUGINS)
 

@@ -129,10 +129,12 @@ def test_a_false_reason(output: Output) -> None:
         if rules["too_short"]["any"] == [0, 0]:
             del rules["too_short"]
 
-    gone = output.log(ledger)["accounts"]["nodes"]["bounds"]["rules"]["too_short"]
+    (told,) = output.log(ledger)["tasks"]
+    gone = told["accounts"]["nodes"]["bounds"]["rules"]["too_short"]
 
     def edit(log: dict[str, Any]) -> dict[str, Any]:
-        moved(log["accounts"], gone)
+        for one in log.get("tasks", [log]):
+            moved(one["accounts"], gone)
         return log
 
     for entry in output.entries():

@@ -17,6 +17,9 @@ BIN := $(VENV)/bin
 # Wheels only: nothing is compiled on the user's machine. Every line of a lock carries its hashes, so pip checks them.
 INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all:
 
+# Tests wait for children and servers a fifth of their time: one process more than cores.
+PARALLEL = --numprocesses $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 1)") --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help quickstart venv venv-dev test test-long test-lowest test-torch test-cluster test-browser lint docs bench wheel lock reference clean clean-all check-python
@@ -28,7 +31,7 @@ quickstart: venv ## set up if needed, then curate the small web that ships with 
 	$(BIN)/gristmill run quickstart
 
 test: lint ## set up if needed, then lint, types and every test but the long ones
-	$(BIN)/python -m pytest -m "not long and not torch and not cluster and not browser" --numprocesses auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not torch and not cluster and not browser" $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m "long and not cluster and not browser" $(PYTEST_ARGS)

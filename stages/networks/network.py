@@ -82,7 +82,10 @@ class Network:
             )
 
     def logits(self, tokens: Sequence[Sequence[int]], *, most_rows: int, most_tokens: int) -> np.ndarray:
-        """float32[sequences, outputs of all heads] of sequences with their special tokens; see `cut_batches`."""
+        """float32[sequences, outputs of all heads] of sequences with their special tokens; see `cut_batches`.
+
+        Raises ConfigError for a batch that the GPU's memory does not hold: smaller ones would give other last digits, so they
+        are not tried in silence."""
         torch = self._torch
         found = np.zeros((len(tokens), sum(self.heads)), np.float32)
         pad, left = int(self.tokenizer.pad_token_id), self.tokenizer.padding_side == "left"
@@ -92,8 +95,14 @@ class Network:
                 batch = [tokens[at] for at in chosen.tolist()]
                 ids, mask = padded(batch, pad=pad, left=left, multiple=self._multiple)
                 given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-                answer = self._forward(**{name: value.to(self._device) for name, value in given.items()})
-                found[chosen] = answer.float().cpu().numpy()
+                try:
+                    answer = self._forward(**{name: value.to(self._device) for name, value in given.items()})
+                    found[chosen] = answer.float().cpu().numpy()
+                except torch.cuda.OutOfMemoryError as error:
+                    raise ConfigError(
+                        f"the GPU's memory does not hold a batch of {ids.shape[0]} sequences of {ids.shape[1]} tokens. Lower "
+                        "`batch_tokens` of the stage encoder, `batch_size` of toxicity, or give each worker more of a GPU."
+                    ) from error
         return found
 
     def tokens(self, texts: Sequence[str], most: int) -> tuple[list[list[int]], list[bool]]:

@@ -291,6 +291,24 @@ def test_a_gpu_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.torch
+def test_a_batch_that_a_gpu_does_not_hold_says_what_to_lower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    stage = encoder(write_bert(tmp_path / "net"), {"edu": {}})
+    measured(stage)
+    loaded = network(stage.config.model, "cpu", "float32", 1, False)
+
+    def full(**given: Any) -> Any:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(loaded, "_forward", full)
+    with pytest.raises(
+        ConfigError, match=r"memory does not hold a batch of \d+ sequences of \d+ tokens. Lower `batch_tokens`"
+    ):
+        measured(stage)
+
+
+@pytest.mark.torch
 def test_a_text_for_which_the_network_gives_no_number_has_no_score_and_harms_no_other(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 

@@ -278,6 +278,8 @@ def report(result: RunResult, reuse: Reuse | None = None) -> None:
     for row in end_rows(result.accounts, list(paths)):
         where = f" in {paths[row.name]}" if row.kind == "output" else " (discarded, as the config says)"
         say(f"{row.name}: {documents(row.amount.documents)}, {size(row.amount.bytes)} of {text}{where}")
+        for line in kind_lines(paths[row.name]) if row.kind == "output" else ():
+            say(f"  {line}")
     if not has_answers(plan):
         lost = loss_lines(plan, result.accounts, max(60, console.width))
         if lost:
@@ -291,6 +293,23 @@ def report(result: RunResult, reuse: Reuse | None = None) -> None:
         say(f"Look at it:       gristmill explore {first}")
         say(f"Verify it:        gristmill audit {first}")
         say(f"Follow one:       gristmill explain {first} ID")
+
+
+def kind_lines(folder: str) -> list[str]:
+    """What else an output was written as: format, files, and tokens where it has any."""
+    from gristmill.pipeline.provenance.kinds import units
+    from gristmill.pipeline.provenance.statement import read_manifest
+
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return []
+    settings = manifest.identity.outputs[manifest.output].kinds
+    lines = []
+    for name, totals in manifest.kinds.items():
+        format_ = settings[name].format
+        amount = f", {count(totals.units)} tokens" if units(format_) == "tokens" else ""
+        lines.append(f"also as {format_}: {folder}/kinds/{name}, {count(totals.files)} files{amount}")
+    return lines
 
 
 def reuse_lines(result: RunResult, reuse: Reuse) -> list[str]:

@@ -196,7 +196,7 @@ class Classifier(Stage):
     Config = ClassifierConfig
     version: ClassVar[int] = 1
     summary: ClassVar[str] = (
-        "A fastText classifier's score or label; keeps the best fraction, or the labels that you name"
+        "a fastText classifier's score or label; keeps the best fraction, or the labels that you name"
     )
 
     config: ClassifierConfig

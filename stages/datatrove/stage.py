@@ -126,7 +126,7 @@ class Datatrove(Stage):
 
     Config = DatatroveConfig
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Runs a filter or formatter of the library datatrove, or one written for it."
+    summary: ClassVar[str] = "runs a filter or formatter of the library datatrove, or one written for it"
 
     config: DatatroveConfig
 

@@ -109,7 +109,7 @@ class Decontaminate(Stage):
 
     Config = DecontaminateConfig
     version: ClassVar[int] = 1
-    summary: ClassVar[str] = "Finds items of evaluation sets in documents: drops or marks these, or cuts the passages."
+    summary: ClassVar[str] = "finds items of evaluation sets in documents: drops or marks these, or cuts the passages"
 
     config: DecontaminateConfig
 

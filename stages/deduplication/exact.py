@@ -74,7 +74,7 @@ class Exact(Stage):
 
     Config = ExactConfig
     version = 1
-    summary = "Finds exact duplicates, by normalised text or by any columns, and keeps one document of each cluster."
+    summary = "finds exact duplicates, by normalised text or by any columns, and keeps one document of each cluster"
     RULE: ClassVar[str] = "exact_duplicate"
 
     config: ExactConfig

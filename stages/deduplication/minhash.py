@@ -177,7 +177,7 @@ class MinHash(Stage):
 
     Config = MinHashConfig
     version = 1
-    summary = "Finds near-duplicates by MinHash over the whole corpus and keeps one document of each cluster."
+    summary = "finds near-duplicates by MinHash over the whole corpus and keeps one document of each cluster"
     RULE: ClassVar[str] = "minhash_duplicate"
 
     config: MinHashConfig

@@ -88,7 +88,7 @@ class Paragraphs(Stage):
 
     Config = ParagraphsConfig
     version = 1
-    summary = "Removes lines or paragraphs that occur more than a number of times in the corpus."
+    summary = "removes lines or paragraphs that occur more than a number of times in the corpus"
 
     config: ParagraphsConfig
 

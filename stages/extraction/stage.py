@@ -136,7 +136,7 @@ class Extract(Stage):
 
     Config = ExtractConfig
     version = 3
-    summary = "Makes the text of web pages (`html`): their main content, by trafilatura, resiliparse or both."
+    summary = "makes the text of web pages (`html`): their main content, by trafilatura, resiliparse or both"
 
     config: ExtractConfig
 

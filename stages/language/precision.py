@@ -76,7 +76,7 @@ class Precision(Stage):
 
     Config = PrecisionConfig
     version = 1
-    summary = "Drops documents of often confused languages that have no word that is only theirs (FineWeb2)."
+    summary = "drops documents of often confused languages that have no word that is only theirs (FineWeb2)"
 
     config: PrecisionConfig
 

@@ -52,7 +52,7 @@ class DropMarked(Stage):
 
     Config = DropMarkedConfig
     version = 1
-    summary = "Drops documents that an earlier node marked (`on_fail: mark`)."
+    summary = "drops documents that an earlier node marked (`on_fail: mark`)"
 
     config: DropMarkedConfig
 

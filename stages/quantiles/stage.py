@@ -116,7 +116,7 @@ class Quantiles(Stage):
 
     Config = QuantilesConfig
     version = 1
-    summary = "Writes each document's exact quantile of a score within its language or any other group."
+    summary = "writes each document's exact quantile of a score within its language or any other group"
 
     config: QuantilesConfig
 

@@ -161,7 +161,9 @@ class Mix(Stage):
 
     Config = MixConfig
     version = 2
-    summary = "Mixes groups to wanted shares and size: budgets, temperature, bounds, margins, a cap on how often text is seen."
+    summary = (
+        "mixes groups to wanted shares and size: budgets, temperature, bounds, margins, a cap on how often text is seen"
+    )
 
     config: MixConfig
 

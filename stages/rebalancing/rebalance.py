@@ -127,7 +127,7 @@ class Rebalance(Stage):
 
     Config = RebalanceConfig
     version = 2
-    summary = "Repeats documents by duplication count and removal rate (FineWeb2's rehydration)."
+    summary = "repeats documents by duplication count and removal rate (FineWeb2's rehydration)"
 
     config: RebalanceConfig
 

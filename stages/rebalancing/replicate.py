@@ -44,7 +44,7 @@ class Replicate(Stage):
 
     Config = ReplicateConfig
     version = 1
-    summary = "Emits each document as often as a column says."
+    summary = "emits each document as often as a column says"
 
     config: ReplicateConfig
 

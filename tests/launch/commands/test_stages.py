@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -74,6 +75,9 @@ def test_every_setting_of_a_stage_is_explained(name: str, gristmill: Command) ->
     shown = gristmill("stages", name)
     assert shown.code == 0, shown.err
     assert stage.summary in shown.out
+    assert not stage.summary.endswith(".") and not re.match("[A-Z][a-z]+s ", stage.summary), (
+        "summaries read as one list"
+    )
     for item in field_helps(stage.Config):
         assert item.name in shown.out
 

@@ -14,6 +14,13 @@ from gristmill.pipeline.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:
     from gristmill.launch.exports.finished import Finished
+    from gristmill.launch.exports.forms import Form
+
+
+FORMS = ("eu-summary", "data-card")
+"""Formats that people's answers are part of."""
+OF_ONE = ("dataset-card", "croissant", "data-card")
+"""Formats that describe one output."""
 
 
 def export(
@@ -23,25 +30,31 @@ def export(
     answers: str | None = None,
     domains: str | None = None,
     as_json: bool = False,
+    max_age_days: int | None = None,
 ) -> int:
     """Writes outputs in a format.
 
     Args:
-        format_: prov, openlineage, dataset-card, croissant or eu-summary.
+        format_: prov, openlineage, dataset-card, croissant, eu-summary or data-card.
         folders: of finished outputs.
         file: where to; without one, stdout.
-        answers, domains, as_json: for eu-summary: what people know (YAML), where all domains go (TSV), JSON for Markdown.
+        answers, as_json, max_age_days: for forms: what people know (YAML), JSON for Markdown, how old an answer may be.
+        domains: for eu-summary: where all domains go (TSV).
 
     Raises ConfigError for a folder without a finished run of this version's format, StorageError where the file cannot be
     written.
     """
     from gristmill.launch.exports.finished import finished
 
-    if format_ != "eu-summary" and (answers or domains or as_json):
-        raise ConfigError(f"gristmill export {format_}: --answers, --domains and --json belong to eu-summary.")
+    if format_ not in FORMS and (answers or as_json or max_age_days is not None):
+        raise ConfigError(
+            f"gristmill export {format_}: --answers, --json and --max-age-days belong to {' and '.join(FORMS)}."
+        )
+    if format_ != "eu-summary" and domains:
+        raise ConfigError(f"gristmill export {format_}: --domains belongs to eu-summary.")
     if len(set(folders)) < len(folders):
         raise ConfigError("gristmill export: an output is a duplicate entry. Name each folder once.")
-    if format_ in ("dataset-card", "croissant") and len(folders) > 1:
+    if format_ in OF_ONE and len(folders) > 1:
         raise ConfigError(f"gristmill export {format_}: describes one output, found {len(folders)}. Name one folder.")
     outputs = [finished(folder) for folder in folders]
     note = ""
@@ -62,8 +75,10 @@ def export(
 
         text = _json(croissant_rai(outputs[0]))
     else:
-        text, owed = _eu_summary(outputs, answers, domains, as_json)
-        note = f"; {owed} fields are owed" if owed else ""
+        form = _form(format_, outputs, answers, domains, max_age_days)
+        text = _json(form.as_json()) if as_json else form.as_markdown()
+        note += f"; {len(form.owed)} fields are owed" if form.owed else ""
+        note += f"; {len(form.stale)} answers are stale" if form.stale else ""
     if file is None:
         sys.stdout.write(text)
         return 0
@@ -76,11 +91,13 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
-def _eu_summary(
-    outputs: Sequence[Finished], answers: str | None, domains: str | None, as_json: bool
-) -> tuple[str, int]:
-    from gristmill.launch.exports import eu_summary
-    from gristmill.launch.exports.eu_template import read_answers
+def _form(
+    format_: str, outputs: Sequence[Finished], answers: str | None, domains: str | None, max_age_days: int | None
+) -> Form:
+    from gristmill.launch.exports import data_card_template, eu_template
+    from gristmill.launch.exports.answers import MAX_AGE_DAYS, read_answers
+    from gristmill.launch.exports.data_card import data_card
+    from gristmill.launch.exports.eu_summary import eu_summary
 
     def write(rows: Iterator[tuple[str, int, int]]) -> None:
         try:
@@ -93,5 +110,8 @@ def _eu_summary(
             ) from error
 
     today = datetime.now(UTC).date()
-    made = eu_summary.eu_summary(outputs, read_answers(answers), today, write if domains else None)
-    return _json(eu_summary.as_json(made)) if as_json else eu_summary.as_markdown(made), len(made.owed)
+    most = MAX_AGE_DAYS if max_age_days is None else max_age_days
+    known = read_answers(answers, today, eu_template.KEYS | data_card_template.KEYS)
+    if format_ == "data-card":
+        return data_card(outputs[0], known, today, most)
+    return eu_summary(outputs, known, today, write if domains else None, most)

@@ -16,6 +16,7 @@ class ExportFormat(StrEnum):
     dataset_card = "dataset-card"
     croissant = "croissant"
     eu_summary = "eu-summary"
+    data_card = "data-card"
 
 
 def add_export_commands(app: typer.Typer) -> None:
@@ -29,16 +30,19 @@ Examples:
   gristmill export openlineage out/corpus out/rest > events.jsonl
   gristmill export dataset-card out/corpus --output README.md
   gristmill export eu-summary out/corpus --answers answers.yaml --domains domains.tsv --output summary.md
+  gristmill export data-card out/corpus --answers answers.yaml --output card.md
 
 prov: W3C PROV-JSON. openlineage: run events, one JSON object per line. dataset-card: README.md with the
 Hugging Face hub's metadata. croissant: JSON-LD with the RAI vocabulary. eu-summary: the European Commission's
 template for the public summary of training content, C(2025) 8311, filled in as far as runs and answers tell, and
-what is owed.""",
+what is owed. data-card: the sections of a Data Card (FAccT 2022), with where the output says so.""",
     )
     def export(
         format_: Annotated[
             ExportFormat,
-            typer.Argument(metavar="FORMAT", help="prov, openlineage, dataset-card, croissant or eu-summary."),
+            typer.Argument(
+                metavar="FORMAT", help="prov, openlineage, dataset-card, croissant, eu-summary or data-card."
+            ),
         ],
         folders: Annotated[list[str], typer.Argument(metavar="OUTPUT…", help="Folders of finished outputs.")],
         output: Annotated[
@@ -46,7 +50,7 @@ what is owed.""",
         ] = None,
         answers: Annotated[
             str | None,
-            typer.Option("--answers", metavar="FILE", help="For eu-summary: a YAML file with what only people know."),
+            typer.Option("--answers", metavar="FILE", help="For forms: a YAML file with what only people know."),
         ] = None,
         domains: Annotated[
             str | None,
@@ -54,11 +58,18 @@ what is owed.""",
                 "--domains", metavar="FILE", help="For eu-summary: write all domains that it asks for, as TSV."
             ),
         ] = None,
-        as_json: Annotated[
-            bool, typer.Option("--json", help="For eu-summary: one JSON value instead of Markdown.")
-        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="For forms: one JSON value instead of Markdown.")] = False,
+        max_age_days: Annotated[
+            int | None,
+            typer.Option(
+                "--max-age-days",
+                metavar="N",
+                min=0,
+                help="For forms: list answers that are older than this as stale; default: 365.",
+            ),
+        ] = None,
     ) -> int:
         """Write what made some outputs in the form of another tool, or of the law."""
         from gristmill.launch.commands.export import export as write_export
 
-        return write_export(format_.value, folders, output, answers, domains, as_json)
+        return write_export(format_.value, folders, output, answers, domains, as_json, max_age_days)

@@ -1,21 +1,23 @@
-"""The public summary of training content: the Commission's template filled in from runs and answers, and what is owed."""
+"""The public summary of training content: the Commission's template filled in from runs and answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
-from gristmill.launch.exports.eu_template import CATEGORIES, FIELDS, SECTIONS, TEMPLATE, Answers, Field
+from gristmill.launch.exports.answers import CATEGORIES, MAX_AGE_DAYS, Answers
+from gristmill.launch.exports.eu_template import FIELDS, SECTIONS, TEMPLATE
 from gristmill.launch.exports.finished import Finished, licence_facts
+from gristmill.launch.exports.forms import Fact, Filled, Form
 from gristmill.launch.exports.shard_totals import DomainTotals, Totals, asked_for, count_shards, domain_totals
-from gristmill.pipeline.errors import ConfigError, nearest
+from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.statement import ManifestNode
 
 Facts = dict[str, list[str]]
 WriteDomains = Callable[[Iterator[tuple[str, int, int]]], None]
+HEADINGS = {key: f"## {title}" if key == "0" else f"## {key} {title}" for key, title in SECTIONS.items()}
+NOTE = f"Template: {TEMPLATE}. Drafted by Gristmill from runs and answers; a person must check it."
 LARGE = 0.03
 """A publicly available dataset is large above this share of all of them."""
 RANGES = (
@@ -31,36 +33,15 @@ ON_ILLEGAL = frozenset({"url_filter", "toxicity", "content_warning", "redact"})
 GENERATING = frozenset({"rewrite"})
 """Stages by what the template asks: those that act on rights, those that may take out illegal content, those whose texts a
 model wrote."""
-ESCAPED = str.maketrans({c: "\\" + c for c in "\\`*_[]#|!~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
-"""What stands for characters that Markdown or HTML would read: texts come from configs and from the web."""
-
-
-@dataclass(frozen=True)
-class Filled:
-    """A field with what is known: lines from the runs, the answer of people, and why it is owed, where it is."""
-
-    field: Field
-    facts: tuple[str, ...]
-    answer: str | None
-    owed: str | None
-    asked: bool = True
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The template's fields in its order."""
-
-    fields: list[Filled]
-
-    @property
-    def owed(self) -> list[Filled]:
-        """Fields that only people can fill in and that nobody did."""
-        return [item for item in self.fields if item.owed]
 
 
 def eu_summary(
-    outputs: Sequence[Finished], answers: Answers, today: date, write_domains: WriteDomains | None = None
-) -> Summary:
+    outputs: Sequence[Finished],
+    answers: Answers,
+    today: date,
+    write_domains: WriteDomains | None = None,
+    max_age_days: int = MAX_AGE_DAYS,
+) -> Form:
     """Fills in the template for a model that is trained on some outputs.
 
     Args:
@@ -68,14 +49,12 @@ def eu_summary(
         answers: what people know.
         today: the day of the last update, where the answers have none.
         write_domains: takes all domains that the template asks for, (domain, documents, bytes), largest first.
+        max_age_days: how old an answer may be.
 
     Raises ConfigError for answers about sources that no run has and for answers that contradict each other, and what reading
     shards raises.
     """
-    names = {name for output in outputs for name in output.manifest.sources}
-    for name in answers.sources:
-        if name not in names:
-            raise ConfigError(f"--answers: sources.{name}: no run has a source of this name; {nearest(name, names)}")
+    answers.check_sources({name for output in outputs for name in output.manifest.sources})
     totals = Totals()
     with domain_totals() as domains:
         for output in outputs:
@@ -86,13 +65,16 @@ def eu_summary(
     made = []
     for item in FIELDS:
         answer = answers.values.get(item.key)
-        known = tuple(facts.get(item.key, ()))
+        known = tuple(Fact(text) for text in facts.get(item.key, ()))
         asked = item.when is None or used[item.when] is True
         reason = owed.get(item.key)
         if reason is None and not known and answer is None and not item.optional:
             reason = f"answer `{item.key}`"
-        made.append(Filled(item, known, answer, reason if asked else None, asked))
-    return Summary(made)
+        stale = answers.stale(item.key, today, max_age_days)
+        made.append(Filled(item, known, answer, answers.dates.get(item.key), reason if asked else None, stale, asked))
+    return Form(
+        "Public summary of training content", TEMPLATE, HEADINGS, NOTE, made, answers.stale_sources(today, max_age_days)
+    )
 
 
 def _crawled(output: Finished, answers: Answers) -> frozenset[str]:
@@ -305,51 +287,3 @@ def _measure(node: ManifestNode, account: NodeAccount) -> str:
         + (f"; first by rule: {rules}" if rules else "")
         + (f"; models: {models}" if models else "")
     )
-
-
-def as_json(summary: Summary) -> dict[str, Any]:
-    """The summary for programs."""
-    fields = [
-        {
-            "section": item.field.section,
-            "key": item.field.key,
-            "label": item.field.label,
-            "asked": item.asked,
-            "from_run": list(item.facts),
-            "answer": item.answer,
-            "owed": item.owed,
-        }
-        for item in summary.fields
-    ]
-    return {"template": TEMPLATE, "fields": fields, "owed": [item.field.key for item in summary.owed]}
-
-
-def as_markdown(summary: Summary) -> str:
-    """The summary as a page in Markdown."""
-    lines = []
-    section = None
-    for item in summary.fields:
-        if item.field.section != section:
-            section = item.field.section
-            lines += [f"# {SECTIONS[section]}" if section == "0" else f"## {section} {SECTIONS[section]}", ""]
-            if section == "0":
-                lines += [
-                    f"Template: {TEMPLATE}. Drafted by Gristmill from runs and answers; a person must check it.",
-                    "",
-                ]
-        if not item.asked:
-            continue
-        told = [*item.facts, *([item.answer] if item.answer is not None else [])]
-        if not told and not item.owed:
-            continue
-        lines.append(f"**{item.field.label}:**" + (" **owed**" if item.owed else ""))
-        lines += ["", *(f"- {_escaped(text)}" for text in told), *([""] if told else [])]
-    lines += ["## Owed", ""]
-    lines += [f"- {i.field.section} {i.field.label}: {_escaped(i.owed or '')}" for i in summary.owed]
-    if not summary.owed:
-        lines.append("Nothing.")
-    return "\n".join(lines).strip() + "\n"
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).translate(ESCAPED)

@@ -15,8 +15,9 @@ import pytest
 from tldextract import TLDExtract
 
 from gristmill.launch.exports import shard_totals
+from gristmill.launch.exports.answers import Answers
 from gristmill.launch.exports.eu_summary import _range, eu_summary
-from gristmill.launch.exports.eu_template import FIELDS, SECTIONS, Answers
+from gristmill.launch.exports.eu_template import FIELDS, SECTIONS
 from gristmill.launch.exports.finished import finished
 from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
@@ -138,7 +139,7 @@ def test_no_category_is_guessed_and_no_is_never_inferred(run_folder: Path) -> No
         assert "sources.crawl.category" in (found[key].owed or ""), key
         assert found[key].facts == ()
     assert found["crawled.domains"].facts == ()
-    assert found["summary.last_update"].facts == ("22/11/26",)
+    assert [fact.text for fact in found["summary.last_update"].facts] == ["22/11/26"]
 
 
 def test_an_output_without_urls_owes_its_domains(run_folder: Path, gristmill: Command) -> None:
@@ -156,7 +157,7 @@ def test_the_page_shows_hostile_texts_as_texts(run_folder: Path, gristmill: Comm
     assert "C(2025) 8311 final, 5 December 2025" in page
     assert "<script>" not in page and "<b>" not in page
     assert "\n---" not in page and "&lt;b&gt;Acme&lt;/b&gt;" in page
-    assert "- 1.1 Authorised representative" in page[page.index("## Owed") :]
+    assert "- 1.1: Authorised representative" in page[page.index("## Owed") :]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,8 @@ def test_the_page_shows_hostile_texts_as_texts(run_folder: Path, gristmill: Comm
         ("sources: {crawlx: {category: public}}", "did you mean `crawl`"),
         ("provider: {size: big}", "provider.size"),
         ("provider: [1]", "expected keys, found list"),
-        ("provider: {name: {a: b}}", "expected a text"),
+        ("provider: {name: {a: b}}", "Allowed: answer, as_of"),
+        ("provider: {name: {answer: [[1]]}}", "expected a text"),
         ("- 1", "groups of answers"),
         ("provider: {name: x", "answers.yaml:1"),
         ("crawled: {used: false}\nsources: {crawl: {category: crawled}}", "Correct one"),
@@ -181,7 +183,9 @@ def test_wrong_answers_are_told_with_their_place(run_folder: Path, gristmill: Co
 
 def test_options_of_other_formats_and_missing_files_are_refused(run_folder: Path, gristmill: Command) -> None:
     folder = str(run_folder / "corpus")
-    assert "belong to eu-summary" in gristmill("export", "prov", folder, "--answers", "x").error
+    assert (
+        "--answers, --json and --max-age-days belong to" in gristmill("export", "prov", folder, "--answers", "x").error
+    )
     assert "no such file" in gristmill("export", "eu-summary", folder, "--answers", "none.yaml").error
 
 

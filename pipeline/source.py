@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gristmill.pipeline.document import KEY_TYPE
 from gristmill.pipeline.errors import GUIDE, ContractError
+from gristmill.pipeline.licence import License
 
 REJECTS = pa.schema(
     [
@@ -28,18 +29,6 @@ REJECTS = pa.schema(
     ]
 )
 """Records that could not be read: where (ordinal or byte offset), why in one word, what was found, how many bytes."""
-
-
-class License(BaseModel):
-    """What is known about a source's licence, and who says so."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    spdx: str = Field(examples=["CC-BY-4.0"])
-    """SPDX licence expression, or `LicenseRef-…` for what SPDX has no name for."""
-    stated_by: Literal["author", "distributor", "collector", "unknown"] = Field("unknown", examples=["distributor"])
-    """Who says so: who wrote the texts, who published them, or who gathered them."""
-    evidence: str | None = Field(default=None, examples=["https://example.org/license"])
-    """Where it is stated: a URL or a file."""
 
 
 class SourceConfig(BaseModel):
@@ -65,7 +54,8 @@ class SourceConfig(BaseModel):
     snapshot: str | None = Field(default=None, examples=["CC-MAIN-2024-10"])
     """Label of the state of the source; enters doc_keys, so that two crawls of one path are two sets of documents."""
     license: License | None = Field(default=None, examples=[{"spdx": "CC-BY-4.0", "stated_by": "distributor"}])
-    """The licence of the source's documents. It stands in the manifest, in every shard's log and on the dataset card."""
+    """The licence of the source's documents, and what is known of the rights in them. It stands in the manifest, in every
+    shard's log and on the dataset card."""
     columns: dict[str, str] = Field(default_factory=dict, examples=[{"text": "content", "id": "doc_id"}])
     """Our column name → the input's column name, e.g. `{text: content, id: doc_id}`. `doc.text` is the field `text` of the
     column `doc`, unless a column has that very name; such a `doc` is not passed on whole."""

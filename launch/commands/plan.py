@@ -112,7 +112,7 @@ def _source(plan: Plan, name: str) -> str:
     parts += [f"snapshot {spec.config.snapshot}"] if spec.config.snapshot else []
     parts += [f"{count(value)} {key.replace('_', ' ')}" for key, value in _numbers(plan.facts.get(name, {}))]
     licence = spec.config.license
-    parts.append(f"licence {licence.spdx} (stated by: {licence.stated_by})" if licence else "licence not stated")
+    parts.append(f"licence {licence.name} (stated by: {licence.stated_by})" if licence else "licence not stated")
     return ", ".join(parts)
 
 

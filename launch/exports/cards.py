@@ -7,9 +7,11 @@ from typing import Any
 
 from gristmill.launch.exports.finished import PRODUCER, Finished, licence_facts
 from gristmill.launch.exports.shard_totals import Totals, count_shards
+from gristmill.pipeline.licence import FACTS
 from gristmill.pipeline.provenance.accounts import NodeAccount
+from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.spdx import expression
 from gristmill.pipeline.writing.card import SHARDS, card_body, cell, croissant_metadata, front_matter
-from gristmill.stages.rights.licences import expression
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
          "100B<n<1T", "n>1T")  # fmt: skip
@@ -29,6 +31,16 @@ HUB_LICENCES = {
     },
 }  # fmt: skip
 """The hub's own names of licences, by SPDX identifier; every other licence is `other` there."""
+FACT_NAMES = {
+    "attribution": "to be credited as",
+    "conditions": "conditions of the licence",
+    "terms": "terms of service",
+    "creators": "creators",
+    "collector": "collected by",
+    "language": "languages, as stated",
+    "model_generated": "made by models",
+}
+"""What is known beside the licence, as a card says it."""
 MOST_LANGUAGES = 200
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_LANGUAGE = frozenset({"und", "zxx", "mul", "mis"})
@@ -74,7 +86,7 @@ def _codes(totals: Totals) -> list[str]:
 
 def _licence(output: Finished) -> dict[str, Any]:
     """`license` as the hub has it: one name or several where it knows all of them, else `other` with a name of our own."""
-    stated = {source.license.spdx if source.license else "" for source in output.manifest.sources.values()}
+    stated = {(source.license.spdx or "") if source.license else "" for source in output.manifest.sources.values()}
     names = [HUB_LICENCES.get(expression(one) or "") for one in stated]
     if None in names or not names:
         return {"license": "other", "license_name": "by-source", "license_link": "README.md#licences"}
@@ -88,6 +100,10 @@ def _licences(output: Finished) -> list[str]:
         facts = licence_facts(source.license)
         cells = [name, *(facts.get(key, "–") for key in ("spdx", "statement", "stated_by", "evidence"))]
         lines.append("| " + " | ".join(map(cell, cells)) + " |")
+    for name, source in output.manifest.sources.items():
+        facts = licence_facts(source.license)
+        told = [f"- {FACT_NAMES[fact]}: {cell(facts[fact])}" for fact in FACTS if fact in facts]
+        lines += ["", f"What is known of the rights in `{name}`:", "", *told] if told else []
     return lines
 
 
@@ -110,6 +126,7 @@ def croissant_rai(output: Finished) -> dict[str, Any]:
     body["conformsTo"] = [body["conformsTo"], f"{RAI}1.0"]
     stated = [licence_facts(source.license) for source in manifest.sources.values()]
     body["license"] = sorted({facts.get("spdx") or facts.get("statement") or "unknown" for facts in stated})
+    body |= _rights(manifest)
     body["datePublished"] = output.ended.date().isoformat()
     body["identifier"] = f"sha256:{manifest.digest}"
     body["creator"] = {"@type": "sc:SoftwareApplication", "name": "Gristmill", "url": PRODUCER}
@@ -132,3 +149,22 @@ def croissant_rai(output: Finished) -> dict[str, Any]:
     if tools:
         body["rai:machineAnnotationTools"] = tools
     return body
+
+
+def _rights(manifest: Predicate) -> dict[str, Any]:
+    """What sources state of the rights in their texts, under schema.org's names; what is stated per source is named by it."""
+    stated = {name: source.license for name, source in manifest.sources.items() if source.license is not None}
+
+    def of(fact: str, says: str = "") -> list[str]:
+        return [f"{name}: {says}{licence_facts(one)[fact]}" for name, one in stated.items() if getattr(one, fact)]
+
+    creators = dict.fromkeys(name for one in stated.values() for name in one.creators or ())
+    languages = dict.fromkeys(tag.replace("_", "-") for one in stated.values() for tag in one.language or ())
+    made: dict[str, list[Any]] = {
+        "creditText": of("attribution"),
+        "usageInfo": [*of("conditions", "conditions of the licence: "), *of("terms", "terms of service: ")],
+        "contributor": [{"@type": "sc:Organization", "name": name} for name in creators],
+        "inLanguage": list(languages),
+        "rai:dataCollection": [*of("collector", "collected by "), *of("model_generated", "made by models: ")],
+    }
+    return {name: values for name, values in made.items() if values}

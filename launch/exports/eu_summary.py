@@ -219,6 +219,9 @@ def _source_line(output: Finished, name: str, answers: Answers) -> str:
         f"{source.text_bytes:,} bytes of text read in {source.rows:,} documents",
         f"licence {licence['spdx']}" if "spdx" in licence else None,
         f"licence as stated: {licence['statement']}" if "statement" in licence else None,
+        f"terms {licence['terms']}" if "terms" in licence else None,
+        f"gathered by {licence['collector']}" if "collector" in licence else None,
+        f"made by models: {licence['model_generated']}" if "model_generated" in licence else None,
         f"collected {said.get('from', '?')} to {said.get('until', '?')}" if {"from", "until"} & said.keys() else None,
     ]
     return "; ".join(part for part in parts if part)

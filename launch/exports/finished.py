@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.licence import FACTS, License
 from gristmill.pipeline.planning.prior_runs import finished_run
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.statement import Predicate
-from gristmill.pipeline.source import License
+from gristmill.pipeline.spdx import expression
 from gristmill.pipeline.storage import open_within
-from gristmill.stages.rights.licences import expression
 
 PRODUCER = "https://gristmill.dev"
 """Who makes these documents, as their formats want it: an address that stands for the program."""
@@ -80,9 +80,16 @@ def timestamp(moment: datetime) -> str:
 
 
 def licence_facts(licence: License | None) -> dict[str, str]:
-    """A source's licence: `spdx` where it is an expression, `statement` where it is words; who states it, on what evidence."""
+    """A source's licence as texts: `spdx` where it is an expression, `statement` where it is words; who states it, on what
+    evidence; and what else is known of the rights (lists joined by semicolons)."""
     if licence is None:
         return {}
-    found = expression(licence.spdx)
-    facts = {"spdx": found} if found else {"statement": licence.spdx}
-    return facts | {"stated_by": licence.stated_by} | ({"evidence": licence.evidence} if licence.evidence else {})
+    found = expression(licence.spdx or "")
+    words = licence.statement if licence.statement is not None or found else licence.spdx
+    facts = ({"spdx": found} if found else {}) | ({} if words is None else {"statement": words})
+    facts |= {"stated_by": licence.stated_by} | ({"evidence": licence.evidence} if licence.evidence else {})
+    for name in FACTS:
+        value = getattr(licence, name)
+        if value is not None:
+            facts[name] = value if isinstance(value, str) else "; ".join(value) or "none"
+    return facts

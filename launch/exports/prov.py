@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from gristmill.launch.exports.finished import PRODUCER, Finished, licence_facts, timestamp
+from gristmill.pipeline.licence import FACTS
 
+_CAMEL = {fact: fact.replace("model_generated", "modelGenerated") for fact in FACTS}
 PREFIXES = {"gm": f"{PRODUCER}/provenance/"}
 
 
@@ -107,6 +109,7 @@ def _sources(made: _Document, output: Finished, run: str) -> dict[str, str]:
             licenseStatement=licence.get("statement"),
             licenseStatedBy=licence.get("stated_by"),
             licenseEvidence=licence.get("evidence"),
+            **{_CAMEL[fact]: licence.get(fact) for fact in FACTS},
         )
         made.relation("used", activity=run, entity=found[name])
     return found

@@ -437,7 +437,7 @@ def sources(contents: Contents) -> Markup:
     licences: dict[str, list[int]] = {}
     for name, one in sorted(contents.manifest.sources.items(), key=lambda item: -item[1].rows)[:MOST_ROWS]:
         licence = one.license.model_dump() if one.license else {}
-        spdx = str(licence.get("spdx") or "not stated")
+        spdx = one.license.name if one.license and one.license.name != "unknown" else "not stated"
         key = contents.documents([f"source:{name}"], name, "Some documents of this source in this output.")
         told = [str(licence[part]) for part in ("stated_by", "evidence") if licence.get(part)]
         rows.append(

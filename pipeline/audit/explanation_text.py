@@ -116,7 +116,8 @@ def document_lines(document: DocumentWay, output: str) -> list[str]:
     if all(isinstance(value, int) for value in stored):
         where += f"; by its columns, {stored[1]} bytes from byte {stored[0]} on"
     licence = source["license"]
-    stated = f", licence {licence['spdx']} (stated by {licence['stated_by']})" if licence else ""
+    named = licence["spdx"] or licence.get("statement", "unknown") if licence else None
+    stated = f", licence {named} (stated by {licence['stated_by']})" if licence else ""
     snapshot = f", snapshot {source['snapshot']}" if source["snapshot"] else ""
     made.append(f"  read from {source['name']}: {where}{snapshot}{stated}")
     width = max(len(step.node) for step in document.steps)

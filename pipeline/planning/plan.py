@@ -27,6 +27,7 @@ from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.resources import Resources, largest
 from gristmill.pipeline.source import Slice
+from gristmill.pipeline.spdx import expression, refusal
 from gristmill.pipeline.tokenization.tokenizer_file import parsed_tokenizer, read_tokenizer
 
 BATCH_BYTES = 16 << 20
@@ -411,7 +412,11 @@ def _tokenizers(config: RunConfig) -> dict[str, str]:
 
 
 def check_ready(plan: Plan) -> None:
-    """What a run needs beside its input is there. Raises ConfigError naming the node that lacks something."""
+    """What a run needs beside its input is there, and licences have names. Raises ConfigError for what is not so."""
+    for source in plan.config.sources:
+        stated = source.config.license
+        if stated is not None and stated.spdx is not None and expression(stated.spdx) is None:
+            raise ConfigError(f"{plan.config.where(f'sources.{source.name}.license.spdx')}: {refusal(stated.spdx)}")
     for node in plan.graph.nodes:
         try:
             node.stage.check_ready()

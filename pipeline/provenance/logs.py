@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from gristmill.pipeline.licence import License
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, KeySum, Seed, Whole
-from gristmill.pipeline.source import License
 
 LOG_KEY = "gristmill.log"
 """Key of the log in a file's footer."""

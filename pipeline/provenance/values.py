@@ -58,7 +58,8 @@ Pair = Annotated[list[Count], Field(min_length=2, max_length=2, description="[ro
 
 
 class Complete:
-    """A stored class whose fields have defaults in memory only, or the annotation of one: a stored value has them all."""
+    """A stored class whose fields have defaults in memory only, or the annotation of one: a stored value has them all, but
+    for those that the class names in `OPTIONAL`."""
 
     __slots__ = ()
 
@@ -66,14 +67,17 @@ class Complete:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: Any = handler(source)
         whole: Any = handler.resolve_ref_schema(schema)
+        optional: frozenset[str] = getattr(source, "OPTIONAL", frozenset())
         if cls is Complete:
             # An annotation: the class itself may be in use with its defaults, as a part of a config.
             whole = deepcopy(whole)
             whole["ref"] += "0"
-            schema = no_info_before_validator_function(partial(_check_complete, source.model_fields), whole)
+            names = [name for name in source.model_fields if name not in optional]
+            schema = no_info_before_validator_function(partial(_check_complete, names), whole)
         parts = whole["schema"]["fields"]
-        for part in parts.values() if isinstance(parts, dict) else parts:
-            if part["schema"]["type"] == "default":
+        named = parts.items() if isinstance(parts, dict) else [(part["name"], part) for part in parts]
+        for name, part in named:
+            if part["schema"]["type"] == "default" and name not in optional:
                 part["schema"] = part["schema"]["schema"]
         return schema  # type: ignore[no-any-return]  # a TypedDict per kind of schema; only their common keys are used
 

@@ -36,7 +36,7 @@ MAX_LABELS = 10
 
 def dataset_card(plan: Plan, output: Output, manifest: Statement, accounts: Accounts) -> str:
     """The dataset card: front matter that names the shards, what went in, and what happened at each node."""
-    spdx = {spec.config.license.spdx for spec in plan.config.sources if spec.config.license is not None}
+    spdx = {spec.config.license.name for spec in plan.config.sources if spec.config.license is not None}
     columns = {name: logical_type(kind) for name, kind in data_columns(plan, output)}
     # In the graph's order: that of the accounts is lost when a run goes on from its records.
     nodes = [*plan.graph.sources, *(node.name for node in plan.graph.nodes)]
@@ -84,7 +84,7 @@ def card_body(
         totals = predicate.sources[name]
         known = totals.license
         lines.append(
-            f"| {cell(name)} | {cell(totals.snapshot or '–')} | {cell(known.spdx) if known else 'unknown'} | "
+            f"| {cell(name)} | {cell(totals.snapshot or '–')} | {cell(known.name) if known else 'unknown'} | "
             f"{known.stated_by if known else '–'} | {totals.rows:,} | {totals.text_bytes / 1e6:,.1f} MB |"
         )
     lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
@@ -194,7 +194,7 @@ def croissant_metadata(predicate: Predicate, columns: Mapping[str, str]) -> dict
         "description": f"Output `{predicate.output}` of the Gristmill run `{predicate.name}`: {predicate.data.rows} rows.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "version": predicate.run[:16],
-        "license": sorted({s.license.spdx for s in predicate.sources.values() if s.license}) or ["unknown"],
+        "license": sorted({s.license.name for s in predicate.sources.values() if s.license}) or ["unknown"],
         "distribution": [
             {
                 "@type": "cr:FileSet",

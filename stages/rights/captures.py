@@ -141,28 +141,31 @@ def _bound(path: Path) -> int:
     return size if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else EXPANSION * size + (1 << 20)
 
 
-def table_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def table_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of Parquet or JSON Lines, each with where it stands. Raises ConfigError for what is neither.
 
-    Parquet must have the columns; of JSON Lines the caller finds out.
+    Parquet must have the columns, and of the optional ones gives those that it has; of JSON Lines the caller finds out.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path}: expected a file, found a folder or a device. Name the table.")
-        yield from _parquet_rows(path, columns) if path.suffix.lower() == ".parquet" else _json_rows(path)
+        yield from _parquet_rows(path, columns, optional) if path.suffix.lower() == ".parquet" else _json_rows(path)
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(
             f"{path}: it cannot be read ({error}). Expected Parquet or JSON Lines with the columns {', '.join(columns)}."
         ) from error
 
 
-def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     with pq.ParquetFile(path) as file:
         missing = [name for name in columns if name not in file.schema_arrow.names]
         if missing:
             raise ConfigError(f"{path}: it has no column `{missing[0]}`. Expected the columns {', '.join(columns)}.")
         number = 0
-        for batch in file.iter_batches(256, columns=list(columns), use_threads=False):
+        names = [*columns, *(name for name in optional if name in file.schema_arrow.names)]
+        for batch in file.iter_batches(256, columns=names, use_threads=False):
             for row in batch.to_pylist():
                 number += 1
                 yield f"{path}#{number}", row

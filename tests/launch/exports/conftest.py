@@ -24,7 +24,8 @@ sources:
   shelf:
     format: jsonl
     paths: [{folder}/shelf.jsonl]
-    license: {{spdx: {words}}}
+    license: {{statement: {words}, attribution: {words}, creators: [{words}, Shelf], collector: {words}, terms: {words},
+      conditions: [attribution, non-commercial], language: [eng_Latn, de], model_generated: [{words}]}}
 stages:
   language: {{from: [crawl, shelf]}}
   exact: {{}}

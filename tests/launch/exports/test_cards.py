@@ -21,9 +21,10 @@ from tests.launch.running import Command
 # What Croissant documents take from schema.org, their vocabulary, without a line of their own in the context.
 SCHEMA_ORG = {
     "name", "description", "version", "license", "distribution", "encodingFormat", "datePublished", "creator", "url",
-    "identifier",
+    "identifier", "creditText", "usageInfo", "contributor", "inLanguage",
 }  # fmt: skip
 RAI_TERMS = {
+    "dataCollection",
     "dataCollectionRawData",
     "dataCollectionMissingData",
     "dataPreprocessingProtocol",
@@ -60,6 +61,9 @@ def test_a_licence_in_words_cannot_write_metadata_or_markup(run_folder: Path, gr
     rows = [line for line in body.splitlines() if line.startswith("| shelf |")]
     assert 'ask "us" --- license: mit &lt;script>alert(1)&lt;/script> \\| {"a": 1}' in rows[0]
     assert "language" not in yaml.safe_load(front)
+    told = [line for line in body.splitlines() if line.startswith("- to be credited as:")]
+    assert len(told) == (made_by == "the export")
+    assert all('ask "us" --- license: mit &lt;script>' in line for line in told)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,10 @@ def test_croissant_uses_what_its_context_defines(run_folder: Path, gristmill: Co
     assert context["rai"] == "http://mlcommons.org/croissant/RAI/"
     assert body["conformsTo"] == ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"]
     assert body["license"] == ["CC-BY-4.0", WORDS]
+    assert body["contributor"] == [{"@type": "sc:Organization", "name": name} for name in (WORDS, "Shelf")]
+    assert body["inLanguage"] == ["eng-Latn", "de"] and body["creditText"] == [f"shelf: {WORDS}"]
+    assert body["usageInfo"][0] == "shelf: conditions of the licence: attribution; non-commercial"
+    assert body["rai:dataCollection"] == [f"shelf: collected by {WORDS}", f"shelf: made by models: {WORDS}"]
 
 
 def test_croissant_describes_the_shards_and_the_run(run_folder: Path, gristmill: Command) -> None:

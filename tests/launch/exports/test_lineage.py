@@ -25,7 +25,7 @@ from prov.model import (
 
 from gristmill.launch.exports.finished import finished, licence_facts
 from gristmill.launch.exports.prov import prov_json
-from gristmill.pipeline.source import License
+from gristmill.pipeline.licence import License
 from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
 
@@ -82,6 +82,8 @@ def test_prov_states_licences_digests_and_times(prov: ProvDocument, run_folder: 
 
     assert (value("source/crawl", "license"), value("source/crawl", "licenseStatedBy")) == ("CC-BY-4.0", "author")
     assert (value("source/shelf", "license"), value("source/shelf", "licenseStatement")) == (None, WORDS)
+    assert (value("source/shelf", "collector"), value("source/shelf", "modelGenerated")) == (WORDS, WORDS)
+    assert value("source/crawl", "collector") is None
     assert value("output/corpus", "contentRoot") == manifest["data"]["root"]
     assert value("settled/exact", "digest") == manifest["settled"]["exact"]
     runs = [one for one in prov.get_records(ProvActivity) if short(one.identifier.localpart) == "run"]
@@ -154,7 +156,9 @@ def test_openlineage_events_are_what_its_classes_hold(run_folder: Path, gristmil
     own = json.loads(lines[1])["outputs"][0]["facets"]["gristmill_provenance"]
     assert own["manifestDigest"] == manifest["digest"]
     sources = {one["name"]: one["facets"]["gristmill_source"]["license"] for one in json.loads(lines[0])["inputs"]}
-    assert sources["small/shelf"] == {"statement": WORDS, "stated_by": "unknown"}
+    shelf = sources["small/shelf"]
+    assert (shelf["statement"], shelf["stated_by"], "spdx" in shelf) == (WORDS, "unknown", False)
+    assert (shelf["conditions"], shelf["creators"]) == ("attribution; non-commercial", f"{WORDS}; Shelf")
     assert sources["small/crawl"]["spdx"] == "CC-BY-4.0"
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gristmill.pipeline.licence import License
 from gristmill.pipeline.provenance.accounts import Accounts, Hits, NodeAccount, Tally
 from gristmill.pipeline.provenance.logs import ShardLog, SliceRead
 from gristmill.pipeline.provenance.values import parse, problems, to_json
-from gristmill.pipeline.source import License
 
 STORED: dict[str, Any] = {
     "nodes": {

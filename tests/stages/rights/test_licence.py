@@ -13,13 +13,16 @@ import pytest
 
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.spdx import expression
 from gristmill.pipeline.stage import Decisions, StageContext
+from gristmill.stages.rights.facts import facts_in
 from gristmill.stages.rights.licence import Licence, LicenceConfig
-from gristmill.stages.rights.licences import expression, is_allowed, licence_of_address
+from gristmill.stages.rights.licences import is_allowed, licence_of_address
 from gristmill.stages.rights.statements import page_statements
 from tests.pipeline.toy_runs import rows_of, run
 
 BY = "https://creativecommons.org/licenses/by/4.0/"
+STATED_COLUMNS = ("licence", "licence_stated_by", "licence_evidence")
 STATED = {"spdx": "ODC-By-1.0", "stated_by": "distributor", "evidence": "https://example.org/terms"}
 CONFIG = """
 name: licences
@@ -34,14 +37,21 @@ outputs:
 
 
 def decide(
-    columns: dict[str, Any], license: dict[str, str | None] | None = None, **config: Any
+    columns: dict[str, Any], license: dict[str, Any] | None = None, /, **config: Any
 ) -> tuple[Decisions, list[tuple[Any, ...]]]:
+    found, rows = decide_whole(columns, license, **config)
+    return found, [tuple(row[name] for name in STATED_COLUMNS) for row in rows]
+
+
+def decide_whole(
+    columns: dict[str, Any], license: dict[str, Any] | None = None, /, **config: Any
+) -> tuple[Decisions, list[dict[str, Any]]]:
     stage = Licence(LicenceConfig(**{"allowed": "CC-BY-4.0", **config}))
     stage.check_files()
     batch = pa.table(columns)
     measured = pa.table(dict(stage.measure(batch, StageContext())))
     found = stage.decide(measured, None, StageContext(license=license))
-    return found, [tuple(row.values()) for row in pa.table(dict(found.columns)).to_pylist()]
+    return found, pa.table(dict(found.columns)).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -159,8 +169,20 @@ def test_the_first_of_the_order_that_says_something_counts(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"of": "a.org", "spdx": "free"}', ":1: `spdx` is 'free'; expected an SPDX expression"),
-        ('{"of": "a.org"}', ":1: expected texts `of`"),
+        ('{"of": "a.org", "spdx": "free"}', ":1: `spdx`: 'free' is no SPDX expression"),
+        ('{"of": "a.org", "spdx": "CC BY-SA 4"}', "Nearest: CC-BY-SA-4.0"),
+        ('{"of": "a.org", "spdx": ["MIT"]}', "is no SPDX expression"),
+        ('{"spdx": "MIT"}', ":1: expected a text `of`"),
+        ('{"of": "a.org"}', ":1: it says nothing of 'a.org'; expected `spdx`, `statement` or one of attribution"),
+        ('{"of": "a.org", "conditions": ["by"]}', ":1: `conditions` is \"['by']\"; expected some of attribution"),
+        ('{"of": "a.org", "conditions": 3}', ":1: `conditions` is '3'; expected some of"),
+        ('{"of": "a.org", "language": "German language"}', "`language` is 'German language'; expected at most 20"),
+        ('{"of": "a.org", "terms": ["x"]}', "`terms` is \"['x']\"; expected a text"),
+        (
+            json.dumps({"of": "a.org", "creators": [str(n) for n in range(10**5)]}),
+            "; expected at most 20 different names",
+        ),
+        ('{"of": "a.org", "creators": ["A"]}\n{"of": "a.org", "creators": ["B"]}', ":2: `a.org` is there twice"),
         ('{"of": "a.org", "spdx": "MIT"}\n{"of": "https://a.org/", "spdx": "CC0-1.0"}', ":2: `a.org` is there twice"),
     ],
 )
@@ -170,7 +192,7 @@ def test_a_table_that_is_none_is_refused_with_its_line(tmp_path: Path, text: str
     with pytest.raises(ConfigError) as error:
         Licence(LicenceConfig(allowed="MIT", table=str(path))).check_files()
     assert told in str(error.value)
-    with pytest.raises(ValueError, match="no licence that SPDX names"):
+    with pytest.raises(ValueError, match="no licence that SPDX names; expected one such as CC-BY-4.0"):
         LicenceConfig(allowed="CC-BY")
 
 
@@ -199,3 +221,47 @@ def test_a_run_routes_by_licence_counts_shares_and_is_audited(tmp_path: Path) ->
         result = audit_output(str(tmp_path / name), full=True, sources=(), plugins=("toy_stages",))
         assert result.exit_code == 0, result.problems
         assert result["replay"].status == "pass", result["replay"].skipped
+
+
+def test_facts_come_with_the_licence_or_from_the_first_who_knows_them(tmp_path: Path) -> None:
+    table = tmp_path / "facts.jsonl"
+    rows: list[dict[str, Any]] = [
+        {"of": "a.org", "spdx": "CC-BY-4.0", "attribution": "A, a.org", "conditions": ["attribution"], "creators": "A"},
+        {"of": "b.org", "creators": ["B", "C", "B"][:2], "terms": "https://b.org/tos", "model_generated": ["GPT-4"]},
+        {"of": "c.org", "statement": "ask first", "stated_by": "author", "evidence": "mail", "collector": "C"},
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = {**STATED, "terms": "https://example.org/tos", "collector": "Crawlers", "model_generated": []}
+    columns = {
+        "url": ["https://a.org/", "https://b.org/x", "https://www.c.org/", None],
+        "authors": [["Ada", "", "Ada"], None, [], ["X" * 1000] * 10**5],
+        "made": [True, None, False, None],
+    }
+    _, found = decide_whole(
+        columns, source, table=str(table), columns={"creators": "authors", "model_generated": "made"}
+    )
+    a, b, c, none = found
+    assert (a["licence"], a["licence_attribution"], a["licence_conditions"]) == (
+        "CC-BY-4.0",
+        "A, a.org",
+        ["attribution"],
+    )
+    # What goes with a licence is never taken from who states another one; what is so of the texts is.
+    assert (a["licence_terms"], a["licence_collector"], a["licence_creators"]) == (None, "Crawlers", ["Ada"])
+    assert (a["licence_model_generated"], b["licence_model_generated"]) == (["unnamed model"], ["GPT-4"])
+    assert (b["licence"], b["licence_stated_by"]) == ("ODC-By-1.0", "source (distributor)")
+    assert (b["licence_creators"], b["licence_terms"]) == (["B", "C"], "https://example.org/tos")
+    assert (c["licence"], c["licence_evidence"], c["licence_collector"]) == (None, "ask first; mail", "C")
+    assert (c["licence_creators"], c["licence_model_generated"]) == (None, [])  # an empty list of creators says nothing
+    assert [len(name) for name in none["licence_creators"]] == [200] and none["licence_language"] is None
+
+
+def test_facts_of_columns_that_cannot_be_one_are_left_out_and_bounded() -> None:
+    hostile: dict[str, Any] = {
+        "creators": [f"n{n}" for n in range(1000)], "conditions": ["attribution", "eat more"], "attribution": 3,
+        "language": ["de", "<script>", "x" * 100], "terms": "a\n\x00" * 10**6, "collector": b"\xff", "model_generated": {},
+    }  # fmt: skip
+    found = facts_in(hostile)
+    assert len(found["creators"]) == 20 and found["conditions"] == ["attribution"] and found["language"] == ["de"]
+    assert len(found["terms"]) == 200 and found["collector"] == "\ufffd"
+    assert "attribution" not in found and "model_generated" not in found

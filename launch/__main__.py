@@ -1,5 +1,5 @@
 """`python -m gristmill.launch`: the command line, by an interpreter that is named."""
 
-from gristmill.launch.cli import main
+from gristmill.launch.start import main
 
 main()

@@ -21,6 +21,8 @@ FROM_TASK = "from_task"
 """In shuffled outputs: the task, and so the ledger, that a row came from."""
 TEXT = "text"
 ID = "id"
+URL = "url"
+"""The input column by which people look a page up."""
 KEY_BYTES = 16
 KEY_TYPE = pa.binary(KEY_BYTES)
 TEXT_TYPE = pa.large_string()

@@ -32,7 +32,8 @@ from gristmill.pipeline.exchange.file_exchange import FileExchange
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.planning.config import RunConfig
-from gristmill.pipeline.planning.graph import SOURCE_PORT, Edge, Graph, Node
+from gristmill.pipeline.planning.graph import Edge, Graph, Node
+from gristmill.pipeline.provenance.accounts import SOURCE_PORT
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.settled import aligned_answer

@@ -91,9 +91,9 @@ def explain(
 
     The files are read in a process of their own: an output may be anybody's.
     """
-    from gristmill.pipeline.reader_process import ReaderProcess
+    from gristmill.pipeline.reader_process import shared_reader
 
-    with ReaderProcess("gristmill.pipeline.audit.explain") as reader:
+    with shared_reader("gristmill.pipeline.audit.explain") as reader:  # which `launch.start` has begun
         reader.start()
         argument = [folder, ident, None if roots is None else list(roots), list(beside)]
         found = reader.call("explain", argument, stored_bytes(folder))

@@ -15,8 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
-from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, KEY_TYPE, TEXT, one_chunk
-from gristmill.pipeline.writing.ledger import URL
+from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, KEY_TYPE, TEXT, URL, one_chunk
 
 EXCERPT = 240
 """Characters of a text that lists show."""

@@ -14,10 +14,9 @@ from gristmill.pipeline.audit.messages import Answer, TaskJob
 from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.source_position import MOST_RECORDS
-from gristmill.pipeline.document import COPY, DOC_KEY, ID, doc_keys, key_words, one_chunk
+from gristmill.pipeline.document import COPY, DOC_KEY, ID, URL, doc_keys, key_words, one_chunk
 from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
-from gristmill.pipeline.writing.ledger import URL
 
 CHECK = "agreement"
 NAMED = 5

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.audit.allowed_sources import allowed_config
 from gristmill.pipeline.audit.documents import no_output, sound_log
 from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, as_json, document_lines
 from gristmill.pipeline.audit.find_rows import FileAt, Found, Searched, row_of, rows_with
@@ -18,16 +17,15 @@ from gristmill.pipeline.audit.kind_places import PlaceInKind, document_at, piece
 from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
 from gristmill.pipeline.audit.source_position import origin
-from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT
+from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT, URL
 from gristmill.pipeline.errors import ConfigError, DataError, looked_for
-from gristmill.pipeline.provenance.files import FILES_TABLE
+from gristmill.pipeline.provenance.files import FILES_TABLE, NO_TASK
 from gristmill.pipeline.provenance.holding_folders import holding_folders
 from gristmill.pipeline.provenance.logs import LedgerLog, TaskLog
 from gristmill.pipeline.provenance.statement import ManifestNode, Predicate, read_manifest
 from gristmill.pipeline.storage import open_within
-from gristmill.pipeline.writing.ledger import URL
+from gristmill.pipeline.without_pandas import without_pandas
 from gristmill.pipeline.writing.parquet import read_log
-from gristmill.pipeline.writing.shuffle import NO_TASK
 
 MOST_DOCUMENTS = 20
 """Most documents of one id or URL that are explained; an input may use an id many times."""
@@ -73,6 +71,7 @@ class Explanation:
 
 def explained(argument: Sequence[Any]) -> dict[str, Any]:
     """In the reading process: a document's way as JSON and as lines. `argument`: folder, identifier, sources."""
+    without_pandas()
     found = explain(*argument)
     return {"json": found.to_json(), "lines": found.lines()}
 
@@ -101,7 +100,12 @@ def explain(folder: str, ident: str, sources: Sequence[str] | None = None, besid
 class _Explainer:
     def __init__(self, folder: str, manifest: Predicate, sources: Sequence[str] | None, beside: Sequence[str]) -> None:
         self.folder, self.manifest = folder, manifest
-        self.config = None if sources is None else allowed_config(manifest.varies.config, sources)
+        self.config = None
+        if sources is not None:
+            # What reads configs takes a while to import, and is for this alone.
+            from gristmill.pipeline.audit.allowed_sources import allowed_config
+
+            self.config = allowed_config(manifest.varies.config, sources)
         self.files: dict[str, list[FileAt]] = {}
         columns = ["path", "role", "task", "tasks", "output"]
         with open_within(folder, FILES_TABLE) as stream:

@@ -19,11 +19,11 @@ from gristmill.pipeline.hashing import canonical, merkle_root
 from gristmill.pipeline.planning.small_files import names_digest
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.files import NO_TASK
 from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead, TaskEntry, TaskLog
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, parse_strictly, run_key
 from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.writing.shuffle import NO_TASK
 from gristmill.pipeline.writing.sidecars import LEDGER_FILE, MOST_TASKS
 
 _BATCH = 64

@@ -21,7 +21,7 @@ from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.open_files import opened
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.sidecar_rows import task_rows
-from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, key_words, one_chunk
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, URL, key_words, one_chunk
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.resources import visible_gpus
@@ -31,7 +31,7 @@ from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findin
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_texts
-from gristmill.pipeline.writing.ledger import LEDGER, URL, ledger_of
+from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
 from gristmill.pipeline.writing.task_files import shard_columns
 
 CHECK = "columns"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gristmill.pipeline.planning.graph import SOURCE_PORT
+from gristmill.pipeline.provenance.accounts import SOURCE_PORT
 from gristmill.pipeline.provenance.statement import Predicate
 
 DROPPED = -1

@@ -8,20 +8,18 @@ the input begin are tried, where it still lies where the config says.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import ValidationError
 
 from gristmill.pipeline.document import doc_keys
 from gristmill.pipeline.errors import GristmillError
-from gristmill.pipeline.planning.config import source_settings
-from gristmill.pipeline.planning.yaml_reader import parse
 from gristmill.pipeline.provenance.logs import SliceRead
-from gristmill.pipeline.registry import Registry
-from gristmill.pipeline.source import Source
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.source import Source
 
 MOST_RECORDS = 1 << 26
 """Numbers of records that are tried: a slice has far fewer, whatever its log says."""
@@ -59,6 +57,10 @@ def _place(one: SliceRead, snapshot: str | None, key: bytes, kind: str, config: 
 
 
 def _format(kind: str) -> type[Source]:
+    # Sources, and what reads configs, take a while to import: `explain` waits for that only where it must.
+    from gristmill.pipeline.registry import Registry
+    from gristmill.pipeline.source import Source
+
     try:
         return Registry().source(kind, "manifest.json")
     except GristmillError:
@@ -85,6 +87,11 @@ def _record(one: SliceRead, snapshot: str | None, key: bytes) -> int | None:
 @lru_cache(maxsize=4)
 def _offsets(kind: str, config: str, name: str, path: str, part: tuple[tuple[str, int], ...]) -> np.ndarray | None:
     """Where the records of a slice begin, or None where the input is not at hand."""
+    from pydantic import ValidationError
+
+    from gristmill.pipeline.planning.config import source_settings
+    from gristmill.pipeline.planning.yaml_reader import parse
+
     try:
         document = parse(config, "manifest.json").value
         settings = source_settings(document["sources"][name], document.get("seed", 0))

@@ -20,10 +20,10 @@ from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_sig
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shuffle import rows_of_task
 from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
-from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, text_bytes
+from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk, text_bytes
 from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.logs import TaskLog
-from gristmill.pipeline.writing.ledger import LEDGER, URL
+from gristmill.pipeline.writing.ledger import LEDGER
 
 
 def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,11 @@ import pyarrow as pa
 from gristmill.pipeline.document import COPY, DOC_KEY, KEY_TYPE, PAYLOADS, RESERVED, TEXT, TEXT_TYPE, is_payload
 from gristmill.pipeline.errors import ConfigError, ContractError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, RunConfig
+from gristmill.pipeline.provenance.accounts import SOURCE_PORT
 from gristmill.pipeline.registry import STAGES, Registry
 from gristmill.pipeline.resources import Resources
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage, StageContext, StageSpec
-
-SOURCE_PORT = "read"
-"""The port of a source: what could be read and holds text."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, KeySum, Pair, Whole
 
 MODULUS = 1 << 128
+SOURCE_PORT = "read"
+"""The port of a source: what could be read and holds text."""
 
 
 @dataclass

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from gristmill.pipeline.provenance.logs import SliceRead
-from gristmill.pipeline.provenance.task_record import Attempt, OutputFile
+if TYPE_CHECKING:
+    from gristmill.pipeline.provenance.logs import SliceRead
+    from gristmill.pipeline.provenance.task_record import Attempt, OutputFile
 
 FILES_TABLE = "files.parquet"
+NO_TASK = -1
+"""`task` of a shuffled shard: its rows come from many."""
 
 FILES = pa.schema(
     [

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.errors import DataError
-from gristmill.pipeline.planning.graph import SOURCE_PORT, Graph, Node
+from gristmill.pipeline.planning.graph import Graph, Node
+from gristmill.pipeline.provenance.accounts import SOURCE_PORT
 from gristmill.pipeline.slices.outcome import Outcome, State
 from gristmill.pipeline.slices.routing import SliceRows, scattered
 from gristmill.pipeline.slices.traversal import Answers, null_findings, traverse

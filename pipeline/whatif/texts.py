@@ -12,10 +12,9 @@ import pyarrow.parquet as pq
 
 from gristmill.pipeline.audit.messages import Entry
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
-from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.whatif.recorded_run import RecordedRun
-from gristmill.pipeline.writing.ledger import URL
 
 MOST_CHARACTERS = 2_000
 """Characters of a text that are looked at for an excerpt."""

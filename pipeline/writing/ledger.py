@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, one_chunk, take
+from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, URL, one_chunk, take
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
@@ -36,9 +36,6 @@ LEDGER = pa.schema(
 """`id` and `url` are the input's own, null where it has none. `decision` is dropped, quarantined, marked or emitted;
 `port` is null unless the row was emitted; `value` and `threshold` are null where a rule compares no numbers; `bytes` are
 the UTF-8 bytes of the text as it was read or made, before that of the payload."""
-
-URL = "url"
-"""The input column by which people look a page up."""
 
 
 def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:

@@ -23,7 +23,7 @@ from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.executor import Executor, in_order
 from gristmill.pipeline.executor.payloads import ArrowSchema
 from gristmill.pipeline.hashing import digest, merkle_root
-from gristmill.pipeline.provenance.files import file_row
+from gristmill.pipeline.provenance.files import NO_TASK, file_row
 from gristmill.pipeline.provenance.logs import NodeLog, Shuffle, ShuffledLog, ShuffleLog
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Output
     from gristmill.pipeline.planning.plan import Plan
 
-NO_TASK = -1
-"""`task` of a shuffled shard in files.parquet: its rows come from many."""
 FILL = 0.8
 """Mean fill of buckets in `shard_bytes` at most: random buckets differ a little, and few should need a second shard."""
 PARTS = 1024

@@ -22,7 +22,7 @@ from gristmill.pipeline.document import TEXT, one_chunk
 from gristmill.pipeline.errors import ConfigError, DataError, nearest
 from gristmill.pipeline.executor import Executor, in_order
 from gristmill.pipeline.hashing import digest
-from gristmill.pipeline.provenance.files import file_row
+from gristmill.pipeline.provenance.files import NO_TASK, file_row
 from gristmill.pipeline.provenance.kinds import (
     INDEX,
     KindLog,
@@ -47,7 +47,6 @@ from gristmill.pipeline.writing.kinds.derive import derive
 from gristmill.pipeline.writing.kinds.partitions import folder_hashes, partitionable
 from gristmill.pipeline.writing.kinds.target import Written
 from gristmill.pipeline.writing.parquet import write_parquet
-from gristmill.pipeline.writing.shuffle import NO_TASK
 from gristmill.pipeline.writing.task_files import data_columns
 
 if TYPE_CHECKING:

@@ -15,11 +15,12 @@ from gristmill.pipeline.errors import ConfigError, StorageError
 if TYPE_CHECKING:
     from gristmill.launch.exports.finished import Finished
     from gristmill.launch.exports.forms import Form
+    from gristmill.launch.exports.rubric import Rubric
 
 
-FORMS = ("eu-summary", "data-card")
+FORMS = ("eu-summary", "data-card", "rubric")
 """Formats that people's answers are part of."""
-OF_ONE = ("dataset-card", "croissant", "data-card")
+OF_ONE = ("dataset-card", "croissant", "data-card", "rubric")
 """Formats that describe one output."""
 
 
@@ -35,7 +36,7 @@ def export(
     """Writes outputs in a format.
 
     Args:
-        format_: prov, openlineage, dataset-card, croissant, eu-summary or data-card.
+        format_: prov, openlineage, dataset-card, croissant, eu-summary, data-card or rubric.
         folders: of finished outputs.
         file: where to; without one, stdout.
         answers, as_json, max_age_days: for forms: what people know (YAML), JSON for Markdown, how old an answer may be.
@@ -48,7 +49,7 @@ def export(
 
     if format_ not in FORMS and (answers or as_json or max_age_days is not None):
         raise ConfigError(
-            f"gristmill export {format_}: --answers, --json and --max-age-days belong to {' and '.join(FORMS)}."
+            f"gristmill export {format_}: --answers, --json and --max-age-days belong to {', '.join(FORMS)}."
         )
     if format_ != "eu-summary" and domains:
         raise ConfigError(f"gristmill export {format_}: --domains belongs to eu-summary.")
@@ -77,7 +78,7 @@ def export(
     else:
         form = _form(format_, outputs, answers, domains, max_age_days)
         text = _json(form.as_json()) if as_json else form.as_markdown()
-        note += f"; {len(form.owed)} fields are owed" if form.owed else ""
+        note += f"; {len(form.owed)} {'answers' if format_ == 'rubric' else 'fields'} are owed" if form.owed else ""
         note += f"; {len(form.stale)} answers are stale" if form.stale else ""
     if file is None:
         sys.stdout.write(text)
@@ -93,8 +94,8 @@ def _json(value: Any) -> str:
 
 def _form(
     format_: str, outputs: Sequence[Finished], answers: str | None, domains: str | None, max_age_days: int | None
-) -> Form:
-    from gristmill.launch.exports import data_card_template, eu_template
+) -> Form | Rubric:
+    from gristmill.launch.exports import data_card_template, eu_template, rubric, rubric_elements
     from gristmill.launch.exports.answers import MAX_AGE_DAYS, read_answers
     from gristmill.launch.exports.data_card import data_card
     from gristmill.launch.exports.eu_summary import eu_summary
@@ -111,7 +112,9 @@ def _form(
 
     today = datetime.now(UTC).date()
     most = MAX_AGE_DAYS if max_age_days is None else max_age_days
-    known = read_answers(answers, today, eu_template.KEYS | data_card_template.KEYS)
+    known = read_answers(answers, today, eu_template.KEYS | data_card_template.KEYS | rubric_elements.KEYS)
+    if format_ == "rubric":
+        return rubric.score(outputs[0], known, today, most)
     if format_ == "data-card":
         return data_card(outputs[0], known, today, most)
     return eu_summary(outputs, known, today, write if domains else None, most)

@@ -17,6 +17,7 @@ class ExportFormat(StrEnum):
     croissant = "croissant"
     eu_summary = "eu-summary"
     data_card = "data-card"
+    rubric = "rubric"
 
 
 def add_export_commands(app: typer.Typer) -> None:
@@ -35,13 +36,14 @@ Examples:
 prov: W3C PROV-JSON. openlineage: run events, one JSON object per line. dataset-card: README.md with the
 Hugging Face hub's metadata. croissant: JSON-LD with the RAI vocabulary. eu-summary: the European Commission's
 template for the public summary of training content, C(2025) 8311, filled in as far as runs and answers tell, and
-what is owed. data-card: the sections of a Data Card (FAccT 2022), with where the output says so.""",
+what is owed. data-card: the sections of a Data Card (FAccT 2022), with where the output says so. rubric: how
+much of what the data-curation rubric (FAccT 2024) asks for is documented.""",
     )
     def export(
         format_: Annotated[
             ExportFormat,
             typer.Argument(
-                metavar="FORMAT", help="prov, openlineage, dataset-card, croissant, eu-summary or data-card."
+                metavar="FORMAT", help="prov, openlineage, dataset-card, croissant, eu-summary, data-card or rubric."
             ),
         ],
         folders: Annotated[list[str], typer.Argument(metavar="OUTPUT…", help="Folders of finished outputs.")],

@@ -21,6 +21,8 @@ SOURCE_KEYS = ("category", "name", "link", "description", "from", "until")
 CATEGORIES = ("public", "licensed", "private", "crawled", "user", "synthetic", "other")
 """What a source can be for the EU's template, in the order of its sections 2.1 to 2.6. They exclude each other."""
 PROVIDER_SIZES = ("sme", "other")
+NONE = ("none", "no")
+"""Answers that there is nothing of what is asked."""
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 

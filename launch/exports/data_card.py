@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import date
 
-from gristmill.launch.exports.answers import MAX_AGE_DAYS, Answers
+from gristmill.launch.exports.answers import MAX_AGE_DAYS, NONE, Answers
 from gristmill.launch.exports.data_card_template import FIELDS, FROM_RUN, GATES, HEADINGS, TEMPLATE
 from gristmill.launch.exports.finished import Finished, licence_facts, timestamp
 from gristmill.launch.exports.forms import Fact, Filled, Form, evidence
@@ -17,7 +17,6 @@ from gristmill.pipeline.provenance.statement import ManifestNode
 Facts = dict[str, list[Fact]]
 LISTED = 100
 """Lines of one kind (nodes, columns, sources, rules, languages) that a field shows; further ones are counted."""
-NONE = ("none", "no")
 SAMPLING = frozenset({"rebalance", "mix", "replicate", "quantiles"})
 HANDLING = frozenset({"redact", "toxicity", "content_warning", "url_filter", "rights", "licence", "revoked"})
 WRITING = frozenset({"rewrite"})

@@ -114,7 +114,7 @@ class Form:
             if item.field.section != section:
                 section = item.field.section
                 lines += [self.headings[section], ""]
-            told = [escaped(fact.text) + (f" ({_code(fact.evidence)})" if fact.evidence else "") for fact in item.facts]
+            told = [escaped(fact.text) + (f" ({code(fact.evidence)})" if fact.evidence else "") for fact in item.facts]
             if item.answer is not None:
                 day = "" if item.as_of is None else f" (as of {item.as_of})"
                 told.append(escaped(item.answer) + day + (" **stale**" if item.stale else ""))
@@ -129,7 +129,8 @@ class Form:
         return "\n".join(lines).strip() + "\n"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
+    """A place as code, where Markdown can show it so."""
     return escaped(text) if "`" in text or not text.isprintable() else f"`{text}`"
 
 

@@ -12,6 +12,7 @@ from gristmill.launch.terminal.console import columns, out, say
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.config import OutputConfig, ResourcesConfig
 from gristmill.pipeline.planning.output_kinds import KindConfig
+from gristmill.pipeline.planning.revoked import RevokedConfig
 from gristmill.pipeline.planning.top_level import StageEntry, TopLevel
 from gristmill.pipeline.registry import SOURCES, STAGES, Registry
 from gristmill.pipeline.source import SourceConfig
@@ -47,6 +48,12 @@ def sections(registry: Registry) -> tuple[Section, ...]:
             "A kind of an output",
             "A further form of its shards: docs/outputs.md.",
             field_helps(KindConfig),
+        ),
+        (
+            "revoked.NUMBER.",
+            "A revocation list",
+            "Keys of every file of `revoked`: docs/rights.md.",
+            field_helps(RevokedConfig),
         ),
         (
             "resources.NODE.",

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from gristmill.launch.commands.stages import attribute_docs, nested_model, yaml_words
 from gristmill.pipeline.planning.config import LISTS_OF_ONE, MAX_ENTRIES, MAX_NAME, NAME, OutputConfig, ResourcesConfig
+from gristmill.pipeline.planning.revoked import RevokedConfig
 from gristmill.pipeline.planning.top_level import StageEntry, TopLevel
 from gristmill.pipeline.registry import SOURCES, STAGES, Registry
 from gristmill.pipeline.source import SourceConfig
@@ -66,6 +67,7 @@ def config_schema(registry: Registry) -> Schema:
         "else": {"anyOf": [_ref(f"source.{name}") for name, made in sources.items() if made.known_endings]},
     }
     defs["output"] = _of_model(OutputConfig, "output", defs)
+    defs["revoked"] = _of_model(RevokedConfig, "revoked", defs)
     defs["resources"] = _of_model(ResourcesConfig, "resources", defs)
     by_name = {name: {"if": {"type": "object", "required": ["use"]}, "then": _ref("node"), "else": _ref(f"stage.{name}")}
                for name in stages}  # fmt: skip
@@ -75,6 +77,8 @@ def config_schema(registry: Registry) -> Schema:
     keys["stages"] |= _section("stages", {"properties": by_name, "additionalProperties": _ref("node")})
     keys["outputs"] |= _section("outputs", {"additionalProperties": _ref("output")})
     keys["resources"] |= {"type": ["object", "null"], "additionalProperties": _ref("resources")}
+    one_list = {"anyOf": [{"type": "string"}, _ref("revoked")]}
+    keys["revoked"] |= {"anyOf": [*one_list["anyOf"], {"type": "array", "items": one_list}, {"type": "null"}]}
     keys["discard"] |= {"anyOf": [_TEXTS, {"type": ["string", "null"]}]}
     keys["expect"] |= {
         "type": ["object", "null"],

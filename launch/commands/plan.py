@@ -64,6 +64,7 @@ def plan_lines(plan: Plan) -> list[str]:
         "",
         "sources",
         *facts((spec.name, _source(plan, spec.name)) for spec in plan.config.sources),
+        *facts(_revoked(plan)),
         "",
         "stages",
         *facts((node.name, _node(plan, node.name)) for node in plan.graph.nodes),
@@ -114,6 +115,17 @@ def _source(plan: Plan, name: str) -> str:
     licence = spec.config.license
     parts.append(f"licence {licence.name} (stated by: {licence.stated_by})" if licence else "licence not stated")
     return ", ".join(parts)
+
+
+def _revoked(plan: Plan) -> list[tuple[str, str]]:
+    """How many entries the revocation list has, by what documents are found."""
+    entries = {} if plan.revoked is None else plan.revoked.entries
+    parts = ", ".join(f"{count(number)} by {kind.replace('_', ' and ')}" for kind, number in entries.items())
+    return (
+        [("revoked", f"documents on a list of {count(sum(entries.values()))} entries are left out ({parts})")]
+        if parts
+        else []
+    )
 
 
 def _numbers(values: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.source_position import MOST_RECORDS
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, URL, doc_keys, key_words, one_chunk
+from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.writing.dropped_texts import dropped_rank
 
@@ -179,6 +180,9 @@ def _all_there(
     if job.dropped != "all" or unread:
         return
     ledger = by_role["ledger"][0][1]
+    # Texts of revoked documents are kept nowhere.
+    kept_nowhere = pc.and_(pc.is_in(ledger["node"], pa.array(list(job.sources))), pc.equal(ledger["rule"], REVOKED))
+    ledger = ledger.filter(pc.invert(pc.fill_null(kept_nowhere, False)))
     drops = int(pc.sum(pc.equal(ledger["decision"], "dropped")).as_py() or 0)
     kept = sum(table.num_rows for _, table in by_role.get("dropped", []))
     if drops != kept:

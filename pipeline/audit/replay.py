@@ -46,7 +46,7 @@ from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.outcome import Outcome
-from gristmill.pipeline.slices.read import digest_of_slice, read_slice
+from gristmill.pipeline.slices.read import digest_of_slice, read_slice, without_revoked
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.traversal import Answers, traverse
 from gristmill.pipeline.source import SliceData
@@ -120,6 +120,7 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
         if digest_of_slice(data, columns) != log.slices[0].digest:
             answer.fail("source", f"{one.location} holds rows that differ from those the run read", ledger_entry.path)
             return answer.to_json()
+        data = replace(data, table=without_revoked(plan, one.source, data.table))
         graph = AuditGraph(job.task.sources, job.task.nodes, job.task.outputs)
         if not vocabulary(graph, one.source, job.task.source_rules, ledger, ledger_entry.path, Answer()):
             for check in ("text", "replay"):

@@ -82,7 +82,9 @@ def _node(name: str, a: ManifestNode | None, b: ManifestNode | None, found: dict
 
 def _run_settings(one: Predicate) -> dict[str, Any]:
     outputs = {name: to_json(output) for name, output in one.identity.outputs.items()}
-    return {"seed": one.identity.seed, "discard": sorted(one.identity.discard), "outputs": outputs}
+    revoked = None if one.identity.revoked is None else to_json(one.identity.revoked)
+    listed = {} if revoked is None else {"revoked": {**revoked, "digest": revoked["digest"][:16]}}
+    return {"seed": one.identity.seed, "discard": sorted(one.identity.discard), "outputs": outputs, **listed}
 
 
 def _inputs(a: Predicate, b: Predicate) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gristmill.pipeline.errors import ConfigError, nearest
 from gristmill.pipeline.planning.output_kinds import KindConfig
+from gristmill.pipeline.planning.revoked import RevokedConfig
 from gristmill.pipeline.planning.top_level import EXCHANGE_BYTES, SIDECAR_DOCUMENTS, StageEntry, TopLevel
 from gristmill.pipeline.planning.yaml_reader import MAX_DEPTH, Document, parse
 from gristmill.pipeline.registry import Registry, format_of
@@ -160,6 +161,8 @@ class RunConfig:
     """By node. Part of no identity either."""
     sidecar_documents: int = SIDECAR_DOCUMENTS
     """Documents that a file of the ledger or of signals is about, at most, unless one task has more. Part of the identity."""
+    revoked: tuple[RevokedConfig, ...] = ()
+    """Lists of documents that the sources leave out. What is in them is part of the identity."""
 
     def where(self, path: str) -> str:
         """File, line and key path, for messages."""
@@ -279,6 +282,7 @@ class _Reader:
             exchange_bytes=settings.exchange_bytes,
             resources=self.resources(top.get("resources"), [node.name for node in nodes]),
             sidecar_documents=settings.sidecar_documents,
+            revoked=self.revoked(top.get("revoked"), [spec.name for spec in sources]),
         )
 
     def settings(self, top: Mapping[str, Any]) -> TopLevel:
@@ -365,6 +369,20 @@ class _Reader:
             raise self.fail(path, f"expected a map such as {{path: out/{name}}}, found {_kind(value)}.")
         made: OutputConfig = self.model(OutputConfig, value, path)
         return made
+
+    def revoked(self, value: Any, sources: Sequence[str]) -> tuple[RevokedConfig, ...]:
+        given = [] if value is None else value if isinstance(value, list) else [value]
+        lists = []
+        for number, item in enumerate(given):
+            path = f"revoked.{number}" if isinstance(value, list) else "revoked"
+            item = {"path": item} if isinstance(item, str) else item
+            if not isinstance(item, dict):
+                raise self.fail(path, f"expected a file, or a map such as {{path: …, kind: url}}, found {_kind(item)}.")
+            one: RevokedConfig = self.model(RevokedConfig, item, path)
+            if one.source is not None and one.source not in sources:
+                raise self.fail(f"{path}.source", f"there is no source `{one.source}`; {nearest(one.source, sources)}")
+            lists.append(one)
+        return tuple(lists)
 
     def resources(self, value: Any, nodes: Sequence[str]) -> dict[str, ResourcesConfig]:
         if value is None:

@@ -21,6 +21,7 @@ from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.foreign_files import Workers, described
 from gristmill.pipeline.planning.graph import Graph, Node, Output, build
 from gristmill.pipeline.planning.prior_runs import PRIOR, PriorNotes, prior_notes
+from gristmill.pipeline.planning.revoked import Revoked, read_revoked
 from gristmill.pipeline.planning.small_files import together
 from gristmill.pipeline.provenance.kinds import KindSettings
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
@@ -93,6 +94,8 @@ class Plan:
     """By source, its `facts`."""
     tokenizers: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the tokenizers that kinds of outputs name, by path."""
+    revoked: Revoked | None = None
+    """The documents that the sources leave out."""
     stored_key: str | None = None
     """The run's key, where the plan was read from a file without its slices."""
 
@@ -173,6 +176,7 @@ class Plan:
                 for output in self.graph.outputs
             },
             "discard": sorted(str(edge) for edge in self.graph.discarded),
+            **({} if self.revoked is None else {"revoked": self.revoked.identity}),
         }
 
     def kinds(self, output: Output) -> dict[str, KindSettings]:
@@ -221,6 +225,8 @@ class Plan:
             )
         for output in self.graph.outputs:
             names |= set(output.config.listed_columns or ())
+        if self.revoked is not None:
+            names |= self.revoked.columns(payloads)
         return frozenset(names & set(self.graph.source_schema[source].names))
 
     def memory_bytes(self) -> int:
@@ -238,7 +244,8 @@ class Plan:
         models = needs.memory_bytes if needs.own_workers else sum(shared)
         # A bucket of a shuffled output is gathered, joined and encoded: three times a shard.
         buckets = [3 * out.config.shard_bytes for out in self.graph.outputs if out.config.shuffle is not None]
-        return PROCESS_BYTES + models + max(largest, exchange, *buckets, 0)
+        held = 0 if self.revoked is None else self.revoked.memory_bytes
+        return PROCESS_BYTES + models + held + max(largest, exchange, *buckets, 0)
 
     def _slice_memory(self, one: Slice) -> int:
         expanded = one.expanded or one.bytes
@@ -390,7 +397,29 @@ def make_plan(config: RunConfig, workers: Workers | None = None) -> Plan:
         if node.spec.against
     }
     fingerprints |= {name: fingerprint(graph.by_name[name], config.seed, notes) for name, notes in prior.items()}
-    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, prior, facts, _tokenizers(config))
+    revoked = _revoked(config)
+    if revoked is not None:
+        graph = replace(graph, notices=(*graph.notices, *_revoked_notices(graph, revoked)))
+    return Plan(graph, passes_of(graph), tuple(slices), fingerprints, prior, facts, _tokenizers(config), revoked)
+
+
+def _revoked(config: RunConfig) -> Revoked | None:
+    try:
+        return read_revoked(config.revoked)
+    except ConfigError as error:
+        raise ConfigError(f"{config.where('revoked')}: {error}") from error
+
+
+def _revoked_notices(graph: Graph, revoked: Revoked) -> list[str]:
+    """Where a list cannot do what it may be meant to."""
+    if not revoked.entries:
+        return ["revoked: the lists have no entries, so no document is left out"]
+    by_url = " and ".join(kind for kind in ("url", "domain") if kind in revoked.entries)
+    return [
+        f"revoked: {name} has no column `url`, so entries by {by_url} find nothing there"
+        for name, schema in graph.source_schema.items()
+        if by_url and "url" not in schema.names
+    ]
 
 
 def _tokenizers(config: RunConfig) -> dict[str, str]:

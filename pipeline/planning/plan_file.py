@@ -24,11 +24,14 @@ from gristmill.pipeline.kernel_cache import use_cache
 from gristmill.pipeline.planning.config import RunConfig, read_document
 from gristmill.pipeline.planning.graph import build
 from gristmill.pipeline.planning.plan import Fingerprint, Pass, Plan
+from gristmill.pipeline.planning.revoked import Revoked
 from gristmill.pipeline.planning.yaml_reader import MAX_BYTES, Document
+from gristmill.pipeline.provenance.statement import RevokedIdentity
 from gristmill.pipeline.provenance.values import STORED, Count, Digest, described, parse, to_json
 from gristmill.pipeline.source import Source
 from gristmill.pipeline.stage import Stage
 from gristmill.pipeline.storage import put, read_small
+from gristmill.pipeline.work_files import write_work
 
 MOST_BYTES = 64 * MAX_BYTES
 """Bytes of a plan file: the config with the line of each key, and what follows from it by node."""
@@ -61,6 +64,7 @@ class StoredPlan:
     fingerprints: dict[str, Fingerprint]
     facts: dict[str, dict[str, Any]]
     tokenizers: dict[str, Digest]
+    revoked: RevokedIdentity | None = None
 
 
 def write_plan(plan: Plan, location: str) -> str:
@@ -76,6 +80,9 @@ def write_plan(plan: Plan, location: str) -> str:
             "would not do what was planned. This is a bug in it; report it to its author."
         )
     put(location, data)
+    if plan.revoked is not None and found.revoked is not None:
+        packed = plan.revoked.packed
+        write_work(str(found.revoked.location), lambda target: target.write(packed))
     return hashlib.sha256(data).hexdigest()
 
 
@@ -119,6 +126,7 @@ def stored_plan(plan: Plan) -> StoredPlan:
         fingerprints=dict(plan.fingerprints),
         facts={name: dict(facts) for name, facts in plan.facts.items()},
         tokenizers=dict(plan.tokenizers),
+        revoked=None if plan.revoked is None else parse(RevokedIdentity, plan.revoked.identity),
     )
 
 
@@ -139,10 +147,16 @@ def plan_from(data: bytes, location: str) -> Plan:
         stored.fingerprints,
         facts=stored.facts,
         tokenizers=stored.tokenizers,
+        revoked=None if stored.revoked is None else _revoked(stored.revoked, location),
         stored_key=stored.run,
     )
     _same_packages(plan)
     return plan
+
+
+def _revoked(stored: RevokedIdentity, location: str) -> Revoked:
+    """The run's revocation list, in its file beside the plan."""
+    return Revoked(stored.digest, stored.entries, f"{location.removesuffix('.json')}.revoked")
 
 
 def _config(stored: StoredPlan) -> RunConfig:

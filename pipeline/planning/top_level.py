@@ -42,6 +42,12 @@ class TopLevel(BaseModel):
     expect: Any = _key(None, "a map of nodes to shares, each as [least, most]", {"language": {"emitted": [0.2, 0.9]}})
     """Shares of a node's documents, by port or as `emitted` and `dropped`; one outside these bounds stops the run with exit
     code 3."""
+    revoked: Any = _key(
+        None,
+        "a file of a revocation list, or a list of them",
+        ["private/withdrawn.jsonl", {"path": "private/domains.txt", "kind": "domain"}],
+    )
+    """Documents that never reach a node: lists of URLs, domains, ids and digests of contents ([rights.md](rights.md))."""
     resources: Any = _key(None, "a map of nodes to what they need", {"toxicity": {"gpus": 0.5}})
     """What tasks of a node get, where it differs from what its stage states."""
     work: str | None = _key(None, "a folder", "s3://bucket/work", min_length=1)

@@ -96,6 +96,15 @@ class OutputIdentity(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RevokedIdentity:
+    """The revocation list of a run: the digest of its entries, and how many there are by kind."""
+
+    __pydantic_config__ = STORED
+    digest: Digest
+    entries: dict[str, Count]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identity:
     """What may change a result, apart from the input's content."""
 
@@ -107,6 +116,13 @@ class Identity:
     nodes: list[list[Any]]
     outputs: dict[str, OutputIdentity]
     discard: list[str]
+    revoked: RevokedIdentity | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `revoked` where the run has no list: it is part of what is hashed."""
+        made: dict[str, Any] = handler(self)
+        return {name: value for name, value in made.items() if name != "revoked" or value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, one_chunk, 
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.slices.outcome import Outcome
-from gristmill.pipeline.slices.read import read_slice
+from gristmill.pipeline.slices.read import read_slice, without_revoked
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import node_account
 from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findings, traverse
@@ -230,7 +230,7 @@ def _tables(plan: Plan, documents: int) -> Iterator[tuple[Slice, pa.Table, list[
             return
         one = plan.slices[index]
         data = read_slice(plan, one, None)
-        table = data.table
+        table = without_revoked(plan, one.source, data.table)
         wanted = -(-left // max(1, len(first) - position))
         rows = np.unique(np.linspace(0, table.num_rows - 1, min(wanted, table.num_rows)).astype(np.int64))
         left -= len(rows)

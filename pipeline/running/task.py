@@ -14,6 +14,7 @@ from gristmill.pipeline.errors import ConservationError, DataError
 from gristmill.pipeline.planning.plan import Pass
 from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
+from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.logs import FileRead
 from gristmill.pipeline.provenance.record_index import TaskDone
@@ -39,7 +40,7 @@ from gristmill.pipeline.running.task_keys import signal_keys
 from gristmill.pipeline.running.task_log import task_log
 from gristmill.pipeline.slices.annotations import Annotations, annotations_of
 from gristmill.pipeline.slices.checkpoints import Checkpoints
-from gristmill.pipeline.slices.read import digest_of_slice, read_slice
+from gristmill.pipeline.slices.read import blanked, digest_of_slice, read_slice, without_revoked
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
@@ -81,8 +82,8 @@ class _Task:
     def _made(self) -> tuple[TaskRecord, Checkpoints]:
         """Does the work and writes its files. Returns the record that will commit them."""
         data, columns = self._read()
-        slice_rows = self._slice_rows(data)
         annotations = Annotations([self._checked(record, record.annotations) for record in self.preceding])
+        slice_rows = self._slice_rows(data, annotations)
         if self.job.preceding:
             annotations.verify(slice_rows)
             slice_rows.set_sizes(annotations.sizes())
@@ -115,7 +116,7 @@ class _Task:
         else:
             self._keep(ANNOTATIONS, f"pass-{self.one.index}", annotations_of(slice_rows, self.one))
             if not self.job.preceding and self._keeps_input():
-                self._keep_input(data)
+                self._keep_input(slice_rows.table, data.rejects)
         record = TaskRecord(
             format=FORMAT_VERSION,
             key=self.job.key,
@@ -188,12 +189,12 @@ class _Task:
         source = self.job.slice.source
         return TEXT not in self.plan.graph.source_schema[source].names and len(self.plan.passes) > 1
 
-    def _keep_input(self, data: SliceData) -> None:
+    def _keep_input(self, table: pa.Table, rejects: pa.Table) -> None:
         """Writes what the source brought other than payloads, and the records that it could not read."""
         payloads = self.plan.graph.payloads(self.job.slice.source)
-        kept = data.table.drop_columns([name for name in data.table.column_names if name in payloads])
-        for role, table in ((INPUT, kept), (INPUT_REJECTS, data.rejects)):
-            self._keep(role, role, table)
+        kept = table.drop_columns([name for name in table.column_names if name in payloads])
+        for role, part in ((INPUT, kept), (INPUT_REJECTS, rejects)):
+            self._keep(role, role, part)
 
     def _keep(self, role: str, name: str, table: pa.Table) -> None:
         """Writes a table of the slice's rows into the work folder."""
@@ -208,7 +209,7 @@ class _Task:
         names = [name for name in kept.column_names if name in columns or name == DOC_KEY]
         return SliceData(kept.select(names).combine_chunks(), rejects, self._slice().bytes)
 
-    def _slice_rows(self, data: SliceData) -> SliceRows:
+    def _slice_rows(self, data: SliceData, annotations: Annotations) -> SliceRows:
         keys = key_words(data.table[DOC_KEY])
         order = np.lexsort((keys[:, 1], keys[:, 0]))
         same = (keys[order][1:] == keys[order][:-1]).all(axis=1) if len(keys) > 1 else np.zeros(0, bool)
@@ -218,7 +219,12 @@ class _Task:
                 f"{self.job.slice.location}: duplicate doc_key {data.table[DOC_KEY][row].as_py().hex()} in one "
                 "slice: the source gives two records the same position."
             )
-        return SliceRows(self.plan.graph, self.job.slice.source, data.table, self.work.kept)
+        source, table = self.job.slice.source, data.table
+        if not self.job.preceding:
+            table = without_revoked(self.plan, source, table)
+        elif self.plan.revoked is not None:
+            table = blanked(table, annotations.ruled(source, REVOKED, table.num_rows))
+        return SliceRows(self.plan.graph, source, table, self.work.kept)
 
     # Notes and records
 

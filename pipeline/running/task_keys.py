@@ -53,6 +53,8 @@ class TaskKeys:
             "signals": {name: plan.fingerprints[name].signal for name in names},
             "columns": sorted(plan.columns_needed(source) or ["*"]),
         }
+        if plan.revoked is not None:
+            identity["revoked"] = plan.revoked.digest
         if plan.splits_by_resources:
             # The same nodes may lie in other passes when a config asks for other resources.
             identity["passes"] = [[p.measures, p.decides] for p in passes]

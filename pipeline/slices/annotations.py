@@ -76,6 +76,15 @@ class Annotations:
                     "The input changed, or the work folder belongs to other data. Remove the work folder and run again."
                 )
 
+    def ruled(self, source: str, rule: str, rows: int) -> np.ndarray:
+        """Which of so many rows a source dropped by a rule: bool."""
+        table = self.tables[0]
+        rules = json.loads(table.schema.metadata[ANNOTATION_META])["rules"][source]
+        chosen: np.ndarray = np.asarray(one_chunk(table[f"{source}|d|rule"])) == (
+            rules.index(rule) if rule in rules else -2
+        )
+        return chosen if len(chosen) == rows else np.zeros(rows, bool)  # `verify` says what is wrong then
+
     def signals(self, name: str, state: State) -> dict[str, pa.Array] | None:
         """The signals of a node that was measured in a preceding pass, for the rows that entered it; None when it was not."""
         table = next((t for t in self.tables if f"{name}|in" in t.column_names), None)

@@ -15,6 +15,7 @@ from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.foreign_files import read_each
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.source import Slice, SliceData
@@ -86,6 +87,28 @@ def _cast(array: pa.Array, item: pa.Field, one: Slice) -> pa.Array:
             f"{one.location}: the column `{item.name}` is {array.type}, but {item.type} in other files of the source "
             f"`{one.source}`, and cannot be read so ({error}). Convert the files to one type, or make them two sources."
         ) from error
+
+
+def without_revoked(plan: Plan, source: str, table: pa.Table) -> pa.Table:
+    """A slice as it was read, of which documents on the run's revocation list have nothing but their doc_key left: whatever
+    comes after cannot keep a part of them. The source drops them."""
+    if plan.revoked is None:
+        return table
+    return blanked(table, plan.revoked.documents(source, table, plan.graph.payloads(source)))
+
+
+def blanked(table: pa.Table, revoked: np.ndarray) -> pa.Table:
+    """A slice whose revoked rows (bool) have nothing but their doc_key and the rule."""
+    if not revoked.any():
+        return table
+    kept = pa.array(np.arange(table.num_rows), mask=revoked)
+    columns = {
+        name: one_chunk(table[name]) if name == DOC_KEY else one_chunk(table[name]).take(kept)
+        for name in table.column_names
+    }
+    rules = columns.get(SOURCE_RULE, pa.nulls(table.num_rows, pa.string()))
+    columns[SOURCE_RULE] = pc.if_else(pa.array(revoked), REVOKED, rules)
+    return pa.table(columns)
 
 
 def digest_of_slice(data: SliceData, columns: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
 
@@ -59,7 +60,8 @@ def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most:
         state = slice_rows.states.get(name)
         if state is None or state.outcome is None:
             continue
-        gone = np.flatnonzero(state.outcome.port == DROPPED)
+        is_revoked = np.array([*(rule == REVOKED for rule in state.outcome.rules), False])[state.outcome.rule]
+        gone = np.flatnonzero((state.outcome.port == DROPPED) & ~is_revoked)
         if not len(gone):
             continue
         rows, rule = state.rows[gone], state.outcome.rule[gone]

@@ -6,31 +6,22 @@ Parquet, or JSON Lines (plain, `.gz` or `.zst`). `host` is a name, with its port
 
 from __future__ import annotations
 
-import json
-import re
-import stat
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.table_rows import table_rows
+from gristmill.pipeline.url import host_and_target
 
 COLUMNS = ("host", "body", "observed_at")
 MAX_TABLE_BYTES = 1 << 30
 """Bytes of all bodies of a kind."""
 EXPANSION = 8
 """Most bytes of bodies for each byte of a compressed file; what is above is refused."""
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
-_URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*)://)?([^/?#\\]*)([^#]*)", re.DOTALL)
-_PORTS = {"http": "80", "https": "443"}
-_MAX_LINE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -47,23 +38,6 @@ class Captures:
             return None
         place = len(times) - 1 if moment is None else max(bisect_right(times, moment) - 1, 0)
         return times[place], self.bodies[host][place]
-
-
-def host_and_target(url: str) -> tuple[str, str]:
-    """The host of a URL as tables name it, and its path and query. Empty strings where it has none.
-
-    >>> host_and_target("https://user@Example.com:443/a?b#c"), host_and_target("example.com:8080")
-    (('example.com', '/a?b'), ('example.com:8080', ''))
-    """
-    found = _URL.match(url)
-    scheme, authority, target = (found[1] or "", found[2], found[3]) if found else ("", "", "")
-    host = authority.rpartition("@")[2].lower()
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name, port = host.removesuffix(":"), ""
-    name = _ascii(name.rstrip("."))
-    usual = port in (_PORTS.get(scheme.lower(), ""), "") or (not scheme and port in _PORTS.values())
-    return (name if usual else f"{name}:{port}"), target if target.startswith("/") else "/" + target if target else ""
 
 
 def moment_of(value: Any) -> str | None:
@@ -139,67 +113,6 @@ def read_captures(files: tuple[Path, ...], until: str | None) -> Captures:
 def _bound(path: Path) -> int:
     size = path.stat().st_size
     return size if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else EXPANSION * size + (1 << 20)
-
-
-def table_rows(
-    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of Parquet or JSON Lines, each with where it stands. Raises ConfigError for what is neither.
-
-    Parquet must have the columns, and of the optional ones gives those that it has; of JSON Lines the caller finds out.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path}: expected a file, found a folder or a device. Name the table.")
-        yield from _parquet_rows(path, columns, optional) if path.suffix.lower() == ".parquet" else _json_rows(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ConfigError(
-            f"{path}: it cannot be read ({error}). Expected Parquet or JSON Lines with the columns {', '.join(columns)}."
-        ) from error
-
-
-def _parquet_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    with pq.ParquetFile(path) as file:
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            raise ConfigError(f"{path}: it has no column `{missing[0]}`. Expected the columns {', '.join(columns)}.")
-        number = 0
-        names = [*columns, *(name for name in optional if name in file.schema_arrow.names)]
-        for batch in file.iter_batches(256, columns=names, use_threads=False):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"{path}#{number}", row
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with pa.input_stream(str(path), compression=_COMPRESSED.get(path.suffix.lower())) as stream:
-        rest, number, ended = b"", 0, False
-        while not ended:
-            block = stream.read(1 << 20)
-            ended = not block
-            *lines, rest = (rest + block).split(b"\n") if not ended else [rest, b""]
-            if len(rest) > _MAX_LINE:
-                raise ConfigError(f"{path}:{number + 1}: a line of more than {_MAX_LINE:,} bytes.")
-            for line in lines:
-                number += 1
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise ConfigError(f"{path}:{number}: expected a JSON object, one a line ({error}).") from error
-                if not isinstance(row, dict):
-                    raise ConfigError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}.")
-                yield f"{path}:{number}", row
-
-
-def _ascii(name: str) -> str:
-    if name.isascii() or len(name) > 255:
-        return name
-    try:
-        return name.encode("idna").decode("ascii")
-    except UnicodeError:
-        return name
 
 
 def _shown(value: Any) -> str:

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
+from gristmill.pipeline.url import host_and_target
 from gristmill.stages.rights import preferences, robots, tags, tdmrep
-from gristmill.stages.rights.captures import Captures, host_and_target
+from gristmill.stages.rights.captures import Captures
 from gristmill.stages.rights.markup import elements
 
 PROTOCOLS = ("robots_tag", "tdmrep", "content_usage", "content_signal", "robots_txt", "ai_txt")

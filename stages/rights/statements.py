@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, get_args
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.licence import FACTS, Condition
 from gristmill.pipeline.spdx import expression, refusal
-from gristmill.stages.rights.captures import host_and_target, table_rows
+from gristmill.pipeline.table_rows import table_rows
+from gristmill.pipeline.url import host_and_target
 from gristmill.stages.rights.facts import LISTS, MAX_LIST, Facts, facts_in, shortened
 from gristmill.stages.rights.licences import is_creative_commons, licence_of_address
 from gristmill.stages.rights.markup import Element, elements

@@ -97,6 +97,9 @@ def test_every_key_has_a_meaning_and_an_example_that_schema_and_reader_accept(sc
                 config["outputs"] = {"o": {"path": "out", **value}}
             elif kind == "resources":
                 config["resources"] = {"language": value}
+            elif kind == "revoked":
+                config["revoked"] = value if item.name == "path" else {"path": "list.txt", "kind": "id", **value}
+                config["sources"] = {"crawl": SOURCES["s"]}
             else:
                 config |= value
                 if item.name == "resources":
@@ -121,6 +124,10 @@ def test_every_key_has_a_meaning_and_an_example_that_schema_and_reader_accept(sc
         ({"sidecar_documents": 0}, False),
         ({"work": ""}, False),
         ({"sourcs": {}}, False),
+        ({"revoked": "list.jsonl"}, True),
+        ({"revoked": ["list.jsonl", {"path": "hosts.txt", "kind": "domain"}]}, True),
+        ({"revoked": {"path": "hosts.txt", "kind": "host"}}, False),
+        ({"revoked": 5}, False),
         ({"sources": {}}, False),
         ({"sources": {"s": {"paths": "a.parquet"}}}, True),
         ({"sources": {"s": {"paths": "a.parquet", "kind": "parquet"}}}, False),

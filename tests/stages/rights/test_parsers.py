@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill.pipeline.errors import ConfigError
-from gristmill.stages.rights.captures import host_and_target, read_captures
+from gristmill.pipeline.url import host_and_target
+from gristmill.stages.rights.captures import read_captures
 from gristmill.stages.rights.markup import attributes_of, elements
 from gristmill.stages.rights.preferences import signal_state, usage_dictionary, usage_state
 from gristmill.stages.rights.robots import compared_path

@@ -130,8 +130,10 @@ def stored_plan(plan: Plan) -> StoredPlan:
     )
 
 
+@lru_cache(maxsize=2)  # where the driver runs the tasks itself, what it wrote and tried is what they read
 def plan_from(data: bytes, location: str) -> Plan:
-    """A plan from the bytes of its file. Raises ConservationError for what is no plan, ConfigError as `read_plan` does."""
+    """A plan from the bytes of its file, once per process. Raises ConservationError for what is no plan, ConfigError as
+    `read_plan` does."""
     try:
         stored = parse(StoredPlan, json.loads(data))
     except (ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -166,6 +167,7 @@ def _source_totals(plan: Plan, spec: SourceSpec, read: Mapping[str, SourceRead])
     )
 
 
+@cache
 def _version(name: str) -> str:
     if name == "gristmill":
         return __version__

@@ -73,10 +73,14 @@ class Segmenter:
         if self.data is not None and not self.data().is_dir():
             return {}
         try:
-            found = {name: version(name) for name in self.packages}
+            found = {name: _version(name) for name in self.packages}
         except PackageNotFoundError:
             return {}
         return found if self.data is None else {**found, f"{self.name}:data": tree_digest(self.data())}
+
+
+_version = cache(version)
+"""A package's version: read once per process, since every part of a plan asks for those of all segmenters."""
 
 
 class _NotInText(Exception):

@@ -44,6 +44,12 @@ def test_a_task_finds_in_the_file_what_the_driver_planned(tmp_path: Path, plan: 
     assert found.config.where("stages.length.least") == plan.config.where("stages.length.least")
 
 
+def test_what_the_driver_tried_is_what_tasks_of_its_process_read(tmp_path: Path, plan: Plan) -> None:
+    location = tmp_path / "plan.json"
+    sha256 = write_plan(plan, str(location))
+    assert read_plan(str(location), sha256) is plan_from(location.read_bytes(), str(location))
+
+
 def test_the_size_of_the_file_does_not_follow_the_slices(tmp_path: Path, plan: Plan) -> None:
     few, many = tmp_path / "few.json", tmp_path / "many.json"
     write_plan(plan, str(few))

@@ -28,7 +28,7 @@ from gristmill.launch.commands.train import train
 from gristmill.launch.commands.view_commands import add_view_commands
 from gristmill.launch.signals import STOPPED, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError, with_place
-from gristmill.pipeline.provenance.key_variable import withdraw_key
+from gristmill.pipeline.key_variable import refuse_key_text, withdraw_key
 from gristmill.pipeline.stopping import GRACE_SECONDS, MOST_GRACE_SECONDS, Stopped
 
 DEBUG = "--debug"
@@ -273,6 +273,7 @@ Examples:
   gristmill audit out/web --full --sample 1/20
   gristmill audit out/web --full --sources data/crawl
   gristmill audit out/web --key corpus.pub --previous out/last-month
+  gristmill audit out/web --trust trust.yaml --previous out/2026-09 --previous out/2026-10
 
 Exit codes: 0 clean; 3 something could not be read; 4 warnings only; from 10 the code of the first failed check.""",
 )
@@ -295,8 +296,17 @@ def audit(
     key: Annotated[
         str | None, typer.Option(metavar="FILE", help="Public key, PEM, that must have signed the manifest.")
     ] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Instead: a YAML file of trusted keys with their periods, one of which must have."
+        ),
+    ] = None,
     previous: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The output of the dataset's previous run, to compare with.")
+        list[str] | None,
+        typer.Option(
+            metavar="DIR", help="The output of the dataset's previous run, or several of the chain, to compare."
+        ),
     ] = None,
     sources: Annotated[
         bool,
@@ -323,7 +333,8 @@ def audit(
             full,
             part,
             key,
-            previous,
+            trust,
+            tuple(previous or ()),
             sources,
             tuple(roots or ()),
             tuple(plugin or ()),
@@ -518,6 +529,7 @@ def run_command(arguments: list[str]) -> int:
     debug = DEBUG in arguments
     arguments = [argument for argument in arguments if argument != DEBUG]
     try:
+        refuse_key_text(arguments)
         code = typer.main.get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False)
         if code == INTERRUPTED:  # typer's newer versions catch Ctrl-C themselves and return this
             return _interrupted(arguments)

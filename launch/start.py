@@ -14,7 +14,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     module = READERS.get(arguments[0]) if arguments and not {"-h", "--help"} & set(arguments) else None
     if module is not None:
-        from gristmill.pipeline.provenance.key_variable import withdraw_key
+        from gristmill.pipeline.key_variable import withdraw_key
         from gristmill.pipeline.reader_process import shared_reader
 
         withdraw_key()  # before another process could inherit it

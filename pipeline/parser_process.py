@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.key_variable import environment_without_key
 from gristmill.pipeline.parser_child import ANSWER, LAST, NO_MEMORY, PAGE, PARSED, RAISED, READY
 
 START_SECONDS = 120.0
@@ -169,7 +170,7 @@ class ParserProcess:
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            environment = {**_KEEP_MEMORY, **os.environ, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+            environment = {**_KEEP_MEMORY, **environment_without_key(), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
             self._process = process = subprocess.Popen(
                 [sys.executable, "-P", _CHILD, json.dumps({**self._start, "parent": os.getpid()})],
                 stdin=subprocess.PIPE,

@@ -26,6 +26,7 @@ from typing import Any
 import gristmill
 from gristmill.pipeline import errors
 from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.key_variable import environment_without_key
 
 _ROOT = str(Path(gristmill.__file__).parents[1])
 _START = (
@@ -143,7 +144,7 @@ class ReaderProcess:
         if self._process is None:
             # One core: it runs beside other work, and Arrow's threads are where corrupt pages abort a process. Pydantic would
             # look through all installed packages for plugins of its own, while the answer is waited for.
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+            environment = {**environment_without_key(), "OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, "\n".join([_ROOT, *filter(None, sys.path)]), self._functions],
                 stdin=subprocess.PIPE,

@@ -10,9 +10,9 @@ from pathlib import Path
 from gristmill.launch.clusters.runs import checked_name, new_name
 from gristmill.launch.presets import ConfigText, read_config
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.key_variable import KEY_VARIABLE
 from gristmill.pipeline.planning.config import RunConfig, load
 from gristmill.pipeline.planning.graph import build
-from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
 from gristmill.pipeline.storage import is_remote
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")

@@ -10,6 +10,9 @@ from pathlib import Path
 from gristmill.launch.terminal.console import say, say_json
 from gristmill.pipeline.errors import ConfigError
 
+_KEY_BYTES = 1 << 16
+"""What is read of a public key's file, which has some hundred bytes."""
+
 
 @dataclass(frozen=True)
 class AuditOptions:
@@ -19,7 +22,8 @@ class AuditOptions:
     full: bool = False
     sample: str | None = None
     key: str | None = None
-    previous: str | None = None
+    trust: str | None = None
+    previous: Sequence[str] = ()
     sources: bool = False
     roots: Sequence[str] = ()
     plugins: Sequence[str] = ()
@@ -29,9 +33,10 @@ class AuditOptions:
 
 
 def audit(options: AuditOptions) -> int:
-    """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none and for a key
-    that cannot be read."""
+    """Audits an output and returns the audit's exit code. Raises ConfigError for a share that is none and for a key or a
+    trust file that cannot be read."""
     from gristmill.pipeline.audit.run import audit_output
+    from gristmill.pipeline.audit.trust import read_trust
 
     share = None if options.sample is None else _share(options.sample)
     if share is not None and not options.full:
@@ -42,11 +47,14 @@ def audit(options: AuditOptions) -> int:
         raise ConfigError("--jobs says how many processes read rows, in a full audit: add --full.")
     if options.sources and not options.full:
         raise ConfigError("--sources compares rows with the input, as part of a full audit: add --full.")
+    if options.key is not None and options.trust is not None:
+        raise ConfigError("--key and --trust both say whose signature counts: name that key in the trust file.")
     result = audit_output(
         options.folder,
         full=options.full,
         sample=share,
         key=None if options.key is None else _key(options.key),
+        trust=None if options.trust is None else read_trust(options.trust),
         previous=options.previous,
         sources=tuple(options.roots) if options.sources else None,
         plugins=options.plugins,
@@ -71,7 +79,8 @@ def _share(text: str) -> tuple[int, int]:
 
 def _key(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as stream:
+            return stream.read(_KEY_BYTES)
     except OSError as error:
         raise ConfigError(f"--key {path}: cannot be read: {error.strerror}. Name the file of a public key.") from error
 

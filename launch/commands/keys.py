@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def new_key(file: str) -> int:
     """Makes a key pair. Raises ConfigError when one of the two files is there already."""
-    from gristmill.pipeline.provenance.signing import write_key_pair
+    from gristmill.pipeline.provenance.key_files import write_key_pair
 
     if not Path(file).name:
         raise ConfigError(
@@ -42,18 +43,19 @@ def show_key(file: str) -> int:
     return 0
 
 
-def sign_folder(folder: str, file: str | None) -> int:
-    """Signs a finished output. Raises ConfigError without a key, DataError for a manifest that was changed."""
+def sign_folders(folders: Sequence[str], file: str | None) -> int:
+    """Signs finished outputs. Raises ConfigError without a key, DataError for a manifest that was changed."""
+    from gristmill.pipeline.key_variable import KEY_VARIABLE
     from gristmill.pipeline.provenance.attestation import sign_output
-    from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
-    from gristmill.pipeline.provenance.signing import find_signing_key
+    from gristmill.pipeline.provenance.key_files import find_signing_key
 
     key = find_signing_key(file)
     if key is None:
         raise ConfigError(
             f"there is no key to sign with. Give --key FILE or set {KEY_VARIABLE}; `gristmill keys new FILE` makes one."
         )
-    say(f"{folder}: signed by {sign_output(folder, key)}")
+    for folder in folders:
+        say(f"{folder}: signed by {sign_output(folder, key)}")
     return 0
 
 

@@ -70,7 +70,7 @@ def run(options: RunOptions) -> int:
         try:
             from gristmill.pipeline.planning.config import load
             from gristmill.pipeline.provenance.attestation import Attestation
-            from gristmill.pipeline.provenance.signing import find_signing_key
+            from gristmill.pipeline.provenance.key_files import find_signing_key
 
             # First of all: a key that cannot be used must not show after hours of work.
             attestation = Attestation(find_signing_key(options.key), options.previous)

@@ -39,15 +39,17 @@ def show(file: Annotated[str, typer.Argument(metavar="FILE", help="A public or p
 @keys.command(
     epilog="""\b
 Example:
-  gristmill keys sign out/web --key ~/.keys/corpus""",
+  gristmill keys sign out/web --key ~/.keys/corpus
+  gristmill keys sign out/2026-09 out/2026-10 --key ~/.keys/corpus-2027
+The second adds the signature of a new key; those that are there are kept.""",
 )
 def sign(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A finished output.")],
+    folders: Annotated[list[str], typer.Argument(metavar="DIR...", help="Finished outputs.")],
     key: Annotated[
         str | None, typer.Option(metavar="FILE", help="The private key; else $GRISTMILL_SIGNING_KEY.")
     ] = None,
 ) -> int:
-    """Sign the manifest of a finished output, for a key that was not at hand when the run ended."""
-    from gristmill.launch.commands.keys import sign_folder
+    """Sign manifests of finished outputs, for a key that was not at hand when the run ended, or for a new one."""
+    from gristmill.launch.commands.keys import sign_folders
 
-    return sign_folder(folder, key)
+    return sign_folders(folders, key)

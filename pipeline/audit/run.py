@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gristmill.pipeline.audit.chain import check_sequence
 from gristmill.pipeline.audit.documents import check_documents, read_statement
 from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries, with_folders
 from gristmill.pipeline.audit.fingerprints import check_models
@@ -20,11 +21,11 @@ from gristmill.pipeline.audit.replay import SourceJob, stated
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shuffle import HELD_ROWS
-from gristmill.pipeline.audit.signature import check_sequence, check_signature
+from gristmill.pipeline.audit.signature import check_signature
+from gristmill.pipeline.audit.trust import Trust
 from gristmill.pipeline.errors import ConfigError, GristmillError, looked_for
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.kinds import is_of_kind
-from gristmill.pipeline.provenance.signing import public_key
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
@@ -43,7 +44,8 @@ def audit_output(
     full: bool = False,
     sample: tuple[int, int] | None = None,
     key: bytes | None = None,
-    previous: str | None = None,
+    trust: Trust | None = None,
+    previous: Sequence[str] | str = (),
     sources: Sequence[str] | None = None,
     plugins: Sequence[str] = (),
     beside: Sequence[str] = (),
@@ -57,7 +59,9 @@ def audit_output(
         sample: (i, n) with 0 ≤ i < n: of what `full` reads, only the files of tasks t with t mod n = i, so that n
             audits with i = 0 … n−1 read everything.
         key: the public key, PEM or 32 raw bytes, that must have signed the manifest.
-        previous: the output of the dataset's previous run, to compare sequence and drop rates with.
+        trust: instead of `key`, the keys of which one must have signed it; the outputs in `previous` likewise.
+        previous: earlier outputs of the dataset: the chain of manifests is followed down to the earliest, drop rates are
+            compared with the latest.
         sources: whether a full audit also goes back to the input: None for not; folders, local or URLs, below which it must
             lie; an empty list for local input wherever the config says. The config is the word of whoever wrote the output.
         plugins: modules with stages and sources that the run used and that may be imported for that.
@@ -80,14 +84,16 @@ def audit_output(
     if not is_remote(folder) and local(folder).is_file():
         raise ConfigError(f"{folder}: this is a file. Give the folder of an output: the one with manifest.json.")
     begin = time.monotonic()
-    public = None if key is None else public_key(key)
+    if key is not None and trust is not None:
+        raise ConfigError("key and trust both say whose signature counts: give one of them.")
+    trust = trust if key is None else Trust.of(key)
     roots = None if sources is None else tuple(sources)
     audit = _Audit(
         folder,
         full or sample is not None,
         sample or (0, 1),
-        public,
-        previous,
+        trust,
+        (previous,) if isinstance(previous, str) else tuple(previous),
         roots,
         tuple(plugins),
         tuple(beside),
@@ -104,8 +110,8 @@ class _Audit:
     folder: str
     rows: bool
     sample: tuple[int, int]
-    public: bytes | None
-    previous: str | None
+    trust: Trust | None
+    previous: tuple[str, ...]
     sources: tuple[str, ...] | None
     plugins: tuple[str, ...]
     beside: tuple[str, ...]
@@ -125,7 +131,9 @@ class _Audit:
         whole = tuple(check.name for check in CHECKS if check.full)
         report.skip(whole, "this output has nothing of this kind" if self.rows else ONLY_FULL)
         statement, stored = read_statement(folder, report)
-        check_signature(folder, stored, self.public, report)
+        check_signature(
+            folder, stored, "" if statement is None else statement.predicate.varies.written, self.trust, report
+        )
         if statement is None:
             report.skip(tuple(check.name for check in CHECKS if check.name != "signature"), "needs the manifest")
             return
@@ -133,7 +141,7 @@ class _Audit:
         self.key = predicate.run
         check_documents(folder, statement, report)
         check_models(predicate, report)
-        check_sequence(predicate, self.previous, report)
+        check_sequence(folder, predicate, self.previous, self.trust, report)
         entries = read_entries(folder, statement, reader, report)
         if entries is None:
             for name, result in report.results.items():

@@ -137,6 +137,9 @@ class RayExecutor:
             self._remote = self._make_remote(ray)
         except BaseException as error:
             self.__exit__()
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, GristmillError):
+                raise cause from None
             if isinstance(error, ray.exceptions.RayError):
                 raise ray_failed(error) from error
             raise

@@ -16,6 +16,7 @@ from gristmill.pipeline.executor import SetAside
 from gristmill.pipeline.executor.failures import TaskFailed, attempted, set_aside, subject_of
 from gristmill.pipeline.executor.payloads import decoded, encoded
 from gristmill.pipeline.executor.ray_workers import Workers
+from gristmill.pipeline.key_variable import refuse_inherited_key
 from gristmill.pipeline.reader_process import set_expendable
 from gristmill.pipeline.stopping import stop_requested, tasks_under_way
 
@@ -232,6 +233,7 @@ def first_line(error: BaseException) -> str:
 def answered(body: bytes) -> Any:
     """The result of a call in a worker, which may die of a file: it is run again, and the error names what it was about."""
     set_expendable()
+    refuse_inherited_key()
     function, independent, payload = decoded(body)
     return attempted(function, payload, node=_node) if independent else function(payload)
 

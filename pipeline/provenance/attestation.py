@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,9 @@ from gristmill.pipeline.provenance.signing import (
     ENVELOPE,
     SignatureError,
     SigningKey,
+    add_signature,
     envelope_bytes,
+    payload_of,
     sign_payload,
     verify_envelope,
 )
@@ -20,6 +21,7 @@ from gristmill.pipeline.provenance.statement import (
     MOST_BYTES,
     Lineage,
     manifest_bytes,
+    parse_strictly,
     read_statement_bytes,
     statement_digest,
 )
@@ -67,27 +69,53 @@ def link_after(folder: str) -> Lineage:
 
 def write_envelope(folder: str, manifest: Mapping[str, Any], key: SigningKey) -> str:
     """Signs a manifest and writes the envelope into its output. Returns the key's identifier."""
-    body = envelope_bytes(sign_payload(manifest_bytes(manifest), key))
+    return _write(folder, sign_payload(manifest_bytes(manifest), key), key)
+
+
+def _write(folder: str, envelope: Mapping[str, Any], key: SigningKey) -> str:
+    body = envelope_bytes(envelope)
     write_checked(join(folder, ENVELOPE), lambda stream: stream.write(body))
     return key.key_id
+
+
+def read_envelope(folder: str) -> dict[str, Any] | None:
+    """An output's envelope, of the right form and stored canonically, whoever signed it; None when there is none.
+
+    Raises SignatureError for anything else.
+    """
+    if not exists(join(folder, ENVELOPE)):
+        return None
+    return parse_envelope(read_within(folder, ENVELOPE, 2 * MOST_BYTES))  # the manifest, in base64
+
+
+def parse_envelope(data: bytes) -> dict[str, Any]:
+    """An envelope from its bytes. Raises SignatureError for another form, and for another spelling than ours."""
+    try:
+        envelope = parse_strictly(data)
+    except ValueError as error:
+        raise SignatureError(str(error)) from error
+    payload_of(envelope)
+    if envelope_bytes(envelope) != data:
+        raise SignatureError("it is not stored in the canonical form (indented by 1, sorted keys, one line feed)")
+    return dict(envelope)
 
 
 def is_signed_by(folder: str, key: SigningKey) -> bool:
     """Whether an output's envelope holds its manifest, signed by a key."""
     found = read_statement_bytes(folder)
-    if found is None or not exists(join(folder, ENVELOPE)):
-        return False
-    data = read_within(folder, ENVELOPE, 2 * MOST_BYTES)
     try:
-        return bool(verify_envelope(json.loads(data), key.public) == found[1])
-    except (ValueError, SignatureError):
+        envelope = read_envelope(folder)
+        return found is not None and envelope is not None and verify_envelope(envelope, key.public) == found[1]
+    except SignatureError:
         return False
 
 
 def sign_output(folder: str, key: SigningKey) -> str:
-    """Signs the manifest of a finished output, for a key that was not at hand when the run ended. Returns its identifier.
+    """Signs the manifest of a finished output, for a key that was not at hand when the run ended, or for a new key: the
+    signatures that are there are kept. Returns the key's identifier.
 
-    Raises ConfigError when there is no manifest, and DataError when its bytes are not those that a run wrote.
+    Raises ConfigError when there is no manifest, and DataError when its bytes are not those that a run wrote, or an
+    envelope is there that is not of this manifest.
     """
     found = read_statement_bytes(folder)
     if found is None:
@@ -102,4 +130,14 @@ def sign_output(folder: str, key: SigningKey) -> str:
             f"{folder}: manifest.json was changed since the run wrote it, so it is not signed. "
             f"`gristmill audit {folder}` shows more."
         )
-    return write_envelope(folder, statement, key)
+    try:
+        envelope = read_envelope(folder)
+        if envelope is None:
+            return write_envelope(folder, statement, key)
+        if payload_of(envelope) != body:
+            raise SignatureError("its payload differs from manifest.json as stored")
+        return _write(folder, add_signature(envelope, key), key)
+    except SignatureError as error:
+        raise DataError(
+            f"{join(folder, ENVELOPE)}: {error}, so nothing is signed. If nobody needs that file, remove it first."
+        ) from error

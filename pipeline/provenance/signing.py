@@ -8,22 +8,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gristmill.pipeline.errors import ConfigError, DataError, StorageError
-from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE, key_from_environment
-from gristmill.pipeline.storage import reason
+from gristmill.pipeline.errors import ConfigError, DataError
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ENVELOPE = "manifest.dsse.json"
 """Name of the envelope in an output."""
+MOST_SIGNATURES = 100
+"""Signatures of an envelope: some per rotation of a key."""
 
 
 class SignatureError(DataError):
@@ -82,50 +80,6 @@ class SigningKey:
         return self._key.sign(data)
 
 
-def find_signing_key(path: str | None) -> SigningKey | None:
-    """The key to sign with: from a file, else from the environment, else none. The environment loses it in any case.
-
-    Raises ConfigError for a key that cannot be used.
-    """
-    value = key_from_environment()
-    if path is not None:
-        return SigningKey.from_pem(_key_file(Path(path)), path)
-    if not value:
-        return None
-    if value.lstrip().startswith("-----BEGIN"):
-        return SigningKey.from_pem(value.encode(), f"${KEY_VARIABLE}")
-    return SigningKey.from_pem(_key_file(Path(value)), f"${KEY_VARIABLE}: {value}")
-
-
-def _key_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: the key cannot be read: {reason(error)}.") from error
-
-
-def write_key_pair(path: Path) -> SigningKey:
-    """Makes a key: the private one at `path`, readable by its owner only, the public one beside it with `.pub`.
-
-    Raises ConfigError when one of the files exists already: a key is never overwritten.
-    """
-    key = SigningKey.generate()
-    public = path.with_name(f"{path.name}.pub")
-    try:
-        if public.exists():
-            raise ConfigError(f"{public} exists already and is not overwritten. Choose another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(key.private_pem())
-        public.write_bytes(key.public_pem())
-    except FileExistsError as error:
-        raise ConfigError(f"{path} exists already and is not overwritten. Choose another name.") from error
-    except OSError as error:
-        raise StorageError(f"{path}: the key cannot be written: {reason(error)}.") from error
-    return key
-
-
 def public_key(data: bytes, where: str = "key") -> bytes:
     """The 32 bytes of a public key given as PEM or as those bytes. Raises ConfigError for anything else."""
     if len(data) == 32:
@@ -155,12 +109,27 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
 
 def sign_payload(payload: bytes, key: SigningKey) -> dict[str, Any]:
     """An envelope around a payload of in-toto's type."""
-    signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
     return {
         "payload": base64.b64encode(payload).decode("ascii"),
         "payloadType": PAYLOAD_TYPE,
-        "signatures": [{"keyid": key.key_id, "sig": base64.b64encode(signature).decode("ascii")}],
+        "signatures": [_signature(payload, key)],
     }
+
+
+def add_signature(envelope: Mapping[str, Any], key: SigningKey) -> dict[str, Any]:
+    """The same envelope signed by one more key; what it holds is not judged. A key's earlier signature is replaced.
+
+    Raises SignatureError for another form, and for one signature too many.
+    """
+    others = [item for item in envelope["signatures"] if item["keyid"] != key.key_id]
+    made = {**envelope, "signatures": [*others, _signature(payload_of(envelope), key)]}
+    payload_of(made)
+    return made
+
+
+def _signature(payload: bytes, key: SigningKey) -> dict[str, str]:
+    signature = key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload))
+    return {"keyid": key.key_id, "sig": base64.b64encode(signature).decode("ascii")}
 
 
 def envelope_bytes(envelope: Mapping[str, Any]) -> bytes:
@@ -176,6 +145,10 @@ def payload_of(envelope: Mapping[str, Any]) -> bytes:
     try:
         if set(envelope) != {"payload", "payloadType", "signatures"} or not envelope["signatures"]:
             raise SignatureError("an envelope has a payload, a payloadType and signatures, and nothing else")
+        if len(envelope["signatures"]) > MOST_SIGNATURES:
+            raise SignatureError(
+                f"it has {len(envelope['signatures']):,} signatures; at most {MOST_SIGNATURES} are read"
+            )
         for item in envelope["signatures"]:
             if set(item) != {"keyid", "sig"} or not all(isinstance(value, str) for value in item.values()):
                 raise SignatureError("a signature has a keyid and a sig, and nothing else")
@@ -195,20 +168,36 @@ def _decoded(text: str) -> bytes:
 
 
 def verify_envelope(envelope: Mapping[str, Any], public: bytes) -> bytes:
-    """The payload of an envelope that a key has signed. `public` are the key's 32 bytes.
+    """The payload of an envelope that a key has signed, alone or among others. `public` are the key's 32 bytes.
 
     Raises SignatureError for another form, another payload type, another key or a signature that does not fit.
     """
     payload = payload_of(envelope)
-    wanted = key_id(public)
-    mine = [item["sig"] for item in envelope["signatures"] if item["keyid"] == wanted]
-    if not mine:
-        others = ", ".join(str(item["keyid"])[:16] for item in envelope["signatures"])
-        raise SignatureError(f"it is signed by {others}…, not by the given key {wanted[:16]}…")
-    data = pre_authentication_encoding(envelope["payloadType"], payload)
-    for signature in mine:
-        try:
-            Ed25519PublicKey.from_public_bytes(public).verify(_decoded(signature), data)
-        except (InvalidSignature, ValueError) as error:
-            raise SignatureError(f"the signature of the key {wanted[:16]}… does not match the payload") from error
+    if not signers(envelope, [public]):
+        raise SignatureError(f"it is signed by {names_of(envelope)}, not by the given key {key_id(public)[:16]}…")
     return payload
+
+
+def signers(envelope: Mapping[str, Any], publics: Iterable[bytes]) -> list[bytes]:
+    """Which of some keys have signed an envelope of the right form.
+
+    Raises SignatureError where a signature under one of their names does not fit.
+    """
+    data = pre_authentication_encoding(envelope["payloadType"], payload_of(envelope))
+    found = []
+    for public in publics:
+        mine = [item["sig"] for item in envelope["signatures"] if item["keyid"] == key_id(public)]
+        for signature in mine:
+            try:
+                Ed25519PublicKey.from_public_bytes(public).verify(_decoded(signature), data)
+            except (InvalidSignature, ValueError) as error:
+                raise SignatureError(
+                    f"the signature of the key {key_id(public)[:16]}… does not match the payload"
+                ) from error
+        found += [public] if mine else []
+    return found
+
+
+def names_of(envelope: Mapping[str, Any]) -> str:
+    """Who has signed an envelope, as it says."""
+    return ", ".join(f"{item['keyid'][:16]}…" for item in envelope["signatures"])

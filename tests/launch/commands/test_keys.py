@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
+from gristmill.pipeline.key_variable import KEY_VARIABLE
 from tests.launch.running import Command
 from tests.pipeline.toy_runs import write_corpus
 
@@ -140,6 +140,7 @@ def test_a_key_that_cannot_be_used_stops_a_run_before_it_starts(
     gristmill: Command, content: bytes | None, says: str
 ) -> None:
     if content is not None:
+        Path("key").touch(0o600)
         Path("key").write_bytes(content)
     ran = gristmill(*RUN, "--key", "key")
     assert ran.code == 2
@@ -160,3 +161,20 @@ def test_the_input_is_left_alone_when_asked(gristmill: Command) -> None:
     checks = {check["name"]: check for check in json.loads(found.out)["checks"]}
     assert found.code == 3, "what was asked for and cannot be done is not verified"
     assert checks["replay"]["status"] == "unread"
+
+
+def test_a_key_is_changed_by_a_second_signature_and_a_trust_file(gristmill: Command) -> None:
+    for name in ("old", "new"):
+        gristmill("keys", "new", name)
+    assert gristmill(*RUN, "--output", "one", "--key", "old").code == 0
+    assert gristmill(*RUN, "--output", "two", "--previous", "one", "--key", "old").code == 0
+    assert gristmill("keys", "sign", "one", "two", "--key", "new").out.count("signed by") == 2
+    for name in ("old.pub", "new.pub"):
+        assert gristmill("audit", "two", "--key", name).code == 0
+    Path("trust.yaml").write_text("keys: {old: {public: old.pub, until: 2020-01-01}, new: {public: new.pub}}")
+    assert gristmill("audit", "two", "--trust", "trust.yaml", "--previous", "one").code == 0
+    Path("trust.yaml").write_text("keys: {old: {public: old.pub, revoked: {on: 2020-01-01, reason: lost}}}")
+    refused = gristmill("audit", "two", "--trust", "trust.yaml")
+    assert refused.code == 11 and "old was revoked on 2020-01-01 (lost)" in refused.out
+    both = gristmill("audit", "two", "--trust", "trust.yaml", "--key", "old.pub")
+    assert both.code == 2 and "--key and --trust" in both.err

@@ -15,19 +15,20 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.key_variable import KEY_VARIABLE
 from gristmill.pipeline.provenance.attestation import Attestation
-from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE
+from gristmill.pipeline.provenance.key_files import find_signing_key, write_key_pair
 from gristmill.pipeline.provenance.signing import (
     PAYLOAD_TYPE,
     SignatureError,
     SigningKey,
-    find_signing_key,
+    add_signature,
     payload_of,
     pre_authentication_encoding,
     public_key,
     sign_payload,
+    signers,
     verify_envelope,
-    write_key_pair,
 )
 
 FIXED = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -111,6 +112,7 @@ def test_unusable_keys_are_refused_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with pytest.raises(ConfigError, match="key: the key cannot be read"):
         find_signing_key(str(path))
+    path.touch(0o600)
     path.write_text("nonsense")
     with pytest.raises(ConfigError, match="not an unencrypted private key"):
         find_signing_key(str(path))
@@ -121,6 +123,51 @@ def test_unusable_keys_are_refused_with_their_place(tmp_path: Path) -> None:
         find_signing_key(str(path))
     with pytest.raises(ConfigError, match="expected an Ed25519 public key"):
         public_key(b"nonsense")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o602, 0o660, 0o755])
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    write_key_pair(tmp_path / "key")
+    (tmp_path / "key").chmod(mode)
+    with pytest.raises(ConfigError, match=f"key: the key's file has the mode {mode:04o}: .* `chmod 600` it"):
+        find_signing_key(str(tmp_path / "key"))
+    (tmp_path / "key").chmod(0o400)
+    assert find_signing_key(str(tmp_path / "key")) is not None
+
+
+def test_the_group_of_somebody_elses_file_may_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_key_pair(tmp_path / "key")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    (tmp_path / "key").chmod(0o440)
+    assert find_signing_key(str(tmp_path / "key")) is not None
+    (tmp_path / "key").chmod(0o444)
+    with pytest.raises(ConfigError, match="everyone on the machine"):
+        find_signing_key(str(tmp_path / "key"))
+
+
+def test_a_key_comes_through_a_pipe_and_not_from_an_endless_file(tmp_path: Path) -> None:
+    key = write_key_pair(tmp_path / "key")
+    reading, writing = os.pipe()
+    os.write(writing, key.private_pem())
+    os.close(writing)
+    found = find_signing_key(f"/dev/fd/{reading}")
+    os.close(reading)
+    assert found is not None and found.key_id == key.key_id
+    with pytest.raises(ConfigError, match="more than 65,536 bytes"):
+        find_signing_key("/dev/zero")
+
+
+def test_a_manifest_is_signed_by_several_keys(tmp_path: Path) -> None:
+    other, third = SigningKey.generate(), SigningKey.generate()
+    envelope = add_signature(add_signature(sign_payload(b"{}\n", FIXED), other), FIXED)
+    assert [item["keyid"] for item in envelope["signatures"]] == [other.key_id, FIXED.key_id]
+    assert verify_envelope(envelope, FIXED.public) == verify_envelope(envelope, other.public) == b"{}\n"
+    assert signers(envelope, [third.public, other.public]) == [other.public]
+    with pytest.raises(SignatureError, match=rf"signed by {other.key_id[:16]}…, {FIXED.key_id[:16]}…, not by"):
+        verify_envelope(envelope, third.public)
+    many = {**envelope, "signatures": envelope["signatures"] * 51}
+    with pytest.raises(SignatureError, match="at most 100"):
+        payload_of(many)
 
 
 def test_a_key_cannot_travel_to_a_worker_or_into_a_message() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.launch import cli, start
 from gristmill.pipeline import reader_process
-from gristmill.pipeline.provenance.key_variable import KEY_VARIABLE, key_from_environment
+from gristmill.pipeline.key_variable import KEY_VARIABLE, key_from_environment
 
 MODULE = start.READERS["explain"]
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.executor import Executor
+from gristmill.pipeline.planning.kept_reads import Tables, file_states, reads_of_run
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source
 
@@ -168,19 +169,36 @@ def input_schema(source: Any, one: Slice) -> pa.Schema:
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(answer)))
 
 
-def read_each(source: Source, one: Slice, columns: frozenset[str] | None = None) -> list[SliceData]:
-    """`Source.read` of each file of a slice, in order. Raises what it raises, and DataError naming a file that ends its
-    reader."""
+def read_each(
+    source: Source, one: Slice, columns: frozenset[str] | None = None, *, again: bool = False
+) -> list[SliceData]:
+    """`Source.read` of each file of a slice, in order.
+
+    Args:
+        again: whether this run will read the slice again; what a reading process made of it is then kept (`kept_reads`).
+
+    Raises what `Source.read` raises, and DataError naming a file that ends its reader.
+    """
     if not _apart(source):
         return [source.read(member, columns) for member in one.each]
+    slices, kept = [asdict(member) for member in one.each], reads_of_run()
+    key = json.dumps([_named(source), slices])
+    tables = None if kept is None else kept.found(key, one, columns)
+    if tables is not None and kept is not None:
+        found = tables.read(columns)
+        if not again:
+            kept.drop(key)
+        return found
     with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
+        states = file_states(one)  # before it is read: a change meanwhile is one since
         wanted = None if columns is None else sorted(columns)
-        argument = {"slices": [asdict(member) for member in one.each], "columns": wanted, "folder": folder}
+        argument = {"slices": slices, "columns": wanted, "folder": folder}
         bytes_read = _asked(source, "read", argument, one.location, one.bytes)
-        with pa.OSFile(f"{folder}/tables") as file:
-            tables = [pa.ipc.open_stream(file).read_all() for _ in range(2 * len(bytes_read))]
-    pairs = zip(tables[::2], tables[1::2], bytes_read, strict=True)
-    return [SliceData(table, rejects, size) for table, rejects, size in pairs]
+        tables = Tables(Path(folder) / "tables", columns, tuple(bytes_read), states)
+        found = tables.read(columns)
+        if again and kept is not None:
+            kept.keep(key, tables)
+    return found
 
 
 def read(source: Source, one: Slice, columns: frozenset[str] | None = None) -> SliceData:

@@ -14,6 +14,7 @@ from gristmill.pipeline.executor import Executor, SetAside
 from gristmill.pipeline.lease import Lease
 from gristmill.pipeline.planning.config import RunConfig
 from gristmill.pipeline.planning.folder_checks import check_places
+from gristmill.pipeline.planning.kept_reads import reads_kept
 from gristmill.pipeline.planning.plan import Pass, Plan, check_ready
 from gristmill.pipeline.planning.plan_file import write_plan
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
@@ -147,7 +148,7 @@ class Engine:
             lambda: lease.lost is None,
             self.compiling,
         )
-        with self.status, OutputClaims(self.plan, self.place, self._say) as claims:
+        with self.status, reads_kept(), OutputClaims(self.plan, self.place, self._say) as claims:
 
             def check() -> None:
                 lease.check()

@@ -169,7 +169,8 @@ class _Task:
         if self._keeps_input() and self.job.preceding and columns is not None:
             if not columns & self.plan.graph.payloads(self.job.slice.source):
                 return self._kept_input(columns), dict(self._slice().columns)
-        data = read_slice(self.plan, self.job.slice, columns)
+        again = not (self.one.final or self._keeps_input())
+        data = read_slice(self.plan, self.job.slice, columns, again=again)
         if not self.job.preceding:
             return data, ContentDigest(data.table.schema).update(data.table).columns()
         slice_record = self._slice()

@@ -28,13 +28,14 @@ EMPTY_PAYLOAD = "empty_payload"
 """Rule of a source that brings payloads: null or no bytes (dropped). The text is judged where it is made."""
 
 
-def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceData:
+def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again: bool = False) -> SliceData:
     """A slice with the plan's columns for its source: in one order, of one type, null where this file lacks them.
 
     Args:
         plan: what the run is to do.
         one: the slice.
         columns: names to read, as the plan knows them; None reads all.
+        again: whether a later pass reads the slice again.
     """
     schema = plan.graph.source_schema[one.source]
     # An input column that a node makes anew is passed on under another name (see pipeline.graph).
@@ -44,10 +45,8 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None) -> SliceD
     if wanted is not None:
         # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
         wanted = wanted | {old for old, new in renamed.items() if new in wanted}
-    found = [
-        _as_planned(data, schema, columns, renamed, member)
-        for member, data in zip(one.each, read_each(plan.graph.sources[one.source], one, wanted), strict=True)
-    ]
+    read = read_each(plan.graph.sources[one.source], one, wanted, again=again)
+    found = [_as_planned(data, schema, columns, renamed, member) for member, data in zip(one.each, read, strict=True)]
     if len(found) == 1:
         return found[0]
     return SliceData(

@@ -56,12 +56,12 @@ def doc_keys(source: str, snapshot: str | None, path: str, positions: np.ndarray
     stem = hashlib.sha256(canonical([source, snapshot, path])).digest()
     prefix = hashlib.sha256(b"gristmill.doc\x00" + stem)
     pack = struct.Struct(">q").pack
-    keys = bytearray(len(positions) * KEY_BYTES)
-    for row, position in enumerate(positions.tolist()):
+    keys: list[bytes] = []
+    for position in positions.tolist():
         one = prefix.copy()
         one.update(pack(position))
-        keys[row * KEY_BYTES : (row + 1) * KEY_BYTES] = one.digest()[:KEY_BYTES]
-    return keys_from_bytes(bytes(keys))
+        keys.append(one.digest()[:KEY_BYTES])
+    return keys_from_bytes(b"".join(keys))
 
 
 def keys_from_bytes(data: bytes) -> pa.FixedSizeBinaryArray:

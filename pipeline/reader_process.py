@@ -83,7 +83,7 @@ class ReaderProcess:
     """A reading process, started when it is first asked and again after it died.
 
     Args:
-        functions: a module whose FUNCTIONS, by name, it answers requests with.
+        functions: a module whose FUNCTIONS, by name, it answers requests with; its BEGIN, if it has one, is called first.
     """
 
     def __init__(self, functions: str = _AUDIT) -> None:
@@ -217,7 +217,10 @@ def serve(functions: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to act on; this process ends with it
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    known = importlib.import_module(functions).FUNCTIONS
+    module = importlib.import_module(functions)
+    known = module.FUNCTIONS
+    if hasattr(module, "BEGIN"):
+        module.BEGIN()
     for line in sys.stdin.buffer:
         name, argument, folder, path = json.loads(line)
         try:

@@ -21,6 +21,8 @@ from gristmill.pipeline.resources import Cost, Resources
 TEXT_RULES = ("empty_text", "too_large")
 """Rules by which the engine judges a text where it comes into being, read by a source or made by a stage: `empty_text` (null,
 no bytes or only white space) drops, `too_large` (above `max_document_bytes`) quarantines."""
+EMPTY_PAYLOAD = "empty_payload"
+"""Rule of a source that brings payloads: null or no bytes (dropped). The text is judged where it is made."""
 MAX_RULES = 64
 """All failing rules of a row travel as one 64-bit mask."""
 NO_COLUMNS: pa.Schema = pa.schema([])

@@ -22,10 +22,10 @@ from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.holding_folders import holding_folders
+from gristmill.pipeline.provenance.sidecar_tables import dropped_rank
 from gristmill.pipeline.provenance.statement import Predicate, read_manifest
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.storage import open_within
-from gristmill.pipeline.writing.dropped_texts import dropped_rank
 
 SIDES = ("all", "passed", "random")
 

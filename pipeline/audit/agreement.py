@@ -17,7 +17,7 @@ from gristmill.pipeline.audit.source_position import MOST_RECORDS
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, URL, doc_keys, key_words, one_chunk
 from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.logs import TaskLog
-from gristmill.pipeline.writing.dropped_texts import dropped_rank
+from gristmill.pipeline.provenance.sidecar_tables import dropped_rank
 
 CHECK = "agreement"
 NAMED = 5

@@ -71,7 +71,6 @@ class Explanation:
 
 def explained(argument: Sequence[Any]) -> dict[str, Any]:
     """In the reading process: a document's way as JSON and as lines. `argument`: folder, identifier, sources."""
-    without_pandas()
     found = explain(*argument)
     return {"json": found.to_json(), "lines": found.lines()}
 
@@ -386,4 +385,5 @@ def _first(rows: Iterable[Mapping[str, Any]], column: str) -> str | None:
 
 
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {"explain": explained}
-"""What a reading process answers with this module, which imports less than an audit does (see `reader_requests`)."""
+"""What a reading process answers with this module, which imports less than an audit does (see `row_requests`)."""
+BEGIN = without_pandas

@@ -21,10 +21,10 @@ from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccoun
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.files import NO_TASK
 from gristmill.pipeline.provenance.logs import LedgerLog, NodeLog, ShardLog, ShuffledLog, SliceRead, TaskEntry, TaskLog
+from gristmill.pipeline.provenance.sidecar_tables import LEDGER_FILE, MOST_TASKS
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, parse_strictly, run_key
 from gristmill.pipeline.provenance.values import described, parse, to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.writing.sidecars import LEDGER_FILE, MOST_TASKS
 
 _BATCH = 64
 _OWN = ("output", "shard", "rows", "content_digest", "keys")

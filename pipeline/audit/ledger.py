@@ -15,7 +15,7 @@ from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, De
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, Hits, NodeAccount, Tally
 from gristmill.pipeline.provenance.content import logical_type
-from gristmill.pipeline.writing.ledger import LEDGER
+from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 
 MOST_COPIES = 1 << 20
 """Copies of one document that a sum of keys can hold (see pipeline.document.key_sum)."""

@@ -8,7 +8,12 @@ from typing import Any
 
 from gristmill.pipeline.audit.routes import AuditNode
 from gristmill.pipeline.errors import GristmillError
+from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
+
+HELD_ROWS = 8_000_000
+"""Rows of a shuffled output whose identities are held at once."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,52 @@ class TaskJob:
             measuring=tuple(value["measuring"]),
             dropped=value["dropped"],
         )
+
+
+@dataclass(frozen=True)
+class SourceJob:
+    """What the reading process needs to go back to the source.
+
+    Attributes:
+        task: the task's files.
+        config: the run's config, as YAML.
+        run: the run's key.
+        plugins: modules with stages and sources that may be imported.
+        roots: folders below which the sources must lie (see `allowed_sources`).
+        changed: shards of the task that do not have their SHA-256, whose changed documents are to be named.
+    """
+
+    task: TaskJob
+    config: str
+    run: str
+    plugins: tuple[str, ...]
+    roots: tuple[str, ...]
+    changed: tuple[Entry, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "task": self.task.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> SourceJob:
+        return cls(
+            TaskJob.from_json(value["task"]),
+            value["config"],
+            value["run"],
+            tuple(value["plugins"]),
+            tuple(value["roots"]),
+            tuple(Entry(**item) for item in value["changed"]),
+        )
+
+
+def stated(predicate: Predicate) -> dict[str, Any]:
+    """What a manifest says that follows from its config alone."""
+    whole = to_json(predicate)
+    kept = {name: whole[name] for name in ("output", "name", "notices", "nodes")}
+    sources = {
+        name: {key: source[key] for key in ("format", "snapshot", "license")}
+        for name, source in whole["sources"].items()
+    }
+    return {**kept, "columns": whole["data"]["columns"], "sources": sources}
 
 
 def ask(reader: ReaderProcess, function: str, argument: Any, size: int = 0) -> Any:

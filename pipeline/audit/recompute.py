@@ -24,6 +24,7 @@ from gristmill.pipeline.audit.sidecar_rows import task_rows
 from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, TEXT, URL, key_words, one_chunk
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
+from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 from gristmill.pipeline.resources import visible_gpus
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
@@ -31,7 +32,7 @@ from gristmill.pipeline.slices.traversal import Answers, as_decided, null_findin
 from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.writing.dropped_texts import dropped_texts
-from gristmill.pipeline.writing.ledger import LEDGER, ledger_of
+from gristmill.pipeline.writing.ledger import ledger_of
 from gristmill.pipeline.writing.task_files import shard_columns
 
 CHECK = "columns"

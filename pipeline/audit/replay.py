@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from gristmill.pipeline.audit.allowed_sources import allowed_config, refuse_else
 from gristmill.pipeline.audit.changed_documents import changed_message, readable_keys, wrong_copies
 from gristmill.pipeline.audit.key_order import key_order, places_in
 from gristmill.pipeline.audit.ledger import read_decisions, vocabulary
-from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
+from gristmill.pipeline.audit.messages import Answer, SourceJob, TaskJob
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.recompute import (
     as_told,
@@ -40,17 +40,16 @@ from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.planning.config import load
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan, make_plan
-from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.content import ContentDigest, logical_type
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
+from gristmill.pipeline.provenance.sidecar_tables import EMITTED, dropped_rank
+from gristmill.pipeline.provenance.statement import MANIFEST
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.read import digest_of_slice, read_slice, without_revoked
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.traversal import Answers, traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.writing.dropped_texts import dropped_rank
 from gristmill.pipeline.writing.manifest import manifest_node
 from gristmill.pipeline.writing.task_files import data_columns
 
@@ -58,41 +57,6 @@ SAMPLE = 8
 """Documents that are replayed per task for each node that decided about some, and as many that no ledger lists."""
 TOLERANCE = 1e-6
 """Relative difference of a value that another machine's floating point may make."""
-
-
-@dataclass(frozen=True)
-class SourceJob:
-    """What the reading process needs to go back to the source.
-
-    Attributes:
-        task: the task's files.
-        config: the run's config, as YAML.
-        run: the run's key.
-        plugins: modules with stages and sources that may be imported.
-        roots: folders below which the sources must lie (see `allowed_sources`).
-        changed: shards of the task that do not have their SHA-256, whose changed documents are to be named.
-    """
-
-    task: TaskJob
-    config: str
-    run: str
-    plugins: tuple[str, ...]
-    roots: tuple[str, ...]
-    changed: tuple[Entry, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "task": self.task.to_json()}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SourceJob:
-        return cls(
-            TaskJob.from_json(value["task"]),
-            value["config"],
-            value["run"],
-            tuple(value["plugins"]),
-            tuple(value["roots"]),
-            tuple(Entry(**item) for item in value["changed"]),
-        )
 
 
 def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,17 +154,6 @@ def plan_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
                 "config", f"`{name}` is not what its config gives{_first_difference(manifest[name], value)}", MANIFEST
             )
     return answer.to_json()
-
-
-def stated(predicate: Predicate) -> dict[str, Any]:
-    """What a manifest says that follows from its config alone."""
-    whole = to_json(predicate)
-    kept = {name: whole[name] for name in ("output", "name", "notices", "nodes")}
-    sources = {
-        name: {key: source[key] for key in ("format", "snapshot", "license")}
-        for name, source in whole["sources"].items()
-    }
-    return {**kept, "columns": whole["data"]["columns"], "sources": sources}
 
 
 def _first_difference(found: Any, expected: Any, place: str = "") -> str:

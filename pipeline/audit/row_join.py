@@ -13,8 +13,8 @@ from gristmill.pipeline.audit.key_order import key_order, name_of, places_in, st
 from gristmill.pipeline.audit.messages import Answer
 from gristmill.pipeline.audit.routes import AuditGraph, Routes
 from gristmill.pipeline.document import COPY, DOC_KEY, key_words, one_chunk
-from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.accounts import MODULUS, Accounts, NodeAccount, Tally
+from gristmill.pipeline.provenance.sidecar_tables import EMITTED
 
 NAMED = 5
 """Documents that are named per kind of mismatch in a task; the rest are counted."""

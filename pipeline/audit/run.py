@@ -16,21 +16,19 @@ from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit, read_footers
 from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.kinds import KindAudit, KindOfShard
-from gristmill.pipeline.audit.messages import Entry, TaskJob, ask
-from gristmill.pipeline.audit.replay import SourceJob, stated
+from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJob, ask, stated
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
-from gristmill.pipeline.audit.shuffle import HELD_ROWS
 from gristmill.pipeline.audit.signature import check_signature
 from gristmill.pipeline.audit.trust import Trust
 from gristmill.pipeline.errors import ConfigError, GristmillError, looked_for
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.kinds import is_of_kind
+from gristmill.pipeline.provenance.sidecar_tables import MOST_TASKS
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.slices.read import EMPTY_PAYLOAD, READ_RULES
+from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, TEXT_RULES
 from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
-from gristmill.pipeline.writing.sidecars import MOST_TASKS
 
 BACK = ("source", "text", "replay", "columns", "config")
 """Checks that go back to the input."""
@@ -126,8 +124,8 @@ class _Audit:
 
     def run(self) -> None:
         report, folder = self.report, self.folder
-        reader = self.opened.enter_context(ReaderProcess())
-        self.readers.append(reader)
+        reader = self._reader()
+        reader.start()  # it loads while this process reads the manifest
         whole = tuple(check.name for check in CHECKS if check.full)
         report.skip(whole, "this output has nothing of this kind" if self.rows else ONLY_FULL)
         statement, stored = read_statement(folder, report)
@@ -275,7 +273,7 @@ class _Audit:
         self._shared_files(everything, absent)
         accounts = predicate.accounts.nodes
         source_rules = {
-            name: (*READ_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
+            name: (*TEXT_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
         }
         if self.sources is None:
             self.report.skip(BACK, "not requested: --sources goes back to the input")
@@ -331,8 +329,14 @@ class _Audit:
         """The readers for these files: as many as were asked for, or else as their bytes are worth."""
         wanted = processes_for(sum(entry.size for entry in entries)) if self.jobs is None else self.jobs
         while len(self.readers) < wanted:
-            self.readers.append(self.opened.enter_context(ReaderProcess()))
+            self._reader()
         return self.readers[:wanted]
+
+    def _reader(self) -> ReaderProcess:
+        """One more reading process; only one that goes back to the input loads what plans and runs."""
+        name = "row_requests" if self.sources is None else "reader_requests"
+        self.readers.append(self.opened.enter_context(ReaderProcess(f"gristmill.pipeline.audit.{name}")))
+        return self.readers[-1]
 
     def _tell(self, told: Deferred) -> None:
         told.tell(self.report)

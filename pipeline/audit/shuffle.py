@@ -24,8 +24,6 @@ from gristmill.pipeline.exchange.hash_kernels import hash_rows
 from gristmill.pipeline.provenance.logs import ShuffledLog
 from gristmill.pipeline.writing.shuffle import range_of, shuffle_hash, shuffle_order
 
-HELD_ROWS = 8_000_000
-"""Rows whose identities are held at once."""
 ROW = np.dtype(
     [
         ("high", np.uint64),

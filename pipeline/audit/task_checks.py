@@ -18,12 +18,10 @@ from gristmill.pipeline.audit.open_files import Damaged, Unreadable
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
-from gristmill.pipeline.audit.shuffle import rows_of_task
 from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk, text_bytes
-from gristmill.pipeline.planning.prior_runs import EMITTED
 from gristmill.pipeline.provenance.logs import TaskLog
-from gristmill.pipeline.writing.ledger import LEDGER
+from gristmill.pipeline.provenance.sidecar_tables import EMITTED, LEDGER
 
 
 def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +62,9 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     totals(graph, source, ledger, decided, keys, routes, accounts, ledger_entry.path, answer)
     data = [(entry.path, tables[entry.path]) for entry in job.files if entry.role == "data"]
     if job.spill is not None:
+        # Loaded for shuffled outputs alone, since it brings kernels along.
+        from gristmill.pipeline.audit.shuffle import rows_of_task
+
         data = rows_of_task(job)
     joined = not job.shuffled or job.spill is not None
     lost = [path for path in broken if path.startswith("data/")]

@@ -31,6 +31,7 @@ from gristmill.pipeline.planning.graph import Graph, Node
 from gristmill.pipeline.provenance.files import FILES_TABLE, most_table_bytes, notes_role
 from gristmill.pipeline.provenance.holding_folders import holding_folders
 from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, SliceRead
+from gristmill.pipeline.provenance.sidecar_tables import EMITTED
 from gristmill.pipeline.provenance.statement import (
     ManifestNode,
     Predicate,
@@ -45,7 +46,6 @@ from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shar
 from gristmill.pipeline.source import Slice
 from gristmill.pipeline.storage import join, open_within, read_within
 
-EMITTED = "emitted"
 PRIOR = "run:earlier"
 """The field of a fingerprint that holds the digests of the notes that a node settles with."""
 

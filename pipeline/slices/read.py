@@ -20,12 +20,7 @@ from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
-from gristmill.pipeline.stage_spec import TEXT_RULES
-
-READ_RULES = TEXT_RULES
-"""Rules of a source that brings text."""
-EMPTY_PAYLOAD = "empty_payload"
-"""Rule of a source that brings payloads: null or no bytes (dropped). The text is judged where it is made."""
+from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, TEXT_RULES
 
 
 def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again: bool = False) -> SliceData:
@@ -142,7 +137,7 @@ def read_outcome(table: pa.Table, payloads: frozenset[str], max_document_bytes: 
 
 def _judged_content(table: pa.Table, payloads: frozenset[str], max_document_bytes: int) -> Outcome:
     if TEXT in table.column_names:
-        return _judged(READ_RULES, blank_rows(table[TEXT]), text_bytes(table[TEXT]), max_document_bytes)
+        return _judged(TEXT_RULES, blank_rows(table[TEXT]), text_bytes(table[TEXT]), max_document_bytes)
     read = [name for name in table.column_names if name in payloads]
     sizes = np.zeros(table.num_rows, np.int64)
     for name in read:

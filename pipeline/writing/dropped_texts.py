@@ -12,6 +12,7 @@ from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.planning.revoked import RULE as REVOKED
+from gristmill.pipeline.provenance.sidecar_tables import dropped_rank
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
 
@@ -30,15 +31,6 @@ DROPPED_TEXTS = pa.schema(
 
 _HELD = 1 << 22
 """Ranks that are held while limits are sought; beyond that many they are cut to the lowest of each group."""
-
-
-def dropped_rank(keys: np.ndarray, seed: int) -> np.ndarray:
-    """A seeded hash of doc_keys (uint64, rows × 2): the finalizer of SplitMix64 over high ^ low·golden + seed."""
-    with np.errstate(over="ignore"):
-        x = keys[:, 0] ^ (keys[:, 1] * np.uint64(0x9E3779B97F4A7C15)) ^ np.uint64(seed)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
 
 
 def lowest_per_group(group: np.ndarray, rank: np.ndarray, most: int) -> np.ndarray:

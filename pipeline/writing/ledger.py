@@ -11,31 +11,11 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import DOC_KEY, ID, KEY_TYPE, URL, one_chunk, take
+from gristmill.pipeline.document import DOC_KEY, ID, URL, one_chunk, take
+from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
-
-LEDGER = pa.schema(
-    [
-        pa.field("node", pa.string()),
-        pa.field("doc_key", KEY_TYPE),
-        pa.field("id", pa.string()),
-        pa.field("url", pa.string()),
-        pa.field("decision", pa.string()),
-        pa.field("port", pa.string()),
-        pa.field("rule", pa.string()),
-        pa.field("failed", pa.list_(pa.string())),
-        pa.field("value", pa.float64()),
-        pa.field("threshold", pa.float64()),
-        pa.field("witness", pa.string()),
-        pa.field("copies", pa.int32()),
-        pa.field("bytes", pa.int64()),
-    ]
-)
-"""`id` and `url` are the input's own, null where it has none. `decision` is dropped, quarantined, marked or emitted;
-`port` is null unless the row was emitted; `value` and `threshold` are null where a rule compares no numbers; `bytes` are
-the UTF-8 bytes of the text as it was read or made, before that of the payload."""
 
 
 def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pyarrow as pa
 
-from gristmill.pipeline.document import FROM_TASK
 from gristmill.pipeline.executor import Executor, in_order
 from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.planning.graph import Output
@@ -23,6 +22,7 @@ from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.logs import LedgerLog, LedgersLog, NodeLog, SliceRead, TaskEntry
 from gristmill.pipeline.provenance.record_index import RecordIndex, RecordRef
+from gristmill.pipeline.provenance.sidecar_tables import FROM_TASK_FIELD, LEDGER_FILE, MOST_TASKS
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import Attempt, OutputFile, TaskRecord
 from gristmill.pipeline.provenance.values import extend
@@ -30,18 +30,12 @@ from gristmill.pipeline.storage import folders_synced_once, join
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder
 from gristmill.pipeline.writing.dropped_texts import Limits, within_limits
-from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.parquet import write_parquet
 from gristmill.pipeline.writing.task_parts import read_part
 
 LEDGER_ROLE = "ledger"
-MOST_TASKS = 64
-"""Tasks of a sidecar: a ledger's footer holds the accounts of each."""
 GROUP_ROWS = 100_000
 """Rows from which on a row group ends with its task: whoever looks for one task's rows reads a few row groups."""
-FROM_TASK_FIELD = pa.field(FROM_TASK, pa.int32())
-LEDGER_FILE = LEDGER.append(FROM_TASK_FIELD)
-"""Columns of a ledger as it is stored."""
 
 
 @dataclass(frozen=True)

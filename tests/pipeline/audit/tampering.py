@@ -35,10 +35,13 @@ _one_at_a_time = threading.RLock()
 class SameProcess(ReaderProcess):
     """The reading process without a process: a second per test is saved where no file can kill the reader."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, functions: str = "") -> None:
+        super().__init__(functions)
         for cached in (replay._plan, sidecar_rows._group, sidecar_rows.ledger_log):
             cached.cache_clear()  # which a new process would not have either
+
+    def start(self) -> None:
+        """There is nothing to start."""
 
     def call(self, function: str, argument: Any, size: int = 0) -> Any:
         with (

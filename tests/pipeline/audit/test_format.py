@@ -24,9 +24,9 @@ from gristmill.pipeline.provenance.content import ContentDigest, content_digest
 from gristmill.pipeline.provenance.files import FILES
 from gristmill.pipeline.provenance.logs import LedgerLog, ShardLog
 from gristmill.pipeline.provenance.schema import SCHEMA_FILE, json_schema
+from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.provenance.values import adapter
-from gristmill.pipeline.writing.ledger import LEDGER
 from gristmill.pipeline.writing.parquet import read_log
 from tests.pipeline.audit.tampering import Output
 

@@ -159,8 +159,16 @@ def test_explaining_a_document_imports_nothing_heavy_that_it_does_not_use(wide_r
         "numba fsspec ray scipy cryptography pandas yaml gristmill.pipeline.planning gristmill.pipeline.slices".split()
     )
     code = (
-        f"import sys; from gristmill.pipeline.audit.explain import explained; "
+        f"import sys; from gristmill.pipeline.audit.explain import BEGIN, explained; BEGIN(); "
         f"assert explained([{str(output)!r}, {ident!r}, None, []])['lines']; print(sorted({heavy!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_an_audit_without_the_input_imports_nothing_that_plans_or_runs() -> None:
+    heavy = set("numba fsspec ray scipy pandas gristmill.pipeline.planning.plan gristmill.pipeline.slices".split())
+    for module in ("run", "row_requests"):
+        code = f"import sys, gristmill.pipeline.audit.{module}; print(sorted({heavy!r} & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n", module

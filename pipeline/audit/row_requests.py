@@ -1,0 +1,38 @@
+"""What the reading process of an audit that does not go back to the input answers: it loads nothing that plans or runs.
+
+Shuffled outputs and kinds bring kernels and writers along, which are loaded when the first of them is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gristmill.pipeline.audit.file_list import listing
+from gristmill.pipeline.audit.open_files import footers
+from gristmill.pipeline.audit.sidecar_rows import check_sidecar
+from gristmill.pipeline.audit.task_checks import check_task
+from gristmill.pipeline.without_pandas import without_pandas
+
+
+def _check_shard(argument: Mapping[str, Any]) -> dict[str, Any]:
+    from gristmill.pipeline.audit.shuffle import check_shard
+
+    return check_shard(argument)
+
+
+def _check_kind(argument: Mapping[str, Any]) -> dict[str, Any]:
+    from gristmill.pipeline.audit.kind_again import check_kind
+
+    return check_kind(argument)
+
+
+FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
+    "footers": footers,
+    "listing": listing,
+    "check_task": check_task,
+    "check_shard": _check_shard,
+    "check_sidecar": check_sidecar,
+    "check_kind": _check_kind,
+}
+BEGIN = without_pandas

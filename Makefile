@@ -4,6 +4,8 @@
 VENV  ?= .venv
 PEERS ?= .venv-peers
 LOWEST ?= .venv-lowest
+# tests/launch/exports/test_croissant.py names it too.
+CROISSANT := .venv-croissant
 # Arguments for pytest, e.g. make test PYTEST_ARGS="tests/pipeline -k digest"
 PYTEST_ARGS ?=
 
@@ -22,7 +24,7 @@ PARALLEL = --numprocesses $$($(BIN)/python -c "import os; print((os.cpu_count() 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart venv venv-dev test test-long test-lowest test-torch test-cluster test-browser lint docs bench wheel lock reference clean clean-all check-python
+.PHONY: help quickstart venv venv-dev test test-long test-lowest test-torch test-cluster test-browser test-croissant lint docs bench wheel lock reference clean clean-all check-python
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +33,7 @@ quickstart: venv ## set up if needed, then curate the small web that ships with 
 	$(BIN)/gristmill run quickstart
 
 test: lint ## set up if needed, then lint, types and every test but the long ones
-	$(BIN)/python -m pytest -m "not long and not torch and not cluster and not browser" $(PARALLEL) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not long and not torch and not cluster and not browser and not croissant" $(PARALLEL) $(PYTEST_ARGS)
 
 test-long: venv-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m "long and not cluster and not browser" $(PYTEST_ARGS)
@@ -56,6 +58,9 @@ test-torch: venv-dev $(VENV)/.torch ## the tests that run neural networks (insta
 test-browser: venv-dev $(VENV)/.browser ## the tests that look at pages in Chromium (installs it, from the distribution)
 	./.ci/install_browser
 	$(BIN)/python -m pytest -m "browser and not long" $(PYTEST_ARGS) tests/browser
+
+test-croissant: venv-dev $(CROISSANT)/.installed ## the tests that read Croissant with MLCommons' own library
+	$(BIN)/python -m pytest -m croissant $(PYTEST_ARGS) tests/launch/exports
 
 lint: venv-dev ## ruff, mypy (strict), and the layers of imports
 	$(BIN)/ruff check .
@@ -112,6 +117,13 @@ $(LOWEST)/.locked: tests/requirements-lowest.txt pyproject.toml | check-python
 	@$(LOWEST)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
+# jsonpath-rw has no wheel; everything else must be one.
+$(CROISSANT)/.installed: tests/requirements-croissant.txt | check-python
+	@echo "Creating $(CROISSANT) with the packages of tests/requirements-croissant.txt"
+	@$(PYTHON) -m venv --clear $(CROISSANT)
+	@$(CROISSANT)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all: --no-binary jsonpath-rw -r tests/requirements-croissant.txt
+	@touch $@
+
 # The tools measured against live apart: their dependencies contradict each other's and ours.
 $(PEERS)/.locked: tests/benchmarks/requirements-peers.txt | check-python
 	@echo "Creating $(PEERS) with the packages of tests/benchmarks/requirements-peers.txt"
@@ -159,4 +171,4 @@ clean: ## remove caches, compiled kernels and outputs; keep the environments
 	find pipeline stages launch configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-all: clean ## remove the environments too
-	rm -rf $(VENV) $(PEERS) $(LOWEST) .venv-docs .cluster src
+	rm -rf $(VENV) $(PEERS) $(LOWEST) $(CROISSANT) .venv-docs .cluster src

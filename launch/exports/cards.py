@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gristmill.launch.exports.finished import PRODUCER, Finished, licence_facts
+from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.shard_totals import Totals, count_shards
 from gristmill.pipeline.licence import FACTS
 from gristmill.pipeline.provenance.accounts import NodeAccount
@@ -118,26 +118,24 @@ def _languages(totals: Totals) -> list[str]:
 
 
 def croissant_rai(output: Finished) -> dict[str, Any]:
-    """Croissant 1.0 as it lies beside the shards, with licences as facts, the day it was published, and RAI 1.0: what was
+    """Croissant 1.1 as it lies beside the shards, with licences as facts, the day it was published, and RAI 1.0: what was
     collected, what is missing, what happened at each node, and by which models. What only people know is left out."""
     manifest = output.manifest
     body = croissant_metadata(manifest, manifest.data.columns)
-    body["@context"] = {**body["@context"], "rai": RAI}
     body["conformsTo"] = [body["conformsTo"], f"{RAI}1.0"]
     stated = [licence_facts(source.license) for source in manifest.sources.values()]
     body["license"] = sorted({facts.get("spdx") or facts.get("statement") or "unknown" for facts in stated})
     body |= _rights(manifest)
     body["datePublished"] = output.ended.date().isoformat()
     body["identifier"] = f"sha256:{manifest.digest}"
-    body["creator"] = {"@type": "sc:SoftwareApplication", "name": "Gristmill", "url": PRODUCER}
-    body["rai:dataCollectionRawData"] = [
+    body["rai:dataCollectionRawData"] = "; ".join(
         f"{name}: {source.rows:,} documents, {source.text_bytes:,} bytes of text in {source.files:,} {source.format} files"
         + (f", snapshot {source.snapshot}" if source.snapshot else "")
         for name, source in manifest.sources.items()
-    ]
-    body["rai:dataCollectionMissingData"] = [
+    )
+    body["rai:dataCollectionMissingData"] = "; ".join(
         f"{name}: {source.rejects:,} records could not be read" for name, source in manifest.sources.items()
-    ]
+    )
     body["rai:dataPreprocessingProtocol"] = []
     for node in manifest.nodes:
         account = manifest.accounts.nodes.get(node.name, NodeAccount())
@@ -160,11 +158,13 @@ def _rights(manifest: Predicate) -> dict[str, Any]:
 
     creators = dict.fromkeys(name for one in stated.values() for name in one.creators or ())
     languages = dict.fromkeys(tag.replace("_", "-") for one in stated.values() for tag in one.language or ())
-    made: dict[str, list[Any]] = {
+    made: dict[str, list[Any] | str] = {
         "creditText": of("attribution"),
         "usageInfo": [*of("conditions", "conditions of the licence: "), *of("terms", "terms of service: ")],
         "contributor": [{"@type": "sc:Organization", "name": name} for name in creators],
         "inLanguage": list(languages),
-        "rai:dataCollection": [*of("collector", "collected by "), *of("model_generated", "made by models: ")],
+        "rai:dataCollection": "; ".join(
+            [*of("collector", "collected by "), *of("model_generated", "made by models: ")]
+        ),
     }
     return {name: values for name, values in made.items() if values}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,12 +18,40 @@ if TYPE_CHECKING:
     from gristmill.pipeline.planning.graph import Output
     from gristmill.pipeline.planning.plan import Plan
 
-_CROISSANT_TYPES = {
-    "string": "sc:Text",
-    "bool": "sc:Boolean",
-    "float": "sc:Float",
-    "double": "sc:Float",
-}
+_CROISSANT_TYPES = (
+    (r"string|binary(\[\d+\])?", "sc:Text"),
+    (r"bool", "sc:Boolean"),
+    (r"u?int\d+", "sc:Integer"),
+    (r"halffloat|float|double|decimal.*", "sc:Float"),
+    (r"date.*", "sc:Date"),
+    (r"timestamp.*", "sc:DateTime"),
+    (r"time(32|64).*", "sc:Time"),
+)
+"""Croissant's types by what a logical type looks like. Maps, structs and lists of lists have none."""
+_CROISSANT_CONTEXT: Mapping[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
+    **{
+        term: f"cr:{term}"
+        for term in (
+            "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject",
+            "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5",
+            "parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator",
+            "source", "subField", "transform",
+        )
+    },
+}  # fmt: skip
+"""The context that `mlcroissant` takes for the standard one of Croissant 1.1."""
 
 SHARDS: Mapping[str, Any] = {
     "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/**/*.parquet"}]}]
@@ -151,49 +179,24 @@ def _share(part: int, whole: int) -> str:
 
 
 def croissant(plan: Plan, output: Output, manifest: Statement) -> str:
-    """Croissant 1.0 metadata, as it is stored beside the shards."""
+    """Croissant 1.1 metadata, as it is stored beside the shards: the same on every run, hence without a date."""
     columns = {name: logical_type(kind) for name, kind in data_columns(plan, output)}
     return json.dumps(croissant_metadata(manifest.predicate, columns), indent=1, ensure_ascii=False) + "\n"
 
 
 def croissant_metadata(predicate: Predicate, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Croissant 1.0 metadata: the shards as one file set, the columns (name → logical type) as one record set."""
-    fields = []
-    for name, plain in columns.items():
-        data_type = _CROISSANT_TYPES.get(plain, "sc:Integer" if plain.startswith(("int", "uint")) else "sc:Text")
-        fields.append(
-            {
-                "@type": "cr:Field",
-                "@id": f"default/{name}",
-                "name": name,
-                "dataType": data_type,
-                "repeated": plain.startswith("list<"),
-                "source": {"fileSet": {"@id": "shards"}, "extract": {"column": name}},
-            }
-        )
+    """Croissant 1.1 metadata: the shards as one file set, the columns (name → logical type) as one record set,
+    but for those of types that Croissant has none for."""
+    title = f"Output `{predicate.output}` of the Gristmill run `{predicate.name}`"
     return {
-        "@context": {
-            "@language": "en",
-            "@vocab": "https://schema.org/",
-            "cr": "http://mlcommons.org/croissant/",
-            "dct": "http://purl.org/dc/terms/",
-            "sc": "https://schema.org/",
-            "conformsTo": "dct:conformsTo",
-            "recordSet": "cr:recordSet",
-            "field": "cr:field",
-            "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-            "source": "cr:source",
-            "extract": "cr:extract",
-            "column": "cr:column",
-            "fileSet": "cr:fileSet",
-            "includes": "cr:includes",
-            "repeated": "cr:repeated",
-        },
+        "@context": dict(_CROISSANT_CONTEXT),
         "@type": "sc:Dataset",
         "name": f"{predicate.name}-{predicate.output}",
-        "description": f"Output `{predicate.output}` of the Gristmill run `{predicate.name}`: {predicate.data.rows} rows.",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "version": predicate.run[:16],
+        "description": f"{title}: {predicate.data.rows} rows.",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        # A run's data never change: what tells two runs of one dataset apart is build metadata of Semantic Versioning.
+        "version": f"1.0.0+{predicate.run[:16]}",
+        "citeAs": f"{title}, run key {predicate.run}",
         "license": sorted({s.license.name for s in predicate.sources.values() if s.license}) or ["unknown"],
         "distribution": [
             {
@@ -201,8 +204,32 @@ def croissant_metadata(predicate: Predicate, columns: Mapping[str, str]) -> dict
                 "@id": "shards",
                 "name": "shards",
                 "encodingFormat": "application/x-parquet",
-                "includes": "data/**/*.parquet",
+                "includes": "data/*.parquet",
             }
         ],
-        "recordSet": [{"@type": "cr:RecordSet", "@id": "default", "name": "default", "field": fields}],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": "default",
+                "name": "default",
+                "field": list(_croissant_fields(columns)),
+            }
+        ],
     }
+
+
+def _croissant_fields(columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    for name, plain in columns.items():
+        inner, shape = plain, ""
+        if plain.startswith("list<"):
+            inner, _, shape = plain.removeprefix("list<").rpartition(">")
+        kind = next((kind for form, kind in _CROISSANT_TYPES if re.fullmatch(form, inner)), None)
+        if kind is not None:
+            yield {
+                "@type": "cr:Field",
+                "@id": f"default/{name}",
+                "name": name,
+                "dataType": kind,
+                **({} if inner == plain else {"isArray": True, "arrayShape": shape.strip("[]") or "-1"}),
+                "source": {"fileSet": {"@id": "shards"}, "extract": {"column": name}},
+            }

@@ -28,7 +28,7 @@ from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.row_sums import add_int16_rows
 from gristmill.stages.kernels.scalars import Float, Int
 from gristmill.stages.language.kernels import langid_tables
-from gristmill.stages.language.kernels.langid_tables import COUNT, NO_FEATURE, Tables, lay_out
+from gristmill.stages.language.kernels.langid_tables import COUNT, Tables, lay_out
 from gristmill.stages.language.kernels.windows import (
     MIN_SIZE,
     SAMPLE,
@@ -36,6 +36,7 @@ from gristmill.stages.language.kernels.windows import (
     WINDOWS,
     count_visits,
     draw,
+    fresh_visits,
     is_majority,
     votes_for,
     walk,
@@ -61,6 +62,8 @@ COMMON_COUNTS = 64
 """Features with a smaller count are grouped by it; rarer ones are multiplied one by one."""
 WALKS = 8
 """Walks through a text that take turns: each waits for memory, not for the others."""
+TRAIL = 1024
+"""Steps, of all walks together, after which visits are counted."""
 WARM_UP = 8
 """Bytes after which the automaton should have forgotten the state that it started in; n-grams are shorter."""
 MIN_WALK = 32
@@ -91,19 +94,22 @@ def _add_group(
 
 
 @njit(cache=True, nogil=True)
-def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray, visited: np.ndarray) -> Int:
-    """Runs the automaton over data[start:end] and counts the visits of each state in the lower half of `visits` (int64, 0
-    there before); returns how many were visited.
+def _walk(
+    data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray, visited: np.ndarray, trail: np.ndarray
+) -> Int:
+    """Runs the automaton over data[start:end] and counts the visits of each state in the lower half of `visits` (see
+    `fresh_visits`); returns how many states with a feature were visited. `trail` (int32[TRAIL]) is written to.
 
     Each step waits for the memory of the last, so WALKS walks take turns: all but the first start in the middle of the text,
     a few bytes early, with the first state. An automaton that looks for n-grams has forgotten by then where it started.
     That is not taken on trust: when a walk ends in another state than the next began with, all is counted anew in one.
+    Visits are counted after some steps at a time: in between, their memory would keep walks waiting.
     """
     state_array, began = np.empty(WALKS, np.uint64), np.empty(WALKS, np.uint64)
     bytes_, columns, moves = pointer(data), pointer(t.columns), pointer(t.moves)
-    counts, noted, states = pointer(visits), pointer(visited), pointer(state_array)
+    states, numbers = pointer(state_array), pointer(trail)
     shift, mask = t.rank_shift, (np.uint64(1) << t.rank_shift) - np.uint64(1)
-    n_visited = np.int64(0)
+    n_visited: Int = np.int64(0)
     state = t.start
     at: Int = start
     length = (end - start) // WALKS
@@ -116,16 +122,16 @@ def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray,
                 column = np.uint64(columns[bytes_[i + walk * length]])
                 states[walk] = np.uint64(moves[(states[walk] & mask) + column])
         began[:] = state_array
-        for i in range(start, start + length):
-            for walk in range(WALKS):
-                column = np.uint64(columns[bytes_[i + walk * length]])
-                states[walk] = np.uint64(moves[(states[walk] & mask) + column])
-            for walk in range(WALKS):
-                number = np.int64(np.uint64(moves[states[walk] & mask]) + (states[walk] >> shift))
-                seen = counts[number]
-                counts[number] = seen + 1
-                noted[n_visited] = np.int32(number)
-                n_visited += np.int64(seen & COUNT == 0)
+        for first in range(start, start + length, TRAIL // WALKS):
+            n = np.int64(0)
+            for i in range(first, min(first + TRAIL // WALKS, start + length)):
+                for walk in range(WALKS):
+                    column = np.uint64(columns[bytes_[i + walk * length]])
+                    states[walk] = np.uint64(moves[(states[walk] & mask) + column])
+                for walk in range(WALKS):
+                    numbers[n + walk] = np.int32(np.uint64(moves[states[walk] & mask]) + (states[walk] >> shift))
+                n += WALKS
+            n_visited = count_visits(trail, n, visits, visited, n_visited)
         forgot = True
         for walk in range(1, WALKS):
             forgot &= state_array[walk - 1] == began[walk]
@@ -135,13 +141,13 @@ def _walk(data: np.ndarray, start: Int, end: Int, t: Tables, visits: np.ndarray,
             for i in range(n_visited):
                 visits[visited[i]] &= ~COUNT
             n_visited = np.int64(0)
-    for i in range(at, end):
-        state = np.uint64(moves[(state & mask) + np.uint64(columns[bytes_[i]])])
-        number = np.int64(np.uint64(moves[state & mask]) + (state >> shift))
-        seen = counts[number]
-        counts[number] = seen + 1
-        noted[n_visited] = np.int32(number)
-        n_visited += np.int64(seen & COUNT == 0)
+    for first in range(at, end, TRAIL):
+        n = np.int64(0)
+        for i in range(first, min(first + TRAIL, end)):
+            state = np.uint64(moves[(state & mask) + np.uint64(columns[bytes_[i]])])
+            numbers[n] = np.int32(np.uint64(moves[state & mask]) + (state >> shift))
+            n += 1
+        n_visited = count_visits(trail, n, visits, visited, n_visited)
     return n_visited
 
 
@@ -155,22 +161,19 @@ def _take_features(
     shared = False
     for i in range(n_visited):
         number = visited[i]
-        feature, times = visits[number] >> 32, np.int32(visits[number] & COUNT)
-        visits[number] &= ~COUNT
-        if feature >= 0:
-            touched[n_touched] = np.int32(feature)
-            counts[n_touched] = times
-            n_touched += 1
-        elif feature != NO_FEATURE:  # Several states complete it.
+        record = visits[number]
+        feature, times = record >> 32, np.int32(record & COUNT)
+        visits[number] = record & ~COUNT
+        if feature < 0:  # Several states complete it.
             shared = True
             feature = -2 - feature
-            if slots[feature] == 0:
-                touched[n_touched] = np.int32(feature)
-                counts[n_touched] = times
-                n_touched += 1
-                slots[feature] = np.int32(n_touched)
-            else:
+            if slots[feature]:
                 counts[slots[feature] - 1] += times
+                continue
+            slots[feature] = np.int32(n_touched + 1)
+        touched[n_touched] = np.int32(feature)
+        counts[n_touched] = times
+        n_touched += 1
     if shared:
         for i in range(n_touched):
             slots[touched[i]] = 0
@@ -328,7 +331,7 @@ def _predict(
     whether the answer is a sample's (bool): with coefficients of a calibration, texts are read until it is certain."""
     n_features, width = t.likelihoods.shape
     flat = t.likelihoods.reshape(t.likelihoods.size)
-    visits = t.features.astype(np.int64) << 32  # Beside its count, what a state completes.
+    visits, steps = fresh_visits(t.features), np.empty(TRAIL, np.int32)
     visited = np.empty(t.features.size + 1, np.int32)
     slots = np.zeros(n_features, np.int32)
     touched, counts = np.empty(n_features, np.int32), np.empty(n_features, np.int32)
@@ -351,9 +354,9 @@ def _predict(
             if sampled[row]:
                 size, windows = np.int64(SAMPLE), np.int64(draw(data, start, end, starts))
                 walk(data, starts, t, trail)
-                n_visited = count_visits(trail, visits, visited)
+                n_visited = count_visits(trail, SAMPLE, visits, visited, 0)
             else:
-                n_visited = _walk(data, start, end, t, visits, visited)
+                n_visited = _walk(data, start, end, t, visits, visited, steps)
             n_touched = _take_features(visits, visited, n_visited, slots, touched, counts)
             if n_touched:
                 mass = _add_up(flat, width, touched, counts, n_touched, weights, group, totals)

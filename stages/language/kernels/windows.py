@@ -32,6 +32,7 @@ RISK = 1e-3
 
 _WARM_UP = 8
 _WALKS = 8
+_SILENT = -(1 << 62) + 1
 _SEED_WORDS = 8
 """Words of eight bytes, evenly spaced, from which numbers are drawn."""
 
@@ -80,13 +81,26 @@ def walk(data: np.ndarray, starts: np.ndarray, t: Tables, trail: np.ndarray) -> 
 
 
 @njit(cache=True, nogil=True)
-def count_visits(trail: np.ndarray, visits: np.ndarray, visited: np.ndarray) -> Int:
-    """Counts the visits of each state; returns how many were visited (see `stages.language.kernels.langid`)."""
-    n_visited = np.int64(0)
-    for number in trail:
-        seen = visits[number]
-        visits[number] = seen + 1
-        visited[n_visited] = number
+def fresh_visits(features: np.ndarray) -> np.ndarray:
+    """int64 by state: no visit yet in the lower half, beside it the feature that the state completes, as in Tables. A state
+    without one counts as visited, so that it is never noted, from so far below 0 that its visits never make a feature."""
+    visits = np.empty(features.size, np.int64)
+    for number in range(features.size):
+        feature = np.int64(features[number])
+        visits[number] = _SILENT if feature == NO_FEATURE else feature << 32
+    return visits
+
+
+@njit(cache=True, nogil=True)
+def count_visits(trail: np.ndarray, size: Int, visits: np.ndarray, visited: np.ndarray, n_visited: Int) -> Int:
+    """Counts the visits of the first `size` states of `trail` in `visits`, and notes those with a feature that were not
+    visited before in `visited` from `n_visited` on; returns how many are there now."""
+    numbers, records, noted = pointer(trail), pointer(visits), pointer(visited)
+    for i in range(size):
+        number = numbers[i]
+        seen = records[number]
+        records[number] = seen + 1
+        noted[n_visited] = number
         n_visited += np.int64(seen & COUNT == 0)
     return n_visited
 

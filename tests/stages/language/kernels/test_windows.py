@@ -21,7 +21,9 @@ from gristmill.stages.language.kernels.windows import (
     SAMPLE,
     WINDOW,
     WINDOWS,
+    count_visits,
     draw,
+    fresh_visits,
     is_majority,
 )
 from gristmill.stages.language.stage import Language, LanguageConfig
@@ -137,3 +139,18 @@ def test_sampling_marks_what_it_sampled(tmp_path: Path) -> None:
     data, offsets = buffers([prose(ENGLISH, 8000), SENTENCES[0]])
     classifier.predict(data, offsets, coefficients=coefficients, sampled=sampled)
     assert sampled.tolist() == [True, False]
+
+
+def test_visits_are_counted_in_parts_and_states_without_a_feature_are_never_noted() -> None:
+    features = np.array([7, -1, -2, 0, -1, 3], np.int32)
+    steps = np.random.default_rng(4).integers(0, len(features), 500).astype(np.int32)
+    visits, visited, noted = fresh_visits(features), np.empty(len(features) + 1, np.int32), 0
+    for part in np.split(steps, [1, 77, 400]):
+        noted = count_visits(part, len(part), visits, visited, noted)
+    first_seen = list(dict.fromkeys(state for state in steps.tolist() if features[state] != -1))
+    assert visited[:noted].tolist() == first_seen
+    counts = Counter(steps.tolist())
+    for state in first_seen:
+        assert (visits[state] >> 32, visits[state] & 0xFFFFFFFF) == (features[state], counts[state])
+    # However often they are visited, their record names no feature.
+    assert (visits[features == -1] >> 32 < -(1 << 29)).all()

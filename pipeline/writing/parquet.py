@@ -94,15 +94,15 @@ def write_parquet(
 
 
 def _open_as_reader(location: str, stream: Any, schema: pa.Schema, rows: int) -> None:
-    """Reads footer, schema and the smallest row group: bytes may be on storage as they were written and still open
-    nowhere, such as a schema that is nested deeper than readers allow."""
+    """Reads footer, schema and the first rows of the smallest row group: bytes may be on storage as they were written, which
+    was compared before, and still open nowhere, such as a schema that is nested deeper than readers allow."""
     try:
         file = pq.ParquetFile(stream, page_checksum_verification=True)
         metadata = file.metadata
         found = (file.schema_arrow.names, metadata.num_rows)
         groups = [(metadata.row_group(group).total_byte_size, group) for group in range(metadata.num_row_groups)]
         if groups:
-            file.read_row_group(min(groups)[1], use_threads=False)
+            next(file.iter_batches(1, row_groups=[min(groups)[1]], use_threads=False))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StorageError(
             f"{location}: the Parquet file that was written cannot be opened ({error}). It was removed. Leave out the column "

@@ -294,7 +294,12 @@ class _OutputWriter:
         rows: np.ndarray,
     ) -> np.ndarray:
         total = np.full(len(rows), 20, np.int64)
+        table, states = self.slice_rows.table, self.slice_rows.states.values()
+        as_read = TEXT in table.column_names and all(state.own(TEXT) is None for state in states)
         for name, _ in columns:
+            if name == TEXT and as_read:  # not copied for its lengths
+                total += text_bytes(table[TEXT])[rows]
+                continue
             array = self._column(name, routes, rows)
             total += text_bytes(array) if name == TEXT else row_bytes(pa.table({name: array}))
         return total

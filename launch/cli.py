@@ -23,6 +23,7 @@ from gristmill.launch.commands.options import (
     PluginOption,
     SetOption,
 )
+from gristmill.launch.commands.removal_commands import add_removal_commands
 from gristmill.launch.commands.signing_keys import keys
 from gristmill.launch.commands.train import train
 from gristmill.launch.commands.view_commands import add_view_commands
@@ -319,6 +320,14 @@ def audit(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes that read rows in a full audit; default: one for each core."),
     ] = None,
+    removal_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--removal-key",
+            metavar="FILE",
+            help="With --sources: the key of a removal tells which documents it took; repeatable.",
+        ),
+    ] = None,
     plugin: PluginOption = None,
     beside: BesideOption = None,
     as_json: JsonOption = False,
@@ -329,20 +338,10 @@ def audit(
 
     return audit_folder(
         AuditOptions(
-            folder,
-            full,
-            part,
-            key,
-            trust,
-            tuple(previous or ()),
-            sources,
-            tuple(roots or ()),
-            tuple(plugin or ()),
-            tuple(beside or ()),
-            as_json,
-            jobs,
+            folder, full, part, key, trust, tuple(previous or ()), sources, tuple(roots or ()), tuple(plugin or ()),
+            tuple(beside or ()), as_json, jobs, tuple(removal_key or ()),
         )
-    )
+    )  # fmt: skip
 
 
 @app.command(
@@ -498,6 +497,7 @@ def presets(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A p
 add_cluster_commands(app)
 add_view_commands(app)
 add_export_commands(app)
+add_removal_commands(app)
 
 
 @app.command()

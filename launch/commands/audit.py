@@ -30,6 +30,7 @@ class AuditOptions:
     beside: Sequence[str] = ()
     json: bool = False
     jobs: int | None = None
+    removal_keys: Sequence[str] = ()
 
 
 def audit(options: AuditOptions) -> int:
@@ -45,6 +46,8 @@ def audit(options: AuditOptions) -> int:
         raise ConfigError(f"{options.roots[0]}: folders after the output are those of its input: add --sources.")
     if options.jobs is not None and not options.full:
         raise ConfigError("--jobs says how many processes read rows, in a full audit: add --full.")
+    if options.removal_keys and not options.sources:
+        raise ConfigError("--removal-key tells which documents of the input were removed: add --sources.")
     if options.sources and not options.full:
         raise ConfigError("--sources compares rows with the input, as part of a full audit: add --full.")
     if options.key is not None and options.trust is not None:
@@ -60,6 +63,7 @@ def audit(options: AuditOptions) -> int:
         plugins=options.plugins,
         beside=options.beside,
         jobs=options.jobs,
+        removal_keys=[_removal_key(path) for path in options.removal_keys],
     )
     if options.json:
         say_json(result.to_json())
@@ -83,6 +87,16 @@ def _key(path: str) -> bytes:
             return stream.read(_KEY_BYTES)
     except OSError as error:
         raise ConfigError(f"--key {path}: cannot be read: {error.strerror}. Name the file of a public key.") from error
+
+
+def _removal_key(path: str) -> str:
+    from gristmill.pipeline.provenance.removal import RemovalKey
+
+    try:
+        text = Path(path).read_bytes()[:1000].decode("ascii", "replace")
+    except OSError as error:
+        raise ConfigError(f"--removal-key {path}: cannot be read: {error.strerror}. Name a removal's key.") from error
+    return RemovalKey.from_text(text, f"--removal-key {path}").text
 
 
 def stored_bytes(folder: str) -> int:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from gristmill.pipeline.audit.fingerprints import promise_problems, wiring_problems
 from gristmill.pipeline.audit.messages import Entry, ask
+from gristmill.pipeline.audit.removals import check_removals
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.hashing import canonical, merkle_root
@@ -235,8 +236,9 @@ class LogAudit:
         for problem in [*accounts.problems(), *wiring_problems(self.graph, accounts)]:
             self.report.fail("accounts", problem, file=entry.path)
         entered = accounts.nodes.get(one.source, NodeAccount()).entered.rows
-        if entered != one.rows + one.rejects:
-            message = f"{one.rows} rows and {one.rejects} rejects were read, but {entered} entered"
+        if entered != one.rows + one.rejects - one.removed:
+            gone = f" and {one.removed} removed" if one.removed else ""
+            message = f"{one.rows} rows and {one.rejects} rejects were read{gone}, but {entered} entered"
             self.report.fail("accounts", message, file=entry.path, node=one.source)
 
     def _equal(self, entry: Entry, what: str, expected: Any, found: Any) -> None:
@@ -280,8 +282,9 @@ class LogAudit:
             if number >= self.ranges or sorted(found) != list(range(len(found))):
                 told = f"{self.ranges} buckets, and bucket {number} the shards {sorted(found)}"
                 report.fail("lineage", f"the shuffle has {told}, which must be numbered from 0 without a gap")
-        self._slices(tasks)
+        slices = self._slices(tasks)
         self._sources()
+        check_removals(self.predicate, entries, slices, self.report)
         known = set(self.graph.sources)
         for node in self.graph.nodes:
             for edge in node.inputs:
@@ -290,7 +293,7 @@ class LogAudit:
                     report.fail("lineage", f"reads {edge}, which no source or upstream node has", node=node.name)
             known.add(node.name)
 
-    def _slices(self, tasks: int) -> None:
+    def _slices(self, tasks: int) -> list[SliceRead | None]:
         seen: dict[bytes, int] = {}
         for number, task in sorted(self.tasks.items()):
             if task.slice is None:
@@ -304,7 +307,7 @@ class LogAudit:
         known = [one for one in slices if one is not None]
         if len(known) < tasks:
             self.report.unread("lineage", f"the slices of {tasks - len(known)} of {tasks} tasks are not known")
-            return
+            return slices
         found = merkle_root([one.digest for one in known])
         if found != self.predicate.slices_root:
             message = f"slices_root is stated as {self.predicate.slices_root}, but the logs give {found}"
@@ -313,6 +316,7 @@ class LogAudit:
         if run != self.predicate.run:
             message = f"the run's key is stated as {self.predicate.run}, but identity and slices give {run}"
             self.report.fail("lineage", message, file=MANIFEST)
+        return slices
 
     def _sources(self) -> None:
         if not self.complete:
@@ -322,7 +326,7 @@ class LogAudit:
             found = {
                 "slices": len(mine),
                 "files": len({file.path for one in mine for file in one.each}),
-                "rows": sum(one.rows for one in mine),
+                "rows": sum(one.rows - one.removed for one in mine),
                 "rejects": sum(one.rejects for one in mine),
             }
             for what, value in found.items():

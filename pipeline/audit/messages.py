@@ -114,6 +114,7 @@ class SourceJob:
         plugins: modules with stages and sources that may be imported.
         roots: folders below which the sources must lie (see `allowed_sources`).
         changed: shards of the task that do not have their SHA-256, whose changed documents are to be named.
+        removal_keys: keys of removals, as their files hold them.
     """
 
     task: TaskJob
@@ -122,6 +123,7 @@ class SourceJob:
     plugins: tuple[str, ...]
     roots: tuple[str, ...]
     changed: tuple[Entry, ...] = ()
+    removal_keys: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "task": self.task.to_json()}
@@ -135,6 +137,7 @@ class SourceJob:
             tuple(value["plugins"]),
             tuple(value["roots"]),
             tuple(Entry(**item) for item in value["changed"]),
+            tuple(value["removal_keys"]),
         )
 
 

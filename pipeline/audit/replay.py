@@ -30,6 +30,7 @@ from gristmill.pipeline.audit.recompute import (
     recorded_signals,
     told_by,
 )
+from gristmill.pipeline.audit.removals import without_removed
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import NAMED
 from gristmill.pipeline.audit.shuffle import rows_of_task, text_hashes
@@ -85,6 +86,11 @@ def check_sources(argument: Mapping[str, Any]) -> dict[str, Any]:
             answer.fail("source", f"{one.location} holds rows that differ from those the run read", ledger_entry.path)
             return answer.to_json()
         data = replace(data, table=without_revoked(plan, one.source, data.table))
+        place = job.task.files, job.task.task, log.slices[0], job.removal_keys, ledger_entry.path
+        left = without_removed(data, *place, answer)
+        if left is None:
+            return answer.to_json()
+        data = left
         graph = AuditGraph(job.task.sources, job.task.nodes, job.task.outputs)
         if not vocabulary(graph, one.source, job.task.source_rules, ledger, ledger_entry.path, Answer()):
             for check in ("text", "replay"):

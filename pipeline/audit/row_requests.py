@@ -10,6 +10,7 @@ from typing import Any
 
 from gristmill.pipeline.audit.file_list import listing
 from gristmill.pipeline.audit.open_files import footers
+from gristmill.pipeline.audit.removals import keyed_digests
 from gristmill.pipeline.audit.sidecar_rows import check_sidecar
 from gristmill.pipeline.audit.task_checks import check_task
 from gristmill.pipeline.without_pandas import without_pandas
@@ -34,5 +35,6 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "check_shard": _check_shard,
     "check_sidecar": check_sidecar,
     "check_kind": _check_kind,
+    "keyed_digests": keyed_digests,
 }
 BEGIN = without_pandas

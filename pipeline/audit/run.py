@@ -17,6 +17,7 @@ from gristmill.pipeline.audit.footer_logs import LogAudit, read_footers
 from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.kinds import KindAudit, KindOfShard
 from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJob, ask, stated
+from gristmill.pipeline.audit.removals import check_keyed_digests
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.signature import check_signature
@@ -24,6 +25,7 @@ from gristmill.pipeline.audit.trust import Trust
 from gristmill.pipeline.errors import ConfigError, GristmillError, looked_for
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.kinds import is_of_kind
+from gristmill.pipeline.provenance.removal import REMOVED_ROLE
 from gristmill.pipeline.provenance.sidecar_tables import MOST_TASKS
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
@@ -48,6 +50,7 @@ def audit_output(
     plugins: Sequence[str] = (),
     beside: Sequence[str] = (),
     jobs: int | None = None,
+    removal_keys: Sequence[str] = (),
 ) -> AuditResult:
     """Verifies an output.
 
@@ -67,6 +70,8 @@ def audit_output(
             lie beside this one are found without.
         jobs: processes that read rows at once, each about its own task; None for as many as there are cores, fewer for a
             small output. The report is the same whatever it is, memory grows with it.
+        removal_keys: keys of removals, as their files hold them: going back to the input, they tell which of its documents
+            were removed.
 
     Raises ConfigError for a folder that is not there, and for a sample, a key or a number of jobs that is none. Everything
     else is a finding.
@@ -96,6 +101,7 @@ def audit_output(
         tuple(plugins),
         tuple(beside),
         jobs,
+        tuple(removal_keys),
     )
     with audit.opened:
         audit.run()
@@ -114,6 +120,7 @@ class _Audit:
     plugins: tuple[str, ...]
     beside: tuple[str, ...]
     jobs: int | None
+    removal_keys: tuple[str, ...] = ()
     opened: ExitStack = field(default_factory=ExitStack)
     readers: list[ReaderProcess] = field(default_factory=list)
     report: Report = field(default_factory=Report)
@@ -163,6 +170,7 @@ class _Audit:
         if not self.rows:
             return
         self._kinds(kinds, absent)
+        self._keyed_digests(predicate, [entry for entry in present if entry.role == REMOVED_ROLE])
         if logs.shuffle is None:
             self._tasks(predicate, graph, entries, absent)
             return
@@ -202,6 +210,22 @@ class _Audit:
             self._tell(told)
         for told in in_order(pool, wanted, one):
             self._tell(told)
+
+    def _keyed_digests(self, predicate: Predicate, entries: Sequence[Entry]) -> None:
+        """The checks of what is left of documents that were removed."""
+        found: dict[int, list[str]] = {}
+        for entry in entries:
+            told = Deferred()
+            answer: dict[str, Any] = {"damaged": "it is not what was listed"}
+            if self._right_bytes(entry, told):
+                answer = ask(self.readers[0], "keyed_digests", [entry.folder, entry.path], entry.size)
+            self._tell(told)
+            if "damaged" in answer:
+                self.report.unread("ledger", f"keyed digests were not compared: {answer['damaged']}", file=entry.path)
+                return
+            for number, digests in dict(answer["found"]).items():
+                found.setdefault(int(number), []).extend(digests)
+        check_keyed_digests(predicate, found, self.report)
 
     def _shards(
         self, predicate: Predicate, entries: Sequence[Entry], absent: set[Entry], seed: int, spill: str
@@ -310,7 +334,9 @@ class _Audit:
             back = Deferred()
             mine = [] if job.shuffled else [entry for entry in files if entry.role == "data" and entry not in absent]
             changed = tuple(entry for entry in mine if entry not in sound)
-            again = SourceJob(job, predicate.varies.config, predicate.run, self.plugins, roots, changed)
+            again = SourceJob(
+                job, predicate.varies.config, predicate.run, self.plugins, roots, changed, self.removal_keys
+            )
             # The slice is read and its documents are judged again: that takes far longer than reading the files.
             found = _answer(reader, "check_sources", again.to_json(), 50 * size, "source", sound, back)
             return told, back, found is None

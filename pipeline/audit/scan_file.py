@@ -12,6 +12,7 @@ from gristmill.pipeline.audit.messages import Answer, Entry
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_sum, key_words
 from gristmill.pipeline.provenance.content import ContentDigest
+from gristmill.pipeline.provenance.removal import REMOVED_ROLE
 from gristmill.pipeline.writing.parquet import read_log
 
 
@@ -25,10 +26,11 @@ def scanned(
     try:
         with opened(folder, entry.path, pages=True) as file:
             schema = file.schema_arrow
-            if len(set(schema.names)) != len(schema.names) or DOC_KEY not in schema.names:
+            keyless = entry.role == REMOVED_ROLE  # what is removed is not named
+            if len(set(schema.names)) != len(schema.names) or (DOC_KEY not in schema.names) != keyless:
                 answer.fail("content", f"has the columns {schema.names}: duplicate columns, or no doc_key", entry.path)
                 return None, None
-            if schema.field(DOC_KEY).type != KEY_TYPE:
+            if not keyless and schema.field(DOC_KEY).type != KEY_TYPE:
                 answer.fail("content", f"doc_key is {schema.field(DOC_KEY).type}, not {KEY_TYPE}", entry.path)
                 return None, None
             keep = schema.names if keep is None else [name for name in schema.names if name in keep]
@@ -37,7 +39,7 @@ def scanned(
             for group in range(file.metadata.num_row_groups):
                 piece = file.read_row_group(group, use_threads=False)
                 digest.update(piece)
-                keys += key_sum(key_words(piece[DOC_KEY]))
+                keys += 0 if keyless else key_sum(key_words(piece[DOC_KEY]))
                 kept.append(piece.select(keep))
                 if each is not None:
                     each(piece)

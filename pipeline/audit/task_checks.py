@@ -15,12 +15,14 @@ from gristmill.pipeline.audit.agreement import SIZE, check_agreement
 from gristmill.pipeline.audit.ledger import read_decisions, totals, vocabulary
 from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable
+from gristmill.pipeline.audit.removals import check_removed
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk, text_bytes
 from gristmill.pipeline.provenance.logs import TaskLog
+from gristmill.pipeline.provenance.removal import REMOVED, REMOVED_ROLE
 from gristmill.pipeline.provenance.sidecar_tables import EMITTED, LEDGER
 
 
@@ -33,6 +35,9 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     for entry in job.files:
         if entry.role == "data":
             tables[entry.path] = scanned(entry.folder, entry, _kept(entry.role, job), answer)[0]
+            continue
+        if entry.role == REMOVED_ROLE:
+            tables[entry.path] = REMOVED.empty_table()
             continue
         tables[entry.path] = _rows(entry, job, answer)
         if entry.role == "ledger" and tables[entry.path] is not None:
@@ -58,6 +63,7 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
                 ledger_entry.path,
             )
         return answer.to_json()
+    check_removed(job.files, job.task, log.slices[0], answer)
     routes = follow(graph, source, decided, len(keys))
     totals(graph, source, ledger, decided, keys, routes, accounts, ledger_entry.path, answer)
     data = [(entry.path, tables[entry.path]) for entry in job.files if entry.role == "data"]

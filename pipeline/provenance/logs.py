@@ -32,7 +32,8 @@ class FileRead:
 @dataclass(frozen=True, kw_only=True)
 class SliceRead:
     """What a task read: a file of a source, a part of one, or several small ones, which `files` then has in order (left out
-    otherwise); `path` is then the first one's, and `part` their number and the digest of their names."""
+    otherwise); `path` is then the first one's, and `part` their number and the digest of their names. `removed` of its rows
+    were taken out of the output later (left out where none were): neither files nor accounts have them."""
 
     __pydantic_config__ = STORED
     source: str
@@ -43,11 +44,12 @@ class SliceRead:
     rows: Count
     rejects: Count
     files: list[FileRead] = field(default_factory=list)
+    removed: Count = 0
 
     @model_serializer(mode="wrap")
-    def _without_files(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         made: dict[str, Any] = handler(self)
-        return {name: value for name, value in made.items() if value or name != "files"}
+        return {name: value for name, value in made.items() if value or name not in ("files", "removed")}
 
     @property
     def each(self) -> list[SliceRead]:

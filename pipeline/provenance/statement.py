@@ -26,6 +26,7 @@ from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.kinds import KindSettings, KindTotals
 from gristmill.pipeline.provenance.logs import NodeLog, SliceRead, StatedLicense
+from gristmill.pipeline.provenance.removal import Removal
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, Digest, Seed, Whole, described, parse, to_json
 from gristmill.pipeline.storage import join, read_within
 
@@ -224,11 +225,13 @@ class Predicate:
     varies: Varies
     kinds: dict[str, KindTotals] = field(default_factory=dict)
     """Left out where the output has none."""
+    removals: list[Removal] = field(default_factory=list)
+    """Of documents that were taken out since the run, in order; left out where none were."""
 
     @model_serializer(mode="wrap")
-    def _without_kinds(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         made: dict[str, Any] = handler(self)
-        return {name: value for name, value in made.items() if value or name != "kinds"}
+        return {name: value for name, value in made.items() if value or name not in ("kinds", "removals")}
 
     @model_validator(mode="after")
     def _names_its_output(self) -> Predicate:

@@ -1,0 +1,1 @@
+"""Taking documents out of a finished run: new versions of its outputs that hold no trace of them."""

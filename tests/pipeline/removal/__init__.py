@@ -1,0 +1,1 @@
+"""Tests of removals: documents taken out of finished outputs."""

@@ -29,10 +29,10 @@ from gristmill.pipeline.reader_process import reading
 from gristmill.pipeline.source import FoundFile, Slice
 from gristmill.pipeline.storage import RangeError, join, range_get
 from gristmill.stages.sources.commoncrawl_index import RECORD, Aside, Select, Selection, span, stretches
-from gristmill.stages.sources.http_message import body_of, parsed_response
 from gristmill.stages.sources.listing import drawn, find_files
-from gristmill.stages.sources.warc import WarcConfig, WarcSource, columns_of, record_headers
-from gristmill.stages.sources.warc_members import Stored, body_start, content_length, inflated
+from gristmill.stages.sources.warc import WarcConfig, WarcSource, columns_of
+from gristmill.stages.web_archives.http_message import body_of, parsed_response
+from gristmill.stages.web_archives.warc_members import Stored, body_start, content_length, inflated, record_headers
 
 MAX_REQUEST = 16 << 20
 """Bytes of a request, unless a single record has more."""

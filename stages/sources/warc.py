@@ -24,11 +24,17 @@ from gristmill.pipeline.reader_process import reading
 from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source, SourceConfig
 from gristmill.pipeline.storage import open_read
 from gristmill.stages.sources.columns import mapped_schema, mapped_table
-from gristmill.stages.sources.http_message import parsed_response
 from gristmill.stages.sources.known_cuts import Cut, KnownCuts
 from gristmill.stages.sources.listing import find_files
 from gristmill.stages.sources.rejects import Reject, rejects_table
-from gristmill.stages.sources.warc_members import Stored, body_start, content_length, stored_records
+from gristmill.stages.web_archives.http_message import parsed_response
+from gristmill.stages.web_archives.warc_members import (
+    Stored,
+    body_start,
+    content_length,
+    record_headers,
+    stored_records,
+)
 
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]
 ENDINGS = (".warc", ".warc.gz", ".wet", ".wet.gz")
@@ -243,21 +249,6 @@ def columns_of(is_text: bool, headers: Sequence[str] | None = None) -> pa.Schema
     more = dict.fromkeys(header_column(name) for name in headers or () if not is_text)
     strings = [pa.field(name, pa.string()) for name in (*names, *(name for name in more if name not in names))]
     return pa.schema([*strings, content, pa.field("offset", pa.int64()), pa.field("length", pa.int64())])
-
-
-def record_headers(body: bytes) -> dict[str, str]:
-    """The fields of a record's header, by lower-case name."""
-    found: dict[str, str] = {}
-    name = ""
-    for line in body[: body_start(body) or 0].split(b"\n")[1:]:
-        text = line.decode("utf-8", "replace").rstrip("\r")
-        if text[:1] in (" ", "\t") and name:
-            found[name] += " " + text.strip()
-        elif ":" in text:
-            name, _, value = text.partition(":")
-            name = name.strip().lower()
-            found[name] = value.strip()
-    return found
 
 
 def _damage(record: Stored, max_document_bytes: int) -> tuple[str, str] | None:

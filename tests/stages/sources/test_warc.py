@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from gristmill.pipeline.audit.explain import explain
 from gristmill.pipeline.audit.run import audit_output
-from gristmill.stages.sources import warc_members
 from gristmill.stages.sources.warc import WarcConfig, WarcSource
+from gristmill.stages.web_archives import warc_members
 from tests.pipeline.payload_runs import PAGES
 from tests.pipeline.toy_runs import rows_of, run
 

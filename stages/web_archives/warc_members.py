@@ -213,3 +213,18 @@ def content_length(body: bytes) -> int | None:
             with contextlib.suppress(ValueError):
                 value = int(text.strip()) if text.strip().isdigit() and len(text) < 20 else None
     return value
+
+
+def record_headers(body: bytes) -> dict[str, str]:
+    """The fields of a record's header, by lower-case name."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in body[: body_start(body) or 0].split(b"\n")[1:]:
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        if text[:1] in (" ", "\t") and name:
+            found[name] += " " + text.strip()
+        elif ":" in text:
+            name, _, value = text.partition(":")
+            name = name.strip().lower()
+            found[name] = value.strip()
+    return found

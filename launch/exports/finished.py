@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -31,6 +32,7 @@ class Finished:
         manifest: what made it.
         started, ended: when the first of its tasks began and the last one ended, UTC.
         shards: the source of each data file by its path in the folder; empty where rows of several sources are in it.
+        ledgers: rows of files.parquet about the run's ledgers, wherever they lie.
     """
 
     folder: str
@@ -38,6 +40,7 @@ class Finished:
     started: datetime
     ended: datetime
     shards: Mapping[str, str]
+    ledgers: Sequence[Mapping[str, Any]]
 
     @property
     def config_digest(self) -> str:
@@ -52,7 +55,7 @@ class Finished:
 
 def finished(folder: str) -> Finished:
     """Opens a finished output. Raises ConfigError for a folder without one, one of an older format and one that was changed."""
-    manifest, _ = finished_run(folder, folder)
+    manifest, listed = finished_run(folder, folder)
     ended = _moment(folder, manifest.varies.written)
     with open_within(folder, FILES_TABLE) as stream:
         table = pq.ParquetFile(stream).read(columns=["path", "role", "source", "started"], use_threads=False)
@@ -60,7 +63,7 @@ def finished(folder: str) -> Finished:
     first = pc.min(starts).as_py() if len(starts) else None
     started = ended if not first or not 0 < first <= ended.timestamp() else datetime.fromtimestamp(first, UTC)
     shards = {item["path"]: item["source"] for item in files if item["role"] == "data"}
-    return Finished(folder, manifest, started, ended, shards)
+    return Finished(folder, manifest, started, ended, shards, [item for item in listed if item["role"] == "ledger"])
 
 
 def _moment(folder: str, written: str) -> datetime:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gristmill.launch.exports.finished import PRODUCER, Finished, licence_facts, timestamp
+from gristmill.launch.exports.source_digests import SourceDigest, digests_of_runs, part_of
+from gristmill.pipeline.provenance.logs import SliceRead
 from gristmill.pipeline.storage import is_remote, local
 
 SPEC = "https://openlineage.io/spec"
@@ -15,6 +17,7 @@ NAMESPACE = "gristmill"
 _FACETS = {
     "schema": "1-2-0/SchemaDatasetFacet",
     "dataQualityMetrics": "1-0-1/DataQualityMetricsDatasetFacet",
+    "version": "1-0-1/DatasetVersionDatasetFacet",
     "outputStatistics": "1-0-2/OutputStatisticsOutputDatasetFacet",
 }
 
@@ -22,6 +25,7 @@ _FACETS = {
 def run_events(outputs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
     """Two events for each run of the outputs, which share it: START, then COMPLETE."""
     runs: dict[str, list[Finished]] = {}
+    digests = digests_of_runs(outputs)
     for output in outputs:
         runs.setdefault(output.manifest.run, []).append(output)
     for key, mine in runs.items():
@@ -38,7 +42,7 @@ def run_events(outputs: Sequence[Finished]) -> Iterator[dict[str, Any]]:
                 "schemaURL": EVENT,
                 "run": {"runId": ident, "facets": {"gristmill_provenance": _provenance(mine[0])}},
                 "job": {"namespace": NAMESPACE, "name": mine[0].manifest.name, "facets": {}},
-                "inputs": _inputs(mine[0]),
+                "inputs": _inputs(mine[0], digests[key]),
                 "outputs": [_output(output, kind == "COMPLETE") for output in mine],
             }
 
@@ -71,15 +75,18 @@ def _provenance(output: Finished) -> dict[str, Any]:
     )
 
 
-def _inputs(output: Finished) -> list[dict[str, Any]]:
+def _inputs(output: Finished, digests: Mapping[str, SourceDigest]) -> list[dict[str, Any]]:
     found = []
     for name, totals in output.manifest.sources.items():
+        read = digests.get(name)
         own = _own(
             "source",
             format=totals.format,
             snapshot=totals.snapshot,
             license=licence_facts(totals.license),
             rejects=totals.rejects,
+            **({"slices": read.count, "slicesRoot": read.root} if read else {}),
+            **({"files": [_slice(one) for one in read.slices]} if read and read.slices else {}),
         )
         metrics = _facet(
             "dataQualityMetrics",
@@ -88,15 +95,26 @@ def _inputs(output: Finished) -> list[dict[str, Any]]:
             fileCount=totals.files,
             columnMetrics={},
         )
+        version = {"version": _facet("version", datasetVersion=f"sha256:{read.root}")} if read else {}
         found.append(
             {
                 "namespace": NAMESPACE,
                 "name": f"{output.manifest.name}/{name}",
-                "facets": {"dataQualityMetrics": metrics, "gristmill_source": own},
+                "facets": {"dataQualityMetrics": metrics, **version, "gristmill_source": own},
                 "inputFacets": {},
             }
         )
     return found
+
+
+def _slice(one: SliceRead) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "part": part_of(one),
+        "bytes": one.file_bytes,
+        "documents": one.rows,
+        "digest": one.digest,
+    }
 
 
 def _output(output: Finished, complete: bool) -> dict[str, Any]:
@@ -121,6 +139,7 @@ def _output(output: Finished, complete: bool) -> dict[str, Any]:
             fileCount=data.files,
             columnMetrics={"text": {"count": data.rows}},
         )
+        made["facets"]["version"] = _facet("version", datasetVersion=f"sha256:{manifest.digest}")
         made["facets"]["gristmill_provenance"] = _own(
             "output",
             manifestDigest=manifest.digest,

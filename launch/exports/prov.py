@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gristmill.launch.exports.finished import PRODUCER, Finished, licence_facts, timestamp
+from gristmill.launch.exports.source_digests import SourceDigest, digests_of_runs, part_of
 from gristmill.pipeline.licence import FACTS
 
 _CAMEL = {fact: fact.replace("model_generated", "modelGenerated") for fact in FACTS}
@@ -17,10 +18,12 @@ PREFIXES = {"gm": f"{PRODUCER}/provenance/"}
 
 def prov_json(outputs: Sequence[Finished]) -> dict[str, Any]:
     """One PROV-JSON document about the runs of some outputs. Two outputs of one run share its sources and activities."""
-    made = _Document()
+    made, digests = _Document(), digests_of_runs(outputs)
     for output in outputs:
         mine = [one for one in outputs if one.manifest.run == output.manifest.run]
-        _describe(made, output, min(one.started for one in mine), max(one.ended for one in mine))
+        _describe(
+            made, output, min(one.started for one in mine), max(one.ended for one in mine), digests[output.manifest.run]
+        )
     return {"prefix": PREFIXES, **{kind: records for kind, records in made.records.items() if records}}
 
 
@@ -49,7 +52,9 @@ def _name(kind: str, *parts: str) -> str:
     return f"gm:{kind}/" + "/".join(quote(part, safe="") for part in parts)
 
 
-def _describe(made: _Document, output: Finished, started: datetime, ended: datetime) -> None:
+def _describe(
+    made: _Document, output: Finished, started: datetime, ended: datetime, digests: Mapping[str, SourceDigest]
+) -> None:
     manifest, key = output.manifest, output.manifest.run[:16]
     software = made.thing(
         "agent",
@@ -69,7 +74,7 @@ def _describe(made: _Document, output: Finished, started: datetime, ended: datet
         configSha256=output.config_digest,
     )
     made.relation("wasAssociatedWith", activity=run, agent=software)
-    sources = _sources(made, output, run)
+    sources = _sources(made, output, run, digests)
     _nodes(made, output, run, software)
     data = made.thing(
         "entity",
@@ -91,10 +96,10 @@ def _describe(made: _Document, output: Finished, started: datetime, ended: datet
         made.relation("wasInfluencedBy", influencee=data, influencer=before)
 
 
-def _sources(made: _Document, output: Finished, run: str) -> dict[str, str]:
+def _sources(made: _Document, output: Finished, run: str, digests: Mapping[str, SourceDigest]) -> dict[str, str]:
     found = {}
     for name, totals in output.manifest.sources.items():
-        licence = licence_facts(totals.license)
+        licence, read = licence_facts(totals.license), digests.get(name)
         found[name] = made.thing(
             "entity",
             _name("source", output.manifest.run[:16], name),
@@ -105,6 +110,9 @@ def _sources(made: _Document, output: Finished, run: str) -> dict[str, str]:
             textBytes=totals.text_bytes,
             files=totals.files,
             rejects=totals.rejects,
+            prov_type={"$": "prov:Collection", "type": "prov:QUALIFIED_NAME"} if read and read.slices else None,
+            slices=read.count if read else None,
+            slicesRoot=read.root if read else None,
             license=licence.get("spdx"),
             licenseStatement=licence.get("statement"),
             licenseStatedBy=licence.get("stated_by"),
@@ -112,6 +120,17 @@ def _sources(made: _Document, output: Finished, run: str) -> dict[str, str]:
             **{_CAMEL[fact]: licence.get(fact) for fact in FACTS},
         )
         made.relation("used", activity=run, entity=found[name])
+        for number, one in enumerate(read.slices if read else ()):
+            piece = made.thing(
+                "entity",
+                _name("slice", output.manifest.run[:16], name, str(number)),
+                prov_label=one.path,
+                part=part_of(one),
+                fileBytes=one.file_bytes,
+                documents=one.rows,
+                digest=one.digest,
+            )
+            made.relation("hadMember", collection=found[name], entity=piece)
     return found
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent, RunState
 from openlineage.client.generated.data_quality_metrics_dataset import ColumnMetrics, DataQualityMetricsDatasetFacet
+from openlineage.client.generated.dataset_version_dataset import DatasetVersionDatasetFacet
 from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 from openlineage.client.generated.schema_dataset import SchemaDatasetFacet, SchemaDatasetFacetFields
 from prov.model import (
@@ -20,11 +23,15 @@ from prov.model import (
     ProvDocument,
     ProvEntity,
     ProvGeneration,
+    ProvMembership,
     ProvUsage,
 )
 
+from gristmill.launch.commands.export_commands import ExportFormat
+from gristmill.launch.exports import source_digests
 from gristmill.launch.exports.finished import finished, licence_facts
 from gristmill.launch.exports.prov import prov_json
+from gristmill.pipeline.hashing import merkle_root
 from gristmill.pipeline.licence import License
 from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
@@ -112,7 +119,9 @@ def read_event(line: str) -> RunEvent:
     inputs, outputs = [], []
     for one in event["inputs"]:
         quality = facet(DataQualityMetricsDatasetFacet, one["facets"]["dataQualityMetrics"])
-        inputs.append(InputDataset(one["namespace"], one["name"], facets={"dataQualityMetrics": quality}))
+        version = facet(DatasetVersionDatasetFacet, one["facets"]["version"])
+        made = {"dataQualityMetrics": quality, "version": version}
+        inputs.append(InputDataset(one["namespace"], one["name"], facets=made))
     for one in event["outputs"]:
         fields = [SchemaDatasetFacetFields(**item) for item in one["facets"]["schema"]["fields"]]
         facets: dict[str, Any] = {"schema": facet(SchemaDatasetFacet, one["facets"]["schema"], fields=fields)}
@@ -121,6 +130,7 @@ def read_event(line: str) -> RunEvent:
             body = one["facets"]["dataQualityMetrics"]
             metrics = {name: ColumnMetrics(**item) for name, item in body["columnMetrics"].items()}
             facets["dataQualityMetrics"] = facet(DataQualityMetricsDatasetFacet, body, columnMetrics=metrics)
+            facets["version"] = facet(DatasetVersionDatasetFacet, one["facets"]["version"])
             stated = {
                 "outputStatistics": facet(OutputStatisticsOutputDatasetFacet, one["outputFacets"]["outputStatistics"])
             }
@@ -160,6 +170,87 @@ def test_openlineage_events_are_what_its_classes_hold(run_folder: Path, gristmil
     assert (shelf["statement"], shelf["stated_by"], "spdx" in shelf) == (WORDS, "unknown", False)
     assert (shelf["conditions"], shelf["creators"]) == ("attribution; non-commercial", f"{WORDS}; Shelf")
     assert sources["small/crawl"]["spdx"] == "CC-BY-4.0"
+
+
+def slices_of(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Path and digest of what each task read, as the ledgers' footers have it."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for ledger in sorted((folder / "ledger").iterdir()):
+        log = json.loads((pq.ParquetFile(ledger).metadata.metadata or {})[b"gristmill.log"])
+        for task in log["tasks"]:
+            (one,) = task["slices"]
+            found.setdefault(one["source"], []).append((one["path"], one["digest"]))
+    return found
+
+
+def test_sources_have_digests_of_what_was_read(run_folder: Path, gristmill: Command, prov: ProvDocument) -> None:
+    expected = slices_of(run_folder / "corpus")
+    assert set(expected) == {"crawl", "shelf"}
+    event = json.loads(gristmill("export", "openlineage", str(run_folder / "bare")).out.splitlines()[0])
+    for one in event["inputs"]:
+        mine = expected[one["name"].rpartition("/")[2]]
+        own = one["facets"]["gristmill_source"]
+        assert [(file["path"], file["digest"]) for file in own["files"]] == mine
+        assert (own["slices"], own["slicesRoot"]) == (len(mine), merkle_root([digest for _, digest in mine]))
+        assert one["facets"]["version"]["datasetVersion"] == f"sha256:{own['slicesRoot']}"
+    members = ends(prov, ProvMembership)
+    assert members == {("source/crawl", "slice/0"), ("source/shelf", "slice/0")}
+    digests = {
+        value
+        for record in prov.get_records(ProvEntity)
+        for key, value in record.attributes
+        if key.localpart == "digest" and "slice/" in record.identifier.localpart
+    }
+    assert digests == {digest for mine in expected.values() for _, digest in mine}
+
+
+def test_sources_of_many_slices_have_their_root_alone(
+    run_folder: Path, gristmill: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_digests, "LISTED", 0)
+    ran = gristmill("export", "prov", str(run_folder / "corpus"))
+    document = ProvDocument.deserialize(content=ran.out, format="json")
+    assert not ends(document, ProvMembership) and "slicesRoot" in ran.out
+    line = gristmill("export", "openlineage", str(run_folder / "corpus")).out.splitlines()[0]
+    assert all("files" not in one["facets"]["gristmill_source"] for one in json.loads(line)["inputs"])
+
+
+def test_an_output_alone_says_nothing_of_ledgers_that_lie_elsewhere(
+    run_folder: Path, gristmill: Command, tmp_path: Path
+) -> None:
+    shutil.copytree(run_folder / "bare", tmp_path / "alone/bare")
+    ran = gristmill("export", "prov", "alone/bare")
+    assert ran.code == 0 and "slicesRoot" not in ran.out, ran.err
+
+
+def test_ledgers_of_other_slices_end_an_export(run_folder: Path, gristmill: Command, tmp_path: Path) -> None:
+    shutil.copytree(run_folder / "corpus", tmp_path / "corpus")
+    ledger = next((tmp_path / "corpus/ledger").iterdir())
+    table = pq.read_table(ledger)
+    text = (pq.ParquetFile(ledger).metadata.metadata or {})[b"gristmill.log"].decode()
+    digest = slices_of(run_folder / "corpus")["crawl"][0][1]
+    changed = text.replace(digest, digest[::-1])
+    pq.write_table(table.replace_schema_metadata({b"gristmill.log": changed.encode()}), ledger)
+    ran = gristmill("export", "openlineage", "corpus")
+    assert (ran.code, "name slices with other digests than its manifest" in ran.error) == (2, True), ran.err
+
+
+FORMATS = [one.value for one in ExportFormat]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_output_of_another_format_is_refused_with_what_to_do(
+    run_folder: Path, gristmill: Command, tmp_path: Path, form: str, number: int
+) -> None:
+    manifest = json.loads((run_folder / "corpus/manifest.json").read_text())
+    (tmp_path / "old").mkdir()
+    body = {**manifest, "predicate": {**manifest["predicate"], "format": number}}
+    (tmp_path / "old/manifest.json").write_text(json.dumps(body))
+    ran = gristmill("export", form, "old", "--output", "made")
+    assert ran.code == 2 and not (tmp_path / "made").exists(), ran.err
+    assert f"format {number} of " in ran.error and "this version reads format 2" in ran.error
+    assert "Use the version of Gristmill that wrote it" in ran.error and "or repeat the run" in ran.error
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from gristmill.launch.commands.options import (
     JsonOption,
     OutputOption,
     PluginOption,
+    RevokedOption,
     SetOption,
 )
 from gristmill.launch.commands.removal_commands import add_removal_commands
@@ -328,6 +329,7 @@ def audit(
             help="With --sources: the key of a removal tells which documents it took; repeatable.",
         ),
     ] = None,
+    revoked: RevokedOption = None,
     plugin: PluginOption = None,
     beside: BesideOption = None,
     as_json: JsonOption = False,
@@ -339,7 +341,7 @@ def audit(
     return audit_folder(
         AuditOptions(
             folder, full, part, key, trust, tuple(previous or ()), sources, tuple(roots or ()), tuple(plugin or ()),
-            tuple(beside or ()), as_json, jobs, tuple(removal_key or ()),
+            tuple(beside or ()), as_json, jobs, tuple(removal_key or ()), tuple(revoked or ()),
         )
     )  # fmt: skip
 

@@ -31,6 +31,7 @@ class AuditOptions:
     json: bool = False
     jobs: int | None = None
     removal_keys: Sequence[str] = ()
+    revoked: Sequence[str] = ()
 
 
 def audit(options: AuditOptions) -> int:
@@ -48,6 +49,8 @@ def audit(options: AuditOptions) -> int:
         raise ConfigError("--jobs says how many processes read rows, in a full audit: add --full.")
     if options.removal_keys and not options.sources:
         raise ConfigError("--removal-key tells which documents of the input were removed: add --sources.")
+    if options.revoked and not options.full:
+        raise ConfigError("--revoked looks all documents up in a revocation list, in a full audit: add --full.")
     if options.sources and not options.full:
         raise ConfigError("--sources compares rows with the input, as part of a full audit: add --full.")
     if options.key is not None and options.trust is not None:
@@ -64,6 +67,7 @@ def audit(options: AuditOptions) -> int:
         beside=options.beside,
         jobs=options.jobs,
         removal_keys=[_removal_key(path) for path in options.removal_keys],
+        revoked=options.revoked,
     )
     if options.json:
         say_json(result.to_json())

@@ -37,3 +37,12 @@ OutputOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]
+RevokedOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--revoked",
+        metavar="FILE",
+        help="A file of the run's `revoked:`: a full audit checks that nothing on it is in the output; repeatable, in the "
+        "config's order.",
+    ),
+]

@@ -38,6 +38,9 @@ def allowed_config(text: str, roots: Sequence[str]) -> str:
             raise ConfigError(f"the config names {setting}, which is not below a folder given with --sources")
         if name in ("paths", "path_lists", "root") and not is_remote(setting):
             refuse_elsewhere(setting, roots)
+    for name, setting in _strings(value.get("revoked"), "path"):
+        if name == "path":
+            refuse_elsewhere(setting, roots)
     value.pop("work", None)
     for name, output in value["outputs"].items():
         if isinstance(output, dict):

@@ -84,6 +84,9 @@ CHECKS = (
     Check("columns", 42, True, "columns are the input's, or follow from the signals, and in a sample from the text"),
     Check("config", 43, True, "the manifest's nodes, columns, sources and notices are those of its config"),
     Check("derived", 44, True, "kinds of the output, made again from its shards, are the same"),
+    Check(
+        "revoked", 45, True, "no document that the run's revocation list names is in shards, ledger or dropped texts"
+    ),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 

@@ -1,6 +1,7 @@
 """What the reading process of an audit that does not go back to the input answers: it loads nothing that plans or runs.
 
-Shuffled outputs and kinds bring kernels and writers along, which are loaded when the first of them is asked about.
+Shuffled outputs, kinds and revocation lists bring kernels, writers and readers of lists along, which are loaded when the first
+of them is asked about.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ def _check_kind(argument: Mapping[str, Any]) -> dict[str, Any]:
     return check_kind(argument)
 
 
+def _check_revoked(argument: Mapping[str, Any]) -> dict[str, Any]:
+    from gristmill.pipeline.audit.revoked import check_revoked
+
+    return check_revoked(argument)
+
+
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "footers": footers,
     "listing": listing,
@@ -36,5 +43,6 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "check_sidecar": check_sidecar,
     "check_kind": _check_kind,
     "keyed_digests": keyed_digests,
+    "check_revoked": _check_revoked,
 }
 BEGIN = without_pandas

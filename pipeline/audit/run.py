@@ -30,7 +30,7 @@ from gristmill.pipeline.provenance.sidecar_tables import MOST_TASKS
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, TEXT_RULES
-from gristmill.pipeline.storage import exists, is_remote, local, reason, sha256_within
+from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_within
 
 BACK = ("source", "text", "replay", "columns", "config")
 """Checks that go back to the input."""
@@ -51,6 +51,7 @@ def audit_output(
     beside: Sequence[str] = (),
     jobs: int | None = None,
     removal_keys: Sequence[str] = (),
+    revoked: Sequence[str] = (),
 ) -> AuditResult:
     """Verifies an output.
 
@@ -72,6 +73,7 @@ def audit_output(
             small output. The report is the same whatever it is, memory grows with it.
         removal_keys: keys of removals, as their files hold them: going back to the input, they tell which of its documents
             were removed.
+        revoked: the files of the run's revocation lists, in the order of its config: a full audit looks all documents up.
 
     Raises ConfigError for a folder that is not there, and for a sample, a key or a number of jobs that is none. Everything
     else is a finding.
@@ -90,7 +92,8 @@ def audit_output(
     if key is not None and trust is not None:
         raise ConfigError("key and trust both say whose signature counts: give one of them.")
     trust = trust if key is None else Trust.of(key)
-    roots = None if sources is None else tuple(sources)
+    # Lists that are given may be read as well.
+    roots = None if sources is None else (*sources, *(revoked if sources else ()))
     audit = _Audit(
         folder,
         full or sample is not None,
@@ -102,6 +105,7 @@ def audit_output(
         tuple(beside),
         jobs,
         tuple(removal_keys),
+        tuple(revoked),
     )
     with audit.opened:
         audit.run()
@@ -121,6 +125,7 @@ class _Audit:
     beside: tuple[str, ...]
     jobs: int | None
     removal_keys: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     opened: ExitStack = field(default_factory=ExitStack)
     readers: list[ReaderProcess] = field(default_factory=list)
     report: Report = field(default_factory=Report)
@@ -171,6 +176,7 @@ class _Audit:
             return
         self._kinds(kinds, absent)
         self._keyed_digests(predicate, [entry for entry in present if entry.role == REMOVED_ROLE])
+        self._revoked(predicate, logs, present)
         if logs.shuffle is None:
             self._tasks(predicate, graph, entries, absent)
             return
@@ -226,6 +232,34 @@ class _Audit:
             for number, digests in dict(answer["found"]).items():
                 found.setdefault(int(number), []).extend(digests)
         check_keyed_digests(predicate, found, self.report)
+
+    def _revoked(self, predicate: Predicate, logs: LogAudit, entries: Sequence[Entry]) -> None:
+        """The check of all documents that the output names against the run's revocation list, if it is given."""
+        has_rule = any("revoked" in account.rules for account in predicate.accounts.nodes.values())
+        if predicate.identity.revoked is None and not self.lists and not has_rule:
+            return
+        from gristmill.pipeline.audit.revoked import NAMING, job_of, known_list, runs_of
+
+        found = known_list(predicate, self.lists, self.report)
+        if found is None:
+            return
+        folder = self.opened.enter_context(tempfile.TemporaryDirectory(prefix="gristmill-audit-"))
+        location = join(folder, "revoked")
+        local(location).write_bytes(found.packed)
+        sources = runs_of({number: task.slice.source for number, task in logs.tasks.items() if task.slice is not None})
+        share, of = self.sample
+        named = [entry for entry in entries if entry.role in NAMING]
+        wanted = [entry for number, entry in enumerate(named) if number % of == share]
+
+        def one(reader: ReaderProcess, entry: Entry) -> Deferred:
+            told = Deferred()
+            if self._right_bytes(entry, told):
+                job = job_of(found, location, entry, sources, predicate)
+                _answer(reader, "check_revoked", job, entry.size, "revoked", [entry], told)
+            return told
+
+        for told in in_order(self._pool(wanted), wanted, one):
+            self._tell(told)
 
     def _shards(
         self, predicate: Predicate, entries: Sequence[Entry], absent: set[Entry], seed: int, spill: str
@@ -334,9 +368,8 @@ class _Audit:
             back = Deferred()
             mine = [] if job.shuffled else [entry for entry in files if entry.role == "data" and entry not in absent]
             changed = tuple(entry for entry in mine if entry not in sound)
-            again = SourceJob(
-                job, predicate.varies.config, predicate.run, self.plugins, roots, changed, self.removal_keys
-            )
+            config = self._config(predicate)
+            again = SourceJob(job, config, predicate.run, self.plugins, roots, changed, self.removal_keys)
             # The slice is read and its documents are judged again: that takes far longer than reading the files.
             found = _answer(reader, "check_sources", again.to_json(), 50 * size, "source", sound, back)
             return told, back, found is None
@@ -370,7 +403,7 @@ class _Audit:
 
     def _plans(self, predicate: Predicate, reader: ReaderProcess) -> bool:
         """Whether the run can be planned here, as everything that goes back to the input must."""
-        job = {"config": predicate.varies.config, "run": predicate.run, "plugins": self.plugins, "roots": self.sources}
+        job = {"config": self._config(predicate), "run": predicate.run, "plugins": self.plugins, "roots": self.sources}
         try:
             answer = ask(reader, "plan_sources", {**job, "manifest": stated(predicate)})
             why = answer.get("skipped")
@@ -381,6 +414,14 @@ class _Audit:
         if why is not None:
             self._not_gone_back(why)
         return why is None
+
+    def _config(self, predicate: Predicate) -> str:
+        """The run's config, with its revocation lists where they are given."""
+        if not self.lists:
+            return predicate.varies.config
+        from gristmill.pipeline.audit.revoked import with_lists
+
+        return with_lists(predicate.varies.config, self.lists)
 
     def _not_gone_back(self, why: str) -> None:
         """Says why the input was not compared. It was asked for, so the output is not verified without it."""

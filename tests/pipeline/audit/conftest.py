@@ -151,3 +151,41 @@ def kinds(kinds_run: Path, copied: Callable[[Path], Output], in_process: None) -
 def lying(lying_run: Path, copied: Callable[[Path], Output], in_process: None) -> Output:
     """A copy of the output whose JSON lines are wrong."""
     return copied(lying_run / "lying")
+
+
+LISTED = """
+name: listed
+seed: 5
+sources:
+  a: {{format: parquet, paths: ["{root}/in/part-000.parquet"]}}
+  b: {{format: parquet, paths: ["{root}/in/part-00[12].parquet"]}}
+revoked: ["{root}/list.jsonl", {{path: "{root}/ids.txt", kind: id, source: a}}]
+stages:
+  length: {{least: 2, from: [a, b]}}
+outputs:
+  corpus: {{path: "{root}/{out}", shuffle: {shuffle}}}
+"""
+GONE = "https://example.org/1/5"
+
+
+def list_files(root: Path) -> list[str]:
+    """The files of the list of `listed_runs`."""
+    return [str(root / "list.jsonl"), str(root / "ids.txt")]
+
+
+@pytest.fixture(scope="session")
+def listed_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs with a revocation list of two files, URLs and ids of the source `a`: `inorder` and `shuffled`."""
+    root = tmp_path_factory.mktemp("listed")
+    write_corpus(root / "in")
+    (root / "list.jsonl").write_text(f'{{"url": "{GONE}"}}\n')
+    (root / "ids.txt").write_text("d0-1\n")
+    for out, shuffle in (("inorder", "false"), ("shuffled", "true")):
+        run(LISTED.format(root=root, out=out, shuffle=shuffle))
+    return root
+
+
+@pytest.fixture
+def listed(listed_runs: Path, copied: Callable[[Path], Output], in_process: None) -> tuple[Output, list[str]]:
+    """A copy of the output of the first of these runs, and the files of its list."""
+    return copied(listed_runs / "inorder"), list_files(listed_runs)

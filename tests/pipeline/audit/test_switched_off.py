@@ -12,7 +12,7 @@ import pytest
 
 from gristmill.pipeline.audit.result import CHECKS, Report
 from gristmill.pipeline.provenance.signing import SigningKey
-from tests.pipeline.audit import test_kind_tampering, test_sources, test_tampering
+from tests.pipeline.audit import test_kind_tampering, test_revoked, test_sources, test_tampering
 from tests.pipeline.audit import test_signature as test_attested
 from tests.pipeline.audit.tampering import Output
 
@@ -73,6 +73,7 @@ ROWS: dict[str, Row] = {
     "columns": test_sources.test_signals_and_shards_forged_together,
     "config": test_sources.test_a_manifest_that_its_config_contradicts,
     "derived": test_kind_tampering.test_a_kind_that_its_shard_does_not_give,
+    "revoked": test_revoked.test_a_shard_with_what_the_list_names,
 }
 
 

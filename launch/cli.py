@@ -21,6 +21,7 @@ from gristmill.launch.commands.options import (
     JsonOption,
     OutputOption,
     PluginOption,
+    RemovalKeyOption,
     RevokedOption,
     SetOption,
 )
@@ -321,14 +322,7 @@ def audit(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes that read rows in a full audit; default: one for each core."),
     ] = None,
-    removal_key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--removal-key",
-            metavar="FILE",
-            help="With --sources: the key of a removal tells which documents it took; repeatable.",
-        ),
-    ] = None,
+    removal_key: RemovalKeyOption = None,
     revoked: RevokedOption = None,
     plugin: PluginOption = None,
     beside: BesideOption = None,
@@ -366,6 +360,7 @@ def explain(
         bool,
         typer.Option("--sources", help="Also look into the input for the byte at which a line of JSON lines begins."),
     ] = False,
+    removal_key: RemovalKeyOption = None,
     beside: BesideOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -376,7 +371,7 @@ def explain(
     from gristmill.launch.commands.audit import explain as explain_document
 
     below = tuple(roots or ()) if sources or roots else None
-    return explain_document(folder, ident, as_json, below, tuple(beside or ()))
+    return explain_document(folder, ident, as_json, below, tuple(beside or ()), tuple(removal_key or ()))
 
 
 @app.command(

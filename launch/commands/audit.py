@@ -112,9 +112,14 @@ def stored_bytes(folder: str) -> int:
 
 
 def explain(
-    folder: str, ident: str, as_json: bool, roots: Sequence[str] | None = None, beside: Sequence[str] = ()
+    folder: str,
+    ident: str,
+    as_json: bool,
+    roots: Sequence[str] | None = None,
+    beside: Sequence[str] = (),
+    removal_keys: Sequence[str] = (),
 ) -> int:
-    """Tells a document's way through a run; `roots` as `audit_output` takes `sources`, and `beside`.
+    """Tells a document's way through a run; `roots` as `audit_output` takes `sources`, `beside` and files of `removal_keys`.
 
     The files are read in a process of their own: an output may be anybody's.
     """
@@ -122,7 +127,8 @@ def explain(
 
     with shared_reader("gristmill.pipeline.audit.explain") as reader:  # which `launch.start` has begun
         reader.start()
-        argument = [folder, ident, None if roots is None else list(roots), list(beside)]
+        keys = [_removal_key(path) for path in removal_keys]
+        argument = [folder, ident, None if roots is None else list(roots), list(beside), keys]
         found = reader.call("explain", argument, stored_bytes(folder))
     if as_json:
         say_json(found["json"])

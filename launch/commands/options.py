@@ -36,6 +36,14 @@ OutputOption = Annotated[
         "--output", metavar="DIR", help="Where to write: the folder of the output, or the parent folder of several."
     ),
 ]
+RemovalKeyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--removal-key",
+        metavar="FILE",
+        help="The key of a removal: it tells which documents were taken out; repeatable.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON value for programs.")]
 RevokedOption = Annotated[
     list[str] | None,

@@ -15,6 +15,7 @@ from gristmill.pipeline.audit.explanation_text import DocumentWay, Place, Step, 
 from gristmill.pipeline.audit.find_rows import FileAt, Found, Searched, row_of, rows_with
 from gristmill.pipeline.audit.kind_places import PlaceInKind, document_at, pieces_of
 from gristmill.pipeline.audit.open_files import what_a_run_wrote
+from gristmill.pipeline.audit.removed_document import RemovedDocument, removed_document
 from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, Decided, follow
 from gristmill.pipeline.audit.source_position import origin
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, ID, TEXT, URL
@@ -70,8 +71,17 @@ class Explanation:
 
 
 def explained(argument: Sequence[Any]) -> dict[str, Any]:
-    """In the reading process: a document's way as JSON and as lines. `argument`: folder, identifier, sources."""
-    found = explain(*argument)
+    """In the reading process: a document's way, or that it was taken out, as JSON and as lines. `argument`: folder, identifier,
+    sources, beside, keys of removals."""
+    *place, secrets = argument
+    try:
+        found: Explanation | RemovedDocument = explain(*place)
+    except DocumentNotFoundError:
+        with what_a_run_wrote(place[0]):
+            gone = removed_document(place[0], place[1], secrets)
+        if gone is None:
+            raise
+        found = gone
     return {"json": found.to_json(), "lines": found.lines()}
 
 

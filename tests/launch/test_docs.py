@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import typer
 from typer.main import get_command
@@ -76,6 +78,12 @@ def test_the_tutorial_prints_what_it_says(gristmill: Command, tmp_path: Path, mo
     config = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert config is not None
     (tmp_path / "tutorial.yaml").write_text(config[1], encoding="utf-8")
+    assert run_as_shown(gristmill, page) == 9
+    assert (tmp_path / "report.html").is_file()
+
+
+def run_as_shown(gristmill: Command, page: str) -> int:
+    """Runs the commands of a page, whose output must have the lines that follow them; returns their number."""
     shown, printed, count = "", [], 0
     for line in "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL)).splitlines():
         if line.startswith("$ gristmill "):
@@ -88,5 +96,31 @@ def test_the_tutorial_prints_what_it_says(gristmill: Command, tmp_path: Path, mo
             assert any(wanted in found for found in printed), f"after `{shown}`: no line has {wanted!r}\n" + "\n".join(
                 printed
             )
-    assert count == 9
-    assert (tmp_path / "report.html").is_file()
+    return count
+
+
+def test_five_commands_take_a_page_out_and_prove_it(
+    gristmill: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/takedown.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    config = re.search(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert config is not None
+    (tmp_path / "pages.yaml").write_text(config[1], encoding="utf-8")
+    poem = "My father set his palm against the harbour wall, and the sea was quiet for an hour."
+    rows = [
+        (f"p{n}", f"example.org/{n}", f"Page {chr(97 + n)} speaks of {'rain ' * n}and of nothing else at all.")
+        for n in range(12)
+    ]
+    rows = [*rows[:3], ("poem", "example.org/poem", poem), *rows[3:], ("copy", "mirror.example/poem", poem)]
+    lines = [json.dumps({"id": ident, "url": f"https://{url}", "text": text}) for ident, url, text in rows]
+    (tmp_path / "pages.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "takedown.txt").write_text("https://example.org/poem\n")
+    assert gristmill("keys", "new", "corpus.key").code == 0
+    assert gristmill("run", "pages.yaml", "--executor", "inline", "--key", "corpus.key").code == 0
+    assert run_as_shown(gristmill, page) == 5
+    new = [path for path in (tmp_path / "out/corpus-2").rglob("*") if path.is_file()]
+    for trace in (b"example.org/poem", b"mirror.example", b"harbour wall"):
+        stored = [path.read_bytes() for path in new]
+        tables = [str(pq.ParquetFile(path).read().to_pylist()).encode() for path in new if path.suffix == ".parquet"]
+        assert not any(trace in data for data in [*stored, *tables]), trace

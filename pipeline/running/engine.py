@@ -39,6 +39,7 @@ from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.file_totals import SourceRead
 from gristmill.pipeline.writing.kinds.publish import check_kinds
 from gristmill.pipeline.writing.run_files import finish_outputs
+from gristmill.pipeline.writing.sample_limits import KnownLimits, known_limits
 
 MIN_QUARANTINED = 10
 """A run never fails for this many unreadable records or fewer."""
@@ -247,6 +248,8 @@ class Engine:
         def key(task: int) -> str:
             return keys.key(self.plan.slices[task], records.slice_digest(task) if one.index else None)
 
+        limits: tuple[KnownLimits, ...] = ()
+
         def jobs() -> Iterator[TaskInput]:
             for task, piece in enumerate(self.plan.slices):
                 if records.has(one.index, task):
@@ -258,7 +261,7 @@ class Engine:
                 begun.append(task)
                 reused = self.reuse.of(piece, one.measures)
                 place = self.place, plan_file, plan_digest
-                yield TaskInput(*place, task, one.index, piece, key(task), before, settled, reused)
+                yield TaskInput(*place, task, one.index, piece, key(task), before, settled, reused, limits)
 
         begun = array("i")
         if not rehash:
@@ -268,6 +271,8 @@ class Engine:
                 for done in before.done:
                     self.progress.reused += 1
                     self._told(done, records, reused=True)
+        if one.final and self.progress.tasks_done < len(self.plan.slices):
+            limits = known_limits(self.plan, self.work, records, self.executor)
         aside = TasksSetAside(self.work.root, name, len(self.plan.slices))
         for index, found in self.executor.run_independent(run_task, jobs(), self.plan.resources(one)):
             if isinstance(found, SetAside):

@@ -48,6 +48,7 @@ from gristmill.pipeline.source import SliceData
 from gristmill.pipeline.storage import folders_synced_once
 from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name
+from gristmill.pipeline.writing.sample_limits import with_labels
 from gristmill.pipeline.writing.task_files import publish_task
 
 
@@ -112,9 +113,14 @@ class _Task:
                 self.work,
                 self.job.key,
                 self._kept_notes(slice_rows),
+                {known.most: known.read(self.work) for known in self.job.limits},
             )
         else:
-            self._keep(ANNOTATIONS, f"pass-{self.one.index}", annotations_of(slice_rows, self.one))
+            self._keep(
+                ANNOTATIONS,
+                f"pass-{self.one.index}",
+                with_labels(self.plan, slice_rows, self.one, annotations_of(slice_rows, self.one)),
+            )
             if not self.job.preceding and self._keeps_input():
                 self._keep_input(slice_rows.table, data.rejects)
         record = TaskRecord(

@@ -9,6 +9,7 @@ from gristmill.pipeline.provenance.record_index import RecordRef
 from gristmill.pipeline.slices.reused import ReusedFile
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.source import Slice
+from gristmill.pipeline.writing.sample_limits import KnownLimits
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TaskInput:
         preceding: references to the records of this task's preceding passes, in order.
         reused: files with signals of the slice that a finished run measured (see `running.reuse`). They save work and decide
             nothing, so they are no part of the key.
+        limits: of the last pass, what is known of the samples of dropped texts; it saves work and decides nothing either.
     """
 
     work: str
@@ -32,6 +34,7 @@ class TaskInput:
     preceding: tuple[RecordRef, ...] = ()
     settled: Mapping[str, SettledFiles] = field(default_factory=dict)
     reused: tuple[ReusedFile, ...] = ()
+    limits: tuple[KnownLimits, ...] = ()
     attempt: str = "0"
 
     @property

@@ -56,6 +56,12 @@ def annotations_of(slice_rows: SliceRows, one: Pass) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({ANNOTATION_META: json.dumps(meta, sort_keys=True).encode()})
 
 
+def rules_of(table: pa.Table, name: str) -> list[str]:
+    """The rules of a node that decided in a pass, as its annotations number them."""
+    rules: list[str] = json.loads(table.schema.metadata[ANNOTATION_META])["rules"][name]
+    return rules
+
+
 class Annotations:
     """The annotations of preceding passes, aligned with the slice."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.planning.graph import Edge
@@ -29,6 +30,9 @@ DROPPED_TEXTS = pa.schema(
 )
 """Texts of dropped documents. `rank` is the seeded hash of doc_key by which a sample is chosen: lowest first."""
 
+Limits = tuple[tuple[str, str, str | None, int], ...]
+"""Node, rule, language, and the highest rank that belongs to a sample."""
+_ANY = (1 << 64) - 1
 _HELD = 1 << 22
 """Ranks that are held while limits are sought; beyond that many they are cut to the lowest of each group."""
 
@@ -44,9 +48,17 @@ def lowest_per_group(group: np.ndarray, rank: np.ndarray, most: int) -> np.ndarr
     return np.sort(order[np.arange(len(order)) - start < most])
 
 
-def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most: int | None) -> pa.Table:
+def dropped_texts(
+    plan: Plan, slice_rows: SliceRows, order: Sequence[str], most: int | None, known: Limits = ()
+) -> pa.Table:
     """The dropped rows of a task: all, or the `most` lowest ranks per node, rule and language. Their texts are as they
-    were read or made, null for those that had none yet. `order`: sources and nodes, as they are to stand."""
+    were read or made, null for those that had none yet.
+
+    Args:
+        order: sources and nodes, as they are to stand.
+        known: bounds on ranks of the sample, as far as there are any (`sample_limits`): what is above them is left out.
+    """
+    bounds = {(node, rule, language): limit for node, rule, language, limit in known}
     parts = []
     for name in order:
         state = slice_rows.states.get(name)
@@ -57,19 +69,24 @@ def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most:
         if not len(gone):
             continue
         rows, rule = state.rows[gone], state.outcome.rule[gone]
-        language = _language(plan, slice_rows, name, rows)
+        language, rules = language_of(plan, slice_rows, name, rows), state.outcome.rules
         rank = dropped_rank(slice_rows.keys[rows], plan.config.seed)
         if most is not None:
-            labels, codes = np.unique(np.array([str(item) for item in language], object), return_inverse=True)
-            chosen = lowest_per_group(rule.astype(np.int64) * len(labels) + codes, rank, most)
-            rows, rule, rank = rows[chosen], rule[chosen], rank[chosen]
-            language = [language[int(c)] for c in chosen]
+            labels = language.dictionary_encode(null_encoding="encode")
+            names = labels.dictionary.to_pylist()
+            group = rule.astype(np.int64) * len(names) + np.asarray(labels.indices)
+            present, back = np.unique(group, return_inverse=True)
+            pairs = [divmod(code, len(names)) for code in present.tolist()]
+            highest = [bounds.get((name, rules[r], names[n]), _ANY) for r, n in pairs]
+            inside = np.flatnonzero(rank <= np.array(highest, np.uint64)[back])
+            chosen = inside[lowest_per_group(group[inside], rank[inside], most)]
+            rows, rule, rank, language = rows[chosen], rule[chosen], rank[chosen], language.take(pa.array(chosen))
         parts.append(
             pa.table(
                 [
                     pa.array([name] * len(rows), pa.string()),
-                    pa.array([state.outcome.rules[r] for r in rule.tolist()], pa.string()),
-                    pa.array(language, pa.string()),
+                    pa.array(rules, pa.string()).take(pa.array(rule)),
+                    language,
                     one_chunk(slice_rows.table[DOC_KEY]).take(pa.array(rows)),
                     one_chunk(slice_rows.table[ID]).take(pa.array(rows)).cast(pa.string()),
                     slice_rows.first_text(rows),
@@ -81,27 +98,47 @@ def dropped_texts(plan: Plan, slice_rows: SliceRows, order: Sequence[str], most:
     return pa.concat_tables(parts) if parts else DROPPED_TEXTS.empty_table()
 
 
-def _language(plan: Plan, slice_rows: SliceRows, name: str, rows: np.ndarray) -> list[str | None]:
-    """The label of each row as far as its node knows it."""
+def language_of(plan: Plan, slice_rows: SliceRows, name: str, rows: np.ndarray) -> pa.Array:
+    """The label of each row as far as its node knows it, else null."""
     node = plan.graph.by_name.get(name)
     inputs: tuple[Edge, ...] = () if node is None else node.inputs
     for place in [name, *(edge.node for edge in inputs)]:
         if {"language", "language_script"} <= set(plan.graph.columns_after(place)):
-            language, script = (slice_rows.column(place, c, rows).to_pylist() for c in ("language", "language_script"))
-            return [f"{a}_{b}" if a and b else None for a, b in zip(language, script, strict=True)]
-    return [None] * len(rows)
-
-
-Limits = tuple[tuple[str, str, str | None, int], ...]
-"""Node, rule, language, and the highest rank that belongs to a sample."""
+            language, script = (slice_rows.column(place, c, rows) for c in ("language", "language_script"))
+            joined = pc.binary_join_element_wise(language.cast(pa.string()), script.cast(pa.string()), "_")
+            empty = pc.or_(pc.equal(language, ""), pc.equal(script, ""))
+            return pc.if_else(empty, pa.scalar(None, pa.string()), joined)
+    return pa.nulls(len(rows), pa.string())
 
 
 def rank_limits(tables: Iterable[pa.Table], most: int) -> Limits:
     """The highest rank of the `most` lowest, for each (node, rule, language) of all candidates. Bounded memory."""
+    return tuple(limit for limit, _ in _highest(tables, most))
+
+
+def full_limits(tables: Iterable[pa.Table], most: int) -> Limits:
+    """Those limits that more documents can only lower: of every (node, rule, language) with `most` candidates."""
+    return tuple(limit for limit, count in _highest(tables, most) if count == most)
+
+
+def _highest(tables: Iterable[pa.Table], most: int) -> list[tuple[tuple[str, str, str | None, int], int]]:
+    """Each limit, and how many ranks are not above it."""
     numbers, group, rank = _lowest(tables, most)
-    highest = np.zeros(len(numbers), np.uint64)
+    highest, counts = np.zeros(len(numbers), np.uint64), np.bincount(group, minlength=len(numbers))
     np.maximum.at(highest, group, rank)
-    return tuple((*name, int(highest[number])) for name, number in sorted(numbers.items(), key=lambda item: item[1]))
+    ordered = sorted(numbers.items(), key=lambda item: item[1])
+    return [((*name, int(highest[number])), int(counts[number])) for name, number in ordered]
+
+
+def limits_table(limits: Limits) -> pa.Table:
+    """Limits as a table, and back with `limits_in`."""
+    columns = list(zip(*limits, strict=True)) or [()] * len(RANKS)
+    return pa.table([pa.array(values, item.type) for values, item in zip(columns, RANKS, strict=True)], schema=RANKS)
+
+
+def limits_in(table: pa.Table) -> Limits:
+    """The limits in a table."""
+    return tuple(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def lowest_ranks(tables: Iterable[pa.Table], most: int) -> pa.Table:
@@ -109,15 +146,15 @@ def lowest_ranks(tables: Iterable[pa.Table], most: int) -> pa.Table:
     numbers, group, rank = _lowest(tables, most)
     names = sorted(numbers, key=lambda name: numbers[name])
     columns = [pa.array([name[part] for name in names], pa.string()).take(pa.array(group)) for part in range(3)]
-    return pa.table([*columns, pa.array(rank)], schema=_RANKS)
+    return pa.table([*columns, pa.array(rank)], schema=RANKS)
 
 
 def ranks_of(candidates: pa.Table) -> pa.Table:
     """What the limits of a sample are found from, of its candidates."""
-    return candidates.select(list(_RANKS.names))
+    return candidates.select(list(RANKS.names))
 
 
-_RANKS = pa.schema([("node", pa.string()), ("rule", pa.string()), ("language", pa.string()), ("rank", pa.uint64())])
+RANKS = pa.schema([("node", pa.string()), ("rule", pa.string()), ("language", pa.string()), ("rank", pa.uint64())])
 
 
 def _lowest(

@@ -22,7 +22,7 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.storage import WrittenFile, join
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder
-from gristmill.pipeline.writing.dropped_texts import dropped_texts, ranks_of
+from gristmill.pipeline.writing.dropped_texts import Limits, dropped_texts, ranks_of
 from gristmill.pipeline.writing.ledger import ledger_of
 from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
 from gristmill.pipeline.writing.shuffle import seed_of, shuffle_hash, shuffle_order, write_staged
@@ -80,9 +80,11 @@ def publish_task(
     work: WorkFolder,
     key: str,
     notes: Mapping[str, pa.Table],
+    limits: Mapping[int, Limits],
 ) -> tuple[dict[str, list[TaskFile]], SidecarParts]:
     """Writes a task's shards into every output, what it leaves for sidecars into the work folder, and adds outputs and
-    discarded ports to the accounts. `key`: of the task's pass.
+    discarded ports to the accounts. `key`: of the task's pass. `limits`: by size of a sample of dropped texts, what is known
+    of its ranks.
 
     Returns, by output, the files: path in the output, role, size, sha256, content digest, rows; and the parts of sidecars.
     """
@@ -108,7 +110,7 @@ def publish_task(
         else:
             writer.staged(routes[output.name], work.root)
         published[output.name] = writer.files
-    parts = _Parts(plan, slice_rows, order, rejects, notes)
+    parts = _Parts(plan, slice_rows, order, rejects, notes, limits)
     dropped, holder = parts.all_dropped(task, attempt), holder_of_dropped(plan)
     if dropped is not None and holder is not None:
         published[holder.name].append(dropped)
@@ -172,10 +174,16 @@ class _Parts:
     """A task's rows of the sidecars that its outputs want, each made once."""
 
     def __init__(
-        self, plan: Plan, slice_rows: SliceRows, order: Sequence[str], rejects: pa.Table, notes: Mapping[str, pa.Table]
+        self,
+        plan: Plan,
+        slice_rows: SliceRows,
+        order: Sequence[str],
+        rejects: pa.Table,
+        notes: Mapping[str, pa.Table],
+        limits: Mapping[int, Limits],
     ) -> None:
         self.plan, self.slice_rows, self.order = plan, slice_rows, order
-        self.rejects, self.notes = rejects, notes
+        self.rejects, self.notes, self.limits = rejects, notes, limits
 
     def tables(self) -> Iterator[tuple[str, pa.Table]]:
         """By role of the part (see `writing.sidecars`)."""
@@ -185,7 +193,8 @@ class _Parts:
             if kind.role == LEDGER_ROLE:
                 yield kind.part, ledger_of(self.slice_rows, self.order, self.rejects)
             elif kind.most:
-                candidates = dropped_texts(self.plan, self.slice_rows, self.order, kind.most)
+                known = self.limits.get(kind.most, ())
+                candidates = dropped_texts(self.plan, self.slice_rows, self.order, kind.most, known)
                 yield kind.part, candidates
                 yield ranks_part(kind.most), ranks_of(candidates)
             elif kind.role == signals_role(name):

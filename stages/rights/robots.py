@@ -170,6 +170,20 @@ def known_robots(body: bytes) -> Robots:
     return parsed_robots(body)
 
 
+def unfetched(status: int) -> tuple[str, bytes] | None:
+    """Of an answer that brought no file: `allow` or `disallow` for everything, and why (RFC 9309, 2.3.1); None for one that
+    brought a file.
+
+    >>> unfetched(200), unfetched(404)[0], unfetched(503)[0]
+    (None, 'allow', 'disallow')
+    """
+    if status < 400:
+        return None
+    if status < 500:
+        return "allow", b"HTTP %d: unavailable, so everything may be fetched (RFC 9309, 2.3.1.3)" % status
+    return "disallow", b"HTTP %d: unreachable, so nothing may be fetched (RFC 9309, 2.3.1.4)" % status
+
+
 def compared_path(target: bytes) -> bytes:
     """A URL's path and query in the form in which they are compared: unreserved characters as they are, all others that are
     not printable ASCII percent-encoded, `*` and `$` too, which stand for themselves in a URL."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from gristmill.pipeline.url import host_and_target
 from gristmill.stages.rights import preferences, robots, tags, tdmrep
-from gristmill.stages.rights.captures import Captures
+from gristmill.stages.rights.captures import Capture, Captures
 from gristmill.stages.rights.markup import elements
 
 PROTOCOLS = ("robots_tag", "tdmrep", "content_usage", "content_signal", "robots_txt", "ai_txt")
@@ -90,8 +90,8 @@ def found_signals(
     if host:
         path = robots.compared_path(target.encode("utf-8", "replace"))
         for kind, table in (("tdmrep", files.tdmrep), ("robots_txt", files.robots_txt), ("ai_txt", files.ai_txt)):
-            for observed, body, capture in _captures(table, host, moment):
-                found += _file_signals(kind, body, path, observed, capture, wanted)
+            for file, capture in _captures(table, host, moment):
+                found += _file_signals(kind, file, path, capture, wanted)
     stated = [one for one in found if one.protocol != "tdmrep"] + _most_specific(found)
     return sorted(stated, key=lambda one: PROTOCOLS.index(one.protocol)), claims
 
@@ -144,21 +144,35 @@ def _header_signals(headers: Mapping[str, str], moment: str | None, wanted: Want
             yield Signal("content_signal", signal, evidence, digest, observed_at=moment)
 
 
-def _captures(table: Captures | None, host: str, moment: str | None) -> Iterator[tuple[str, bytes, str]]:
+def _captures(table: Captures | None, host: str, moment: str | None) -> Iterator[tuple[Capture, str]]:
     """A host's capture as of a page, and its last one."""
     latest = table.at(host, None) if table else None
     if table is None or latest is None:
         return
     then = table.at(host, moment) if moment else latest
     if then is None or then == latest:
-        yield *latest, "both" if moment else "latest"
+        yield latest, "both" if moment else "latest"
         return
-    yield *then, "crawl"
-    yield *latest, "latest"
+    yield then, "crawl"
+    yield latest, "latest"
 
 
-def _file_signals(kind: str, body: bytes, path: bytes, observed: str, capture: str, wanted: Wanted) -> Iterator[Signal]:
+def _file_signals(kind: str, found: Capture, path: bytes, capture: str, wanted: Wanted) -> Iterator[Signal]:
+    observed, body, status = found
     digest = _digest(body)
+    unfetched = robots.unfetched(status)
+    if unfetched is not None:
+        if kind == "robots_txt":  # the other files are no standard's: without one, nothing was said
+            yield Signal(
+                kind,
+                "reserved" if unfetched[0] == "disallow" else "allowed",
+                _shown(unfetched[1]),
+                digest,
+                "*",
+                observed,
+                capture,
+            )
+        return
     if kind == "tdmrep":
         stated_rule = tdmrep.file_rule(body, path)
         if stated_rule is not None:

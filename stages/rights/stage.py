@@ -4,11 +4,12 @@
     decide   the policy: what counts, of which capture, and what becomes of the reserved and the unknown
 
 The parsers are modules of their own, each with the version of what it reads. Nothing is fetched: robots.txt, ai.txt and
-tdmrep.json come as tables of captured files. See docs/rights.md.
+tdmrep.json come as tables or WARC files of what was captured. See docs/rights.md.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -37,8 +38,9 @@ from gristmill.pipeline.stage import (
     signal,
     threshold,
 )
-from gristmill.stages.rights.captures import moment_of, most_bytes, read_captures
+from gristmill.stages.rights.captures import most_bytes, read_captures
 from gristmill.stages.rights.columns import PAGES, page_columns, payload_of, texts_of
+from gristmill.stages.rights.moments import moment_of
 from gristmill.stages.rights.signals import HEADERS, PROTOCOLS, VERSIONS, Files, Wanted, found_signals
 
 Protocol = Literal["robots_tag", "tdmrep", "content_usage", "content_signal", "robots_txt", "ai_txt"]
@@ -54,9 +56,10 @@ class RightsConfig(StageConfig):
     """Config of `rights`.
 
     Attributes:
-        robots_txt: tables of captured robots.txt files: Parquet or JSON Lines with `host`, `body`, `observed_at`.
-        ai_txt: tables of captured ai.txt files.
-        tdmrep: tables of captured /.well-known/tdmrep.json files.
+        robots_txt: captured robots.txt files: tables (Parquet or JSON Lines with `host`, `body`, `observed_at` and, optional,
+            `status`), or WARC files, which bring captured ai.txt and tdmrep.json files as well. Patterns may be given.
+        ai_txt: captured ai.txt files, likewise.
+        tdmrep: captured /.well-known/tdmrep.json files, likewise.
         agents: product tokens whose rules in robots.txt, ai.txt and headers concern you. A page that is closed to one of
             them is reserved. Those that have no group of their own obey that of `*`.
         until: captures that were observed after this date or time are left out.
@@ -90,6 +93,14 @@ class RightsConfig(StageConfig):
     @classmethod
     def _one_or_several(cls, value: Any) -> Any:
         return one_or_several(value)
+
+    @field_validator("robots_txt", "ai_txt", "tdmrep")
+    @classmethod
+    def _matched(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        """The files that patterns match now; a pattern that matches none stays, and is then the name of no file."""
+        return tuple(
+            Path(match) for path in value for match in (sorted(glob.glob(str(path), recursive=True)) or [str(path)])
+        )
 
     @field_validator("until", mode="before")
     @classmethod
@@ -137,9 +148,7 @@ class Rights(Stage):
             rules=("rights_reserved", "rights_unknown"),
             settings={"rights_reserved": "counts", "rights_unknown": "unknown"},
             models=tables,
-            resources=Resources(
-                memory_bytes=sum(most_bytes(self._tables(kind)) for kind in TABLES) + (_PARSED_BYTES if tables else 0)
-            ),
+            resources=Resources(memory_bytes=most_bytes(tuple(tables.values())) + (_PARSED_BYTES if tables else 0)),
         )
 
     def check_files(self) -> None:
@@ -223,8 +232,8 @@ class Rights(Stage):
         return named
 
     def _files(self) -> Files:
-        tables = {kind: self._tables(kind) for kind in TABLES}
-        return Files(**{kind: read_captures(paths, self.config.until) for kind, paths in tables.items() if paths})
+        kinds = tuple((kind, self._tables(kind)) for kind in TABLES)
+        return Files(**read_captures(kinds, self.config.until)) if any(files for _, files in kinds) else Files()
 
 
 def _witness(one: Mapping[str, Any]) -> str:

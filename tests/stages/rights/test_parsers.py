@@ -21,6 +21,8 @@ from gristmill.stages.rights.robots import compared_path
 from gristmill.stages.rights.tags import header_directives
 from gristmill.stages.rights.tdmrep import file_rule, reservation
 
+KIND = "robots_txt"
+
 
 @pytest.mark.parametrize(
     ("value", "state"),
@@ -166,12 +168,20 @@ def test_captures_are_found_by_time_and_host_in_either_format(tmp_path: Path) ->
     lines.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), table)
     for path in (lines, table):
-        found = read_captures((path,), None)
-        assert found.at("a.org", "2024-05-31T21:59:59Z") == ("2024-01-01T00:00:00Z", b"old")
-        assert found.at("a.org", "2024-05-31T22:00:00Z") == ("2024-05-31T22:00:00Z", b"new") == found.at("a.org", None)
-        assert found.at("a.org", "2020-01-01T00:00:00Z") == ("2024-01-01T00:00:00Z", b"old")
+        found = read_captures(((KIND, (path,)),), None)[KIND]
+        assert found.at("a.org", "2024-05-31T21:59:59Z") == ("2024-01-01T00:00:00Z", b"old", 200)
+        assert (
+            found.at("a.org", "2024-05-31T22:00:00Z")
+            == ("2024-05-31T22:00:00Z", b"new", 200)
+            == found.at("a.org", None)
+        )
+        assert found.at("a.org", "2020-01-01T00:00:00Z") == ("2024-01-01T00:00:00Z", b"old", 200)
         assert found.at("a.org:8080", None) is None
-        assert read_captures((path,), "2024-02-01T00:00:00Z").at("a.org", None) == ("2024-01-01T00:00:00Z", b"old")
+        assert read_captures(((KIND, (path,)),), "2024-02-01T00:00:00Z")[KIND].at("a.org", None) == (
+            "2024-01-01T00:00:00Z",
+            b"old",
+            200,
+        )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +198,7 @@ def test_a_table_that_is_none_is_refused_with_file_and_line(tmp_path: Path, text
     path = tmp_path / "table.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as error:
-        read_captures((path,), None)
+        read_captures(((KIND, (path,)),), None)
     assert str(path) in str(error.value) and told in str(error.value)
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_captures((tmp_path / "none.jsonl",), None)
+        read_captures(((KIND, (tmp_path / "none.jsonl",)),), None)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gristmill.launch.exports.answers import MAX_AGE_DAYS, Answers, read_answers
 from gristmill.launch.terminal.console import say, write_file
 from gristmill.pipeline.errors import ConfigError, StorageError
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 FORMS = ("eu-summary", "data-card", "rubric")
+"""Formats that are filled in from runs and from people's answers."""
+ANSWERED = (*FORMS, "croissant")
 """Formats that people's answers are part of."""
 OF_ONE = ("dataset-card", "croissant", "data-card", "rubric")
 """Formats that describe one output."""
@@ -39,7 +42,8 @@ def export(
         format_: prov, openlineage, dataset-card, croissant, eu-summary, data-card or rubric.
         folders: of finished outputs.
         file: where to; without one, stdout.
-        answers, as_json, max_age_days: for forms: what people know (YAML), JSON for Markdown, how old an answer may be.
+        answers, max_age_days: for forms and croissant: what people know (YAML), and how old an answer may be.
+        as_json: for forms: JSON instead of Markdown.
         domains: for eu-summary: where all domains go (TSV).
 
     Raises ConfigError for a folder without a finished run of this version's format, StorageError where the file cannot be
@@ -47,18 +51,22 @@ def export(
     """
     from gristmill.launch.exports.finished import finished
 
-    if format_ not in FORMS and (answers or as_json or max_age_days is not None):
-        raise ConfigError(
-            f"gristmill export {format_}: --answers, --json and --max-age-days belong to {', '.join(FORMS)}."
-        )
-    if format_ != "eu-summary" and domains:
-        raise ConfigError(f"gristmill export {format_}: --domains belongs to eu-summary.")
+    for option, given, formats in (
+        ("--answers", answers, ANSWERED),
+        ("--max-age-days", max_age_days is not None, ANSWERED),
+        ("--json", as_json, FORMS),
+        ("--domains", domains, ("eu-summary",)),
+    ):
+        if given and format_ not in formats:
+            raise ConfigError(f"gristmill export {format_}: {option} belongs to {', '.join(formats)}.")
     if len(set(folders)) < len(folders):
         raise ConfigError("gristmill export: an output is a duplicate entry. Name each folder once.")
     if format_ in OF_ONE and len(folders) > 1:
         raise ConfigError(f"gristmill export {format_}: describes one output, found {len(folders)}. Name one folder.")
     outputs = [finished(folder) for folder in folders]
-    note = ""
+    today = datetime.now(UTC).date()
+    most = MAX_AGE_DAYS if max_age_days is None else max_age_days
+    note, stale = "", 0
     if format_ == "prov":
         from gristmill.launch.exports.prov import prov_json
 
@@ -72,14 +80,17 @@ def export(
 
         text = dataset_card(outputs[0])
     elif format_ == "croissant":
-        from gristmill.launch.exports.cards import croissant_rai
+        from gristmill.launch.exports.cards import ANSWERS, croissant_rai
 
-        text = _json(croissant_rai(outputs[0]))
+        known = _answers(answers, today)
+        text = _json(croissant_rai(outputs[0], known))
+        stale = sum(known.stale(key, today, most) is not None for key in ANSWERS)
     else:
-        form = _form(format_, outputs, answers, domains, max_age_days)
+        form = _form(format_, outputs, _answers(answers, today), domains, today, most)
+        stale = len(form.stale)
         text = _json(form.as_json()) if as_json else form.as_markdown()
         note += f"; {len(form.owed)} {'answers' if format_ == 'rubric' else 'fields'} are owed" if form.owed else ""
-        note += f"; {len(form.stale)} answers are stale" if form.stale else ""
+    note += f"; {stale} answers are stale" if stale else ""
     if file is None:
         sys.stdout.write(text)
         return 0
@@ -92,11 +103,16 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
+def _answers(file: str | None, today: date) -> Answers:
+    from gristmill.launch.exports import data_card_template, eu_template, rubric_elements
+
+    return read_answers(file, today, eu_template.KEYS | data_card_template.KEYS | rubric_elements.KEYS)
+
+
 def _form(
-    format_: str, outputs: Sequence[Finished], answers: str | None, domains: str | None, max_age_days: int | None
+    format_: str, outputs: Sequence[Finished], known: Answers, domains: str | None, today: date, most: int
 ) -> Form | Rubric:
-    from gristmill.launch.exports import data_card_template, eu_template, rubric, rubric_elements
-    from gristmill.launch.exports.answers import MAX_AGE_DAYS, read_answers
+    from gristmill.launch.exports import rubric
     from gristmill.launch.exports.data_card import data_card
     from gristmill.launch.exports.eu_summary import eu_summary
 
@@ -110,9 +126,6 @@ def _form(
                 f"--domains {domains}: cannot be written: {error.strerror}. Name a file in a folder that is there."
             ) from error
 
-    today = datetime.now(UTC).date()
-    most = MAX_AGE_DAYS if max_age_days is None else max_age_days
-    known = read_answers(answers, today, eu_template.KEYS | data_card_template.KEYS | rubric_elements.KEYS)
     if format_ == "rubric":
         return rubric.score(outputs[0], known, today, most)
     if format_ == "data-card":

@@ -52,7 +52,9 @@ much of what the data-curation rubric (FAccT 2024) asks for is documented.""",
         ] = None,
         answers: Annotated[
             str | None,
-            typer.Option("--answers", metavar="FILE", help="For forms: a YAML file with what only people know."),
+            typer.Option(
+                "--answers", metavar="FILE", help="For forms and croissant: a YAML file with what only people know."
+            ),
         ] = None,
         domains: Annotated[
             str | None,

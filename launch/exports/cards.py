@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from gristmill.launch.exports.answers import NONE, Answers
 from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.shard_totals import Totals, count_shards
 from gristmill.pipeline.licence import FACTS
@@ -44,6 +46,24 @@ FACT_NAMES = {
 MOST_LANGUAGES = 200
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_LANGUAGE = frozenset({"und", "zxx", "mul", "mis"})
+RAI_ANSWERS = {
+    "rai:dataCollection": "collection.methodology",
+    "rai:dataCollectionType": "collection.methods",
+    "rai:dataAnnotationProtocol": "annotations.descriptions",
+    "rai:annotatorDemographics": "annotators.descriptions",
+    "rai:dataReleaseMaintenancePlan": "maintenance.plan",
+    "rai:personalSensitiveInformation": "sensitivity.types",
+    "rai:dataSocialImpact": "curation.proportionality",
+    "rai:dataBiases": "curation.extrinsic_bias",
+    "rai:dataLimitations": "relation.limitations",
+    "rai:dataUseCases": "use.suitable",
+}
+"""Properties of RAI that only people can fill in, and the answers that do."""
+ORGANIZATIONS = {"creator": "owners.teams", "publisher": "publisher.organizations"}
+CITATION, LINK = "use.citation", "dataset.link"
+ANSWERS = (*RAI_ANSWERS.values(), *ORGANIZATIONS.values(), CITATION, LINK)
+"""Keys of all answers that Croissant takes."""
+_URL = re.compile(r"https?://[^\s<>\"]+")
 RAI = "http://mlcommons.org/croissant/RAI/"
 
 
@@ -117,9 +137,9 @@ def _languages(totals: Totals) -> list[str]:
     return lines
 
 
-def croissant_rai(output: Finished) -> dict[str, Any]:
+def croissant_rai(output: Finished, answers: Answers | None = None) -> dict[str, Any]:
     """Croissant 1.1 as it lies beside the shards, with licences as facts, the day it was published, and RAI 1.0: what was
-    collected, what is missing, what happened at each node, and by which models. What only people know is left out."""
+    collected, what is missing, what happened at each node, and by which models; and what people answered, if they did."""
     manifest = output.manifest
     body = croissant_metadata(manifest, manifest.data.columns)
     body["conformsTo"] = [body["conformsTo"], f"{RAI}1.0"]
@@ -146,7 +166,24 @@ def croissant_rai(output: Finished) -> dict[str, Any]:
     tools = [f"{node.name}: {n} sha256:{d}" for node in manifest.nodes for n, d in sorted(node.models.items())]
     if tools:
         body["rai:machineAnnotationTools"] = tools
-    return body
+    return body | _answered(body, {} if answers is None else answers.values)
+
+
+def _answered(body: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any]:
+    """Answers as properties, after what the run says there; none that there is nothing of what is asked."""
+    said = {key: text for key, text in answers.items() if text.strip().lower() not in NONE}
+    made: dict[str, Any] = {}
+    for name, key in RAI_ANSWERS.items():
+        if key in said:
+            made[name] = "; ".join([*([body[name]] if name in body else []), said[key]])
+    for name, key in ORGANIZATIONS.items():
+        if key in said:
+            made[name] = {"@type": "sc:Organization", "name": said[key]}
+    if CITATION in said:
+        made["citeAs"] = said[CITATION]
+    if _URL.fullmatch(said.get(LINK, "")):
+        made["url"] = said[LINK]
+    return made
 
 
 def _rights(manifest: Predicate) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from gristmill.launch.exports.data_card_template import FIELDS, FROM_RUN, GATES,
 from gristmill.launch.exports.finished import Finished, licence_facts, timestamp
 from gristmill.launch.exports.forms import Fact, Filled, Form, evidence
 from gristmill.launch.exports.shard_totals import Totals, count_shards
+from gristmill.launch.exports.withdrawals import withdrawals
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.statement import ManifestNode
@@ -18,10 +19,15 @@ Facts = dict[str, list[Fact]]
 LISTED = 100
 """Lines of one kind (nodes, columns, sources, rules, languages) that a field shows; further ones are counted."""
 SAMPLING = frozenset({"rebalance", "mix", "replicate", "quantiles"})
-HANDLING = frozenset({"redact", "toxicity", "content_warning", "url_filter", "rights", "licence", "revoked"})
+HANDLING = frozenset({"redact", "toxicity", "content_warning", "url_filter", "rights", "licence"})
 WRITING = frozenset({"rewrite"})
 """Stages by field: those that draw or repeat documents, those that take sensitive or unwanted content out, those whose texts a
 model wrote."""
+
+
+OF_SOURCES = {"creators": "made by", "collector": "collected by", "language": "in"}
+OF_LICENCES = {"attribution": "credit:", "conditions": "asks", "terms": "terms of service"}
+"""What sources state of the rights in their texts, with the words before it, by the field where it stands."""
 
 
 def data_card(output: Finished, answers: Answers, today: date, max_age_days: int = MAX_AGE_DAYS) -> Form:
@@ -161,7 +167,8 @@ def card_facts(output: Finished) -> Facts:
             Fact("Integrity: what was stored was read back and compared; roots of digests", evidence("files")),
         ],
         "validation.breakdown": [Fact(f"{read:,} documents at {len(nodes):,} nodes", evidence("accounts", "nodes"))],
-        "overview.subjects": _of(output, WRITING),
+        "overview.subjects": [*_of(output, WRITING), *_written(output)],
+        "deletion.event": list(withdrawals(output)),
         "sensitivity.handling": _of(output, HANDLING),
         "sampling.methods": _of(output, SAMPLING),
     }
@@ -218,10 +225,12 @@ def _fields(output: Finished) -> Iterator[Fact]:
 
 def _sources(output: Finished) -> Iterator[Fact]:
     for name, one in output.manifest.sources.items():
-        state = f", snapshot {one.snapshot}" if one.snapshot else ""
+        known = licence_facts(one.license)
+        told = [f"snapshot {one.snapshot}"] if one.snapshot else []
+        told += [f"{label} {known[fact]}" for fact, label in OF_SOURCES.items() if fact in known]
+        told += [f"{one.rejects:,} records could not be read"]
         yield Fact(
-            f"{name}: {one.rows:,} documents, {one.text_bytes:,} bytes of text read{state}; {one.rejects:,} records could not "
-            "be read",
+            f"{name}: {one.rows:,} documents, {one.text_bytes:,} bytes of text read; {'; '.join(told)}",
             evidence("sources", name),
         )
 
@@ -230,21 +239,30 @@ def _licences(output: Finished) -> Iterator[Fact]:
     for name, one in output.manifest.sources.items():
         known = licence_facts(one.license)
         stated = known.get("spdx") or known.get("statement")
+        told = ["no licence is stated"]
         if stated:
-            proof = f", evidence {known['evidence']}" if "evidence" in known else ", without evidence"
-            yield Fact(
-                f"{name}: licence {stated}, stated by {known['stated_by']}{proof}", evidence("sources", name, "license")
-            )
-        else:
-            yield Fact(f"{name}: no licence is stated", evidence("sources", name, "license"))
+            told = [f"licence {stated}, stated by {known['stated_by']}"]
+            told.append(f"evidence {known['evidence']}" if "evidence" in known else "without evidence")
+        told += [f"{label} {known[fact]}" for fact, label in OF_LICENCES.items() if fact in known]
+        yield Fact(f"{name}: {'; '.join(told)}", evidence("sources", name, "license"))
 
 
 def _rules(output: Finished) -> Iterator[Fact]:
-    for node in output.manifest.nodes:
-        for rule, hits in sorted(_account(output, node).rules.items()):
+    accounts = output.manifest.accounts.nodes
+    for name in (*output.manifest.sources, *(node.name for node in output.manifest.nodes)):
+        for rule, hits in sorted(accounts.get(name, NodeAccount()).rules.items()):
             yield Fact(
-                f"{node.name}: {rule}: {hits.first[0]:,} documents",
-                evidence("accounts", "nodes", node.name, "rules", rule),
+                f"{name}: {rule}: {hits.first[0]:,} documents", evidence("accounts", "nodes", name, "rules", rule)
+            )
+
+
+def _written(output: Finished) -> Iterator[Fact]:
+    for name, source in output.manifest.sources.items():
+        models = licence_facts(source.license).get("model_generated")
+        if models and models != "none":
+            yield Fact(
+                f"Synthetically generated data: {name}, by {models}",
+                evidence("sources", name, "license", "model_generated"),
             )
 
 

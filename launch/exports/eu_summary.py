@@ -10,6 +10,7 @@ from gristmill.launch.exports.eu_template import FIELDS, SECTIONS, TEMPLATE
 from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.forms import Fact, Filled, Form
 from gristmill.launch.exports.shard_totals import DomainTotals, Totals, asked_for, count_shards, domain_totals
+from gristmill.launch.exports.withdrawals import withdrawals
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.statement import ManifestNode
@@ -28,7 +29,7 @@ RANGES = (
 LISTED = 100
 """Domains that stand in the summary itself; all of them are in the file of `--domains`."""
 LANGUAGES_LISTED = 50
-ON_RIGHTS = frozenset({"rights", "licence", "revoked"})
+ON_RIGHTS = frozenset({"rights", "licence"})
 ON_ILLEGAL = frozenset({"url_filter", "toxicity", "content_warning", "redact"})
 GENERATING = frozenset({"rewrite"})
 """Stages by what the template asks: those that act on rights, those that may take out illegal content, those whose texts a
@@ -113,7 +114,8 @@ def _facts(
     if totals.latest is not None:
         facts["content.latest"] = [f"{totals.latest[5:7]}/{totals.latest[:4]} (latest `date` of a document)"]
     _sources(outputs, answers, facts)
-    facts["rights.measures"] = list(_measures(outputs, ON_RIGHTS))
+    withdrawn = dict.fromkeys(fact.text for output in outputs for fact in withdrawals(output))
+    facts["rights.measures"] = [*_measures(outputs, ON_RIGHTS), *withdrawn]
     facts["illegal_content.measures"] = list(_measures(outputs, ON_ILLEGAL))
     written = list(_measures(outputs, GENERATING))
     if written:

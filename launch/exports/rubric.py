@@ -200,6 +200,7 @@ class _Checks:
 
     def __init__(self, output: Finished, answers: Answers, card: Form) -> None:
         self.manifest = output.manifest
+        self.licences = {name: licence_facts(one.license) for name, one in output.manifest.sources.items()}
         self.answers = answers
         self.card = card
 
@@ -219,6 +220,7 @@ class _Checks:
 
     def _synthesized(self) -> Fact | None:
         made = [node.name for node in self.manifest.nodes if node.use == "rewrite"]
+        made += [name for name, said in self.licences.items() if said.get("model_generated", "none") != "none"]
         return Fact(f"texts of {', '.join(made)}", evidence("nodes")) if made else None
 
     def _processing(self) -> Fact:
@@ -259,7 +261,7 @@ class _Checks:
         )
 
     def _licences(self) -> Fact | None:
-        stated = [licence_facts(one.license).get("spdx") for one in self.manifest.sources.values()]
+        stated = [said.get("spdx") for said in self.licences.values()]
         if None in stated or not stated:
             return None
         return Fact(f"SPDX: {', '.join(sorted({str(one) for one in stated}))}", evidence("sources"))
@@ -279,6 +281,10 @@ class _Checks:
         if all(one.snapshot for one in names.values()):
             return Fact(", ".join(f"{name}: {one.snapshot}" for name, one in names.items()), evidence("sources"))
         return None
+
+    def _collector(self) -> Fact | None:
+        found = [said.get("collector") for said in self.licences.values()]
+        return None if None in found else Fact("; ".join(map(str, found)), evidence("sources"))
 
     def _collected(self) -> Fact | None:
         said = [self.answers.sources.get(name, {}) for name in self.manifest.sources]

@@ -224,7 +224,7 @@ ELEMENTS = (
         "Reusability",
         (
             C("where the data came from", "collection.sources", run="origin"),
-            C("who collected them", "curation.collector"),
+            C("who collected them", "curation.collector", run="collector"),
             C("when they were collected", "curation.collected", run="collected"),
         ),
         (

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard
 
+from gristmill.launch.exports import data_card_template, rubric_elements
+from gristmill.launch.exports.cards import ANSWERS as TAKEN
 from gristmill.launch.exports.cards import _size
 from gristmill.pipeline.writing.card import one_licence
 from tests.launch.exports.conftest import WORDS
@@ -123,6 +125,39 @@ def test_croissant_describes_the_shards_and_the_run(run_folder: Path, gristmill:
     )
     stored = json.loads((run_folder / "corpus/croissant.json").read_text())
     assert stored["@context"] == body["@context"]
+
+
+ANSWERS = """
+as_of: 2020-01-01
+dataset: {link: "https://example.org/data"}
+owners: {teams: "<b>Mills</b>"}
+publisher: {organizations: none}
+collection: {methodology: by mill}
+use: {suitable: [milling, baking], citation: Mills 2026}
+"""
+
+
+def test_answers_are_properties_of_croissant(run_folder: Path, gristmill: Command) -> None:
+    Path("a.yaml").write_text(ANSWERS)
+    options = ("--answers", "a.yaml", "--output", "c.json")
+    ran = gristmill("export", "croissant", str(run_folder / "corpus"), *options)
+    assert (ran.code, ran.out) == (0, "export: c.json (croissant); 6 answers are stale\n"), ran.err
+    made = json.loads(Path("c.json").read_text())
+    plain = json.loads(gristmill("export", "croissant", str(run_folder / "corpus")).out)
+    said = {name: value for name, value in made.items() if plain.get(name) != value}
+    assert said == {
+        "url": "https://example.org/data",
+        "creator": {"@type": "sc:Organization", "name": "<b>Mills</b>"},
+        "rai:dataCollection": plain["rai:dataCollection"] + "; by mill",
+        "rai:dataUseCases": "milling; baking",
+        "citeAs": "Mills 2026",
+    }
+    Path("a.yaml").write_text("dataset: {link: 'javascript:alert(1)'}")
+    assert "url" not in json.loads(gristmill("export", "croissant", str(run_folder / "bare"), *options[:2]).out)
+
+
+def test_croissant_takes_only_answers_that_a_form_asks_for() -> None:
+    assert set(TAKEN) <= data_card_template.KEYS | rubric_elements.KEYS
 
 
 def test_a_card_is_of_one_output(run_folder: Path, gristmill: Command) -> None:

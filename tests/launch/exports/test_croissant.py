@@ -29,7 +29,8 @@ rows = list(dataset.records("default"))
 print(json.dumps({
     "errors": sorted(issues.errors), "warnings": sorted(issues.warnings), "rows": rows,
     "version": made.version, "license": [str(one) for one in made.license], "published": str(made.date_published),
-    "raw": made.data_collection_raw_data, "protocol": made.data_preprocessing_protocol,
+    "url": made.url, "creators": [one.name for one in made.creators], "uses": made.data_use_cases,
+    "biases": made.data_biases, "raw": made.data_collection_raw_data, "protocol": made.data_preprocessing_protocol,
 }, default=lambda value: value.decode("latin-1") if isinstance(value, bytes) else str(value)))
 """
 Reads = Callable[[Path], dict[str, Any]]
@@ -61,12 +62,19 @@ def test_metadata_beside_the_shards_is_valid_and_reads_them(run_folder: Path, re
 
 
 def test_the_export_is_valid_without_a_warning(run_folder: Path, gristmill: Command, reads: Reads) -> None:
-    for name in ("corpus", "bare"):
-        assert gristmill("export", "croissant", str(run_folder / name), "--output", "c.json").code == 0
+    Path("a.yaml").write_text(
+        "dataset: {link: 'https://example.org/data'}\nowners: {teams: '<b>Mills</b>'}\nuse: {suitable: milling}\n"
+        "curation: {extrinsic_bias: 'Only \"mills\"'}"
+    )
+    for name, more in (("corpus", ()), ("bare", ()), ("corpus", ("--answers", "a.yaml"))):
+        assert gristmill("export", "croissant", str(run_folder / name), "--output", "c.json", *more).code == 0
         found = reads(Path("c.json").absolute())
         assert (found["errors"], found["warnings"]) == ([], [])
         assert found["raw"].startswith("crawl: 41 documents, ")
         assert len(found["protocol"]) == 2 and found["published"].startswith("20")
+        said = [found["url"], found["creators"], found["uses"], found["biases"]]
+        told = ["https://example.org/data", ["<b>Mills</b>"], ["milling"], ['Only "mills"']]
+        assert said == (told if more else [None, [], None, None])
 
 
 def test_columns_of_every_type_are_read_as_they_are(tmp_path: Path, gristmill: Command, reads: Reads) -> None:

@@ -16,6 +16,7 @@ from gristmill.launch.exports.data_card_template import FIELDS, FROM_RUN, GATES,
 from gristmill.launch.exports.finished import finished
 from gristmill.launch.exports.forms import Form
 from gristmill.pipeline.errors import ConfigError
+from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
 
 TODAY = date(2026, 11, 22)
@@ -85,7 +86,7 @@ def test_what_the_run_tells_is_where_the_card_says(run_folder: Path) -> None:
     assert "51 documents in, 1 dropped, 0 quarantined, 50 kept" in node.text
     assert resolved(run_folder / "corpus", node.evidence)["dropped"]["rows"] == 1
     assert [fact.text for fact in facts["access.policies"]][0] == (
-        "crawl: licence CC-BY-4.0, stated by author, evidence https://example.org/license"
+        "crawl: licence CC-BY-4.0, stated by author; evidence https://example.org/license"
     )
     assert "Machine: language" in facts["annotations.workforce"][0].text
     # What a run tells of a question for people is no answer to it; what nobody told of is owed, and no field is guessed.
@@ -93,6 +94,47 @@ def test_what_the_run_tells_is_where_the_card_says(run_folder: Path) -> None:
     assert {"dataset.summary", "examples.fields", "publisher.contact", "human.attributes", "sampling.methods"} <= owed
     assert not owed & {"overview.snapshot", "validation.methods", "annotations.workforce", "terms.definitions"}
     assert owed == {f.key for f in FIELDS if not f.optional and not (f.key in FROM_RUN and facts[f.key])}
+
+
+def test_what_sources_state_of_rights_is_in_the_card(run_folder: Path) -> None:
+    made = data_card(finished(str(run_folder / "corpus")), Answers({}, None, {}), TODAY)
+    facts = {item.field.key: item.facts for item in made.fields}
+    shelf = facts["access.policies"][1].text
+    assert f"credit: {WORDS}; asks attribution; non-commercial; terms of service {WORDS}" in shelf
+    assert f"made by {WORDS}; Shelf; collected by {WORDS}; in eng_Latn; de" in facts["collection.sources"][1].text
+    assert facts["overview.subjects"][-1].text == f"Synthetically generated data: shelf, by {WORDS}"
+
+
+def test_what_was_withdrawn_is_told(tmp_path: Path, gristmill: Command) -> None:
+    rows = [
+        {
+            "id": f"{n}",
+            "url": f"https://{'gone' if n < 2 else 'here'}.example.org/{n}",
+            "text": f"The {word} of the people.",
+        }
+        for n, word in enumerate(["mill", "grain", "river", "stone", "corn"])
+    ]
+    Path("in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("gone.txt").write_text("gone.example.org\n")
+    Path("ids.txt").write_text("3\n")
+    Path("c.yaml").write_text(
+        "name: w\nsources: {pages: {format: jsonl, paths: [in.jsonl]}}\nrevoked: {path: gone.txt, kind: domain}\n"
+        "stages: {exact: {}}\noutputs: {corpus: {from: exact, path: out}}\n"
+    )
+    assert gristmill("run", "c.yaml", "--quiet", "--executor", "inline").code == 0
+    ran = gristmill("remove", "out", "--ids", "ids.txt", "--reason", "<b>17</b>", "--output", "new", "--unsigned")
+    assert ran.code == 0, ran.err
+    facts = {item.field.key: item.facts for item in data_card(finished("new"), Answers({}, None, {}), TODAY).fields}
+    first, second = facts["deletion.event"]
+    assert first.text == "revocation list: 2 documents of source pages were left out"
+    assert second.text.startswith("1 rows were removed on 20") and second.text.endswith("of 1 documents: <b>17</b>")
+    assert resolved(tmp_path / "new", first.evidence)["first"][0] == 2
+    assert resolved(tmp_path / "new", second.evidence)["documents"] == 1
+    assert facts["criteria.exclusion"][0].text == "pages: revoked: 2 documents"
+    fields = json.loads(gristmill("export", "eu-summary", "new", "--json").out)["fields"]
+    assert [f["from_run"] for f in fields if f["key"] == "rights.measures"] == [[first.text, second.text]]
+    for form in ("prov", "openlineage", "rubric", "croissant", "dataset-card"):
+        assert gristmill("export", form, "new").code == 0, form
 
 
 def test_answers_have_ages(run_folder: Path) -> None:

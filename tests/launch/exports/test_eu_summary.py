@@ -184,7 +184,8 @@ def test_wrong_answers_are_told_with_their_place(run_folder: Path, gristmill: Co
 def test_options_of_other_formats_and_missing_files_are_refused(run_folder: Path, gristmill: Command) -> None:
     folder = str(run_folder / "corpus")
     assert (
-        "--answers, --json and --max-age-days belong to" in gristmill("export", "prov", folder, "--answers", "x").error
+        "--answers belongs to eu-summary, data-card, rubric, croissant"
+        in gristmill("export", "prov", folder, "--answers", "x").error
     )
     assert "no such file" in gristmill("export", "eu-summary", folder, "--answers", "none.yaml").error
 

@@ -102,7 +102,7 @@ def _open_as_reader(location: str, stream: Any, schema: pa.Schema, rows: int) ->
         found = (file.schema_arrow.names, metadata.num_rows)
         groups = [(metadata.row_group(group).total_byte_size, group) for group in range(metadata.num_row_groups)]
         if groups:
-            next(file.iter_batches(1, row_groups=[min(groups)[1]], use_threads=False))
+            next(file.iter_batches(1, row_groups=[min(groups)[1]], use_threads=False), None)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StorageError(
             f"{location}: the Parquet file that was written cannot be opened ({error}). It was removed. Leave out the column "

@@ -45,3 +45,4 @@ def test_an_empty_file_and_a_nested_one_open(tmp_path: Path) -> None:
     table = nested(32)
     assert write_parquet(str(tmp_path / "a.parquet"), table.schema, iter([table])).rows == 1
     assert write_parquet(str(tmp_path / "b.parquet"), table.schema, iter([])).rows == 0
+    assert write_parquet(str(tmp_path / "c.parquet"), table.schema, iter([table.slice(0, 0)])).rows == 0

@@ -37,7 +37,7 @@ from gristmill.pipeline.provenance import accounts, content
 from gristmill.pipeline.provenance.task_record import SidecarParts
 from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.storage import streams
-from gristmill.pipeline.writing import parquet, sidecars, task_parts
+from gristmill.pipeline.writing import parquet, sample_limits, sidecars, task_parts
 from gristmill.pipeline.writing import task_files as publish
 from tests.benchmarks.figures import figure
 from tests.benchmarks.whole_run import CONFIG
@@ -97,6 +97,8 @@ def without_provenance() -> Iterator[None]:
         put_everywhere(accounts.key_sum, lambda words, counts=None: 0)
         put_everywhere(sidecars.write_sidecars, no_files)
         put_everywhere(task_parts.write_parts, no_parts)
+        put_everywhere(sample_limits.known_limits, no_files)
+        put_everywhere(sample_limits.with_labels, lambda plan, slice_rows, one, annotations: annotations)
         put_everywhere(publish.task_log, empty_log)
         put(parquet, "to_json", empty_log)
         put(publish, "extend", empty_log)

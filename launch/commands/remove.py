@@ -72,7 +72,6 @@ def remove(options: RemoveOptions) -> int:
 
 
 def _request(options: RemoveOptions) -> Request:
-    from gristmill.pipeline.removal.condition import matching
     from gristmill.pipeline.removal.selection import Request
 
     given = [name for name in ("ids", "urls", "where") if getattr(options, name) is not None]
@@ -81,7 +80,7 @@ def _request(options: RemoveOptions) -> Request:
         raise ConfigError(f"say what to remove by one of --ids, --urls and --where; found {found}.")
     clusters, missing = not options.only_these, options.allow_missing
     if options.where is not None:
-        return Request("where", (options.where,), matching(options.where), clusters, missing)
+        return Request("where", (options.where,), None, clusters, missing)
     by, path = ("ids", options.ids) if options.ids is not None else ("urls", options.urls)
     lines = _lines_of(str(path), f"--{by}")
     return Request("ids" if by == "ids" else "urls", lines, None, clusters, missing)

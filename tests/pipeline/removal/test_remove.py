@@ -14,14 +14,8 @@ from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.signing import SigningKey
-from gristmill.pipeline.removal.condition import matching
 from tests.pipeline.removal.runs import KEY, STAGES, Web, manifest, web
 from tests.pipeline.toy_runs import rows_of
-
-
-@pytest.fixture(scope="module")
-def old(tmp_path_factory: pytest.TempPathFactory) -> Web:
-    return web(tmp_path_factory.mktemp("web"))
 
 
 def _cluster(old: Web, url: str) -> set[str]:
@@ -35,7 +29,7 @@ def _without_tallies(accounts: Accounts) -> Accounts:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_removing_is_running_without_the_documents(old: Web, tmp_path: Path, in_process: None, seed: int) -> None:
+def test_removing_is_running_without_the_documents(old: Web, tmp_path: Path, here: None, seed: int) -> None:
     picked = random.Random(seed).sample(sorted(row["url"] for row in old.documents()), 1 + 4 * seed)
     gone = set().union(*(_cluster(old, url) for url in picked))
     done = old.remove(tmp_path / "new", picked)
@@ -62,7 +56,7 @@ def test_removing_is_running_without_the_documents(old: Web, tmp_path: Path, in_
         assert result.exit_code == 0, result.problems
 
 
-def test_going_back_to_the_input_needs_the_removals_key(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_going_back_to_the_input_needs_the_removals_key(old: Web, tmp_path: Path, here: None) -> None:
     old.remove(tmp_path / "new", [old.documents()[3]["url"]])
     folder = str(tmp_path / "new/corpus")
     back = {"full": True, "sources": (), "plugins": STAGES, "jobs": 1}
@@ -72,7 +66,7 @@ def test_going_back_to_the_input_needs_the_removals_key(old: Web, tmp_path: Path
     assert result.exit_code == 0, result.problems
 
 
-def test_a_second_removal_keeps_the_record_of_the_first(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_a_second_removal_keeps_the_record_of_the_first(old: Web, tmp_path: Path, here: None) -> None:
     first, second = (row["url"] for row in old.documents()[3:5])
     done = old.remove(tmp_path / "one", [first])
     Web(old.root, tuple(done.folders.values())).remove(tmp_path / "two", [second])
@@ -84,7 +78,7 @@ def test_a_second_removal_keeps_the_record_of_the_first(old: Web, tmp_path: Path
     assert result.exit_code == 0, result.problems
 
 
-def test_no_file_names_what_went(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_no_file_names_what_went(old: Web, tmp_path: Path, here: None) -> None:
     row = next(
         row for row in old.documents() if row["text"].startswith("own") and len(row["text"]) > 60 and "-" in row["id"]
     )
@@ -103,7 +97,7 @@ def test_no_file_names_what_went(old: Web, tmp_path: Path, in_process: None) -> 
             assert trace not in text, (path, trace)
 
 
-def test_near_duplicates_may_stay_and_what_that_changes_is_said(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_near_duplicates_may_stay_and_what_that_changes_is_said(old: Web, tmp_path: Path, here: None) -> None:
     ledger = rows_of(old.root / "out/corpus", "ledger")
     keeper = next(row["witness"] for row in ledger if row["node"] == "exact")
     done = old.remove(tmp_path / "new", [keeper], by="ids", near_duplicates=False)
@@ -113,9 +107,9 @@ def test_near_duplicates_may_stay_and_what_that_changes_is_said(old: Web, tmp_pa
     assert audit_output(str(tmp_path / "new/corpus"), full=True, jobs=1).exit_code == 0
 
 
-def test_a_condition_reaches_documents_and_nothing_else(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_a_condition_reaches_documents_and_nothing_else(old: Web, tmp_path: Path, here: None) -> None:
     condition = "url like 'https://b.example/1/1%' and source = 'b'"
-    done = old.remove(tmp_path / "new", [condition], by="where", matches=matching(condition), near_duplicates=False)
+    done = old.remove(tmp_path / "new", [condition], by="where", near_duplicates=False)
     wanted = {row["url"] for row in old.documents() if row["url"].startswith("https://b.example/1/1")}
     assert done.record.documents == len(wanted)
     for bad in (
@@ -125,11 +119,11 @@ def test_a_condition_reaches_documents_and_nothing_else(old: Web, tmp_path: Path
         "true); drop table documents; --",
     ):
         with pytest.raises(ConfigError, match="--where"):
-            old.remove(tmp_path / "bad", [bad], by="where", matches=matching(bad))
+            old.remove(tmp_path / "bad", [bad], by="where")
     assert not (tmp_path / "bad").exists()
 
 
-def test_what_cannot_be_meant_is_refused(old: Web, tmp_path: Path, in_process: None) -> None:
+def test_what_cannot_be_meant_is_refused(old: Web, tmp_path: Path, here: None) -> None:
     new = tmp_path / "new"
     with pytest.raises(ConfigError, match="2 of 3 urls are in no output"):
         old.remove(new, ["https://a.example/0/1", "https://nowhere.example/", "n"])
@@ -151,7 +145,7 @@ def test_what_cannot_be_meant_is_refused(old: Web, tmp_path: Path, in_process: N
     assert [path.name for path in new.rglob("*") if path.is_file()] == ["mine.txt"]
 
 
-def test_a_signed_output_gets_a_signed_version(tmp_path: Path, in_process: None) -> None:
+def test_a_signed_output_gets_a_signed_version(tmp_path: Path, here: None) -> None:
     from gristmill.pipeline.provenance.attestation import sign_output
 
     signed, key = web(tmp_path / "signed", seed=3), SigningKey.generate()
@@ -166,7 +160,7 @@ def test_a_signed_output_gets_a_signed_version(tmp_path: Path, in_process: None)
 
 
 def test_a_killed_removal_is_no_output_and_is_made_again(
-    old: Web, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+    old: Web, tmp_path: Path, here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gristmill.pipeline.removal import remove as module
 

@@ -117,8 +117,13 @@ class ToxicityModel:
     @cached_property
     def kernel_weights(self) -> linear.Weights:
         """The weights as the kernel takes them."""
-        words, ranks = linear.rank_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
-        return linear.Weights(linear.pack(self.weights), words, ranks, self.bits, self.scale, self.bias)
+        index = linear.kept_index(np.unpackbits(self.kept, bitorder="little").astype(bool))
+        return linear.Weights(linear.pack(self.weights), index, self.bits, self.scale, self.bias)
+
+    @cached_property
+    def _word_sums(self) -> list[linear.WordSums]:
+        """Those that no thread is using."""
+        return []
 
     @property
     def groups(self) -> kernel.Groups:
@@ -181,9 +186,14 @@ class ToxicityModel:
         floors = [none if one is None else one.astype(np.int16) for one in (floor, passage_floor)]
         cap = kernel.SENTENCE_TOKENS if sentences else kernel.TEXT_TOKENS
         least = kernel.LEAST_TOKENS if sentences else 0
+        try:
+            word_sums = self._word_sums.pop()
+        except IndexError:
+            word_sums = linear.new_word_sums(self.groups)
         highest, windows, passages = linear.score_windows(
-            data, offsets, kernel.token_table(), cap, least, self.kernel_weights, self.groups, *floors
+            data, offsets, kernel.token_table(), cap, least, self.kernel_weights, self.groups, word_sums, *floors
         )
+        self._word_sums.append(word_sums)
         counts, owner, span, steps = windows
         return Windows(counts, owner, span, steps, highest, Listed(*passages))
 

@@ -3,7 +3,7 @@
 A window's score is Σ weights of its features / sqrt(number of features) · scale + bias, per head, and so is a passage's: as
 many windows of a text in a row as have PASSAGE_TOKENS tokens together, what is left at the end being one too. The sums are
 integers and the rest is +, ·, / and sqrt in float64, so scores are equal on every machine. The sums of each word's own features
-are cached, because words repeat; the cache never changes a result.
+are remembered, because words repeat, from one batch to the next; that never changes a result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from gristmill.stages.toxicity.kernels.scoring import (
     CONTEXT,
     HEADS,
     LEVELS,
+    MAX_WORD,
     WORD_FEATURES,
+    Groups,
     context_features,
     group_of,
     new_tokens,
@@ -34,8 +36,11 @@ LANES = 8
 """Weights of a feature are padded to one 8-byte word."""
 WEIGHT_BIAS = 128
 """Added to each int8 weight in the packed form, so that lanes never borrow from each other."""
-CACHE_BITS = 14
-"""16,384 words of 32 bytes: they stay in the second-level cache beside the weights in use."""
+SLOT_BITS = 17
+"""131,072 words of 32 bytes. Those in use stay in the second-level cache; a word that is not remembered costs a hundred times
+one that is."""
+
+MARK_BITS = 17
 
 _Q = np.uint64(0xC2B2AE3D27D4EB4F)
 _LANES16 = np.uint64(0x00FF00FF00FF00FF)
@@ -49,38 +54,62 @@ class Weights(NamedTuple):
     """A linear model.
 
     Attributes:
-        packed: uint64 by kept feature, its weights as `pack` gives them.
-        words, ranks: which features are kept, as `rank_index` gives it; others weigh nothing.
+        packed: uint64, NOTHING and then by kept feature its weights, as `pack` gives them.
+        kept: which features are kept, as `kept_index` gives it; others weigh nothing.
         bits: log2 of the number of features, kept or not.
         scale, bias: float64[HEADS].
     """
 
     packed: np.ndarray
-    words: np.ndarray
-    ranks: np.ndarray
+    kept: np.ndarray
     bits: int
     scale: np.ndarray
     bias: np.ndarray
 
 
+class WordSums(NamedTuple):
+    """Sums of words met before, of one model; a kernel writes to them, so that no two may use them at once.
+
+    Attributes:
+        slots: uint64[2^SLOT_BITS, 4]: a word's hash, its sums in two words, and its number of features and, from bit 16 on,
+            its class in `Groups`; 0 in the last for an empty one.
+        marked: uint64[2^MARK_BITS / 64], a bit set for the first MARK_BITS of each marked word's hash.
+    """
+
+    slots: np.ndarray
+    marked: np.ndarray
+
+
+def new_word_sums(known: Groups) -> WordSums:
+    """Empty ones, for a model with these marked words."""
+    marked = np.zeros(1 << MARK_BITS, np.uint8)
+    marked[(known.hashes >> np.uint64(64 - MARK_BITS)).astype(np.int64)] = 1
+    bits = np.packbits(marked, bitorder="little").view("<u8").astype(np.uint64)
+    return WordSums(np.zeros((1 << SLOT_BITS, 4), np.uint64), bits)
+
+
 def pack(weights: np.ndarray) -> np.ndarray:
-    """int8[n, HEADS] as uint64[n]: eight biased bytes in one word, head 0 in the lowest; the last is always the bias."""
-    lanes = np.full((len(weights), LANES), WEIGHT_BIAS, np.uint8)
-    lanes[:, :HEADS] = (weights.astype(np.int16) + WEIGHT_BIAS).astype(np.uint8)
+    """int8[n, HEADS] as uint64[n + 1]: eight biased bytes in one word, head 0 in the lowest; the last is always the bias. The
+    first word is that of weights 0."""
+    lanes = np.full((len(weights) + 1, LANES), WEIGHT_BIAS, np.uint8)
+    lanes[1:, :HEADS] = (weights.astype(np.int16) + WEIGHT_BIAS).astype(np.uint8)
     return lanes.view("<u8").reshape(-1).astype(np.uint64)
 
 
-def rank_index(kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(words, ranks) of a bool array of 2^bits: its bits, 64 in a word, and how many are set before each word."""
-    words = np.packbits(kept, bitorder="little").view("<u8").astype(np.uint64)
-    counts = kept.reshape(-1, 64).sum(axis=1)
-    return words, (np.cumsum(counts) - counts).astype(np.int32)
+def kept_index(kept: np.ndarray) -> np.ndarray:
+    """uint64 by 32 of a bool array of 2^bits: their bits, and from bit 32 on how many are set before them and one more."""
+    words = np.packbits(kept, bitorder="little").view("<u4").astype(np.uint64)
+    counts = kept.reshape(-1, 32).sum(axis=1)
+    return np.asarray(words | (np.cumsum(counts) - counts + 1).astype(np.uint64) << np.uint64(32))
 
 
 @njit(inline="always")
-def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-def]
-    """Sums of the packed weights of the kept ones among features[:count], as four words of two 32-bit lanes: heads
-    (0, 4), (2, 6), (1, 5) and (3, 7). Each weight counts WEIGHT_BIAS more than it is; lane 7 is nothing but that."""
+def _gather(packed, index, features, count):  # type: ignore[no-untyped-def]
+    """Sums of the packed weights of features[:count], as four words of two 32-bit lanes: heads (0, 4), (2, 6), (1, 5) and
+    (3, 7). Each weight counts WEIGHT_BIAS more than it is; lane 7 is nothing but that.
+
+    No branch asks whether a feature is kept: each waits for memory, and a wrong guess would make the next wait for it.
+    """
     a = np.uint64(0)
     b = np.uint64(0)
     c = np.uint64(0)
@@ -93,13 +122,12 @@ def _gather(packed, words, ranks, features, count):  # type: ignore[no-untyped-d
         odd = np.uint64(0)
         for k in range(done, stop):
             feature = np.uint64(features[k])
-            at = feature >> np.uint64(6)
-            word = words[at]
-            bit = np.uint64(1) << (feature & np.uint64(63))
-            if word & bit:
-                weights = packed[np.int64(ranks[at]) + ones(word & (bit - np.uint64(1)))]
-                even += weights & _LANES16
-                odd += (weights >> np.uint64(8)) & _LANES16
+            entry = index[feature >> np.uint64(5)]
+            bit = np.uint64(1) << (feature & np.uint64(31))
+            kept = np.int64((entry >> (feature & np.uint64(31))) & np.uint64(1))
+            weights = packed[(np.int64(entry >> np.uint64(32)) + ones(entry & (bit - np.uint64(1)))) & -kept]
+            even += weights & _LANES16
+            odd += (weights >> np.uint64(8)) & _LANES16
         a += even & _LANES32
         b += (even >> np.uint64(16)) & _LANES32
         c += odd & _LANES32
@@ -172,14 +200,14 @@ def _no_rows():  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def score_windows(  # type: ignore[no-untyped-def]
-    data, offsets, table, cap, least, weights, known, floor, passage_floor
+    data, offsets, table, cap, least, weights, known, word_sums, floor, passage_floor
 ):
     """Score every window and every passage of every text.
 
     Args:
         data, offsets: UTF-8 bytes and int64 offsets of shape (texts + 1,).
         cap, least, known: as in `window_features`.
-        weights: the model (`Weights`).
+        weights: the model (`Weights`); word_sums: `WordSums` of it and `known`, written to.
         floor, passage_floor: int16[HEADS]. A window, or passage, is listed when one of its steps reaches the head's floor;
             LEVELS lists none.
 
@@ -192,11 +220,11 @@ def score_windows(  # type: ignore[no-untyped-def]
     hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
     groups = np.empty(cap, np.uint8)
     one = np.empty(max(cap * CONTEXT, WORD_FEATURES), np.int64)
-    packed, words, ranks = weights.packed, weights.words, weights.ranks
+    bounded = np.empty(MAX_WORD + 2, np.uint64)
+    packed, index = weights.packed, weights.kept
     shift = np.uint64(64 - weights.bits)
-    slots = 1 << CACHE_BITS
-    slot_shift = np.uint64(64 - CACHE_BITS)
-    cache = np.zeros((slots, 4), np.uint64)
+    slot_shift, mark_shift = np.uint64(64 - SLOT_BITS), np.uint64(64 - MARK_BITS)
+    cache, marks = word_sums.slots, word_sums.marked
     sums = np.zeros(LANES, np.int64)
     counts = np.zeros(texts, np.int64)
     passages = np.zeros(texts, np.int64)
@@ -228,13 +256,17 @@ def score_windows(  # type: ignore[no-untyped-def]
                 for t in range(n):
                     slot = np.int64((hashes[t] * _Q) >> slot_shift)
                     if cache[slot, 0] != hashes[t] or cache[slot, 3] == 0:
-                        c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, 0)
-                        w, x, y, z = _gather(packed, words, ranks, one, c)
+                        c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, bounded, one, 0)
+                        w, x, y, z = _gather(packed, index, one, c)
                         # WORD_FEATURES times 255 fits 16 bits, so that the four sums fit two words.
                         cache[slot, 0] = hashes[t]
                         cache[slot, 1] = w | (x << _SIXTEEN)
                         cache[slot, 2] = y | (z << _SIXTEEN)
-                        cache[slot, 3] = np.uint64(c) | (np.uint64(group_of(hashes[t], known)) << _SIXTEEN)
+                        mark = hashes[t] >> mark_shift
+                        group = np.uint8(0)
+                        if (marks[mark >> np.uint64(6)] >> (mark & np.uint64(63))) & np.uint64(1):
+                            group = group_of(hashes[t], known)
+                        cache[slot, 3] = np.uint64(c) | (np.uint64(group) << _SIXTEEN)
                     sums_even = cache[slot, 1]
                     sums_odd = cache[slot, 2]
                     found = cache[slot, 3]
@@ -247,7 +279,7 @@ def score_windows(  # type: ignore[no-untyped-def]
                     groups[t] = group
                     marked |= group
                 c = context_features(hashes, groups, n, shift, one, 0) if marked else 0
-                w, x, y, z = _gather(packed, words, ranks, one, c)
+                w, x, y, z = _gather(packed, index, one, c)
                 features += c
                 _unpack(a + w, b + x, c2 + y, d + z, sums)
                 _steps(sums, features, weights, step)

@@ -62,6 +62,7 @@ _SKIPPED = "'\u2019\u02bc\u0640"
 _P = np.uint64(0x9E3779B97F4A7C15)
 _Q = np.uint64(0xC2B2AE3D27D4EB4F)
 _S29 = np.uint64(29)
+_BEGIN = np.uint64(77)
 _START = np.uint64(0x110001)
 _END = np.uint64(0x110002)
 _ANY_GROUP = np.uint64(99)
@@ -236,30 +237,36 @@ def read_window(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def word_features(hash_, kind, chars, low, high, shift, out, c):  # type: ignore[no-untyped-def]
-    """Append to `out` from `c` the features of one token alone; returns the new count. `chars[low:high]` spells it."""
+def word_features(hash_, kind, chars, low, high, shift, bounded, out, c):  # type: ignore[no-untyped-def]
+    """Append to `out` from `c` the features of one token alone; returns the new count. `chars[low:high]` spells it;
+    `bounded` (uint64[MAX_WORD + 2]) is written to."""
     out[c] = np.int64(_mix(hash_, _Q) >> shift)
     c += 1
     if kind != 1:
         return c
     length = high - low + 2
+    bounded[0] = _START
+    for k in range(low, high):
+        bounded[k - low + 1] = np.uint64(chars[k])
+    bounded[length - 1] = _END
     # A syllable of Hangul says as much as two letters.
     hangul = _HANGUL_FIRST <= chars[low] <= _HANGUL_LAST
     short = 2 if hangul else 3
     long = 3 if hangul else 5
     for s in range(length - short + 1):
-        state = np.uint64(77)
-        for e in range(s, min(length, s + long)):
-            if e == 0:
-                state = _mix(state, _START)
-            elif e == length - 1:
-                state = _mix(state, _END)
-            else:
-                state = _mix(state, np.uint64(chars[low + e - 1]))
-            size = e - s + 1
-            if (size == short or size == long) and not (s == 0 and e == length - 1):
-                out[c] = np.int64((_mix(state, np.uint64(size)) * _P) >> shift)
-                c += 1
+        state = _mix(_mix(_BEGIN, bounded[s]), bounded[s + 1])
+        if not hangul:
+            state = _mix(state, bounded[s + 2])
+        # A feature of all of a word would be the word's own again.
+        if length > short:
+            out[c] = np.int64((_mix(state, np.uint64(short)) * _P) >> shift)
+            c += 1
+        if s + long <= length and length > long:
+            state = _mix(state, bounded[s + short])
+            if not hangul:
+                state = _mix(state, bounded[s + 4])
+            out[c] = np.int64((_mix(state, np.uint64(long)) * _P) >> shift)
+            c += 1
     return c
 
 
@@ -346,6 +353,7 @@ def window_features(data, offsets, table, cap, least, bits, known, capacity):  #
     hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
     groups = np.empty(cap, np.uint8)
     one = np.empty(cap * (CONTEXT + WORD_FEATURES), np.int64)
+    bounded = np.empty(MAX_WORD + 2, np.uint64)
     shift = np.uint64(64 - bits)
     features = np.empty(max(capacity, 16), np.int32)
     starts = np.zeros(1024, np.int64)
@@ -362,7 +370,7 @@ def window_features(data, offsets, table, cap, least, bits, known, capacity):  #
                 continue
             c = 0
             for t in range(n):
-                c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, one, c)
+                c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, bounded, one, c)
                 groups[t] = group_of(hashes[t], known)
             c = context_features(hashes, groups, n, shift, one, c)
             if filled + c > len(features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -524,3 +525,16 @@ def test_calibrated_probabilities_ascend_and_clean_shares_never_rise() -> None:
         assert (np.diff(cuts, axis=2) >= 0).all()
     steps = np.repeat(np.arange(0, 4096, 16, dtype=np.int16)[:, None], 6, axis=1)
     assert (model.steps_of(model.scores(steps)) == steps).all()
+
+
+def test_batches_read_at_once_and_one_after_the_other_have_equal_scores() -> None:
+    """A model remembers words from batch to batch; two threads must not write to one memory."""
+    texts = [f"{CLEAN}word{i} met other{i % 7} people. {HATEFUL if i % 5 == 0 else ''}" for i in range(2000)]
+    batches = [pa.table({"text": pa.array(texts[i::8], pa.large_string())}) for i in range(8)]
+    one_by_one = [stage().measure(batch, StageContext()) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(lambda batch: stage().measure(batch, StageContext()), batches * 2))
+    for found, expected in zip(at_once, one_by_one * 2, strict=True):
+        assert {name: column.to_pylist() for name, column in found.items()} == {
+            name: column.to_pylist() for name, column in expected.items()
+        }

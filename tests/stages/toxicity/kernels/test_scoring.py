@@ -179,12 +179,15 @@ BIAS = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
 Rows = tuple[np.ndarray, ...]
 
 
-def score_all(texts: list[str], floor: int = 0, cap: int = 64) -> tuple[np.ndarray, Rows, Rows]:
+def score_all(
+    texts: list[str], floor: int = 0, cap: int = 64, word_sums: linear.WordSums | None = None
+) -> tuple[np.ndarray, Rows, Rows]:
     data, offsets = buffers(texts)
     floors = np.full(kernel.HEADS, floor, np.int16)
     found: tuple[np.ndarray, Rows, Rows] = linear.score_windows(
         data, offsets, kernel.token_table(), cap, 1,
-        linear.Weights(linear.pack(WEIGHTS[KEPT]), *linear.rank_index(KEPT), BITS, SCALE, BIAS), MARKED, floors, floors,
+        linear.Weights(linear.pack(WEIGHTS[KEPT]), linear.kept_index(KEPT), BITS, SCALE, BIAS), MARKED,
+        linear.new_word_sums(MARKED) if word_sums is None else word_sums, floors, floors,
     )  # fmt: skip
     return found
 
@@ -301,12 +304,35 @@ def test_only_passages_at_the_floor_are_listed_and_all_are_counted() -> None:
     assert steps.tolist() == [step for step in everything.tolist() if max(step) >= floor]
 
 
-def test_words_that_share_a_slot_of_the_cache_do_not_change_scores() -> None:
-    # Three times as many words as slots, twice over: every slot is overwritten in between.
-    words = [f"word{i}x" for i in range(3 << linear.CACHE_BITS)]
-    _, _, _, _, once = score([" ".join(words)])
-    _, _, _, _, twice = score([" ".join(words + ["."] * (-len(words) % 64)), " ".join(words)])
-    assert np.array_equal(twice[-len(once) :], once)
+def test_words_that_share_a_slot_do_not_change_scores() -> None:
+    # A word in each slot at least, then texts read with all of them remembered, and with none.
+    word_sums = linear.new_word_sums(MARKED)
+    words = [f"word{i}x" for i in range(3 << linear.SLOT_BITS)]
+    score_all([" ".join(words)], linear.LEVELS, word_sums=word_sums)
+    assert (word_sums.slots[:, 3] > 0).mean() > 0.9
+    texts = [*SAMPLES, " ".join(words[:3000]), " ".join(words[-3000:])]
+    again, alone = score_all(texts, word_sums=word_sums), score_all(texts)
+    for found, expected in zip((again[0], *again[1], *again[2]), (alone[0], *alone[1], *alone[2]), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_every_marked_word_passes_the_filter_and_few_others_do() -> None:
+    marked = linear.new_word_sums(MARKED).marked
+    place = (MARKED.hashes >> np.uint64(64 - linear.MARK_BITS)).astype(np.int64)
+    assert (marked[place // 64] >> (place % 64).astype(np.uint64) & np.uint64(1)).all()
+    assert np.unpackbits(marked.view(np.uint8)).sum() <= len(MARKED.hashes)
+
+
+@pytest.mark.parametrize("kept", [KEPT, np.zeros(64, bool), np.ones(64, bool), np.arange(64) == 63])
+def test_the_index_finds_the_weights_of_every_kept_feature_and_nothing_for_others(kept: np.ndarray) -> None:
+    index, packed = linear.kept_index(kept), linear.pack(np.arange(kept.sum() * kernel.HEADS).reshape(-1, 6) % 101)
+    for feature in range(len(kept)):
+        entry, bit = int(index[feature // 32]), feature % 32
+        before = (entry >> 32) + (entry & (1 << bit) - 1).bit_count()
+        assert (entry >> bit & 1) == kept[feature]
+        if kept[feature]:
+            assert before == 1 + kept[:feature].sum()
+    assert len(packed) == kept.sum() + 1 and int(packed[0]) == 0x8080808080808080
 
 
 def test_only_windows_at_the_floor_are_listed_and_the_list_grows() -> None:

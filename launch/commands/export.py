@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.exports.answers import MAX_AGE_DAYS, Answers, read_answers
+from gristmill.launch.exports.blank import blank as blank_answers
 from gristmill.launch.terminal.console import say, write_file
 from gristmill.pipeline.errors import ConfigError, StorageError
 
@@ -35,6 +36,7 @@ def export(
     domains: str | None = None,
     as_json: bool = False,
     max_age_days: int | None = None,
+    blank: str | None = None,
 ) -> int:
     """Writes outputs in a format.
 
@@ -44,6 +46,7 @@ def export(
         file: where to; without one, stdout.
         answers, max_age_days: for forms and croissant: what people know (YAML), and how old an answer may be.
         as_json: for forms: JSON instead of Markdown.
+        blank: for forms: where a file of answers to fill in goes, with those that there are.
         domains: for eu-summary: where all domains go (TSV).
 
     Raises ConfigError for a folder without a finished run of this version's format, StorageError where the file cannot be
@@ -55,6 +58,7 @@ def export(
         ("--answers", answers, ANSWERED),
         ("--max-age-days", max_age_days is not None, ANSWERED),
         ("--json", as_json, FORMS),
+        ("--blank", blank, FORMS),
         ("--domains", domains, ("eu-summary",)),
     ):
         if given and format_ not in formats:
@@ -86,7 +90,11 @@ def export(
         text = _json(croissant_rai(outputs[0], known))
         stale = sum(known.stale(key, today, most) is not None for key in ANSWERS)
     else:
-        form = _form(format_, outputs, _answers(answers, today), domains, today, most)
+        known = _answers(answers, today)
+        form = _form(format_, outputs, known, domains, today, most)
+        if blank is not None:
+            names = [name for output in outputs for name in output.manifest.sources]
+            write_file("--blank", blank, blank_answers(form.questions, names, known))
         stale = len(form.stale)
         text = _json(form.as_json()) if as_json else form.as_markdown()
         note += f"; {len(form.owed)} {'answers' if format_ == 'rubric' else 'fields'} are owed" if form.owed else ""

@@ -72,8 +72,16 @@ much of what the data-curation rubric (FAccT 2024) asks for is documented.""",
                 help="For forms: list answers that are older than this as stale; default: 365.",
             ),
         ] = None,
+        blank: Annotated[
+            str | None,
+            typer.Option(
+                "--blank",
+                metavar="FILE",
+                help="For forms: also write a file of answers to fill in, with those that there are.",
+            ),
+        ] = None,
     ) -> int:
         """Write what made some outputs in the form of another tool, or of the law."""
         from gristmill.launch.commands.export import export as write_export
 
-        return write_export(format_.value, folders, output, answers, domains, as_json, max_age_days)
+        return write_export(format_.value, folders, output, answers, domains, as_json, max_age_days, blank)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 from gristmill.launch.exports.answers import MAX_AGE_DAYS, NONE, Answers
@@ -87,6 +87,7 @@ def card_facts(output: Finished) -> Facts:
     """What the run tells, by field."""
     manifest = output.manifest
     data, nodes = manifest.data, manifest.nodes
+    places = {node.name: evidence("nodes", str(number)) for number, node in enumerate(nodes)}
     rows = f"{data.rows:,} documents in {data.files:,} Parquet files of {data.bytes:,} bytes"
     read = sum(source.rows for source in manifest.sources.values())
     size = Fact(f"{output.text_bytes:,} bytes of UTF-8 text, copies counted", evidence("accounts", "outputs"))
@@ -127,26 +128,26 @@ def card_facts(output: Finished) -> Facts:
         "collection.sources": list(_sources(output)),
         "collection.processing": [_node(output, node) for node in nodes],
         "criteria.selection": [
-            Fact(f"{name}: a sample of {share:g} of its files", evidence("identity", "sources", name))
+            Fact(
+                f"{name}: a sample of its files, a share of {share:g}", evidence("identity", "sources", name, "config")
+            )
             for name, one in manifest.identity.sources.items()
-            if isinstance(share := one.get("sample"), float | int)
+            if isinstance(config := one.get("config"), dict) and isinstance(share := config.get("sample"), float | int)
         ],
         "criteria.exclusion": list(_rules(output)),
         "ml.splits": [Fact(f"train: {data.rows:,} documents; there is no other split", "README.md")],
-        "transformations.applied": [
-            Fact(f"{node.name}: stage `{node.use}`", _nodeevidence(output, node)) for node in nodes
-        ],
-        "transformations.fields": list(_fields(output)),
+        "transformations.applied": [Fact(f"{node.name}: stage `{node.use}`", places[node.name]) for node in nodes],
+        "transformations.fields": list(_fields(output, places)),
         "transformations.methods": [
             Fact(
                 f"{node.name}: stage `{node.use}` of version {node.version}, fingerprint {node.fingerprint}{_models(node)}",
-                _nodeevidence(output, node),
+                places[node.name],
             )
             for node in nodes
         ],
         "transformations.breakdown": [_node(output, node) for node in nodes],
         "annotations.workforce": [
-            Fact(f"Machine: {node.name} (stage `{node.use}`){_models(node)}", _nodeevidence(output, node))
+            Fact(f"Machine: {node.name} (stage `{node.use}`){_models(node)}", places[node.name])
             for node in nodes
             if node.models
         ],
@@ -185,10 +186,6 @@ def _account(output: Finished, node: ManifestNode) -> NodeAccount:
     return output.manifest.accounts.nodes.get(node.name, NodeAccount())
 
 
-def _nodeevidence(output: Finished, node: ManifestNode) -> str:
-    return evidence("nodes", str(output.manifest.nodes.index(node)))
-
-
 def _node(output: Finished, node: ManifestNode) -> Fact:
     account = _account(output, node)
     return Fact(
@@ -214,13 +211,13 @@ def _columns(output: Finished) -> Iterator[Fact]:
         yield Fact(f"{name}: {kind}{by}", evidence("data", "columns", name))
 
 
-def _fields(output: Finished) -> Iterator[Fact]:
+def _fields(output: Finished, places: Mapping[str, str]) -> Iterator[Fact]:
     for node in output.manifest.nodes:
         names = ", ".join(node.columns)
         told = [f"adds {names}"] if names else []
         told += [f"text {node.text}"] if node.text else []
         if told:
-            yield Fact(f"{node.name}: {'; '.join(told)}", _nodeevidence(output, node))
+            yield Fact(f"{node.name}: {'; '.join(told)}", places[node.name])
 
 
 def _sources(output: Finished) -> Iterator[Fact]:

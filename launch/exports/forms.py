@@ -80,6 +80,13 @@ class Form:
         """Answers that are too old, or of no date, by key, with why."""
         return {item.field.key: item.stale for item in self.fields if item.stale} | dict(self.stale_sources)
 
+    @property
+    def questions(self) -> list[tuple[str, str]]:
+        """Keys of what people owe or have answered, with what is asked."""
+        return [
+            (i.field.key, f"{i.field.section}: {i.field.label}") for i in self.fields if i.owed or i.answer is not None
+        ]
+
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         fields = [

@@ -76,6 +76,16 @@ class Rubric:
         found = [m.missing for one in self.elements for m in (*one.met_minimum, *one.met_excellence) if m.missing]
         return list(dict.fromkeys(found))
 
+    @property
+    def questions(self) -> list[tuple[str, str]]:
+        """Keys of answers that criteria take, with what is asked."""
+        asked = [
+            (met.criterion.key, f"{one.element.name}: {met.criterion.asks}")
+            for one in self.elements
+            for met in (*one.met_minimum, *one.met_excellence)
+        ]
+        return [(key, what) for key, what in asked if key is not None]
+
     def excellence(self) -> dict[str, int]:
         """How many elements have which grade of excellence; `not assessed` where the minimum fails."""
         counts = Counter(one.excellence or "not assessed" for one in self.elements)

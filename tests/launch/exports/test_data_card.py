@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gristmill.launch.exports import data_card_template, rubric_elements
 from gristmill.launch.exports.answers import Answers, read_answers
+from gristmill.launch.exports.blank import blank
 from gristmill.launch.exports.data_card import data_card
 from gristmill.launch.exports.data_card_template import FIELDS, FROM_RUN, GATES, HEADINGS, KEYS
 from gristmill.launch.exports.finished import finished
@@ -118,7 +123,7 @@ def test_what_was_withdrawn_is_told(tmp_path: Path, gristmill: Command) -> None:
     Path("gone.txt").write_text("gone.example.org\n")
     Path("ids.txt").write_text("3\n")
     Path("c.yaml").write_text(
-        "name: w\nsources: {pages: {format: jsonl, paths: [in.jsonl]}}\nrevoked: {path: gone.txt, kind: domain}\n"
+        "name: w\nsources: {pages: {format: jsonl, paths: [in.jsonl], sample: 1.0}}\nrevoked: {path: gone.txt, kind: domain}\n"
         "stages: {exact: {}}\noutputs: {corpus: {from: exact, path: out}}\n"
     )
     assert gristmill("run", "c.yaml", "--quiet", "--executor", "inline").code == 0
@@ -131,6 +136,9 @@ def test_what_was_withdrawn_is_told(tmp_path: Path, gristmill: Command) -> None:
     assert resolved(tmp_path / "new", first.evidence)["first"][0] == 2
     assert resolved(tmp_path / "new", second.evidence)["documents"] == 1
     assert facts["criteria.exclusion"][0].text == "pages: revoked: 2 documents"
+    (sample,) = facts["criteria.selection"]
+    assert sample.text == "pages: a sample of its files, a share of 1"
+    assert resolved(tmp_path / "new", sample.evidence)["sample"] == 1.0
     fields = json.loads(gristmill("export", "eu-summary", "new", "--json").out)["fields"]
     assert [f["from_run"] for f in fields if f["key"] == "rights.measures"] == [[first.text, second.text]]
     for form in ("prov", "openlineage", "rubric", "croissant", "dataset-card"):
@@ -192,6 +200,38 @@ def test_one_file_answers_every_form(run_folder: Path, gristmill: Command) -> No
         fields = {field["key"]: field for field in json.loads(ran.out)["fields"]}
         assert fields[key]["answer"] and fields[key]["as_of"]
         assert "sources.crawl" in json.loads(ran.out)["stale"]
+
+
+def test_a_blank_form_keeps_the_answers_there_are(run_folder: Path, gristmill: Command) -> None:
+    Path("card.yaml").write_text(ANSWERS + "curation: {need: x}\nprovider: {size: sme}\n")
+    for form, keys in (("data-card", data_card_template.KEYS), ("rubric", rubric_elements.KEYS)):
+        ran = gristmill("export", form, str(run_folder / "bare"), "--answers", "card.yaml", "--blank", "new.yaml")
+        assert ran.code == 0, ran.err
+        every = data_card_template.KEYS | rubric_elements.KEYS
+        assert read_answers("new.yaml", TODAY, every) == read_answers("card.yaml", TODAY, every)
+        text = Path("new.yaml").read_text()
+        assert (
+            "  plan:\n" in text
+            if form == "rubric"
+            else "  # Provenance, Collection: Method(s) Used\n  methods:\n" in text
+        )
+        # It asks for what is owed, and an answer to it is read.
+        key = next(key for key in sorted(keys) if f"\n  {key.partition('.')[2]}:\n" in text)
+        name = key.partition(".")[2]
+        Path("new.yaml").write_text(text.replace(f"\n  {name}:\n", f"\n  {name}: said\n", 1))
+        assert "said" in read_answers("new.yaml", TODAY, every).values.values()
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
+    name=st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
+)
+def test_a_blank_form_holds_any_text(text: str, name: str) -> None:
+    answers = Answers({"use.uses": text}, None, {name: {"link": text}}, {"use.uses": TODAY, f"sources.{name}": TODAY})
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        file.write(blank([("use.uses", "?"), ("use.suitable", "?")], [], answers))
+        file.flush()
+        assert read_answers(file.name, TODAY, KEYS) == answers
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,12 @@ class Check:
 
 CHECKS = (
     Check("manifest", 10, False, "manifest.json is there, is stored canonically, and has its own two digests"),
-    Check("signature", 11, False, "the envelope holds this manifest and is signed by the given key"),
+    Check(
+        "signature",
+        11,
+        False,
+        "the envelope holds this manifest and is signed by the given key, or one that is trusted",
+    ),
     Check("schema", 12, False, "the manifest and every footer log have the form of this format version"),
     Check("files", 13, False, "files.parquet has the SHA-256 that the manifest names, and lists no file twice"),
     Check("missing", 14, False, "every listed file exists"),
@@ -50,7 +55,7 @@ CHECKS = (
     Check("models", 21, False, "fingerprints follow from versions, fields and models, and the run's key from them"),
     Check("accounts", 22, False, "rows in = rows accounted for at every node and edge; the tasks' accounts add up"),
     Check("keys", 23, False, "the doc_keys in the shards add up to what the accounts sent to this output"),
-    Check("sequence", 24, False, "the manifest follows the previous one of its dataset"),
+    Check("sequence", 24, False, "the manifest follows the previous ones of its dataset"),
     Check("drift", 25, False, "no node's drop rate moved away from the previous run's", warns=True),
     Check(
         "regular", 26, False, "the folder holds regular files and their folders: no links, no pipes, no other folders"

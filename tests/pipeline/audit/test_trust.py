@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 
 from gristmill.pipeline.audit.trust import Trust, read_trust
 from gristmill.pipeline.errors import ConfigError, DataError
@@ -207,3 +208,20 @@ def test_signing_again_keeps_the_signatures_that_are_there(chain: Path, in_proce
     output.path(ENVELOPE).write_text("{}")
     with pytest.raises(DataError, match="nothing else, so nothing is signed"):
         sign_output(str(chain / "2"), OTHER)
+
+
+def test_the_page_verifies_a_signature_without_us(chain: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "provenance.md").read_text(encoding="utf-8")
+    (code,) = [block for block in page.split("```")[1::2] if "load_pem_public_key" in block]
+    (chain / "new.pub").write_bytes(NEW.public_pem())
+
+    def verified(folder: Path, keyid: str) -> object:
+        names = {"folder": folder, "public_key": chain / "new.pub", "keyid": keyid}
+        exec(compile(code.removeprefix("py"), "provenance.md", "exec"), names)
+        return names["same"]
+
+    assert verified(chain / "2", NEW.key_id) is True
+    with pytest.raises(InvalidSignature):
+        verified(chain / "2", OLD.key_id)
+    shutil.copy(chain / "3" / ENVELOPE, chain / "2" / ENVELOPE)
+    assert verified(chain / "2", NEW.key_id) is False

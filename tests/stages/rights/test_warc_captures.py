@@ -11,15 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.stages.rights import capture_rows, captures
 from gristmill.stages.rights.capture_rows import captured
 from gristmill.stages.rights.captures import read_captures
 from gristmill.stages.rights.warc_captures import MAX_BODY
-from tests.stages.rights.test_stage import decide, states
+from tests.pipeline.toy_runs import rows_of, run
+from tests.stages.rights.test_stage import ARTICLE, CONFIG, decide, states
 from tests.stages.sources.test_warc import packed, page, record
 
+HOSTS = ("closed", "moved", "down", "open")
 CLOSED = b"User-agent: *\nDisallow: /\n"
 OPEN = b"User-agent: *\nAllow: /\n"
 
@@ -128,6 +131,33 @@ def test_a_stage_obeys_statuses_as_rfc_9309_has_it(tmp_path: Path) -> None:
     )
     allowed = states(columns, robots_txt=str(tmp_path / "*.warc.gz"), permits="robots_txt")
     assert allowed[1] == ("allowed", "robots_txt"), "404: everything may be fetched"
+
+
+def test_a_run_reads_what_a_pattern_matches_and_its_audit_reads_it_again(tmp_path: Path, in_process: None) -> None:
+    (tmp_path / "in").mkdir()
+    pages = [record(n, page(ARTICLE % b""), WARC_Target_URI=f"https://{host}.org/page") for n, host in enumerate(HOSTS)]
+    (tmp_path / "in/0.warc.gz").write_bytes(b"".join(packed(pages)))
+    closed = [
+        answer("https://closed.org/robots.txt", CLOSED),
+        moved("http://moved.org/robots.txt", "https://closed.org/robots.txt"),
+    ]
+    archive(tmp_path, *closed)
+    archive(tmp_path, answer("https://down.org/robots.txt", b"", "500 Oops"), name="more.warc.gz")
+    run(CONFIG.format(root=tmp_path).replace("robots.jsonl", "*.warc.gz"))
+    ledger = {
+        row["doc_key"]: row["witness"]
+        for row in rows_of(tmp_path / "out", "ledger")
+        if row["rule"] == "rights_reserved"
+    }
+    assert sorted(told.partition(": ")[2] for told in ledger.values()) == [
+        "Disallow: /", "Disallow: /", "HTTP 500: unreachable, so nothing may be fetched (RFC 9309, 2.3.1.4)",
+    ]  # fmt: skip
+    assert [row["url"] for row in rows_of(tmp_path / "out")] == ["https://open.org/page"]
+    result = audit_output(str(tmp_path / "out"), full=True, sources=())
+    assert result.exit_code == 0 and result["replay"].status == "pass", result.problems
+    archive(tmp_path, answer("https://down.org/robots.txt", b"", "404 Not Found"), name="more.warc.gz")
+    changed = audit_output(str(tmp_path / "out"), full=True, sources=())
+    assert "replay" in {check.name for check in changed.checks if check.status in ("fail", "unread")}, changed.problems
 
 
 def test_tables_have_statuses_too(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gristmill.launch.terminal.console import columns, out, say, say_json, write_file
 from gristmill.launch.terminal.numbers import number, plain, size
 from gristmill.launch.terminal.random_baseline import SIDES, Beside, signals_against_baseline
 from gristmill.pipeline.errors import ConfigError, looked_for
+
+if TYPE_CHECKING:
+    from gristmill.pipeline.provenance.shares import Shares
 
 SIGNALS_SHOWN = 8
 """Signals in the table of a filter; --json has all."""
@@ -96,6 +99,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     """
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.pipeline.provenance.statement import read_manifest
+    from gristmill.pipeline.provenance.values import to_json
     from gristmill.pipeline.writing.card import baseline_rows, random_baselines
     from gristmill.stages.classifier.label_report import label_counts, label_lines
     from gristmill.stages.decontamination.set_report import set_counts, set_rows
@@ -123,6 +127,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
         write_file("--svg", svg, picture(reports, tallies, budgets))
     order = [*manifest.sources, *(node.name for node in manifest.nodes)]
     accounts = manifest.accounts
+    shares = accounts.shares.get(manifest.output)
     if as_json:
         rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
         filters = random_baselines(manifest.reports)
@@ -131,6 +136,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             "funnel": funnel_json(accounts, order),
             "rebalanced": rebalanced,
             "budgets": {name: manifest.reports[name] for name in budgets},
+            "shares": None if shares is None else to_json(shares),
             "labels": labelled,
             "evaluation_sets": searched,
             "beside_chance": filters,
@@ -142,6 +148,8 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     say(f"{manifest.name}, output {manifest.output}: {data.rows:,} rows in {data.files:,} shards")
     say()
     print_funnel(out(), accounts, order)
+    if shares is not None:
+        _print_shares(shares)
     for name, kept in random_baselines(manifest.reports).items():
         table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
         for row in baseline_rows(kept):
@@ -185,6 +193,24 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     if svg is not None:
         say(f"\npicture: {svg}")
     return 0
+
+
+def _print_shares(shares: Shares) -> None:
+    """Shares by licence, creator and source."""
+    from gristmill.pipeline.writing.share_tables import share_tables, unit_of
+
+    say(f"\nwhat the output holds, {unit_of(shares)}; copies count as often as they are written")
+    for table in share_tables(shares):
+        say(f"\n{table.note}" if table.note else "")
+        if not table.rows:
+            continue
+        shown = columns((table.by, "left"), *((title, "right") for title in ("documents", "text", "tokens", "share")))
+        for row in table.rows:
+            tokens = "–" if row.tokens is None else f"{row.tokens:,}"
+            shown.add_row(plain(row.name), f"{row.documents:,}", size(row.bytes), tokens, f"{row.share:.2%}")
+        out().print(shown)
+        if table.more:
+            say(f"… and {table.more:,} more")
 
 
 def _print_found(folder: str, node: str, sets: Mapping[str, Any]) -> None:

@@ -9,8 +9,9 @@ from gristmill.launch.pages.markup import Child, Markup, fragment, tag
 from gristmill.launch.pages.page import CHARTS, page
 from gristmill.launch.report.collect import collect
 from gristmill.launch.report.contents import Contents, section
+from gristmill.launch.report.licences import sources
 from gristmill.launch.report.repeats import duplicates, rebalancing
-from gristmill.launch.report.sections import funnel, languages, machines, signals, sources, toxicity
+from gristmill.launch.report.sections import funnel, languages, machines, signals, toxicity
 from gristmill.launch.report.top import audit_notice, empty_notice, header, notice, problems_notice, unfinished
 from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.errors import GristmillError

@@ -1,4 +1,4 @@
-"""The sections of a report about documents: funnel, languages, signals, toxicity, sources and machines."""
+"""The sections of a report about documents: funnel, languages, signals, toxicity and machines."""
 
 from __future__ import annotations
 
@@ -426,61 +426,6 @@ def _levels(contents: Contents, levels: Mapping[str, Sequence[int]]) -> Markup |
         if any(sum(counts[1:]) for counts in levels.values())
         else missing("No document in this output is above level 0 in any dimension."),
         table("Documents by dimension and level, copies counted", heads, rows),
-    )
-
-
-def sources(contents: Contents) -> Markup:
-    """Sources with their licences, before and after."""
-    after = contents.facts.get("sources_after", {})
-    total = sum(after.values())
-    rows = []
-    licences: dict[str, list[int]] = {}
-    for name, one in sorted(contents.manifest.sources.items(), key=lambda item: -item[1].rows)[:MOST_ROWS]:
-        licence = one.license.model_dump() if one.license else {}
-        spdx = one.license.name if one.license and one.license.name != "unknown" else "not stated"
-        key = contents.documents([f"source:{name}"], name, "Some documents of this source in this output.")
-        told = [str(licence[part]) for part in ("stated_by", "evidence") if licence.get(part)]
-        rows.append(
-            [
-                opens(key, name),
-                one.format,
-                one.snapshot or "–",
-                spdx,
-                "; ".join(told) or "–",
-                count(one.rows),
-                opens(
-                    key, count(after.get(name, 0)), f"{count(after.get(name, 0))} documents of {name} in this output"
-                ),
-                share(after.get(name, 0), total),
-            ]
-        )
-        sums = licences.setdefault(spdx, [0, 0])
-        sums[0] += one.rows
-        sums[1] += after.get(name, 0)
-    read = sum(one[0] for one in licences.values())
-    drawn = [
-        {
-            "label": name,
-            "before": a / max(1, read),
-            "after": b / max(1, total),
-            "before_tip": f"{name}, read: {count(a)} documents",
-            "after_tip": f"{name}, in this output: {count(b)} documents",
-            "said": f"{share(a, read)} → {share(b, total)}",
-        }
-        for name, (a, b) in sorted(licences.items(), key=lambda one: -one[1][0])[:MOST_LANGUAGES]
-    ]
-    heads = ["source", "format", "snapshot", "licence", "stated by, evidence", "read", "in this output", "share"]
-    return section(
-        "licences",
-        "Sources and licences",
-        contents.chart(
-            "Shares of licences before and after. The table below has the numbers.",
-            bars(drawn, ("before", "after"), (OTHER, KEPT)),
-            legend(("other", "documents read"), ("kept", "documents in this output")),
-        )
-        if len(drawn) > 1
-        else None,
-        table("Sources, as the config states them", heads, rows, left=[1, 2, 3, 4]),
     )
 
 

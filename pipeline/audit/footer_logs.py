@@ -335,6 +335,14 @@ class LogAudit:
                         "lineage", f"{what}: stated as {getattr(stated, what)}, but {value} in the logs", node=name
                     )
 
+    def sources_by_task(self) -> list[tuple[int, str]]:
+        """(first task, source) of each run of tasks that read the same source; empty where not every task is known."""
+        known = [one.slice for _, one in sorted(self.tasks.items()) if one.slice is not None]
+        if len(known) != self.predicate.tasks:
+            return []
+        names = [one.source for one in known]
+        return [(place, name) for place, name in enumerate(names) if not place or names[place - 1] != name]
+
     def check_accounts(self) -> None:
         """The run's accounts balance and are the sum of the tasks'."""
         self.report.saw("accounts")
@@ -354,6 +362,8 @@ class LogAudit:
             for kind in ("outputs", "discarded"):
                 if getattr(self.total, kind) != getattr(stated, kind):
                     self.report.fail("accounts", f"the tasks' {kind} do not add up to the run's", file=MANIFEST)
+            if any(self.total.shares.get(name) != shares for name, shares in stated.shares.items()):
+                self.report.fail("accounts", "the tasks' shares do not add up to the run's", file=MANIFEST)
 
     def check_keys(self, entries: Sequence[Entry]) -> None:
         """Rows and doc_key sums of the listed shards are what the accounts sent here, by task and together."""

@@ -51,6 +51,7 @@ class TaskJob:
             pipeline.audit.shuffled; None when not all could be read), and of how many tasks rows are held at once.
         measuring: nodes of which any task has signals.
         dropped: which dropped texts the config keeps: none, sample or all.
+        unseen: columns that shares were counted by and that the shards do not have.
     """
 
     folder: str
@@ -68,6 +69,7 @@ class TaskJob:
     span: int = 1
     measuring: tuple[str, ...] = ()
     dropped: str = "none"
+    unseen: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,6 +102,7 @@ class TaskJob:
             span=value["span"],
             measuring=tuple(value["measuring"]),
             dropped=value["dropped"],
+            unseen=tuple(value["unseen"]),
         )
 
 

@@ -92,6 +92,7 @@ CHECKS = (
     Check(
         "revoked", 45, True, "no document that the run's revocation list names is in shards, ledger or dropped texts"
     ),
+    Check("shares", 46, True, "shares by source, licence and creator, counted again from the shards, are the same"),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 

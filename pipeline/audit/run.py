@@ -20,6 +20,7 @@ from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJ
 from gristmill.pipeline.audit.removals import check_keyed_digests
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
+from gristmill.pipeline.audit.shares import check_shuffled_shares, unseen
 from gristmill.pipeline.audit.signature import check_signature
 from gristmill.pipeline.audit.trust import Trust
 from gristmill.pipeline.errors import ConfigError, GristmillError, looked_for
@@ -182,7 +183,7 @@ class _Audit:
             return
         seed = logs.shuffle.seed if logs.shuffle.seed is not None else predicate.identity.seed
         with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
-            shards = self._shards(predicate, entries, absent, seed, spill)
+            shards = self._shards(predicate, entries, absent, seed, spill, logs)
             rest = [entry for entry in entries if entry.role != "data"]
             self._tasks(predicate, graph, rest, absent, spill, shards)
 
@@ -262,16 +263,19 @@ class _Audit:
             self._tell(told)
 
     def _shards(
-        self, predicate: Predicate, entries: Sequence[Entry], absent: set[Entry], seed: int, spill: str
+        self, predicate: Predicate, entries: Sequence[Entry], absent: set[Entry], seed: int, spill: str, logs: LogAudit
     ) -> list[str] | None:
         """The checks of a shuffled output's shards, whose rows' identities they leave in `spill`. A sample needs them
         all, since a task's rows are in all of them. None when not all could be read: then no task can be joined."""
 
-        def one(reader: ReaderProcess, item: tuple[int, Entry]) -> tuple[Deferred, bool]:
+        counted = predicate.accounts.shares.get(predicate.output) is not None
+        sources = logs.sources_by_task() if counted else []
+
+        def one(reader: ReaderProcess, item: tuple[int, Entry]) -> tuple[Deferred, bool, Any]:
             number, entry = item
             told = Deferred()
             if entry in absent or not self._right_bytes(entry, told):
-                return told, False
+                return told, False, None
             job = {
                 "folder": self.folder,
                 "entry": asdict(entry),
@@ -279,18 +283,24 @@ class _Audit:
                 "tasks": predicate.tasks,
                 "spill": spill,
                 "number": number,
+                "sources": sources,
+                "licenses": logs.licenses,
             }
             answer = _answer(reader, "check_shard", job, entry.size, "content", [entry], told)
-            return told, answer is not None and answer["left"]
+            return told, answer is not None and answer["left"], answer and answer["shares"]
 
         shards = [entry for entry in entries if entry.role == "data"]
-        whole = True
-        for entry, (told, sound) in zip(shards, in_order(self._pool(shards), enumerate(shards), one), strict=True):
+        whole, shares = True, []
+        for entry, (told, sound, found) in zip(
+            shards, in_order(self._pool(shards), enumerate(shards), one), strict=True
+        ):
             self._tell(told)
+            shares.append(found)
             if not sound:
                 whole = False
                 message = "the tasks' rows were not joined with their ledgers, since this shard could not be read"
                 self.report.unread("join", message, file=entry.path)
+        check_shuffled_shares(predicate, shares if sources or not shards else [None], self.report)
         return [entry.path for entry in shards] if whole else None
 
     def _shared_files(self, entries: Sequence[Entry], absent: set[Entry]) -> None:
@@ -360,6 +370,7 @@ class _Audit:
                 max(1, predicate.tasks * HELD_ROWS // max(1, predicate.data.rows)),
                 measuring,
                 str((predicate.identity.outputs[predicate.output].model_extra or {}).get("dropped")),
+                unseen(predicate),
             )
             size = sum(entry.size // max(1, entry.tasks) for entry in sound)
             answered = _answer(reader, "check_task", job.to_json(), size, "content", sound, told)

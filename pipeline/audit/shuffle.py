@@ -19,9 +19,11 @@ from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.key_order import name_of
 from gristmill.pipeline.audit.messages import Answer, Entry, TaskJob
 from gristmill.pipeline.audit.scan_file import scanned
+from gristmill.pipeline.audit.shares import SeenRows, shares_of_shard
 from gristmill.pipeline.document import COPY, DOC_KEY, FROM_TASK, TEXT, key_words, keys_from_words, one_chunk
 from gristmill.pipeline.exchange.hash_kernels import hash_rows
 from gristmill.pipeline.provenance.logs import ShuffledLog
+from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.writing.shuffle import range_of, shuffle_hash, shuffle_order
 
 ROW = np.dtype(
@@ -40,21 +42,29 @@ ROW = np.dtype(
 def check_shard(argument: Mapping[str, Any]) -> dict[str, Any]:
     """All checks of one shuffled shard by itself; leaves its rows' identities in the folder `spill`.
 
-    `argument`: folder, entry (an Entry), seed (of the shuffle), tasks (of the run), spill, number (of the shard). The
-    answer is an Answer as JSON, with `left`: whether the identities were written.
+    `argument`: folder, entry (an Entry), seed (of the shuffle), tasks (of the run), spill, number (of the shard), sources and
+    licenses (see `shares_of_shard`; no sources where no shares are stated). The answer is an Answer as JSON, with `left`:
+    whether the identities were written, and `shares`.
     """
     answer = Answer()
     entry = Entry(**argument["entry"])
     texts: list[np.ndarray] = []
 
+    seen = SeenRows()
+
     def each(piece: pa.Table) -> None:
+        if argument["sources"]:
+            seen.add(piece)
         if TEXT in piece.schema.names:
             texts.append(text_hashes(piece[TEXT]))
 
     table, found = scanned(entry.folder, entry, [DOC_KEY, COPY, FROM_TASK], answer, each)
     log = sound_log(ShuffledLog, found)
     left = table is not None and log is not None and _left(table, log, texts, entry.path, argument, answer)
-    return {**answer.to_json(), "left": left}
+    shares = None
+    if left and argument["sources"]:
+        shares = shares_of_shard(seen, argument["sources"], argument["licenses"])
+    return {**answer.to_json(), "left": left, "shares": None if shares is None else to_json(shares)}
 
 
 def text_hashes(column: pa.ChunkedArray) -> np.ndarray:

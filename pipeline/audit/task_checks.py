@@ -19,6 +19,7 @@ from gristmill.pipeline.audit.removals import check_removed
 from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
+from gristmill.pipeline.audit.shares import SeenRows, check_task_shares
 from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk, text_bytes
 from gristmill.pipeline.provenance.logs import TaskLog
@@ -32,9 +33,10 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     answer = Answer()
     tables: dict[str, pa.Table | None] = {}
     log: TaskLog | None = None
+    seen = SeenRows()
     for entry in job.files:
         if entry.role == "data":
-            tables[entry.path] = scanned(entry.folder, entry, _kept(entry.role, job), answer)[0]
+            tables[entry.path] = scanned(entry.folder, entry, _kept(entry.role, job), answer, seen.add)[0]
             continue
         if entry.role == REMOVED_ROLE:
             tables[entry.path] = REMOVED.empty_table()
@@ -80,6 +82,8 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
         )
     elif joined:
         join_outputs(graph, job.output, data, keys, routes, accounts, ledger_entry.path, answer)
+    if not job.shuffled:
+        check_task_shares(job, log, seen, answer, ledger_entry.path, lost)
     for entry in job.files:
         table = tables[entry.path]
         if table is None:

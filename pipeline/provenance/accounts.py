@@ -7,12 +7,16 @@ as Σ n·doc_key mod 2^128, which a lost row beside a doubled one cannot satisfy
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from gristmill.pipeline.document import key_sum
 from gristmill.pipeline.errors import ConservationError
+from gristmill.pipeline.provenance.shares import Shares
 from gristmill.pipeline.provenance.values import STORED, Complete, Count, KeySum, Pair, Whole
 
 MODULUS = 1 << 128
@@ -88,17 +92,26 @@ class NodeAccount(Complete):
 
 @dataclass
 class Accounts(Complete):
-    """The accounts of sources and nodes, of the edges into outputs, and of discarded ports."""
+    """The accounts of sources and nodes, of the edges into outputs, and of discarded ports; and what outputs hold by source,
+    licence and creator, where licences are stated (left out otherwise)."""
 
+    OPTIONAL: ClassVar[frozenset[str]] = frozenset({"shares"})
     __pydantic_config__ = STORED
     nodes: dict[str, NodeAccount] = field(default_factory=dict)
     outputs: dict[str, dict[str, Tally]] = field(default_factory=dict)
     discarded: dict[str, Tally] = field(default_factory=dict)
+    shares: dict[str, Shares] = field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        made: dict[str, Any] = handler(self)
+        return {name: value for name, value in made.items() if value or name not in self.OPTIONAL}
 
     def node(self, name: str) -> NodeAccount:
         return self.nodes.setdefault(name, NodeAccount())
 
     def add(self, other: Accounts) -> None:
+        self._add_shares(other)
         for name, account in other.nodes.items():
             self.node(name).add(account)
         for name, edges in other.outputs.items():
@@ -106,6 +119,19 @@ class Accounts(Complete):
                 self.outputs.setdefault(name, {}).setdefault(edge, Tally()).add(tally)
         for edge, tally in other.discarded.items():
             self.discarded.setdefault(edge, Tally()).add(tally)
+
+    def _add_shares(self, other: Accounts) -> None:
+        """Of an output of whose rows some were not counted by licence, such as by an earlier version, nothing is stated."""
+        for name in {*self.outputs, *other.outputs}:
+            mine, theirs = self.shares.get(name), other.shares.get(name)
+            if (mine is None and self.rows_into(name)) or (theirs is None and other.rows_into(name)):
+                self.shares.pop(name, None)
+            elif theirs is not None:
+                self.shares.setdefault(name, Shares()).add(theirs)
+
+    def rows_into(self, output: str) -> int:
+        """Rows that went to an output, copies counted."""
+        return sum(tally.rows for tally in self.outputs.get(output, {}).values())
 
     def check(self, where: str) -> None:
         """Raises ConservationError at the first equation that does not hold, with both sides of it."""
@@ -145,7 +171,23 @@ class Accounts(Complete):
             left = self.nodes[node].ports.get(port, Tally()) if node in self.nodes else Tally()
             if left != tally:
                 found.append(_differ(f"{who}: what arrived from {edge}", tally, "what left there", left))
-        return found
+        return found + [problem for name, shares in self.shares.items() for problem in self._shares(name, shares)]
+
+    def _shares(self, name: str, shares: Shares) -> Iterator[str]:
+        """Where the shares of an output contradict each other or its rows."""
+        rows, whole = self.rows_into(name), shares.whole
+        held = [*shares.sources.values(), *(shares.licences or {}).values(), *(shares.creators or {}).values()]
+        if any(part < 0 for amount in held for part in amount) or shares.uncounted < 0:
+            yield f"output `{name}`: some of its shares are below nothing."
+        if rows != whole[0]:
+            yield f"output `{name}`: {rows} rows arrived, and its sources' shares have {whole[0]} documents."
+        if shares.licences is not None and (found := Shares(shares.licences).whole) != whole:
+            yield f"output `{name}`: the shares of its licences are {found} together, those of its sources {whole}."
+        for creator, amount in (shares.creators or {}).items():
+            if any(part > all_ for part, all_ in zip(amount, whole, strict=True)):
+                yield f"output `{name}`: the creator {creator!r:.80} has {amount} of {whole}."
+        if shares.uncounted > whole[0]:
+            yield f"output `{name}`: {shares.uncounted} of {whole[0]} documents have no number of tokens."
 
 
 def _differ(what: str, a: Tally, other: str, b: Tally) -> str:

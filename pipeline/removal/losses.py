@@ -16,6 +16,7 @@ from gristmill.pipeline.provenance.logs import TaskEntry
 from gristmill.pipeline.provenance.removal import kept_rows
 from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 from gristmill.pipeline.removal.lost import Lost, lost_with, minus, text_sizes
+from gristmill.pipeline.removal.lost_shares import LostRows
 from gristmill.pipeline.removal.old_run import OldRun
 from gristmill.pipeline.removal.selection import Selection
 from gristmill.pipeline.writing.sidecars import LEDGER_ROLE
@@ -48,7 +49,8 @@ class Losses:
 
 def losses(run: OldRun, selection: Selection) -> Losses:
     """Adds up what goes with the documents. Raises DataError for an output that contradicts itself about them."""
-    ledger, shown = _about(run, selection)
+    shares = LostRows(run)
+    ledger, shown = _about(run, selection, shares)
     discarded = list(run.manifest.accounts.discarded)
     entries: dict[int, TaskEntry] = {}
     accounts = run.manifest.accounts
@@ -63,7 +65,7 @@ def losses(run: OldRun, selection: Selection) -> Losses:
         mine = ledger.filter(pc.equal(ledger[FROM_TASK], task)).drop_columns([FROM_TASK]).combine_chunks()
         sizes = shown.filter(pa.array(~kept_rows(shown[DOC_KEY], keys)))
         where = f"{run.folder}, task {task}"
-        lost: Lost = lost_with(run.graph, discarded, source, mine, sizes, keys, where)
+        lost: Lost = lost_with(run.graph, discarded, source, mine, sizes, keys, shares.shares(source, keys), where)
         entries[task] = _without(entry, len(keys), lost, where)
         accounts = minus(accounts, lost.accounts)
         removed[source] = removed.get(source, 0) + len(keys)
@@ -87,8 +89,9 @@ def _without(entry: TaskEntry, count: int, lost: Lost, where: str) -> TaskEntry:
     return replace(entry, slices=[replace(one, removed=one.removed + count)], accounts=accounts)
 
 
-def _about(run: OldRun, selection: Selection) -> tuple[pa.Table, pa.Table]:
-    """The ledger's rows about the documents, with `from_task`; and doc_key and bytes of their texts in any shards."""
+def _about(run: OldRun, selection: Selection, shares: LostRows) -> tuple[pa.Table, pa.Table]:
+    """The ledger's rows about the documents, with `from_task`; and doc_key and bytes of their texts in any shards, of which
+    `shares` keeps the rows."""
     every = selection.every()
     schema = LEDGER.append(pa.field(FROM_TASK, pa.int32()))
     parts = [schema.empty_table()]
@@ -102,7 +105,10 @@ def _about(run: OldRun, selection: Selection) -> tuple[pa.Table, pa.Table]:
         for row in output.shards:
             if row["task"] >= 0 and row["task"] not in selection.tasks:
                 continue
-            for piece in run.pieces(row, (DOC_KEY, TEXT)):
+            for piece in run.pieces(row, (DOC_KEY, TEXT, *shares.columns(output.name))):
                 gone = np.flatnonzero(~kept_rows(piece[DOC_KEY], every))
-                shown += [text_sizes(piece.take(pa.array(gone)))] if len(gone) else []
+                if len(gone):
+                    rows = piece.take(pa.array(gone))
+                    shares.add(output.name, rows)
+                    shown.append(text_sizes(rows))
     return pa.concat_tables(parts).combine_chunks(), pa.concat_tables(shown).combine_chunks()

@@ -16,6 +16,8 @@ from gristmill.pipeline.audit.routes import DROPPED, QUARANTINED, AuditGraph, De
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_bytes
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.provenance.accounts import MODULUS, SOURCE_PORT, Accounts, Hits, NodeAccount, Tally
+from gristmill.pipeline.provenance.shares import Shares
+from gristmill.pipeline.removal.lost_shares import minus_shares
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ def lost_with(
     ledger: pa.Table,
     shards: pa.Table,
     keys: np.ndarray,
+    shares: Mapping[str, Shares],
     where: str,
 ) -> Lost:
     """What a task loses.
@@ -53,6 +56,7 @@ def lost_with(
         ledger: the task's rows of it about these documents.
         shards: doc_key and `bytes` (int64, of the text) of theirs in any output.
         keys: the documents (uint64, documents × 2), ascending.
+        shares: what outputs lose with them by licence (see `lost_shares`).
 
     Raises DataError for a ledger that no run wrote, and for a document of which nothing is known.
     """
@@ -82,6 +86,7 @@ def lost_with(
         for label in ports:
             account.ports[label] = _tally(keys, leaving, routes.left[f"{name}.{label}"], place)
         account.rules = _rules(ledger.take(pa.array(rows)))
+    accounts.shares = dict(shares)
     rows_lost: dict[str, int] = {}
     for output, edges in graph.outputs.items():
         into = {
@@ -192,7 +197,9 @@ def minus(accounts: Accounts, lost: Accounts) -> Accounts:
         for name, account in accounts.nodes.items()
     }
     outputs = {name: _minus_edges(edges, lost.outputs.get(name, {})) for name, edges in accounts.outputs.items()}
-    return Accounts(nodes, outputs, _minus_edges(accounts.discarded, lost.discarded))
+    rows = {name: lost.rows_into(name) for name in lost.outputs}
+    shares = minus_shares(accounts.shares, lost.shares, rows)
+    return Accounts(nodes, outputs, _minus_edges(accounts.discarded, lost.discarded), shares)
 
 
 def _minus_node(account: NodeAccount, lost: NodeAccount) -> NodeAccount:

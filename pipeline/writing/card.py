@@ -11,7 +11,9 @@ import yaml
 
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.shares import Shares
 from gristmill.pipeline.provenance.statement import Predicate, Statement
+from gristmill.pipeline.writing.share_tables import share_tables, unit_of
 from gristmill.pipeline.writing.task_files import data_columns
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def card_body(
             f"| {cell(name)} | {cell(totals.snapshot or '–')} | {cell(known.name) if known else 'unknown'} | "
             f"{known.stated_by if known else '–'} | {totals.rows:,} | {totals.text_bytes / 1e6:,.1f} MB |"
         )
+    lines += _shares(accounts.shares.get(predicate.output))
     lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
     for name in nodes:
         account = accounts.nodes.get(name, NodeAccount())
@@ -126,6 +129,24 @@ def card_body(
     lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
     lines += [f"| `{cell(name)}` | {kind} |" for name, kind in columns.items()]
     return "\n".join(lines) + "\n"
+
+
+def _shares(shares: Shares | None) -> list[str]:
+    if shares is None:
+        return []
+    lines = ["", "## Shares", "", f"Shares are {unit_of(shares)}. Copies count as often as they are written."]
+    for table in share_tables(shares):
+        lines += ["", *([table.note, ""] if table.note else [])]
+        if not table.rows:
+            continue
+        lines += [f"| {table.by} | documents | text | tokens | share |", "|---|---:|---:|---:|---:|"]
+        for row in table.rows:
+            tokens = "–" if row.tokens is None else f"{row.tokens:,}"
+            lines.append(
+                f"| {cell(row.name)} | {row.documents:,} | {row.bytes / 1e6:,.1f} MB | {tokens} | {row.share:.2%} |"
+            )
+        lines += ["", f"… and {table.more:,} more."] if table.more else []
+    return lines
 
 
 def cell(text: str) -> str:

@@ -14,6 +14,8 @@ from gristmill.pipeline.planning.graph import Edge, Node, Output
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Accounts, Tally
 from gristmill.pipeline.provenance.logs import NodeLog, ShardLog, SliceRead, TaskLog
+from gristmill.pipeline.provenance.shares import COLUMNS as SHARED_BY
+from gristmill.pipeline.provenance.shares import LICENCE, Shares, shares_of
 from gristmill.pipeline.provenance.statement import FORMAT_VERSION
 from gristmill.pipeline.provenance.task_record import OutputFile, SidecarParts, SliceRecord, StagedFile, TaskFile
 from gristmill.pipeline.provenance.values import extend
@@ -99,17 +101,21 @@ def publish_task(
             str_edge(edge): Tally.of(slice_rows.keys[rows], slice_rows.sizes_at(edge.node, leaving=True)[rows], copies)
             for edge, rows, copies in routes[output.name]
         }
+    writers = [_OutputWriter(plan, slice_rows, task, one, attempt, routes[one.name]) for one in plan.graph.outputs]
+    for writer in writers:
+        shares = writer.shares()
+        if shares is not None:
+            accounts.shares[writer.output.name] = shares
     accounts.check(f"{slice_record.path}, last pass")
     log = task_log(plan, task, accounts, slice_record, settled)
     order = [slice_rows.source, *(node.name for node in plan.graph.nodes)]
     published: dict[str, list[TaskFile]] = {}
-    for output in plan.graph.outputs:
-        writer = _OutputWriter(plan, slice_rows, task, output, attempt)
-        if output.config.shuffle is None:
-            writer.shards(routes[output.name], log)
+    for writer in writers:
+        if writer.output.config.shuffle is None:
+            writer.shards(log)
         else:
-            writer.staged(routes[output.name], work.root)
-        published[output.name] = writer.files
+            writer.staged(work.root)
+        published[writer.output.name] = writer.files
     parts = _Parts(plan, slice_rows, order, rejects, notes, limits)
     dropped, holder = parts.all_dropped(task, attempt), holder_of_dropped(plan)
     if dropped is not None and holder is not None:
@@ -226,27 +232,52 @@ class _Parts:
 
 
 class _OutputWriter:
-    def __init__(self, plan: Plan, slice_rows: SliceRows, task: int, output: Output, attempt: str) -> None:
+    """A task's rows of one output, each once in `rows` with the number of its copies."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        slice_rows: SliceRows,
+        task: int,
+        output: Output,
+        attempt: str,
+        routes: list[tuple[Edge, np.ndarray, np.ndarray]],
+    ) -> None:
         self.plan, self.slice_rows, self.task, self.output, self.attempt = plan, slice_rows, task, output, attempt
         self.folder = attempt_folder(plan, output)
         self.files: list[TaskFile] = []
+        self.arrivals = [(edge, leaving) for edge, leaving, _ in routes if len(leaving)]
+        copies = np.zeros(slice_rows.count, np.int64)
+        for _, rows, n in routes:
+            copies[rows] += n
+        self.rows = np.flatnonzero(copies)
+        self.count = copies[self.rows]
+        self.text = np.zeros(len(self.rows), np.int64)
+        self.sizes = self._row_sizes() if len(self.rows) else self.text
 
     def keep(self, path: str, role: str, shard: Shard, keys: int = 0) -> None:
         self.files.append(_entry(path, role, shard.file, shard.rows, shard.content_digest, keys))
 
-    def shards(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], log: TaskLog) -> None:
-        columns = shard_columns(self.plan, self.output)
-        copies = np.zeros(self.slice_rows.count, np.int64)
-        for _, rows, n in routes:
-            copies[rows] += n
-        rows = np.flatnonzero(copies)
-        if not len(rows):
+    def shares(self) -> Shares | None:
+        """What the rows are by source, licence and creator; None where there are none, or nobody states licences."""
+        have = self.plan.graph.columns_into(self.output.inputs)
+        if not len(self.rows) or (LICENCE not in have and not any(s.config.license for s in self.plan.config.sources)):
+            return None
+        source = self.slice_rows.source
+        columns = {name: self._column(name, self.rows) for name in SHARED_BY if name in have}
+        return shares_of(source, self.plan.graph.sources[source].config.license, self.text, self.count, columns)
+
+    def _repeated(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows as often as they have copies, and the number of each copy."""
+        ends = np.cumsum(self.count)
+        repeated = np.repeat(self.rows, self.count)
+        return repeated, np.arange(len(repeated)) - np.repeat(ends - self.count, self.count)
+
+    def shards(self, log: TaskLog) -> None:
+        if not len(self.rows):
             return
-        count = copies[rows]
-        repeated = np.repeat(rows, count)
-        copy = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
-        sizes = self._row_sizes(columns, routes, rows)
-        repeated_sizes = np.repeat(sizes, count)
+        repeated, copy = self._repeated()
+        repeated_sizes = np.repeat(self.sizes, self.count)
         for number, (start, stop) in enumerate(cuts(repeated_sizes, self.output.config.shard_bytes)):
             part = repeated[start:stop]
             path = f"data/part-{self.task:05d}-{number:02d}.parquet"
@@ -257,29 +288,23 @@ class _OutputWriter:
                 return extend(ShardLog, log, **own)
 
             schema = pa.schema(data_columns(self.plan, self.output))
-            pieces = self._pieces(schema, routes, part, copy[start:stop], repeated_sizes[start:stop])
+            pieces = self._pieces(schema, part, copy[start:stop], repeated_sizes[start:stop])
             shard = write_parquet(join(self.folder, path), schema, pieces, footer, attempt=self.attempt)
             self.keep(path, "data", shard, keys)
 
-    def staged(self, routes: list[tuple[Edge, np.ndarray, np.ndarray]], work: str) -> None:
+    def staged(self, work: str) -> None:
         """The task's rows for a shuffled output, in the work folder: an output holds nothing provisional."""
-        copies = np.zeros(self.slice_rows.count, np.int64)
-        for _, rows, n in routes:
-            copies[rows] += n
-        rows = np.flatnonzero(copies)
-        if not len(rows):
+        if not len(self.rows):
             return
-        count = copies[rows]
-        repeated = np.repeat(rows, count)
-        copy = np.arange(len(repeated)) - np.repeat(np.cumsum(count) - count, count)
+        repeated, copy = self._repeated()
         hashes = shuffle_hash(self.slice_rows.keys[repeated], copy, seed_of(self.plan, self.output))
         order = shuffle_order(hashes, self.slice_rows.keys[repeated], copy)
-        sizes = np.repeat(self._row_sizes(shard_columns(self.plan, self.output), routes, rows), count)[order]
+        sizes = np.repeat(self.sizes, self.count)[order]
         repeated, copy, hashes = repeated[order], copy[order], hashes[order]
         schema = pa.schema(data_columns(self.plan, self.output))
         words = self.slice_rows.keys[repeated]
         lengths = [len(piece) for piece in pieces_of(repeated, sizes)]
-        pieces = self._pieces(schema, routes, repeated, copy, sizes)
+        pieces = self._pieces(schema, repeated, copy, sizes)
         candidate = join("shuffled", self.output.name, f"task-{self.task:05d}.arrow")
         file = write_staged(
             join(work, candidate), schema, hashes, words, lengths, pieces, int(sizes.sum()), self.attempt
@@ -296,31 +321,25 @@ class _OutputWriter:
             )
         )
 
-    def _row_sizes(
-        self,
-        columns: list[tuple[str, pa.DataType]],
-        routes: list[tuple[Edge, np.ndarray, np.ndarray]],
-        rows: np.ndarray,
-    ) -> np.ndarray:
-        total = np.full(len(rows), 20, np.int64)
+    def _row_sizes(self) -> np.ndarray:
+        """Encoder-independent bytes of each row; keeps those of its text as well."""
+        total = np.full(len(self.rows), 20, np.int64)
         table, states = self.slice_rows.table, self.slice_rows.states.values()
         as_read = TEXT in table.column_names and all(state.own(TEXT) is None for state in states)
-        for name, _ in columns:
+        for name, _ in shard_columns(self.plan, self.output):
             if name == TEXT and as_read:  # not copied for its lengths
-                total += text_bytes(table[TEXT])[rows]
-                continue
-            array = self._column(name, routes, rows)
-            total += text_bytes(array) if name == TEXT else row_bytes(pa.table({name: array}))
+                self.text = text_bytes(table[TEXT])[self.rows]
+            elif name == TEXT:
+                self.text = text_bytes(self._column(name, self.rows))
+            total += self.text if name == TEXT else row_bytes(pa.table({name: self._column(name, self.rows)}))
         return total
 
-    def _column(self, name: str, routes: list[tuple[Edge, np.ndarray, np.ndarray]], rows: np.ndarray) -> pa.Array:
-        arrivals = [(edge, leaving) for edge, leaving, _ in routes if len(leaving)]
-        return self.slice_rows.incoming(arrivals, name, rows)
+    def _column(self, name: str, rows: np.ndarray) -> pa.Array:
+        return self.slice_rows.incoming(self.arrivals, name, rows)
 
     def _pieces(
         self,
         schema: pa.Schema,
-        routes: list[tuple[Edge, np.ndarray, np.ndarray]],
         rows: np.ndarray,
         copy: np.ndarray,
         sizes: np.ndarray,
@@ -331,7 +350,7 @@ class _OutputWriter:
             once, back = np.unique(piece, return_inverse=True)
             arrays: dict[str, pa.Array] = {
                 DOC_KEY: one_chunk(self.slice_rows.table[DOC_KEY]).take(pa.array(once)),
-                **{name: self._column(name, routes, once) for name in schema.names if name not in OWN},
+                **{name: self._column(name, once) for name in schema.names if name not in OWN},
             }
             table = pa.table({n: a for n, a in arrays.items()})
             if not np.array_equal(once, piece):

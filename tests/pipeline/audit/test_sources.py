@@ -100,7 +100,7 @@ def test_a_text_edited_behind_a_node_that_left_it_alone(output: Output) -> None:
     assert row is not None
     texts[row] = f"{texts[row]}!"
     mended(output, name, set_column("text", texts))
-    result = output.expect("text", plugins=PLUGINS)
+    result = output.expect("text", "shares", plugins=PLUGINS)
     assert [(finding.file, finding.row) for finding in result["text"].findings] == [(name, row)]
 
 

@@ -74,6 +74,7 @@ ROWS: dict[str, Row] = {
     "config": test_sources.test_a_manifest_that_its_config_contradicts,
     "derived": test_kind_tampering.test_a_kind_that_its_shard_does_not_give,
     "revoked": test_revoked.test_a_shard_with_what_the_list_names,
+    "shares": test_tampering.test_shares_moved_between_licences,
 }
 
 

@@ -541,6 +541,17 @@ def test_accounts_that_do_not_balance(output: Output) -> None:
     assert {finding.file for finding in result["accounts"].findings} == {"manifest.json", "ledger/part-00000.parquet"}
 
 
+def test_shares_moved_between_licences(output: Output) -> None:
+    def change(accounts: dict[str, Any]) -> None:
+        licences = accounts["shares"]["corpus"]["licences"]
+        documents, size, tokens = licences["CC0-1.0"]
+        licences |= {"CC0-1.0": [documents - 1, size - 5, tokens], "MIT": [1, 5, 0]}
+
+    change_accounts(output, 0, change)
+    result = output.expect("shares")
+    assert "licences, 'CC0-1.0': [documents, bytes, tokens]" in result["shares"].findings[0].message
+
+
 def test_tasks_that_do_not_add_up_to_the_run(output: Output) -> None:
     output.set_manifest(lambda s: s["predicate"]["accounts"]["nodes"]["bounds"]["tallies"].update(extra=1))
     output.expect("accounts")

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from gristmill.pipeline.audit.key_order import key_order, name_of, places_in, starts_of
 from gristmill.pipeline.audit.messages import Answer, TaskJob
 from gristmill.pipeline.audit.routes import AuditGraph, Routes
+from gristmill.pipeline.audit.row_join import numbers_of
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.source_position import MOST_RECORDS
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, URL, doc_keys, key_words, one_chunk
@@ -212,16 +213,14 @@ def _order(
         elif len(back):
             _misplaced(table, int(known[back[0] + 1]), path, answer)
         last = (int(place[-1]), int(copy[-1]))
-    names = [node.name for node in graph.nodes]
+    names = pa.array([node.name for node in graph.nodes], pa.string())
     for role, files in by_role.items():
         for path, table in files:
             if role == "data":
                 continue
             place = reference.find(key_words(table[DOC_KEY]))
             if role in ("ledger", "dropped"):
-                nodes = np.array(
-                    [names.index(name) if name in names else -1 for name in table["node"].to_pylist()], np.int64
-                )
+                nodes = numbers_of(table["node"], names)
                 # A source lists records that it could not read first, whose numbers may be any.
                 ahead = (nodes[1:] < nodes[:-1]) | (
                     (nodes[1:] == nodes[:-1]) & (nodes[1:] >= 0) & (place[1:] >= 0) & (place[1:] < place[:-1])

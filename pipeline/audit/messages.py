@@ -52,6 +52,7 @@ class TaskJob:
         measuring: nodes of which any task has signals.
         dropped: which dropped texts the config keeps: none, sample or all.
         unseen: columns that shares were counted by and that the shards do not have.
+        lengths: the folder in which the checks of whole files left the lengths of dropped texts (see `sidecar_rows`).
     """
 
     folder: str
@@ -70,6 +71,7 @@ class TaskJob:
     measuring: tuple[str, ...] = ()
     dropped: str = "none"
     unseen: tuple[str, ...] = ()
+    lengths: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,6 +105,7 @@ class TaskJob:
             measuring=tuple(value["measuring"]),
             dropped=value["dropped"],
             unseen=tuple(value["unseen"]),
+            lengths=value["lengths"],
         )
 
 

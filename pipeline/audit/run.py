@@ -134,6 +134,8 @@ class _Audit:
     bytes_read: int = 0
     crashes: int = 0
     right: dict[Entry, bool] = field(default_factory=dict)
+    left: str = ""
+    """A folder for what one request leaves for others."""
 
     def run(self) -> None:
         report, folder = self.report, self.folder
@@ -175,6 +177,7 @@ class _Audit:
         logs.check_keys(entries)
         if not self.rows:
             return
+        self.left = self.opened.enter_context(tempfile.TemporaryDirectory(prefix="gristmill-audit-"))
         self._kinds(kinds, absent)
         self._keyed_digests(predicate, [entry for entry in present if entry.role == REMOVED_ROLE])
         self._revoked(predicate, logs, present)
@@ -182,10 +185,9 @@ class _Audit:
             self._tasks(predicate, graph, entries, absent)
             return
         seed = logs.shuffle.seed if logs.shuffle.seed is not None else predicate.identity.seed
-        with tempfile.TemporaryDirectory(prefix="gristmill-audit-") as spill:
-            shards = self._shards(predicate, entries, absent, seed, spill, logs)
-            rest = [entry for entry in entries if entry.role != "data"]
-            self._tasks(predicate, graph, rest, absent, spill, shards)
+        shards = self._shards(predicate, entries, absent, seed, self.left, logs)
+        rest = [entry for entry in entries if entry.role != "data"]
+        self._tasks(predicate, graph, rest, absent, self.left, shards)
 
     def _kinds(self, kinds: KindAudit, absent: set[Entry]) -> None:
         """The checks that make kinds again from their shards; of a sample those of every N-th task or bucket."""
@@ -310,7 +312,8 @@ class _Audit:
         def one(reader: ReaderProcess, entry: Entry) -> Deferred:
             told = Deferred()
             if self._right_bytes(entry, told) and entry.role != "data":
-                answer = _answer(reader, "check_sidecar", asdict(entry), entry.size, "content", [entry], told)
+                job = {"entry": asdict(entry), "lengths": self.left}
+                answer = _answer(reader, "check_sidecar", job, entry.size, "content", [entry], told)
                 self.right[entry] = answer is not None
             return told
 
@@ -371,6 +374,7 @@ class _Audit:
                 measuring,
                 str((predicate.identity.outputs[predicate.output].model_extra or {}).get("dropped")),
                 unseen(predicate),
+                self.left,
             )
             size = sum(entry.size // max(1, entry.tasks) for entry in sound)
             answered = _answer(reader, "check_task", job.to_json(), size, "content", sound, told)

@@ -2,13 +2,15 @@
 
 Row groups are found by the statistics of `from_task`, and the last ones that were read are kept, since the next task's rows
 lie there too. `check_sidecar` reads a file whole, as `check_task` does shards: then statistics are true, and rows are in the
-order of their tasks. Runs in the reading process.
+order of their tasks. It also leaves the lengths of dropped texts, so that no task decodes these a second time. Runs in the
+reading process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from gristmill.pipeline.audit.documents import sound_log
 from gristmill.pipeline.audit.messages import Answer, Entry
 from gristmill.pipeline.audit.open_files import Damaged, opened
 from gristmill.pipeline.audit.scan_file import scanned
-from gristmill.pipeline.document import FROM_TASK, one_chunk
+from gristmill.pipeline.document import FROM_TASK, TEXT, one_chunk, text_bytes
 from gristmill.pipeline.provenance.logs import LedgerLog
 from gristmill.pipeline.writing.parquet import read_log
 
@@ -29,12 +31,16 @@ _KEPT = 12
 
 
 def check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """All checks of one sidecar by itself. `argument` is an Entry, the answer an Answer, as JSON."""
-    entry, answer = Entry(**argument), Answer()
+    """All checks of one sidecar by itself. `argument`: `entry`, an Entry, and `lengths`, a folder in which to leave those of
+    texts; the answer is an Answer as JSON."""
+    entry, answer = Entry(**argument["entry"]), Answer()
     bounds: list[tuple[int, int]] = []
+    lengths: list[np.ndarray] = []
     counts: dict[int, int] = {}
 
     def each(piece: pa.Table) -> None:
+        if entry.role == "dropped" and (found := text_lengths(piece)) is not None:
+            lengths.append(found)
         if not _has_tasks(piece.schema) or piece[FROM_TASK].null_count or not piece.num_rows:
             return
         tasks = one_chunk(piece[FROM_TASK]).to_numpy()
@@ -48,6 +54,8 @@ def check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
     table, found = scanned(entry.folder, entry, [FROM_TASK], answer, each)
     if table is None:
         return answer.to_json()
+    if lengths:
+        np.save(_lengths_file(argument["lengths"], entry), np.concatenate(lengths), allow_pickle=False)
     if not _has_tasks(table.schema) or table[FROM_TASK].null_count:
         answer.fail("content", f"has no column `{FROM_TASK}` of 32-bit integers without nulls", entry.path)
         return answer.to_json()
@@ -100,25 +108,49 @@ def task_rows(entry: Entry, task: int, columns: Sequence[str] | None = None) -> 
         if not _has_tasks(schema):
             raise Damaged(f"has no column `{FROM_TASK}` of 32-bit integers")
         index = _leaf(file)
+        names = tuple(name for name in schema.names if columns is None or name in (FROM_TASK, *columns))
         for group in range(file.metadata.num_row_groups):
             stated = file.metadata.row_group(group)
             bounds = _bounds(stated.column(index))
             if bounds is None or bounds[0] <= task <= bounds[1]:
                 read = _group if bounds is None or bounds[0] != bounds[1] else _group.__wrapped__
-                rows, at = _of_task(read(entry.folder, entry.path, entry.sha256, group), task)
+                rows, at = _of_task(read(entry.folder, entry.path, entry.sha256, group, names), task)
                 if rows.num_rows and not parts:
                     first = before + at
                 parts += [rows] if rows.num_rows else []
             before += stated.num_rows
-    names = [name for name in schema.names if name != FROM_TASK and (columns is None or name in columns)]
-    table = pa.concat_tables([schema.empty_table(), *parts]).select(names)
-    return table.combine_chunks(), first
+    empty = schema.empty_table().select(names)
+    return pa.concat_tables([empty, *parts]).drop_columns(FROM_TASK).combine_chunks(), first
 
 
 @lru_cache(maxsize=_KEPT)
-def _group(folder: str, path: str, sha256: str, group: int) -> pa.Table:
+def _group(folder: str, path: str, sha256: str, group: int, columns: tuple[str, ...]) -> pa.Table:
     with opened(folder, path) as file:
-        return file.read_row_group(group, use_threads=False).replace_schema_metadata(None)
+        return file.read_row_group(group, columns=list(columns), use_threads=False).replace_schema_metadata(None)
+
+
+def text_lengths(table: pa.Table) -> np.ndarray | None:
+    """UTF-8 bytes of each text (int64, −1 for null); None for a table without texts."""
+    if TEXT not in table.column_names:
+        return None
+    column = one_chunk(table[TEXT])
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
+    return np.where(np.asarray(column.is_null()), -1, text_bytes(column))
+
+
+def lengths_left(folder: str, entry: Entry, first: int, rows: int) -> np.ndarray | None:
+    """The lengths of some rows' texts as the check of the whole file left them in a folder; None where it left none."""
+    try:
+        whole = np.load(_lengths_file(folder, entry), mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        return None
+    return np.array(whole[first : first + rows]) if len(whole) == entry.rows else None
+
+
+def _lengths_file(folder: str, entry: Entry) -> Path:
+    """Where they lie: under the digest of the file, which was compared before it was read."""
+    return Path(folder) / f"lengths-{entry.sha256}.npy"
 
 
 def _of_task(table: pa.Table, task: int) -> tuple[pa.Table, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from gristmill.pipeline.audit.agreement import SIZE, check_agreement
@@ -20,8 +19,8 @@ from gristmill.pipeline.audit.routes import AuditGraph, follow
 from gristmill.pipeline.audit.row_join import join_notes, join_outputs, join_signals, listed_drops
 from gristmill.pipeline.audit.scan_file import scanned
 from gristmill.pipeline.audit.shares import SeenRows, check_task_shares
-from gristmill.pipeline.audit.sidecar_rows import ledger_log, task_rows
-from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL, one_chunk, text_bytes
+from gristmill.pipeline.audit.sidecar_rows import ledger_log, lengths_left, task_rows, text_lengths
+from gristmill.pipeline.document import COPY, DOC_KEY, ID, KEY_TYPE, TEXT, URL
 from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.provenance.removal import REMOVED, REMOVED_ROLE
 from gristmill.pipeline.provenance.sidecar_tables import EMITTED, LEDGER
@@ -101,20 +100,20 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(entry: Entry, job: TaskJob, answer: Answer) -> pa.Table | None:
     """The task's rows of a sidecar; None for one that cannot be read, as the check of the whole file says."""
+    kept = _kept(entry.role, job)
     try:
-        table, answer.first_rows[entry.path] = task_rows(entry, job.task)
+        table, first = task_rows(entry, job.task, kept)
+        lengths = lengths_left(job.lengths, entry, first, table.num_rows) if entry.role == "dropped" else None
+        if entry.role == "dropped" and lengths is None:
+            lengths = text_lengths(task_rows(entry, job.task, (TEXT,))[0])
     except (Damaged, Unreadable):
         return None
+    answer.first_rows[entry.path] = first
     if DOC_KEY not in table.column_names or table.schema.field(DOC_KEY).type != KEY_TYPE or table[DOC_KEY].null_count:
         return None
-    sizes = None
-    if entry.role == "dropped" and TEXT in table.column_names:
-        column = one_chunk(table[TEXT])
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            sizes = pa.array(text_bytes(column), pa.int64(), mask=np.asarray(column.is_null()))
-    kept = _kept(entry.role, job)
-    table = table if kept is None else table.select([name for name in table.column_names if name in kept])
-    return table if sizes is None else table.append_column(SIZE, sizes)
+    if lengths is None:
+        return table
+    return table.append_column(SIZE, pa.array(lengths, mask=lengths < 0))
 
 
 def _kept(role: str, job: TaskJob) -> list[str] | None:

@@ -84,7 +84,7 @@ def export(
 
         text = dataset_card(outputs[0])
     elif format_ == "croissant":
-        from gristmill.launch.exports.cards import ANSWERS, croissant_rai
+        from gristmill.launch.exports.croissant import ANSWERS, croissant_rai
 
         known = _answers(answers, today)
         text = _json(croissant_rai(outputs[0], known))

@@ -1,19 +1,15 @@
-"""A Hugging Face dataset card with complete metadata, and Croissant with the RAI vocabulary, of a finished output."""
+"""A Hugging Face dataset card with complete metadata, of a finished output."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from gristmill.launch.exports.answers import NONE, Answers
 from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.shard_totals import Totals, count_shards
 from gristmill.pipeline.licence import FACTS
-from gristmill.pipeline.provenance.accounts import NodeAccount
-from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.spdx import expression
-from gristmill.pipeline.writing.card import SHARDS, card_body, cell, croissant_metadata, front_matter
+from gristmill.pipeline.writing.card import SHARDS, card_body, cell, front_matter
 
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B", "10B<n<100B",
          "100B<n<1T", "n>1T")  # fmt: skip
@@ -46,25 +42,6 @@ FACT_NAMES = {
 MOST_LANGUAGES = 200
 _CODE = re.compile(r"[a-z]{2,3}")
 _NO_LANGUAGE = frozenset({"und", "zxx", "mul", "mis"})
-RAI_ANSWERS = {
-    "rai:dataCollection": "collection.methodology",
-    "rai:dataCollectionType": "collection.methods",
-    "rai:dataAnnotationProtocol": "annotations.descriptions",
-    "rai:annotatorDemographics": "annotators.descriptions",
-    "rai:dataReleaseMaintenancePlan": "maintenance.plan",
-    "rai:personalSensitiveInformation": "sensitivity.types",
-    "rai:dataSocialImpact": "curation.proportionality",
-    "rai:dataBiases": "curation.extrinsic_bias",
-    "rai:dataLimitations": "relation.limitations",
-    "rai:dataUseCases": "use.suitable",
-}
-"""Properties of RAI that only people can fill in, and the answers that do."""
-ORGANIZATIONS = {"creator": "owners.teams", "publisher": "publisher.organizations"}
-CITATION, LINK = "use.citation", "dataset.link"
-ANSWERS = (*RAI_ANSWERS.values(), *ORGANIZATIONS.values(), CITATION, LINK)
-"""Keys of all answers that Croissant takes."""
-_URL = re.compile(r"https?://[^\s<>\"]+")
-RAI = "http://mlcommons.org/croissant/RAI/"
 
 
 def dataset_card(output: Finished) -> str:
@@ -135,73 +112,3 @@ def _languages(totals: Totals) -> list[str]:
     ordered = sorted(totals.languages.items(), key=lambda item: (-item[1][1], item[0]))
     lines += [f"| {cell(name)} | {rows:,} | {size / whole:.2%} |" for name, (rows, size) in ordered[:MOST_LANGUAGES]]
     return lines
-
-
-def croissant_rai(output: Finished, answers: Answers | None = None) -> dict[str, Any]:
-    """Croissant 1.1 as it lies beside the shards, with licences as facts, the day it was published, and RAI 1.0: what was
-    collected, what is missing, what happened at each node, and by which models; and what people answered, if they did."""
-    manifest = output.manifest
-    body = croissant_metadata(manifest, manifest.data.columns)
-    body["conformsTo"] = [body["conformsTo"], f"{RAI}1.0"]
-    stated = [licence_facts(source.license) for source in manifest.sources.values()]
-    body["license"] = sorted({facts.get("spdx") or facts.get("statement") or "unknown" for facts in stated})
-    body |= _rights(manifest)
-    body["datePublished"] = output.ended.date().isoformat()
-    body["identifier"] = f"sha256:{manifest.digest}"
-    body["rai:dataCollectionRawData"] = "; ".join(
-        f"{name}: {source.rows:,} documents, {source.text_bytes:,} bytes of text in {source.files:,} {source.format} files"
-        + (f", snapshot {source.snapshot}" if source.snapshot else "")
-        for name, source in manifest.sources.items()
-    )
-    body["rai:dataCollectionMissingData"] = "; ".join(
-        f"{name}: {source.rejects:,} records could not be read" for name, source in manifest.sources.items()
-    )
-    body["rai:dataPreprocessingProtocol"] = []
-    for node in manifest.nodes:
-        account = manifest.accounts.nodes.get(node.name, NodeAccount())
-        body["rai:dataPreprocessingProtocol"].append(
-            f"{node.name} (stage {node.use}, version {node.version}): {account.entered.rows:,} documents in, "
-            f"{account.dropped.rows:,} dropped, {account.quarantined.rows:,} quarantined"
-        )
-    tools = [f"{node.name}: {n} sha256:{d}" for node in manifest.nodes for n, d in sorted(node.models.items())]
-    if tools:
-        body["rai:machineAnnotationTools"] = tools
-    return body | _answered(body, {} if answers is None else answers.values)
-
-
-def _answered(body: Mapping[str, Any], answers: Mapping[str, str]) -> dict[str, Any]:
-    """Answers as properties, after what the run says there; none that there is nothing of what is asked."""
-    said = {key: text for key, text in answers.items() if text.strip().lower() not in NONE}
-    made: dict[str, Any] = {}
-    for name, key in RAI_ANSWERS.items():
-        if key in said:
-            made[name] = "; ".join([*([body[name]] if name in body else []), said[key]])
-    for name, key in ORGANIZATIONS.items():
-        if key in said:
-            made[name] = {"@type": "sc:Organization", "name": said[key]}
-    if CITATION in said:
-        made["citeAs"] = said[CITATION]
-    if _URL.fullmatch(said.get(LINK, "")):
-        made["url"] = said[LINK]
-    return made
-
-
-def _rights(manifest: Predicate) -> dict[str, Any]:
-    """What sources state of the rights in their texts, under schema.org's names; what is stated per source is named by it."""
-    stated = {name: source.license for name, source in manifest.sources.items() if source.license is not None}
-
-    def of(fact: str, says: str = "") -> list[str]:
-        return [f"{name}: {says}{licence_facts(one)[fact]}" for name, one in stated.items() if getattr(one, fact)]
-
-    creators = dict.fromkeys(name for one in stated.values() for name in one.creators or ())
-    languages = dict.fromkeys(tag.replace("_", "-") for one in stated.values() for tag in one.language or ())
-    made: dict[str, list[Any] | str] = {
-        "creditText": of("attribution"),
-        "usageInfo": [*of("conditions", "conditions of the licence: "), *of("terms", "terms of service: ")],
-        "contributor": [{"@type": "sc:Organization", "name": name} for name in creators],
-        "inLanguage": list(languages),
-        "rai:dataCollection": "; ".join(
-            [*of("collector", "collected by "), *of("model_generated", "made by models: ")]
-        ),
-    }
-    return {name: values for name, values in made.items() if values}

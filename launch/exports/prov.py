@@ -52,6 +52,11 @@ def _name(kind: str, *parts: str) -> str:
     return f"gm:{kind}/" + "/".join(quote(part, safe="") for part in parts)
 
 
+def address(kind: str, *parts: str) -> str:
+    """The address of a thing that these documents name, in full."""
+    return PREFIXES["gm"] + _name(kind, *parts).removeprefix("gm:")
+
+
 def _describe(
     made: _Document, output: Finished, started: datetime, ended: datetime, digests: Mapping[str, SourceDigest]
 ) -> None:

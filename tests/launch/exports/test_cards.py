@@ -11,8 +11,8 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from gristmill.launch.exports import data_card_template, rubric_elements
-from gristmill.launch.exports.cards import ANSWERS as TAKEN
 from gristmill.launch.exports.cards import _size
+from gristmill.launch.exports.croissant import ANSWERS as TAKEN
 from gristmill.pipeline.writing.card import one_licence
 from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
@@ -124,7 +124,22 @@ def test_croissant_describes_the_shards_and_the_run(run_folder: Path, gristmill:
         "exact (stage exact, version 1): 51 documents in, 1 dropped"
     )
     stored = json.loads((run_folder / "corpus/croissant.json").read_text())
-    assert stored["@context"] == body["@context"]
+    assert {**stored["@context"], "prov": "http://www.w3.org/ns/prov#"} == body["@context"]
+
+
+def test_croissant_names_the_run_and_sources_as_prov_does(run_folder: Path, gristmill: Command) -> None:
+    body = json.loads(gristmill("export", "croissant", str(run_folder / "corpus")).out)
+    prov = json.loads(gristmill("export", "prov", str(run_folder / "corpus")).out)
+    full = {name.replace("gm:", prov["prefix"]["gm"]): entity for name, entity in prov["entity"].items()}
+    for source in body["prov:wasDerivedFrom"]:
+        entity = full[source["@id"]]
+        assert entity["prov:label"] == source["prov:label"] and entity["gm:slicesRoot"] in source["prov:value"]
+    assert len(body["prov:wasDerivedFrom"]) == 2
+    (run,) = (one for name, one in prov["activity"].items() if name.startswith("gm:run/"))
+    made = body["prov:wasGeneratedBy"]
+    assert [run["prov:startTime"], run["prov:endTime"]] == [made["prov:startedAtTime"], made["prov:endedAtTime"]]
+    by = {f["name"]: f.get("prov:wasGeneratedBy", {}).get("prov:label") for f in body["recordSet"][0]["field"]}
+    assert str(by["language"]).startswith("language (stage language, version ") and by["text"] is None
 
 
 ANSWERS = """

@@ -40,6 +40,8 @@ Reads = Callable[[Path], dict[str, Any]]
 def reads() -> Reads:
     """What the library finds in a document, and the rows of the files that lie beside it."""
 
+    assert PYTHON.exists(), "run `make test-croissant`, which builds this environment"
+
     def read(path: Path) -> dict[str, Any]:
         ran = subprocess.run([PYTHON, "-c", PROGRAM, path], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr[-2000:]

@@ -56,7 +56,7 @@ def captured(kinds: Kinds, until: str | None) -> pa.Table:
 def _of_tables(kind: str, files: Sequence[Path]) -> Iterator[Found]:
     total = 0
     for path in files:
-        read = 0
+        read, most = 0, min(MAX_TABLE_BYTES, bound(path)) if path.is_file() else 0
         reading(str(path))
         for where, row in table_rows(path, COLUMNS, [STATUS]):
             host, body, observed = (row.get(name) for name in COLUMNS)
@@ -80,10 +80,9 @@ def _of_tables(kind: str, files: Sequence[Path]) -> Iterator[Found]:
             found = body.encode("utf-8", "replace") if isinstance(body, str) else body
             read += len(found)
             total += len(found)
-            if total > MAX_TABLE_BYTES or read > bound(path):
+            if total > MAX_TABLE_BYTES or read > most:
                 raise ConfigError(
-                    f"{where}: the bodies take more than {min(MAX_TABLE_BYTES, bound(path)):,} bytes. Leave out hosts that "
-                    "the corpus does not have."
+                    f"{where}: the bodies take more than {most:,} bytes. Leave out hosts that the corpus does not have."
                 )
             if status is None or not 300 <= status < 400:
                 yield Found(kind, host_and_target(host)[0], moment, status or 200, found)

@@ -42,7 +42,7 @@ class Captures:
     """The captures of each host of one kind, oldest first. Holds no more than it is asked for."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._columns = {name: table[name].combine_chunks() for name in ("host", "observed", "status", "body")}
+        self._columns = {name: _whole(table[name]) for name in ("host", "observed", "status", "body")}
         self._rows = lru_cache(maxsize=4096)(self._rows_of)
 
     def at(self, host: str, moment: str | None) -> Capture | None:
@@ -82,13 +82,18 @@ def read_captures(kinds: tuple[tuple[str, tuple[Path, ...]], ...], until: str | 
         table = captured(kinds, until)
     else:
         table = _kept(kinds, until)
-    names = table["kind"].combine_chunks()
+    names = _whole(table["kind"])
     found = {}
     for kind in dict.fromkeys(names.to_pylist() if len(names) < 1000 else names.unique().to_pylist()):
         first = bisect_left(range(len(names)), kind, key=lambda at: names[at].as_py())
         stop = bisect_right(range(len(names)), kind, first, key=lambda at: names[at].as_py())
         found[kind] = Captures(table.slice(first, stop - first))
     return found
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece; as it is where it is one, since combining copies what is mapped."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _is_small(path: Path) -> bool:

@@ -237,7 +237,8 @@ def test_a_large_table_is_read_once_on_a_machine_and_outside_of_the_process(
     tmp_path: Path, kept_captures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "robots.parquet"
-    told = [{"host": f"h{n}.org", "body": b"# %d" % n, "observed_at": "2024-01-01"} for n in range(500)]
+    bodies = [b"# %d %s" % (number, os.urandom(2000)) for number in range(500)]
+    told = [{"host": f"h{n}.org", "body": body, "observed_at": "2024-01-01"} for n, body in enumerate(bodies)]
     pq.write_table(pa.Table.from_pylist(told), table)
     asked = []
     call = ReaderProcess.call
@@ -246,9 +247,11 @@ def test_a_large_table_is_read_once_on_a_machine_and_outside_of_the_process(
 
     def read() -> None:
         read_captures.cache_clear()
+        held = pa.total_allocated_bytes()
         found = read_captures((("robots_txt", (table,)),), None)["robots_txt"]
         for number in (0, 250, 499):
-            assert found.at(f"h{number}.org", None) == ("2024-01-01T00:00:00Z", b"# %d" % number, 200)
+            assert found.at(f"h{number}.org", None) == ("2024-01-01T00:00:00Z", bodies[number], 200)
+        assert pa.total_allocated_bytes() - held < 100_000, "bodies are mapped, and not copied"
         assert found.at("h500.org", None) is None and found.at("", "2024-01-01T00:00:00Z") is None
 
     read()

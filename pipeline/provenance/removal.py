@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ REMOVED = pa.schema([pa.field(REMOVAL, pa.int32()), pa.field(KEYED, pa.binary(32
 """A removed document: which of the manifest's removals took it (from 0), its keyed digest, and its task."""
 MOST_REASON = 1000
 _KEY_BYTES = 32
+_DOC_KEY = re.compile("[0-9a-f]{32}")
 _TAG, _REQUEST, _KEY = b"gristmill.removed\0", b"gristmill.removal-request\0", b"gristmill.removal-key\0"
 
 
@@ -126,6 +128,31 @@ def removed_rows(table: pa.Table, keys: pa.Array, by: Iterable[RemovalKey]) -> n
     for one in by:
         found |= np.fromiter((made in listed for made in one.digests(keys)), bool, len(keys))
     return found
+
+
+def without_named(report: Any, names: Set[str]) -> Any:
+    """A node's report without what names some documents: of a list such items, of a map such values. Of a list of maps, such as
+    that of the largest clusters, a map that names one goes whole; counts stay.
+
+    Args:
+        names: doc_keys in hexadecimal.
+    """
+    if isinstance(report, list):
+        return [without_named(item, names) for item in report if not _names_one(item, names)]
+    if isinstance(report, dict):
+        parts = {
+            name: value for name, value in report.items() if not (isinstance(value, str) and _names_one(value, names))
+        }
+        return {name: without_named(value, names) for name, value in parts.items() if not _names_one(name, names)}
+    return report
+
+
+def _names_one(value: Any, names: Set[str]) -> bool:
+    if isinstance(value, dict):
+        return any(_names_one(item, names) for pair in value.items() for item in pair)
+    if isinstance(value, list):
+        return any(_names_one(item, names) for item in value)
+    return isinstance(value, str) and any(found in names for found in _DOC_KEY.findall(value))
 
 
 def kept_rows(keys: pa.Array | pa.ChunkedArray, removed: np.ndarray) -> np.ndarray:

@@ -98,6 +98,7 @@ def _predicate(old: Predicate, targets: Mapping[str, str], told: Mapping[str, An
         old,
         sources={name: _totals(name, totals, told) for name, totals in old.sources.items()},
         accounts=parse(Accounts, told["accounts"]),
+        reports=told["reports"],
         data=parse(Shards, version["data"]),
         files=parse(Files, version["files"]),
         kinds={name: parse(KindTotals, one) for name, one in version["kinds"].items()},

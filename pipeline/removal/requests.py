@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from gristmill.pipeline.document import keys_from_words
-from gristmill.pipeline.provenance.removal import Removal, RemovalKey, summed
+from gristmill.pipeline.provenance.removal import Removal, RemovalKey, summed, without_named
 from gristmill.pipeline.provenance.statement import Files, Shards
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.removal.condition import matching
@@ -82,7 +82,7 @@ def prepare(argument: Mapping[str, Any]) -> dict[str, Any]:
 def write(argument: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the new versions' files into attempt folders. `argument`: `what` was prepared, targets and attempts by output.
 
-    Returns what manifests say of them: accounts, removed rows and bytes by source, and by output its files.
+    Returns what manifests say of them: reports, accounts, removed rows and bytes by source, and by output its files.
     """
     found = _prepared(json.dumps(argument["what"]))
     run, lost = found.change.run, found.lost
@@ -91,7 +91,9 @@ def write(argument: Mapping[str, Any]) -> dict[str, Any]:
         name: _told(run, old, write_version(found.change, old, argument["targets"][name], shared))
         for name, old in run.outputs.items()
     }
+    names = {key.tobytes().hex() for key in found.change.removed.astype(">u8")}
     return {
+        "reports": without_named({name: dict(report) for name, report in run.manifest.reports.items()}, names),
         "accounts": to_json(lost.accounts),
         "removed": dict(lost.removed),
         "read_bytes": dict(lost.read_bytes),

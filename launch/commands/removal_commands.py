@@ -74,6 +74,13 @@ partitions and tokens. The old version stays as it is: remove it yourself once n
         unaudited: Annotated[
             bool, typer.Option("--unaudited", help="Accept an old version that fails its audit.")
         ] = False,
+        later: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="DIR",
+                help="An output that may have settled `against` this one; those beside it are looked at anyhow.",
+            ),
+        ] = None,
         as_json: JsonOption = False,
     ) -> int:
         """Write new versions of a run's outputs without some documents and without a trace of them."""
@@ -83,6 +90,6 @@ partitions and tokens. The old version stays as it is: remove it yourself once n
         return remove_from(
             RemoveOptions(
                 tuple(folders), output, reason, ids, urls, where, removal_key, key, signed_by, only_these, allow_missing,
-                unsigned, unaudited, as_json,
+                unsigned, unaudited, tuple(later or ()), as_json,
             )
         )  # fmt: skip

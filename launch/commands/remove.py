@@ -38,6 +38,7 @@ class RemoveOptions:
     allow_missing: bool = False
     unsigned: bool = False
     unaudited: bool = False
+    later: tuple[str, ...] = ()
     json: bool = False
 
 
@@ -53,7 +54,7 @@ def remove(options: RemoveOptions) -> int:
         None if options.signed_by is None else public_key(_read(options.signed_by, "--signed-by"), options.signed_by)
     )
     removal_key, made = _removal_key(options)
-    terms = Terms(options.reason, removal_key, key, signed_by, options.unsigned, options.unaudited)
+    terms = Terms(options.reason, removal_key, key, signed_by, options.unsigned, options.unaudited, options.later)
     try:
         done = remove_documents(options.folders, options.output, request, terms)
     except BaseException:
@@ -62,9 +63,14 @@ def remove(options: RemoveOptions) -> int:
         raise
     place = str(made) if made is not None else str(options.removal_key or _default_key(options))
     if options.json:
-        say_json(
-            {"folders": dict(done.folders), "removal": asdict(done.record), "missing": list(done.missing), "key": place}
-        )
+        rests = [{"output": folder, "node": node} for folder, node in done.dependents.found]
+        told = {
+            "folders": dict(done.folders),
+            "removal": asdict(done.record),
+            "missing": list(done.missing),
+            "key": place,
+        }
+        say_json({**told, "settled_against": rests, "untouched": list(done.left)})
     else:
         for line in _lines(done, place, made is not None):
             say(line)
@@ -156,4 +162,8 @@ def _lines(done: Removed, key: str, made: bool) -> Iterator[str]:
         yield f"still counted in the tallies of {', '.join(record.tallies)}"
     if record.payloads:
         yield f"the sizes of {record.payloads:,} payloads are not on record: bytes before their text was made still count them"
+    for folder, node in done.dependents.found:
+        yield f"settled against it  {folder}, node {node}: it may have lost documents to these, and names them then"
+    for why in done.dependents.unread:
+        yield f"not looked into  {why}"
     yield f"untouched      {', '.join(done.left)}, work folders and copies elsewhere: they still hold the documents"

@@ -176,7 +176,12 @@ def fate(change: Mapping[str, Any], side: str) -> str:
     if one["fate"] == "in":
         copies, number_of = change[f"copies_{side}"], change["documents"]
         return "kept" if copies == number_of else f"kept, {count(copies)} copies" + (f" ({where})" if where else "")
-    said = {"absent": "not read", "elsewhere": "goes elsewhere", "missing": "missing in the shards"}
+    said = {
+        "absent": "not read",
+        "elsewhere": "goes elsewhere",
+        "missing": "missing in the shards",
+        "removed": "taken out",
+    }
     what = said.get(one["fate"], str(one["fate"]))
     return f"{what}, {where}" if where else what
 

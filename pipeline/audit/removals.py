@@ -139,7 +139,7 @@ def without_removed(
         message = (
             f"{one.removed} of its documents are said to be removed; the keys given make {count} of the digests of them"
         )
-        answer.fail("source", message, path)
+        answer.fail("ledger", message, path)
     for check in ("text", "replay", "columns"):
         answer.unread(check, "not compared, since it is not known which documents were removed", path)
     return None

@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.pipeline.audit.open_files import Damaged, Unreadable, what_a_run_wrote
 from gristmill.pipeline.comparison.differences import causes, differences
-from gristmill.pipeline.comparison.fates import ABSENT, UNKNOWN, Fate, Fates, Walk
+from gristmill.pipeline.comparison.fates import ABSENT, REMOVED, UNKNOWN, Fate, Fates, Walk
 from gristmill.pipeline.comparison.inputs import Inputs, Shared, inputs_of
 from gristmill.pipeline.comparison.join import Join, JoinedDocuments, Side
 from gristmill.pipeline.errors import ConfigError, DataError
@@ -114,7 +114,8 @@ def _read(pair: Pair, rows: bool) -> None:
             pair.documents.add_rows(side, pair.runs[side])
     ways: dict[Side, list[tuple[int, int, int]]] = {"a": [], "b": []}
     shared: dict[tuple[Side, str, Shared], list[int]] = {}
-    absent, unknown = pair.fates.number(ABSENT), pair.fates.number(UNKNOWN)
+    absent, unknown, removed = (pair.fates.number(fate) for fate in (ABSENT, UNKNOWN, REMOVED))
+    fewer = _lost_documents(pair)
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         for task, one in pair.inputs[side].tasks.items():
             known = pair.inputs[side].shared(task, pair.inputs[other])
@@ -122,10 +123,22 @@ def _read(pair: Pair, rows: bool) -> None:
             way = (
                 (absent, 0) if known == "no" else (unknown, 0) if known == "partly" else walks[other].plain[one.source]
             )
-            ways[side].append((task, *way))
+            ways[side].append((task, *((removed, 0) if task in fewer[other] else way)))
     pair.numbers = pair.documents.join(ways)
     if not rows:
         _add_plain(pair, walks, shared)
+
+
+def _lost_documents(pair: Pair) -> dict[Side, set[int]]:
+    """By side, tasks from which documents were taken out that the other version of the same run still has: those that only the
+    other's ledger lists."""
+    if pair.runs["a"].manifest.run != pair.runs["b"].manifest.run:
+        return {"a": set(), "b": set()}
+    gone = {side: {task: one.removed for task, one in pair.inputs[side].tasks.items()} for side in SIDES}
+    return {
+        side: {task for task, count in gone[side].items() if count > gone[other].get(task, 0)}
+        for side, other in zip(SIDES, reversed(SIDES), strict=True)
+    }
 
 
 def _add_plain(
@@ -140,7 +153,7 @@ def _add_plain(
         if known == "yes":
             condition += f" OR {pair.documents.listed('b', shared.get(('b', source, 'yes'), ()))}"
         slices = [pair.inputs[side].tasks[task] for task in tasks]
-        count = sum(one.rows + one.rejects for one in slices) - pair.documents.count(condition)
+        count = sum(one.rows + one.rejects - one.removed for one in slices) - pair.documents.count(condition)
         if count > 0:
             fates = [pair.fates.number(ABSENT) if way is None else way[0] for way in ways]
             pair.plain.append((source, fates[0], fates[1], count))

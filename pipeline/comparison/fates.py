@@ -25,7 +25,8 @@ class Fate:
 
     Attributes:
         what: `in` the output; `dropped`, `quarantined`, or `routed` elsewhere at a node; `elsewhere` where no node decided;
-            `absent` from what the run read; `unknown`; `missing`: in the output by the ledger, but not in its shards.
+            `absent` from what the run read; `unknown`; `missing`: in the output by the ledger, but not in its shards;
+            `removed` from it later.
         node: that decided; of `in`: that made copies, `""` for none.
         rule: that decided, or the port of `routed`.
     """
@@ -39,14 +40,16 @@ class Fate:
         return f"{self.what} ({where})" if where else self.what
 
 
-IN, ELSEWHERE, ABSENT, UNKNOWN, MISSING = (Fate(w) for w in ("in", "elsewhere", "absent", "unknown", "missing"))
+IN, ELSEWHERE, ABSENT, UNKNOWN, MISSING, REMOVED = (
+    Fate(what) for what in ("in", "elsewhere", "absent", "unknown", "missing", "removed")
+)
 
 
 @dataclass
 class Fates:
-    """Fates by number: the first five are always those above."""
+    """Fates by number: the first six are always those above."""
 
-    known: list[Fate] = field(default_factory=lambda: [IN, ELSEWHERE, ABSENT, UNKNOWN, MISSING])
+    known: list[Fate] = field(default_factory=lambda: [IN, ELSEWHERE, ABSENT, UNKNOWN, MISSING, REMOVED])
     _numbers: dict[Fate, int] = field(default_factory=dict)
 
     def number(self, fate: Fate) -> int:

@@ -22,6 +22,7 @@ from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, read_manifest
 from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
+from gristmill.pipeline.removal.dependents import Dependents, dependents
 from gristmill.pipeline.removal.documents import write_documents
 from gristmill.pipeline.removal.selection import Request
 from gristmill.pipeline.storage import (
@@ -50,12 +51,14 @@ class Removed:
         record: as their manifests have it.
         missing: entries that no document answers to.
         left: the old folders, which still hold the documents.
+        dependents: outputs that settled against the old ones, and may name the documents.
     """
 
     folders: Mapping[str, str]
     record: Removal
     missing: Sequence[str]
     left: Sequence[str]
+    dependents: Dependents
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Terms:
         signed_by: public key that must have signed the old ones; default: that of `key`.
         unsigned: whether the old or the new ones may be unsigned.
         unaudited: whether an audit of the old ones may fail.
+        later: outputs that may have settled against the old ones; those that lie beside them are looked at anyhow.
     """
 
     reason: str
@@ -77,6 +81,7 @@ class Terms:
     signed_by: bytes | None = None
     unsigned: bool = False
     unaudited: bool = False
+    later: Sequence[str] = ()
 
 
 def remove_documents(folders: Sequence[str], target: str, request: Request, terms: Terms) -> Removed:
@@ -108,13 +113,14 @@ def remove_documents(folders: Sequence[str], target: str, request: Request, term
     with ReaderProcess(REQUESTS) as reader:
         told = _asked(reader, "prepare", what, size, folders[0])
         record = parse(Removal, told["record"])
+        rests = dependents(told["notes"], list(outputs), terms.later)
         attempt = attempt_name(digest("gristmill.removal", [record.taken_from, record.request, record.key]))
         attempts = {output: join(folder, attempt) for output, folder in targets.items()}
         with _held(targets, attempts) as leases, folders_synced_once():
             argument = {"what": what, "targets": targets, "attempts": attempts}
             written = _asked(reader, "write", argument, size, folders[0])
             _publish(list(outputs.values()), targets, attempts, written, record, terms.key, leases)
-    return Removed(targets, record, told["missing"], list(outputs))
+    return Removed(targets, record, told["missing"], list(outputs), rests)
 
 
 def _asked(reader: ReaderProcess, function: str, argument: Any, size: int, folder: str) -> Any:

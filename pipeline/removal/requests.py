@@ -16,6 +16,7 @@ from gristmill.pipeline.provenance.removal import Removal, RemovalKey, summed, w
 from gristmill.pipeline.provenance.statement import Files, Shards
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.removal.condition import matching
+from gristmill.pipeline.removal.dependents import notes_digests
 from gristmill.pipeline.removal.losses import Losses, losses
 from gristmill.pipeline.removal.new_version import Change, SharedFiles, Version, write_version
 from gristmill.pipeline.removal.old_run import OldOutput, OldRun
@@ -73,10 +74,11 @@ def _record(
 
 
 def prepare(argument: Mapping[str, Any]) -> dict[str, Any]:
-    """The removal's record and the entries that no document answers to. `argument`: folders, request (a Request without
-    `matches`), key (as its file holds it), reason, now. Raises as `select` and `losses`."""
+    """The removal's record, the entries that no document answers to, and the digests of the run's kept notes. Raises as
+    `select` and `losses`. `argument`: folders, request (a Request without `matches`), key (as in its file), reason, now."""
     found = _prepared(json.dumps(argument))
-    return {"record": to_json(found.record), "missing": list(found.missing)}
+    notes = notes_digests(found.change.run)
+    return {"record": to_json(found.record), "missing": list(found.missing), "notes": notes}
 
 
 def write(argument: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,7 +74,11 @@ class Web:
     outputs: tuple[str, ...]
 
     def remove(self, target: Path, wanted: list[str], by: By = "urls", **options: Any) -> Removed:
-        terms = {name: options.pop(name) for name in ("key", "signed_by", "unsigned", "unaudited") if name in options}
+        terms = {
+            name: options.pop(name)
+            for name in ("key", "signed_by", "unsigned", "unaudited", "later")
+            if name in options
+        }
         request = Request(by, tuple(wanted), **options)
         return remove_documents(
             self.outputs, str(target), request, Terms("asked for", KEY, **{"unsigned": True, **terms})

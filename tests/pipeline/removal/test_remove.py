@@ -61,7 +61,7 @@ def test_going_back_to_the_input_needs_the_removals_key(old: Web, tmp_path: Path
     folder = str(tmp_path / "new/corpus")
     back = {"full": True, "sources": (), "plugins": STAGES, "jobs": 1}
     assert audit_output(folder, **back).exit_code == 3
-    assert "source" in audit_output(folder, **back, removal_keys=["ab" * 32]).failed
+    assert "ledger" in audit_output(folder, **back, removal_keys=["ab" * 32]).failed
     result = audit_output(folder, **back, removal_keys=[KEY.text])
     assert result.exit_code == 0, result.problems
 

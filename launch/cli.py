@@ -322,6 +322,13 @@ def audit(
         int | None,
         typer.Option(min=1, metavar="N", help="Processes that read rows in a full audit; default: one for each core."),
     ] = None,
+    require_licences: Annotated[
+        bool,
+        typer.Option(
+            "--require-licences",
+            help="Fail where a source states no licence that SPDX names, no evidence, or not who says so; otherwise list it.",
+        ),
+    ] = False,
     removal_key: RemovalKeyOption = None,
     revoked: RevokedOption = None,
     plugin: PluginOption = None,
@@ -336,6 +343,7 @@ def audit(
         AuditOptions(
             folder, full, part, key, trust, tuple(previous or ()), sources, tuple(roots or ()), tuple(plugin or ()),
             tuple(beside or ()), as_json, jobs, tuple(removal_key or ()), tuple(revoked or ()),
+            require_licences,
         )
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ class AuditOptions:
     jobs: int | None = None
     removal_keys: Sequence[str] = ()
     revoked: Sequence[str] = ()
+    require_licences: bool = False
 
 
 def audit(options: AuditOptions) -> int:
@@ -68,6 +69,7 @@ def audit(options: AuditOptions) -> int:
         jobs=options.jobs,
         removal_keys=[_removal_key(path) for path in options.removal_keys],
         revoked=options.revoked,
+        require_licences=options.require_licences,
     )
     if options.json:
         say_json(result.to_json())

@@ -93,6 +93,7 @@ CHECKS = (
         "revoked", 45, True, "no document that the run's revocation list names is in shards, ledger or dropped texts"
     ),
     Check("shares", 46, True, "shares by source, licence and creator, counted again from the shards, are the same"),
+    Check("licences", 47, False, "every source states a licence that SPDX names, with evidence and who says so"),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 
@@ -177,6 +178,7 @@ class AuditResult:
         checks: one result per check, in the order of `CHECKS`.
         run: the run's key, where the manifest could be read.
         sample: (i, n) where only the i-th (from 0) of n shares of the files was read.
+        licences: what the manifest says of licences, as JSON and as lines; nothing where it could not be read.
     """
 
     folder: str
@@ -185,6 +187,7 @@ class AuditResult:
     bytes_read: int = 0
     seconds: float = 0.0
     sample: tuple[int, int] | None = None
+    licences: tuple[dict[str, Any], list[str]] | None = None
 
     def __getitem__(self, name: str) -> CheckResult:
         return next(item for item in self.checks if item.name == name)
@@ -225,6 +228,7 @@ class AuditResult:
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "checks": [item.to_json() for item in self.checks],
+            "licences": None if self.licences is None else self.licences[0],
         }
 
     def lines(self) -> list[str]:
@@ -238,6 +242,7 @@ class AuditResult:
             more = item.failed + item.unread - len(item.findings)
             if more:
                 made.append(f"{'':<9}   … and {more} more")
+        made += [] if self.licences is None else self.licences[1]
         made.append(f"{self.folder}: {self.verdict()}")
         if self["sha256"].failed and self["source"].status == "skipped":
             made.append("With --full --sources, where the input lies here, the documents that changed are named.")

@@ -16,6 +16,7 @@ from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit, read_footers
 from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.kinds import KindAudit, KindOfShard
+from gristmill.pipeline.audit.licences import NOT_ASKED, Licences, check_licences, licences_of
 from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJob, ask, stated
 from gristmill.pipeline.audit.removals import check_keyed_digests
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
@@ -53,6 +54,7 @@ def audit_output(
     jobs: int | None = None,
     removal_keys: Sequence[str] = (),
     revoked: Sequence[str] = (),
+    require_licences: bool = False,
 ) -> AuditResult:
     """Verifies an output.
 
@@ -75,6 +77,7 @@ def audit_output(
         removal_keys: keys of removals, as their files hold them: going back to the input, they tell which of its documents
             were removed.
         revoked: the files of the run's revocation lists, in the order of its config: a full audit looks all documents up.
+        require_licences: whether a source without a licence that SPDX names, evidence and who states it is a failure.
 
     Raises ConfigError for a folder that is not there, and for a sample, a key or a number of jobs that is none. Everything
     else is a finding.
@@ -107,11 +110,13 @@ def audit_output(
         jobs,
         tuple(removal_keys),
         tuple(revoked),
+        require_licences,
     )
     with audit.opened:
         audit.run()
     results = tuple(audit.report.results[check.name] for check in CHECKS)
-    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin, sample)
+    licences = None if audit.licences is None else (audit.licences.to_json(), audit.licences.lines())
+    return AuditResult(folder, results, audit.key, audit.bytes_read, time.monotonic() - begin, sample, licences)
 
 
 @dataclass
@@ -127,6 +132,8 @@ class _Audit:
     jobs: int | None
     removal_keys: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    require_licences: bool = False
+    licences: Licences | None = None
     opened: ExitStack = field(default_factory=ExitStack)
     readers: list[ReaderProcess] = field(default_factory=list)
     report: Report = field(default_factory=Report)
@@ -143,6 +150,7 @@ class _Audit:
         reader.start()  # it loads while this process reads the manifest
         whole = tuple(check.name for check in CHECKS if check.full)
         report.skip(whole, "this output has nothing of this kind" if self.rows else ONLY_FULL)
+        report.skip(("licences",), NOT_ASKED)
         statement, stored = read_statement(folder, report)
         check_signature(
             folder, stored, "" if statement is None else statement.predicate.varies.written, self.trust, report
@@ -153,6 +161,9 @@ class _Audit:
         predicate = statement.predicate
         self.key = predicate.run
         check_documents(folder, statement, report)
+        self.licences = licences_of(predicate)
+        if self.require_licences:
+            check_licences(self.licences, report)
         check_models(predicate, report)
         check_sequence(folder, predicate, self.previous, self.trust, report)
         entries = read_entries(folder, statement, reader, report)

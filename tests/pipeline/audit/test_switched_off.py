@@ -39,6 +39,11 @@ def drop_rates_that_moved(output: Output, tmp_path: Path) -> None:
     output.expect("drift", full=False, previous=str(earlier.folder))
 
 
+def a_licence_without_evidence(output: Output) -> None:
+    output.path("README.md").write_text("another card")
+    output.expect("licences", "documents", full=False, require_licences=True)
+
+
 ROWS: dict[str, Row] = {
     "manifest": test_tampering.test_no_manifest,
     "signature": a_signature_that_is_not_there,
@@ -75,6 +80,7 @@ ROWS: dict[str, Row] = {
     "derived": test_kind_tampering.test_a_kind_that_its_shard_does_not_give,
     "revoked": test_revoked.test_a_shard_with_what_the_list_names,
     "shares": test_tampering.test_shares_moved_between_licences,
+    "licences": a_licence_without_evidence,
 }
 
 
@@ -82,7 +88,7 @@ def play(row: Row, request: pytest.FixtureRequest) -> None:
     row(**{name: request.getfixturevalue(name) for name in inspect.signature(row).parameters})
 
 
-@pytest.mark.parametrize("row", [a_signature_that_is_not_there, drop_rates_that_moved])
+@pytest.mark.parametrize("row", [a_signature_that_is_not_there, drop_rates_that_moved, a_licence_without_evidence])
 def test_the_rows_of_this_module_fire(row: Row, request: pytest.FixtureRequest) -> None:
     play(row, request)
 

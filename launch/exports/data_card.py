@@ -14,6 +14,7 @@ from gristmill.launch.exports.withdrawals import withdrawals
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import NodeAccount
 from gristmill.pipeline.provenance.statement import ManifestNode
+from gristmill.pipeline.writing.share_tables import share_tables, unit_of
 
 Facts = dict[str, list[Fact]]
 LISTED = 100
@@ -173,6 +174,8 @@ def card_facts(output: Finished) -> Facts:
         "sensitivity.handling": _of(output, HANDLING),
         "sampling.methods": _of(output, SAMPLING),
     }
+    for by, fact in _shares(output):
+        facts["access.policies" if by == "licence" else "overview.statistics"].append(fact)
     _languages(output, facts)
     return {key: _bounded(lines) for key, lines in facts.items()}
 
@@ -242,6 +245,20 @@ def _licences(output: Finished) -> Iterator[Fact]:
             told.append(f"evidence {known['evidence']}" if "evidence" in known else "without evidence")
         told += [f"{label} {known[fact]}" for fact, label in OF_LICENCES.items() if fact in known]
         yield Fact(f"{name}: {'; '.join(told)}", evidence("sources", name, "license"))
+
+
+def _shares(output: Finished) -> Iterator[tuple[str, Fact]]:
+    """Shares of what the output holds, with what they are by: licence, creator or source."""
+    shares = output.manifest.accounts.shares.get(output.manifest.output)
+    if shares is None:
+        return
+    for table in share_tables(shares):
+        place = evidence("accounts", "shares", output.manifest.output, f"{table.by}s")
+        yield table.by, Fact(f"Shares by {table.by}, {unit_of(shares)}. {table.note}".strip(), place)
+        for row in table.rows:
+            yield table.by, Fact(f"{row.name}: {row.share:.2%}, {row.documents:,} documents", place)
+        if table.more:
+            yield table.by, Fact(f"{table.more:,} more {table.by}s", place)
 
 
 def _rules(output: Finished) -> Iterator[Fact]:

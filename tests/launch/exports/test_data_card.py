@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,6 +108,16 @@ def test_what_sources_state_of_rights_is_in_the_card(run_folder: Path) -> None:
     shelf = facts["access.policies"][1].text
     assert f"credit: {WORDS}; asks attribution; non-commercial; terms of service {WORDS}" in shelf
     assert f"made by {WORDS}; Shelf; collected by {WORDS}; in eng_Latn; de" in facts["collection.sources"][1].text
+    shares = [fact.text for fact in facts["access.policies"][2:]]
+    assert shares[0].startswith("Shares by licence, in bytes of text, since no tokens were counted")
+    table = pq.read_table(run_folder / "corpus/data", columns=["id", "text"]).to_pylist()
+    sizes = [len(row["text"].encode()) * (1 if row["id"].startswith("s") else -1) for row in table]
+    share = sum(size for size in sizes if size > 0) / sum(map(abs, sizes))
+    assert shares[1:] == [
+        f"CC-BY-4.0: {1 - share:.2%}, 40 documents",
+        f"{' '.join(WORDS.split())}: {share:.2%}, 10 documents",
+    ]
+    assert f"Shelf: {share:.2%}, 10 documents" in [fact.text for fact in facts["overview.statistics"]]
     assert facts["overview.subjects"][-1].text == f"Synthetically generated data: shelf, by {WORDS}"
 
 
@@ -223,7 +234,7 @@ def test_a_blank_form_keeps_the_answers_there_are(run_folder: Path, gristmill: C
 
 
 @given(
-    text=st.text(st.characters(exclude_categories=("Cs",)), min_size=1),
+    text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1),
     name=st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
 )
 def test_a_blank_form_holds_any_text(text: str, name: str) -> None:

@@ -18,11 +18,12 @@ from gristmill.pipeline.provenance.signing import SigningKey
 from tests.launch.running import Command
 from tests.pipeline.toy_runs import PLUGINS
 from tests.plugins.environment_stages import MARK
+from tests.stages.sources.test_warc import packed, page, record
 
 CONFIG = """
 name: keys
 sources:
-  pages: {{format: html, paths: ["{root}/pages/"], license: {{spdx: CC0-1.0, stated_by: author}}}}
+  pages: {{format: warc, paths: ["{root}/pages/"], license: {{spdx: CC0-1.0, stated_by: author}}}}
 stages:
   extract: {{}}
   c4: {{use: datatrove, block: datatrove.pipeline.filters.C4QualityFilter, args: {{min_num_sentences: 1}}}}
@@ -35,7 +36,8 @@ PAGE = (
     + "<p>A miller keeps the key of his mill in his pocket, day and night.</p>" * 9
     + "</article></body></html>"
 )
-PROCESSES = {"inline": ["parser_child.py"], "ray": ["parser_child.py", "raylet", "gcs_server", "ray::call"]}
+CHILDREN = ["reader_process", "extraction/parsers.py", "datatrove/block_process.py"]
+PROCESSES = {"inline": CHILDREN, "ray": [*CHILDREN, "raylet", "gcs_server", "ray::call"]}
 """What must have been looked at besides the driver, for the test to mean something."""
 
 
@@ -45,7 +47,7 @@ def test_no_process_of_a_run_has_the_key_in_its_environment_and_nothing_that_is_
 ) -> None:
     for number in range(3):
         (tmp_path / "pages").mkdir(exist_ok=True)
-        (tmp_path / "pages" / f"{number}.html").write_text(PAGE)
+        (tmp_path / "pages" / f"{number}.warc.gz").write_bytes(b"".join(packed([record(number, page(PAGE.encode()))])))
     (tmp_path / "seen").mkdir()
     (tmp_path / "run.yaml").write_text(CONFIG.format(root=tmp_path))
     key = SigningKey.generate()

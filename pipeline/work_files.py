@@ -52,7 +52,7 @@ class _Both:
 def write_work(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:
     """`storage.write_checked`, for a file that this run will read."""
     if not is_bucket(location):
-        return write_checked(location, write, attempt)
+        return write_checked(location, write, attempt, flushed_later=True)
     with being_written() as (copy, digest):
         written = write_checked(location, write if copy is None else lambda stream: write(_Both(stream, copy)), attempt)
         digest.append(written.sha256)

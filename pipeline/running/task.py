@@ -45,7 +45,7 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
-from gristmill.pipeline.storage import folders_synced_once
+from gristmill.pipeline.storage import folders_synced_once, names_durable_later
 from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 from gristmill.pipeline.writing.sample_limits import with_labels
@@ -74,7 +74,8 @@ class _Task:
     def run(self) -> TaskRecord:
         with folders_synced_once():  # what the record names is durable before the record is
             record, checkpoints = self._made()
-        won = commit(self.work, record)
+        with names_durable_later():
+            won = commit(self.work, record)
         checkpoints.remove()
         if won:
             return record

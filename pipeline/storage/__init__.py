@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage.buckets import Buckets, is_bucket
-from gristmill.pipeline.storage.file_system import FileSystem, folders_synced_once, sync_folder
+from gristmill.pipeline.storage.file_system import FileSystem, folders_synced_once, names_durable_later, sync_folder
 from gristmill.pipeline.storage.local_copies import being_written, open_copy
 from gristmill.pipeline.storage.regular_files import (
     Item,
@@ -37,7 +37,8 @@ __all__ = [
     "Item", "NotRegularError", "RangeError", "Store", "WrittenFile", "being_written", "create_once", "delete_if",
     "exists", "file_sha256_and_size", "file_system_of", "folders_synced_once",
     "info_of", "is_bucket", "is_remote", "is_web", "items_within",
-    "join", "list_files", "local", "move", "names_in", "open_copy", "open_read", "open_within", "probe_conditions",
+    "join", "list_files", "local", "move", "names_durable_later", "names_in", "open_copy", "open_read", "open_within",
+    "probe_conditions",
     "put", "put_file", "put_if_absent", "range_get", "read_small", "read_with_etag", "read_within", "reason", "remove",
     "replace_if", "retrying", "sha256_of", "sha256_within", "size_of", "size_within", "sizes_of", "sync_folder",
     "web_file", "write_checked",
@@ -183,7 +184,12 @@ def range_get(location: str, start: int, length: int) -> bytes:
 
 
 def write_checked(
-    location: str, write: Callable[[Any], None], attempt: str = "0", check: Callable[[Any], None] | None = None
+    location: str,
+    write: Callable[[Any], None],
+    attempt: str = "0",
+    check: Callable[[Any], None] | None = None,
+    *,
+    flushed_later: bool = False,
 ) -> WrittenFile:
     """Writes a file through `write(stream)`, reads it back, and gives it its name.
 
@@ -193,10 +199,12 @@ def write_checked(
 
     Args:
         check: looks at what was written, as a stream from its beginning, and raises StorageError for what must not count.
+        flushed_later: within `folders_synced_once`, the flush to disk may wait for its end: of files whose bytes are
+            compared with a digest whenever they are read.
     """
     store = store_of(location)
     if isinstance(store, FileSystem):
-        return store.write_checked(location, write, attempt, check)
+        return store.write_checked(location, write, attempt, check, flushed_later=flushed_later)
     written = store.write_checked(location, write, attempt)
     if check is not None:
         try:

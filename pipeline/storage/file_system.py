@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ class FileSystem:
         write: Callable[[Any], None],
         attempt: str,
         check: Callable[[Any], None] | None = None,
+        *,
+        flushed_later: bool = False,
     ) -> WrittenFile:
-        """`check` looks at what was written, from its beginning, before it has its name; it raises for what must not count."""
+        """`check` looks at what was written, from its beginning, before it has its name; it raises for what must not count.
+        `flushed_later`: where `folders_synced_once` ends, at the latest."""
         target = _path(location)
         partial = target.with_name(f".{target.name}.{attempt}-{os.getpid()}")
         try:
@@ -47,13 +51,16 @@ class FileSystem:
                 tee = Tee(stream)
                 write(tee)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if not (later := flushed_later and _PENDING.get() is not None):
+                    os.fsync(stream.fileno())
             with self.open_read(str(partial)) as stored:
                 same_bytes(location, stored, tee.check.hexdigest())
                 if check is not None:
                     stored.seek(0)
                     check(stored)
             retrying(lambda: os.replace(partial, target))
+            if later:
+                sync_folder(target)
             sync_folder(target.parent)
         except OSError as error:
             raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
@@ -183,21 +190,23 @@ def _created_once(path: Path, data: bytes) -> bool:
             # A server of files may answer so to its own first attempt, whose answer was lost.
             if partial.stat().st_nlink != 2:
                 return False
-        _sync(path.parent)
+        sync_folder(path.parent)
         return True
     finally:
         _discard(partial)
 
 
-_PENDING: ContextVar[dict[Path, None] | None] = ContextVar("folders that are to be synced", default=None)
+_PENDING: ContextVar[dict[Path, None] | None] = ContextVar("what is to be flushed", default=None)
+_AT_ONCE = 8
+"""Flushes under way at a time: a journal commits them together."""
 
 
 @contextlib.contextmanager
 def folders_synced_once() -> Iterator[None]:
-    """Within, renames become durable together at the end, one flush for each folder, and not one by one.
+    """Within, renames become durable together at the end, one flush for each folder, and not one by one; so do work files.
 
     For many files of which a record tells that is written afterwards: until then none of them counts. Where it ends with an
-    error nothing is flushed, since nothing will be told of the files.
+    error nothing is flushed, since nothing will be told of the files. Raises StorageError where a flush fails.
     """
     if _PENDING.get() is not None:
         yield
@@ -208,17 +217,38 @@ def folders_synced_once() -> Iterator[None]:
         yield
     finally:
         _PENDING.reset(token)
-    for folder in pending:
-        _sync(folder)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(_flush, pending):
+            pass
+
+
+@contextlib.contextmanager
+def names_durable_later() -> Iterator[None]:
+    """Within, files get their names without waiting for that to be durable; what they hold is.
+
+    For records of work: after a power cut one that has no name yet is made again.
+    """
+    token = _PENDING.set({})
+    try:
+        yield
+    finally:
+        _PENDING.reset(token)
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable, at once or where `folders_synced_once` ends."""
+    """Makes renames in a folder durable, or what a file holds, at once or where `folders_synced_once` ends."""
     pending = _PENDING.get()
     if pending is None:
         _sync(folder)
     else:
         pending[folder] = None
+
+
+def _flush(path: Path) -> None:
+    try:
+        _sync(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def _sync(folder: Path) -> None:

@@ -37,9 +37,8 @@ LANES = 8
 WEIGHT_BIAS = 128
 """Added to each int8 weight in the packed form, so that lanes never borrow from each other."""
 SLOT_BITS = 17
-"""131,072 words of 32 bytes. Those in use stay in the second-level cache; a word that is not remembered costs a hundred times
-one that is."""
-
+"""131,072 cache lines of two words each, 8 MB. Those in use stay in the second-level cache; a word that is not remembered
+costs a hundred times one that is."""
 MARK_BITS = 17
 
 _Q = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -71,8 +70,9 @@ class WordSums(NamedTuple):
     """Sums of words met before, of one model; a kernel writes to them, so that no two may use them at once.
 
     Attributes:
-        slots: uint64[2^SLOT_BITS, 4]: a word's hash, its sums in two words, and its number of features and, from bit 16 on,
-            its class in `Groups`; 0 in the last for an empty one.
+        slots: uint64[2^SLOT_BITS, 8], cache lines of two words each: a word's hash, its sums in two words, and its number of
+            features and, from bit 16 on, its class in `Groups`; 0 in the last for none. The first is what was met last of the
+            two; a new word takes the place of the other, so that of two frequent ones both stay.
         marked: uint64[2^MARK_BITS / 64], a bit set for the first MARK_BITS of each marked word's hash.
     """
 
@@ -85,7 +85,10 @@ def new_word_sums(known: Groups) -> WordSums:
     marked = np.zeros(1 << MARK_BITS, np.uint8)
     marked[(known.hashes >> np.uint64(64 - MARK_BITS)).astype(np.int64)] = 1
     bits = np.packbits(marked, bitorder="little").view("<u8").astype(np.uint64)
-    return WordSums(np.zeros((1 << SLOT_BITS, 4), np.uint64), bits)
+    room = np.empty((8 << SLOT_BITS) + 8, np.uint64)
+    lines = room[-(room.ctypes.data // 8) % 8 :][: 8 << SLOT_BITS].reshape(-1, 8)
+    lines[:] = 0
+    return WordSums(lines, bits)
 
 
 def pack(weights: np.ndarray) -> np.ndarray:
@@ -254,22 +257,28 @@ def score_windows(  # type: ignore[no-untyped-def]
                 features: Int = 0
                 marked = np.uint8(0)
                 for t in range(n):
-                    slot = np.int64((hashes[t] * _Q) >> slot_shift)
-                    if cache[slot, 0] != hashes[t] or cache[slot, 3] == 0:
-                        c = word_features(hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, bounded, one, 0)
-                        w, x, y, z = _gather(packed, index, one, c)
-                        # WORD_FEATURES times 255 fits 16 bits, so that the four sums fit two words.
-                        cache[slot, 0] = hashes[t]
-                        cache[slot, 1] = w | (x << _SIXTEEN)
-                        cache[slot, 2] = y | (z << _SIXTEEN)
-                        mark = hashes[t] >> mark_shift
-                        group = np.uint8(0)
-                        if (marks[mark >> np.uint64(6)] >> (mark & np.uint64(63))) & np.uint64(1):
-                            group = group_of(hashes[t], known)
-                        cache[slot, 3] = np.uint64(c) | (np.uint64(group) << _SIXTEEN)
-                    sums_even = cache[slot, 1]
-                    sums_odd = cache[slot, 2]
-                    found = cache[slot, 3]
+                    line = (hashes[t] * _Q) >> slot_shift
+                    if cache[line, 0] != hashes[t] or cache[line, 3] == 0:
+                        # The second word becomes the first, and is this one if it was not.
+                        for k in range(4):
+                            cache[line, k], cache[line, k + 4] = cache[line, k + 4], cache[line, k]
+                        if cache[line, 0] != hashes[t] or cache[line, 3] == 0:
+                            c = word_features(
+                                hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, bounded, one, 0
+                            )
+                            w, x, y, z = _gather(packed, index, one, c)
+                            # WORD_FEATURES times 255 fits 16 bits, so that the four sums fit two words.
+                            cache[line, 0] = hashes[t]
+                            cache[line, 1] = w | (x << _SIXTEEN)
+                            cache[line, 2] = y | (z << _SIXTEEN)
+                            mark = hashes[t] >> mark_shift
+                            group = np.uint8(0)
+                            if (marks[mark >> np.uint64(6)] >> (mark & np.uint64(63))) & np.uint64(1):
+                                group = group_of(hashes[t], known)
+                            cache[line, 3] = np.uint64(c) | (np.uint64(group) << _SIXTEEN)
+                    sums_even = cache[line, 1]
+                    sums_odd = cache[line, 2]
+                    found = cache[line, 3]
                     a += sums_even & _LANES32
                     b += (sums_even >> _SIXTEEN) & _LANES32
                     c2 += sums_odd & _LANES32

@@ -1,7 +1,7 @@
 """The sections and fields of a Data Card, as the Data Cards Playbook's template has them.
 
 Pushkarna, Zaldivar, Kjartansson: Data Cards, FAccT 2022, arXiv 2204.01075; the template is `DataCardsExtendedTemplate.md` of
-PAIR-code/datacardsplaybook, commit 9c6545b of 2023-02-22. Its breakdown of transformations, six fields for each of eight kinds,
+PAIR-code/datacardsplaybook, commit 9c6545b of 2023-02-22. Its breakdown of transformations, six fields for each of seven kinds,
 is here one of nodes; links and notes beside a field go into its answer.
 """
 

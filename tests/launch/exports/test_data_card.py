@@ -20,7 +20,7 @@ from gristmill.launch.exports.blank import blank
 from gristmill.launch.exports.data_card import data_card
 from gristmill.launch.exports.data_card_template import FIELDS, FROM_RUN, GATES, HEADINGS, KEYS
 from gristmill.launch.exports.finished import finished
-from gristmill.launch.exports.forms import Form
+from gristmill.launch.exports.forms import Form, code, evidence
 from gristmill.pipeline.errors import ConfigError
 from tests.launch.exports.conftest import WORDS
 from tests.launch.running import Command
@@ -201,6 +201,12 @@ def test_the_page_shows_hostile_texts_as_texts(run_folder: Path, gristmill: Comm
     assert r"- &lt;b&gt;Acme&lt;/b&gt; \| \[x\](y) (as of 2026-10-01)" in page
     assert "## Stale" not in page and "arXiv 2204.01075" in page.splitlines()[2]
     assert "- 50 documents in " in page and "(`manifest.json#/predicate/data`)" in page
+
+
+def test_a_place_that_could_end_its_code_is_shown_as_text() -> None:
+    assert code(evidence("sources", "a/b~c")) == "`manifest.json#/predicate/sources/a~1b~0c`"
+    assert code("`<b>|") == r"\`&lt;b&gt;\|"
+    assert code("a\n# b") == r"a \# b"
 
 
 def test_one_file_answers_every_form(run_folder: Path, gristmill: Command) -> None:

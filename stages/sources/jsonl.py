@@ -50,7 +50,11 @@ LEAST_RECORD = 40
 
 _NOT_AS_SHOWN = "in the first lines of the file; `numbers: float` reads whole numbers as floats"
 LATE = "late_columns"
+MOST_SCHEMAS = 4096
+"""Files whose columns are remembered."""
 _Shape = dict[str, Any] | list[Any] | None
+_File = tuple[str, int, str]
+"""Location, bytes and stamp of a file."""
 
 
 class JsonlConfig(SourceConfig):
@@ -103,18 +107,27 @@ class JsonlSource(Source):
             schema = schema.append(pa.field(LATE, pa.string()))
         return mapped_schema(schema, self.config.columns, one.location, self.config.constants)
 
-    _last: tuple[tuple[str, int, str], pa.Schema] | None = None
-    """The file whose first lines were read last, and its columns: its other slices come next."""
+    _schemas: dict[_File, pa.Schema] | None = None
+    """Columns of the files whose first lines were read last: their other slices and the next passes come to them again."""
+    _head: tuple[_File, dict[bytes, dict[str, Any]]] | None = None
+    """The file whose first lines were read last, with what they hold by line: of a small file, that is all of it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What other processes get: they remember for themselves."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_schemas", "_head")}
 
     def input_schema(self, one: Slice) -> pa.Schema:
         """Types of the columns as the first lines of the file show them."""
-        file = (one.location, one.file_bytes, one.stamp)
-        if self._last is None or self._last[0] != file:
-            self._last = file, self._shown(one)
-        return self._last[1]
+        file = _file(one)
+        if self._schemas is None or len(self._schemas) >= MOST_SCHEMAS:
+            self._schemas = {}
+        if file not in self._schemas:
+            self._schemas[file] = self._shown(one)
+        return self._schemas[file]
 
     def _shown(self, one: Slice) -> pa.Schema:
         rows: list[dict[str, Any]] = []
+        shown: dict[bytes, dict[str, Any]] = {}
         with uncompressed(one.location) as stream:
             head = stream.read(_HEAD_BYTES)
             if b"\n" not in head:
@@ -123,6 +136,8 @@ class JsonlSource(Source):
                 row = _parsed(line)[0]
                 if row is not None:
                     rows.append(row)
+                    shown[line] = row
+        self._head = _file(one), shown
         if not rows:
             # Nothing but bad lines: the text column alone is assumed, each record is judged.
             name = self.config.columns.get(TEXT, TEXT)
@@ -143,6 +158,8 @@ class JsonlSource(Source):
 
     def read(self, one: Slice, columns: frozenset[str] | None = None) -> SliceData:
         schema = self.input_schema(one)
+        shown = self._head[1] if self._head is not None and self._head[0] == _file(one) else {}
+        self._head = None
         target = self._mapped(schema, one)
         # Of all columns, whichever are read: what comes late must be the same in every pass.
         shapes = self._shapes(schema, target)
@@ -168,7 +185,9 @@ class JsonlSource(Source):
                 rejects.append((offset, "line_too_long", f"{length} bytes; at most {len(line)} are read", length))
                 continue
             held += length
-            row, reason, detail = _parsed(line)
+            row, reason, detail = shown.pop(line.removesuffix(b"\n"), None) if shown else None, "", ""
+            if row is None:
+                row, reason, detail = _parsed(line)
             if row is None:
                 if reason:
                     rejects.append((offset, reason, detail, len(line)))
@@ -219,6 +238,10 @@ class JsonlSource(Source):
 
     def offsets(self, one: Slice) -> np.ndarray:
         return np.array([offset for offset, _, _ in lines_of(one, self.config)], np.int64)
+
+
+def _file(one: Slice) -> _File:
+    return one.location, one.file_bytes, one.stamp
 
 
 def _with_floats(kind: pa.DataType) -> pa.DataType:

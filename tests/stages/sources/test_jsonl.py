@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.pipeline.errors import DataError
+from gristmill.stages.sources import jsonl
 from gristmill.stages.sources.jsonl import JsonlConfig, JsonlSource
 
 
@@ -228,3 +230,27 @@ def test_a_key_that_appears_late_within_an_object_is_treated_like_one_of_the_rec
     assert named["by"].to_pylist()[-1] == "m" and "meta" not in named.column_names
     with pytest.raises(DataError, match="has the key `meta.by.age`"):
         read(source(path, columns={"by": "meta.by"}))
+
+
+def test_a_small_file_is_parsed_once_for_its_columns_and_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        *(json.dumps({"id": str(n), "text": f"page {n}"}) for n in range(20)),
+        '{"id": "0", "text": "page 0"}',
+        "{no",
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines) + "\n")
+    made = source(tmp_path)
+    (one,) = made.slices()
+    parsed: list[bytes] = []
+    parse = jsonl._parsed
+    monkeypatch.setattr(jsonl, "_parsed", lambda line: parsed.append(line) or parse(line))
+    first = made.read(one)
+    assert first.table["text"].to_pylist() == [f"page {n}" for n in (*range(20), 0)] and first.rejects.num_rows == 1
+    # The line that comes twice, the one that cannot be parsed, and the nothing after the last line break are tried again.
+    assert len(parsed) == len(lines) + 1 + 2
+    again = made.read(one)
+    assert again.table.equals(first.table) and again.rejects.equals(first.rejects)
+    assert len(parsed) == len(lines) + 1 + 2 + len(lines), "the columns of a file are found once"
+    assert pickle.loads(pickle.dumps(made)).__dict__.keys() == made.__dict__.keys() - {"_schemas", "_head"}

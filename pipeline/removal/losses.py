@@ -17,6 +17,7 @@ from gristmill.pipeline.provenance.removal import kept_rows
 from gristmill.pipeline.provenance.sidecar_tables import LEDGER
 from gristmill.pipeline.removal.lost import Lost, lost_with, minus, text_sizes
 from gristmill.pipeline.removal.lost_shares import LostRows
+from gristmill.pipeline.removal.lost_tallies import lost_tallies
 from gristmill.pipeline.removal.old_run import OldRun
 from gristmill.pipeline.removal.selection import Selection
 from gristmill.pipeline.writing.sidecars import LEDGER_ROLE
@@ -59,6 +60,7 @@ def losses(run: OldRun, selection: Selection) -> Losses:
     rows = dict.fromkeys(run.manifest.identity.outputs, 0)
     entered: dict[str, int] = {}
     payloads = 0
+    counted, known = lost_tallies(run, selection, ledger)
     for task, keys in selection.tasks.items():
         entry = run.tasks[task]
         source = entry.slices[0].source
@@ -66,6 +68,8 @@ def losses(run: OldRun, selection: Selection) -> Losses:
         sizes = shown.filter(pa.array(~kept_rows(shown[DOC_KEY], keys)))
         where = f"{run.folder}, task {task}"
         lost: Lost = lost_with(run.graph, discarded, source, mine, sizes, keys, shares.shares(source, keys), where)
+        for name in known:
+            lost.accounts.node(name).tallies = dict(counted[task].get(name, {}))
         entries[task] = _without(entry, len(keys), lost, where)
         accounts = minus(accounts, lost.accounts)
         removed[source] = removed.get(source, 0) + len(keys)
@@ -75,7 +79,7 @@ def losses(run: OldRun, selection: Selection) -> Losses:
             for name, count in more.items():
                 sums[name] = sums.get(name, 0) + count
     accounts.check(f"{run.folder} without the documents")
-    tallies = [node for node, count in entered.items() if count and accounts.nodes[node].tallies]
+    tallies = [node for node, count in entered.items() if count and node not in known and accounts.nodes[node].tallies]
     return Losses(entries, accounts, removed, read_bytes, rows, entered, tallies, payloads)
 
 

@@ -213,7 +213,13 @@ def _minus_node(account: NodeAccount, lost: NodeAccount) -> NodeAccount:
         edges=_minus_edges(account.edges, lost.edges),
         ports=_minus_edges(account.ports, lost.ports),
         rules={name: hits for name, hits in rules.items() if hits.any[0]},
+        tallies=_minus_tallies(account.tallies, lost.tallies),
     )
+
+
+def _minus_tallies(tallies: Mapping[str, int], lost: Mapping[str, int]) -> dict[str, int]:
+    left = {name: count - lost.get(name, 0) for name, count in tallies.items()}
+    return {name: count for name, count in left.items() if count or not lost.get(name)}
 
 
 def _minus_edges(tallies: Mapping[str, Tally], lost: Mapping[str, Tally]) -> dict[str, Tally]:

@@ -97,3 +97,33 @@ def test_a_source_may_lose_all_of_its_documents(old: Web, tmp_path: Path, here: 
     for name in ("corpus", "long"):
         result = audit_output(str(tmp_path / "new" / name), full=True, jobs=1)
         assert result.exit_code == 0, result.problems
+
+
+REAL = """
+name: small
+seed: 5
+sources:
+  web: {{format: small_web, documents: 120, license: {{spdx: CC0-1.0, stated_by: author}}}}
+stages:
+  language: {{}}
+  quality: {{segmenters: none}}
+  exact: {{}}
+outputs:
+  corpus: {{path: "{out}", from: exact}}
+"""
+
+
+def test_what_stages_count_on_the_side_is_as_in_a_run_without_the_documents(tmp_path: Path, here: None) -> None:
+    run(REAL.format(out=tmp_path / "out"))
+    before = {row["id"] for part in ("data", "ledger") for row in rows_of(tmp_path / "out", part)}
+    done = _remove(tmp_path / "out", tmp_path / "new", sorted(before)[::4])
+    left = {row["id"] for part in ("data", "ledger") for row in rows_of(tmp_path / "new", part)}
+    assert done.record.tallies == done.record.answers == [] and len(before - left) == done.record.documents
+    (tmp_path / "gone.txt").write_text("\n".join(before - left))
+    run(f'{REAL.format(out=tmp_path / "full")}revoked: [{{path: "{tmp_path}/gone.txt", kind: id}}]\n')
+    old, mine, theirs = (manifest(tmp_path / name).accounts for name in ("out", "new", "full"))
+    assert mine.nodes["quality"].tallies and mine.nodes["quality"].tallies != old.nodes["quality"].tallies
+    for name in ("language", "quality", "exact"):
+        assert mine.nodes[name] == theirs.nodes[name], name
+    assert mine.outputs == theirs.outputs and mine.shares == theirs.shares
+    assert manifest(tmp_path / "new").data.root == manifest(tmp_path / "full").data.root

@@ -48,8 +48,11 @@ def audit(options: AuditOptions) -> int:
         raise ConfigError(f"{options.roots[0]}: folders after the output are those of its input: add --sources.")
     if options.jobs is not None and not options.full:
         raise ConfigError("--jobs says how many processes read rows, in a full audit: add --full.")
-    if options.removal_keys and not options.sources:
-        raise ConfigError("--removal-key tells which documents of the input were removed: add --sources.")
+    if options.removal_keys and not (options.sources or (options.previous and options.full)):
+        raise ConfigError(
+            "--removal-key tells which documents were removed, of the input or of a previous version: add --full and --sources "
+            "or --previous."
+        )
     if options.revoked and not options.full:
         raise ConfigError("--revoked looks all documents up in a revocation list, in a full audit: add --full.")
     if options.sources and not options.full:

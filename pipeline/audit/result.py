@@ -94,6 +94,9 @@ CHECKS = (
     ),
     Check("shares", 46, True, "shares by source, licence and creator, counted again from the shards, are the same"),
     Check("licences", 47, False, "every source states a licence that SPDX names, with evidence and who says so"),
+    Check(
+        "removal", 48, True, "the version before the last removal had what was removed, this one has the rest unchanged"
+    ),
 )
 """All checks, outermost first: the exit code is that of the first one that failed."""
 

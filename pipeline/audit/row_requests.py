@@ -35,6 +35,18 @@ def _check_revoked(argument: Mapping[str, Any]) -> dict[str, Any]:
     return check_revoked(argument)
 
 
+def _pair_keys(argument: Mapping[str, Any]) -> dict[str, Any]:
+    from gristmill.pipeline.audit.pair import pair_keys
+
+    return pair_keys(argument)
+
+
+def _pair_rows(argument: Mapping[str, Any]) -> dict[str, Any]:
+    from gristmill.pipeline.audit.pair import pair_rows
+
+    return pair_rows(argument)
+
+
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "footers": footers,
     "listing": listing,
@@ -44,5 +56,7 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "check_kind": _check_kind,
     "keyed_digests": keyed_digests,
     "check_revoked": _check_revoked,
+    "pair_keys": _pair_keys,
+    "pair_rows": _pair_rows,
 }
 BEGIN = without_pandas

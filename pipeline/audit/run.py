@@ -192,6 +192,10 @@ class _Audit:
         self._kinds(kinds, absent)
         self._keyed_digests(predicate, [entry for entry in present if entry.role == REMOVED_ROLE])
         self._revoked(predicate, logs, present)
+        if predicate.removals and self.sample[1] == 1:
+            from gristmill.pipeline.audit.pair import check_pair
+
+            check_pair(predicate, present, self.previous, self.removal_keys, self.left, self._pool, report)
         if logs.shuffle is None:
             self._tasks(predicate, graph, entries, absent)
             return

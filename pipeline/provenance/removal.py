@@ -15,9 +15,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
-from gristmill.pipeline.document import FROM_TASK, key_words
+from gristmill.pipeline.document import FROM_TASK, key_words, one_chunk
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.values import STORED, Count, Digest
 
@@ -167,3 +168,22 @@ def kept_rows(keys: pa.Array | pa.ChunkedArray, removed: np.ndarray) -> np.ndarr
         return np.ones(len(words), bool)
     joined = np.ascontiguousarray(words).view("u8,u8").ravel()
     return ~np.isin(joined, np.ascontiguousarray(removed).view("u8,u8").ravel())
+
+
+def without_witnesses(ledger: pa.Table, names: Set[str]) -> pa.Table:
+    """Rows of a ledger whose witnesses name none of some documents: such a witness becomes null."""
+    naming = witnesses_naming(ledger, names)
+    if not naming.any():
+        return ledger
+    witness = pc.if_else(pa.array(naming), pa.scalar(None, pa.string()), one_chunk(ledger["witness"]))
+    return ledger.set_column(ledger.column_names.index("witness"), ledger.schema.field("witness"), witness)
+
+
+def witnesses_naming(ledger: pa.Table, names: Set[str]) -> np.ndarray:
+    """Which rows of a ledger have a witness that names one of some documents, bool. `names`: doc_keys in hexadecimal."""
+    witness = one_chunk(ledger["witness"])
+    found = np.asarray(pc.fill_null(pc.match_substring_regex(witness, _DOC_KEY.pattern), False)).copy()
+    rows = np.flatnonzero(found)
+    texts = witness.take(pa.array(rows)).to_pylist()
+    found[rows] = [any(one in names for one in _DOC_KEY.findall(text)) for text in texts]
+    return found

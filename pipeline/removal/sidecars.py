@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gristmill.pipeline.document import DOC_KEY, FROM_TASK, one_chunk
 from gristmill.pipeline.provenance.logs import LedgerLog, TaskEntry
-from gristmill.pipeline.provenance.removal import KEYED, REMOVAL, REMOVED, REMOVED_ROLE, kept_rows
+from gristmill.pipeline.provenance.removal import (
+    KEYED,
+    REMOVAL,
+    REMOVED,
+    REMOVED_ROLE,
+    kept_rows,
+    without_witnesses,
+    witnesses_naming,
+)
 from gristmill.pipeline.provenance.task_record import OutputFile
 from gristmill.pipeline.removal.old_run import OldRun, Row
 from gristmill.pipeline.storage import join
 from gristmill.pipeline.writing.parquet import Shard, write_parquet
 from gristmill.pipeline.writing.sidecars import LEDGER_ROLE
-
-_KEY = re.compile("[0-9a-f]{32}")
 
 
 def rewritten(
@@ -62,7 +66,7 @@ def _kept(run: OldRun, row: Row, removed: np.ndarray, names: set[str], left: dic
         if not piece.num_rows:
             continue
         if row["role"] == LEDGER_ROLE:
-            piece = without_names(piece, names)
+            piece = without_witnesses(piece, names)
         for task, count in zip(*np.unique(one_chunk(piece[FROM_TASK]).to_numpy(), return_counts=True), strict=True):
             left[int(task)] = left.get(int(task), 0) + int(count)
         yield piece.combine_chunks()
@@ -71,25 +75,7 @@ def _kept(run: OldRun, row: Row, removed: np.ndarray, names: set[str], left: dic
 def names_any(run: OldRun, row: Row, removed: np.ndarray) -> bool:
     """Whether a ledger's witnesses name any of some documents."""
     names = {key.tobytes().hex() for key in removed.astype(">u8")}
-    return any(_naming(piece, names).any() for piece in run.pieces(row, ("witness",)))
-
-
-def without_names(piece: pa.Table, names: set[str]) -> pa.Table:
-    """A ledger's rows whose witnesses do not name some documents: such a witness becomes null."""
-    naming = _naming(piece, names)
-    if not naming.any():
-        return piece
-    witness = pc.if_else(pa.array(naming), pa.scalar(None, pa.string()), one_chunk(piece["witness"]))
-    return piece.set_column(piece.column_names.index("witness"), piece.schema.field("witness"), witness)
-
-
-def _naming(piece: pa.Table, names: set[str]) -> np.ndarray:
-    witness = one_chunk(piece["witness"])
-    found = np.asarray(pc.fill_null(pc.match_substring_regex(witness, _KEY.pattern), False)).copy()
-    rows = np.flatnonzero(found)
-    texts = witness.take(pa.array(rows)).to_pylist()
-    found[rows] = [any(one in names for one in _KEY.findall(text)) for text in texts]
-    return found
+    return any(witnesses_naming(piece, names).any() for piece in run.pieces(row, ("witness",)))
 
 
 def removed_list(

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from gristmill.pipeline.audit.result import CHECKS, Report
+from gristmill.pipeline.provenance.removal import RemovalKey
 from gristmill.pipeline.provenance.signing import SigningKey
+from gristmill.pipeline.removal.remove import Terms, remove_documents
+from gristmill.pipeline.removal.selection import Request
 from tests.pipeline.audit import test_kind_tampering, test_revoked, test_sources, test_tampering
 from tests.pipeline.audit import test_signature as test_attested
 from tests.pipeline.audit.tampering import Output
@@ -42,6 +45,17 @@ def drop_rates_that_moved(output: Output, tmp_path: Path) -> None:
 def a_licence_without_evidence(output: Output) -> None:
     output.path("README.md").write_text("another card")
     output.expect("licences", "documents", full=False, require_licences=True)
+
+
+def a_new_version_that_says_something_else(listed: tuple[Output, list[str]], tmp_path: Path) -> None:
+    old, _ = listed
+    url = old.rows(old.named("data")[0])["url"][3].as_py()
+    terms = Terms("asked for", RemovalKey(bytes(32)), unsigned=True, unaudited=True)
+    remove_documents([str(old.folder)], str(tmp_path / "new"), Request("urls", (url,)), terms)
+    new = Output(tmp_path / "new")
+    assert new.audit(previous=str(old.folder)).exit_code == 0
+    new.set_manifest(lambda statement: statement["predicate"].update(notices=["all is well"]))
+    new.expect("removal", previous=str(old.folder))
 
 
 ROWS: dict[str, Row] = {
@@ -81,6 +95,7 @@ ROWS: dict[str, Row] = {
     "revoked": test_revoked.test_a_shard_with_what_the_list_names,
     "shares": test_tampering.test_shares_moved_between_licences,
     "licences": a_licence_without_evidence,
+    "removal": a_new_version_that_says_something_else,
 }
 
 

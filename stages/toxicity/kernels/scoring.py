@@ -25,6 +25,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
+from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.scalars import Int
 
 HEADS = 6
@@ -153,8 +154,14 @@ def read_window(  # type: ignore[no-untyped-def]
 
     Returns (tokens, index to go on from, first byte, end byte): the window's bytes without the white space around it.
     """
-    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
-    cap = len(hashes)
+    bytes_, entries = pointer(data), pointer(table)
+    hashes, kinds, chars, bounds = (
+        pointer(tokens.hashes),
+        pointer(tokens.kinds),
+        pointer(tokens.chars),
+        pointer(tokens.bounds),
+    )
+    cap = len(tokens.hashes)
     n = 0
     m = 0
     i = start
@@ -163,10 +170,10 @@ def read_window(  # type: ignore[no-untyped-def]
     ended = False
     bounds[0] = 0
     while i < end:
-        code, following = np.int64(data[i]), i + 1
+        code, following = np.int64(bytes_[i]), i + 1
         if code >= 0x80:
-            code, following = unicode.decode(data, i, end)
-        entry = np.int64(table[np.uint64(code)])
+            code, following = unicode.decode_at(bytes_, i, end)
+        entry = np.int64(entries[code])
         kind = (entry >> 24) & 7
         if kind == 0:
             i = following
@@ -201,10 +208,10 @@ def read_window(  # type: ignore[no-untyped-def]
                 i = following
                 kind = np.int64(0)
                 while i < end:
-                    code, following = np.int64(data[i]), i + 1
+                    code, following = np.int64(bytes_[i]), i + 1
                     if code >= 0x80:
-                        code, following = unicode.decode(data, i, end)
-                    entry = np.int64(table[np.uint64(code)])
+                        code, following = unicode.decode_at(bytes_, i, end)
+                    entry = np.int64(entries[code])
                     kind = (entry >> 24) & 7
                     if kind != 5:
                         break

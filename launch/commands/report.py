@@ -97,6 +97,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     Raises ConfigError for a folder without a manifest, and for a picture of a run that repeats nothing; DataError for a
     manifest that no run writes.
     """
+    from gristmill.launch.report.kind_tokens import shares_in_tokens
     from gristmill.launch.terminal.funnel import funnel_json, print_funnel
     from gristmill.pipeline.provenance.statement import read_manifest
     from gristmill.pipeline.provenance.values import to_json
@@ -127,7 +128,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
         write_file("--svg", svg, picture(reports, tallies, budgets))
     order = [*manifest.sources, *(node.name for node in manifest.nodes)]
     accounts = manifest.accounts
-    shares = accounts.shares.get(manifest.output)
+    measured = shares_in_tokens(folder, manifest)
     if as_json:
         rebalanced = {name: {"tallies": counts, **reports.get(name, {})} for name, counts in tallies.items()}
         filters = random_baselines(manifest.reports)
@@ -136,7 +137,7 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
             "funnel": funnel_json(accounts, order),
             "rebalanced": rebalanced,
             "budgets": {name: manifest.reports[name] for name in budgets},
-            "shares": None if shares is None else to_json(shares),
+            "shares": None if measured is None else {"measured": measured[1], **to_json(measured[0])},
             "labels": labelled,
             "evaluation_sets": searched,
             "beside_chance": filters,
@@ -148,8 +149,8 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     say(f"{manifest.name}, output {manifest.output}: {data.rows:,} rows in {data.files:,} shards")
     say()
     print_funnel(out(), accounts, order)
-    if shares is not None:
-        _print_shares(shares)
+    if measured is not None:
+        _print_shares(*measured)
     for name, kept in random_baselines(manifest.reports).items():
         table = columns(("", "left"), *((heading, "right") for heading in ("all", "kept", "random")))
         for row in baseline_rows(kept):
@@ -195,11 +196,11 @@ def report(folder: str, svg: str | None = None, as_json: bool = False) -> int:
     return 0
 
 
-def _print_shares(shares: Shares) -> None:
+def _print_shares(shares: Shares, unit: str) -> None:
     """Shares by licence, creator and source."""
-    from gristmill.pipeline.writing.share_tables import share_tables, unit_of
+    from gristmill.pipeline.writing.share_tables import share_tables
 
-    say(f"\nwhat the output holds, {unit_of(shares)}; copies count as often as they are written")
+    say(f"\nwhat the output holds, {unit}; copies count as often as they are written")
     for table in share_tables(shares):
         say(f"\n{table.note}" if table.note else "")
         if not table.rows:

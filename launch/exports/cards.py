@@ -7,6 +7,7 @@ from typing import Any
 
 from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.shard_totals import Totals, count_shards
+from gristmill.launch.report.kind_tokens import shares_in_tokens
 from gristmill.pipeline.licence import FACTS
 from gristmill.pipeline.spdx import expression
 from gristmill.pipeline.writing.card import SHARDS, card_body, cell, front_matter
@@ -64,7 +65,8 @@ def dataset_card(output: Finished) -> str:
         **SHARDS,
     }
     nodes = [*manifest.sources, *(node.name for node in manifest.nodes)]
-    body = card_body(manifest, manifest.accounts, list(manifest.sources), nodes, manifest.data.columns)
+    shares = shares_in_tokens(output.folder, manifest)
+    body = card_body(manifest, manifest.accounts, list(manifest.sources), nodes, manifest.data.columns, shares)
     return front_matter(values) + body + "\n".join([*_licences(output), *_languages(totals)]) + "\n"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from gristmill.launch.report.decisions import Ledger, dropped_texts, find_texts
 from gristmill.launch.report.histograms import Signals
+from gristmill.launch.report.kind_tokens import count_tokens, token_kind
 from gristmill.launch.report.output_files import output_files
 from gristmill.launch.report.pool import Pool
 from gristmill.launch.report.shards import Shards, label_columns
@@ -61,8 +62,11 @@ def _collect(argument: Sequence[Any]) -> dict[str, Any]:
             f"{role.replace(':', ' of ')}: lies in the folder of another output of the run, which is not beside this one "
             "(name it with --beside)"
         )
+    kind = token_kind(manifest)
+    counted = None if kind is None else part("tokens", lambda: count_tokens(files, manifest, kind))
     return {
         "problems": problems,
+        "tokens": counted,
         **pool.to_json(),
         **ledger.to_json(),
         "labels_before": None if signals.labels is None else signals.labels.to_json(),

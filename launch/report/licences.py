@@ -6,6 +6,7 @@ from gristmill.launch.pages.charts import KEPT, OTHER, legend, opens, table
 from gristmill.launch.pages.markup import Child, Markup, tag
 from gristmill.launch.report.contents import Contents, missing, section
 from gristmill.launch.report.figures import bars
+from gristmill.launch.report.kind_tokens import of_kind, token_kind, with_tokens
 from gristmill.launch.report.sections import MOST_LANGUAGES, MOST_ROWS
 from gristmill.launch.terminal.numbers import count, share, size
 from gristmill.pipeline.writing.share_tables import share_tables, unit_of
@@ -71,9 +72,12 @@ def _shares(contents: Contents) -> list[Child]:
     shares = contents.manifest.accounts.shares.get(contents.manifest.output)
     if shares is None:
         return [missing("No source states a licence, so shares by licence were not counted.")]
+    unit, counted, kind = unit_of(shares), contents.facts.get("tokens"), token_kind(contents.manifest)
+    if counted is not None and kind is not None:
+        shares, unit = with_tokens(shares, counted), of_kind(kind)
     made: list[Child] = [
         tag("h3", "Shares of this output"),
-        tag("p", f"Shares are {unit_of(shares)}. Copies count as often as they are written."),
+        tag("p", f"Shares are {unit}. Copies count as often as they are written."),
     ]
     for one in share_tables(shares):
         rows = [

@@ -88,13 +88,19 @@ def front_matter(values: Mapping[str, Any]) -> str:
 
 
 def card_body(
-    predicate: Predicate, accounts: Accounts, sources: Sequence[str], nodes: Sequence[str], columns: Mapping[str, str]
+    predicate: Predicate,
+    accounts: Accounts,
+    sources: Sequence[str],
+    nodes: Sequence[str],
+    columns: Mapping[str, str],
+    shares: tuple[Shares, str] | None = None,
 ) -> str:
     """The card's text.
 
     Args:
         sources, nodes: names, in the order to show them.
         columns: of the shards, name → logical type.
+        shares: of the output, and in what they are measured; default: those of the accounts.
     """
     lines = [
         "",
@@ -117,7 +123,10 @@ def card_body(
             f"| {cell(name)} | {cell(totals.snapshot or '–')} | {cell(known.name) if known else 'unknown'} | "
             f"{known.stated_by if known else '–'} | {totals.rows:,} | {totals.text_bytes / 1e6:,.1f} MB |"
         )
-    lines += _shares(accounts.shares.get(predicate.output))
+    counted = accounts.shares.get(predicate.output)
+    if shares is None and counted is not None:
+        shares = counted, unit_of(counted)
+    lines += [] if shares is None else _shares(*shares)
     lines += ["", "## What happened", "", "| node | in | dropped | quarantined | kept |", "|---|---:|---:|---:|---:|"]
     for name in nodes:
         account = accounts.nodes.get(name, NodeAccount())
@@ -131,10 +140,8 @@ def card_body(
     return "\n".join(lines) + "\n"
 
 
-def _shares(shares: Shares | None) -> list[str]:
-    if shares is None:
-        return []
-    lines = ["", "## Shares", "", f"Shares are {unit_of(shares)}. Copies count as often as they are written."]
+def _shares(shares: Shares, unit: str) -> list[str]:
+    lines = ["", "## Shares", "", f"Shares are {cell(unit)}. Copies count as often as they are written."]
     for table in share_tables(shares):
         lines += ["", *([table.note, ""] if table.note else [])]
         if not table.rows:

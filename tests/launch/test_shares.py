@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
 
 from gristmill.pipeline.audit.run import audit_output
 from tests.launch.running import Command
+from tests.pipeline.tokenization.tokenizers_for_tests import END, as_file
 from tests.pipeline.toy_runs import rows_of, run
 
 HOSTILE = "</td><script>alert(1)</script> | [x](y)\n# Heading"
@@ -113,10 +115,54 @@ def test_the_report_tells_shares_in_the_terminal_as_json_and_in_the_page(made: P
     rows = [line.split() for line in ran.out.splitlines()]
     documents, _, tokens = stated(made, "corpus")["licences"]["CC0-1.0"]
     assert [(row[1], row[-2]) for row in rows if row[:1] == ["CC0-1.0"]] == [(f"{documents:,}", f"{tokens:,}")]
-    assert json.loads(gristmill("report", str(made / "corpus"), "--json").out)["shares"] == stated(made, "corpus")
+    told = json.loads(gristmill("report", str(made / "corpus"), "--json").out)["shares"]
+    assert told == {"measured": "in tokens, by the column `token_count`", **stated(made, "corpus")}
     assert gristmill("report", str(made / "corpus"), "--html", "r.html").code == 0
     page = Path("r.html").read_text()
     assert "Shares of this output" in page and ">CC-BY-SA-4.0<" in page and "<script>alert(1)" not in page
+
+
+@pytest.mark.parametrize("shuffle", ["", "shuffle: true, "])
+def test_tokens_of_a_kind_are_those_of_each_documents_text(tmp_path: Path, gristmill: Command, shuffle: str) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(as_file())
+    count = Tokenizer.from_str(as_file().decode())
+    for name in ("a", "b"):
+        texts = [f"{name * (name == 'b')}{name} the words of {'a text ' * n}" for n in range(9)]
+        spdx = ["MIT" if n % 2 else None for n in range(9)]
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"id": texts, "text": texts, "spdx": spdx}), tmp_path / name / "0.parquet")
+    kind = f"{{format: megatron, tokenizer: {tmp_path}/tokenizer.json, end_of_document: '{END}', pack: 16}}"
+    run(
+        f"""
+sources:
+  a: {{paths: ["{tmp_path}/a/*.parquet"], license: {{spdx: CC0-1.0}}}}
+  b: {{paths: ["{tmp_path}/b/*.parquet"], license: {{spdx: CC-BY-4.0}}}}
+stages: {{length: {{from: [a, b], least: 1}}, licence: {{allowed: "*", column: spdx}}, repeat: {{times: 3}}}}
+outputs: {{o: {{path: "{tmp_path}/out", {shuffle}kinds: {{tokens: {kind}}}}}}}
+"""
+    )
+    rows = rows_of(tmp_path / "out")
+    assert any(row["copy"] for row in rows)
+    sums: dict[str, int] = defaultdict(int)
+    for row in rows:
+        sums[row["licence"]] += len(count.encode(row["text"], add_special_tokens=False).ids) + 1
+    told = json.loads(gristmill("report", str(tmp_path / "out"), "--json").out)["shares"]
+    assert {name: amount[2] for name, amount in told["licences"].items()} == dict(sums)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())["predicate"]
+    assert sum(amount[2] for amount in told["sources"].values()) == manifest["kinds"]["tokens"]["units"]
+    unit = "in tokens of the kind `tokens`, with the end of each document"
+    assert (
+        told["measured"] == unit and f"what the output holds, {unit}" in gristmill("report", str(tmp_path / "out")).out
+    )
+    card = gristmill("export", "dataset-card", str(tmp_path / "out")).out
+    assert unit in card and f" {sums['MIT']:,} | {sums['MIT'] / sum(sums.values()):.2%} |" in card
+    assert gristmill("report", str(tmp_path / "out"), "--html", "r.html").code == 0
+    assert unit in Path("r.html").read_text()
+    next((tmp_path / "out/index/tokens").iterdir()).write_bytes(b"PAR1")
+    ran = gristmill("report", str(tmp_path / "out"), "--json")
+    assert ran.code == 0, ran.err
+    lost = json.loads(ran.out)["shares"]
+    assert lost["measured"].startswith("in bytes of text, since the tokens of the kind `tokens` cannot be read (")
 
 
 def test_where_no_tokens_were_counted_shares_are_in_bytes(tmp_path: Path, gristmill: Command) -> None:

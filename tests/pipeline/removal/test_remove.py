@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline.audit.run import audit_output
-from gristmill.pipeline.errors import ConfigError
+from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.signing import SigningKey
 from tests.pipeline.removal.runs import KEY, STAGES, Web, manifest, web
@@ -143,6 +144,21 @@ def test_what_cannot_be_meant_is_refused(old: Web, tmp_path: Path, here: None) -
     with pytest.raises(ConfigError, match=r"holds files already \(`mine.txt`\)"):
         old.remove(new, ["a:n5"], by="ids")
     assert [path.name for path in new.rglob("*") if path.is_file()] == ["mine.txt"]
+
+
+def test_files_that_changed_are_found_before_anything_is_written(old: Web, tmp_path: Path, here: None) -> None:
+    shutil.copytree(old.root / "out", tmp_path / "out")
+    copy = Web(tmp_path, (str(tmp_path / "out/corpus"), str(tmp_path / "out/long")))
+    shard = sorted((tmp_path / "out/corpus/data").iterdir())[1]
+    data = bytearray(shard.read_bytes())
+    data[60] ^= 1  # in a page: a fast audit does not read it
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=f"{shard.name}: expected the SHA-256"):
+        copy.remove(tmp_path / "new", ["a:n5"], by="ids")
+    assert not (tmp_path / "new").exists()
+    shard.unlink()
+    with pytest.raises(ConfigError, match="fails its audit"):
+        copy.remove(tmp_path / "new", ["a:n5"], by="ids")
 
 
 def test_a_signed_output_gets_a_signed_version(tmp_path: Path, here: None) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from gristmill.pipeline.provenance.accounts import Accounts, NodeAccount
 from gristmill.pipeline.provenance.content import logical_type
+from gristmill.pipeline.provenance.removal import Removal
 from gristmill.pipeline.provenance.shares import Shares
 from gristmill.pipeline.provenance.statement import Predicate, Statement
 from gristmill.pipeline.writing.share_tables import share_tables, unit_of
@@ -135,6 +136,7 @@ def card_body(
             f"{account.kept.rows:,} |"
         )
     lines += _random_baselines(predicate.reports)
+    lines += _removals(predicate.removals)
     lines += ["", "## Columns", "", "| column | type |", "|---|---|"]
     lines += [f"| `{cell(name)}` | {kind} |" for name, kind in columns.items()]
     return "\n".join(lines) + "\n"
@@ -159,6 +161,13 @@ def _shares(shares: Shares, unit: str) -> list[str]:
 def cell(text: str) -> str:
     """A text of a config as a cell of a table: one line, without what Markdown or HTML would read as more."""
     return " ".join(text.split()).replace("|", "\\|").replace("[", "\\[").replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _removals(removals: Sequence[Removal]) -> list[str]:
+    if not removals:
+        return []
+    table = [f"| {one.removed_at} | {cell(one.reason)} | {one.documents:,} |" for one in removals]
+    return ["", "## Taken out", "", "| when | why | documents |", "|---|---|---:|", *table]
 
 
 def _random_baselines(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:

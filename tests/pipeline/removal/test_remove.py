@@ -74,6 +74,8 @@ def test_a_second_removal_keeps_the_record_of_the_first(old: Web, tmp_path: Path
     found = manifest(tmp_path / "two/corpus")
     assert len(found.removals) == 2 and found.varies.chain.sequence == 3
     assert found.removals[0] == done.record
+    card = (tmp_path / "two/corpus/README.md").read_text()
+    assert card.count("| asked for | ") == 2 and "## Taken out" in card
     options = {"full": True, "sources": (), "plugins": STAGES, "jobs": 1, "removal_keys": [KEY.text]}
     result = audit_output(str(tmp_path / "two/corpus"), previous=str(tmp_path / "one/corpus"), **options)
     assert result.exit_code == 0, result.problems

@@ -129,6 +129,7 @@ class _Explainer:
                     "beside this one. Name it with --beside."
                 )
         self.kinds = manifest.identity.outputs[manifest.output].kinds
+        self.has_list = manifest.identity.revoked is not None
         self.signals = [role for role in self.files if role.startswith("signals:")]
 
     def explain(self, ident: str) -> Explanation:
@@ -196,6 +197,8 @@ class _Explainer:
         )
         if not _HEX_KEY.fullmatch(ident):
             advice += " Signals name documents by doc_key only: if you know it, ask by that."
+            if self.has_list:
+                advice += " So does the ledger those that were on the run's revocation list."
         return DocumentNotFoundError(f"{self.folder}: no document has the {kinds} {ident!r}. Searched {seen}. {advice}")
 
     def _rows_of_task(self, role: str, task: int, key: bytes) -> list[Found]:

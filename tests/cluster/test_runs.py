@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from gristmill.pipeline import storage
@@ -43,6 +45,24 @@ def test_a_run_in_a_bucket_has_the_bytes_of_one_on_a_file_system(
     assert contents(f"{s3_bucket}/out") == reference
     assert storage.names_in(s3_bucket) == ["in", "out"], "the work folder is gone"
     assert not [name for name in storage.names_in(f"{s3_bucket}/out") if name.startswith(".")]
+
+
+def test_a_revocation_list_reaches_workers_through_the_work_folder(s3_bucket: str, text: str, tmp_path: Path) -> None:
+    ids = [
+        f"{row}\n"
+        for row in pq.read_table(io.BytesIO(storage.read_small(f"{s3_bucket}/in/part-0.parquet", 1 << 30)))[
+            "id"
+        ].to_pylist()
+    ]
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/list.txt").write_text("".join(ids[::3]))
+    revoked = f'revoked: {{path: "{tmp_path}/private/list.txt", kind: id}}\n'
+    write_web(f"{tmp_path}/in")
+    finished(config(f"{tmp_path}/in", f"{tmp_path}/out", f"{tmp_path}/work") + revoked, tmp_path, *INLINE)
+    finished(text + revoked, tmp_path, "--executor", "ray", "--workers", "2")
+    assert contents(f"{s3_bucket}/out") == contents(f"{tmp_path}/out")
+    manifest = json.loads(storage.read_small(f"{s3_bucket}/out/manifest.json", 1 << 24) or b"")
+    assert manifest["predicate"]["accounts"]["nodes"]["web"]["rules"]["revoked"]["first"][0] == len(ids[::3])
 
 
 def test_an_output_in_a_bucket_needs_no_work_folder_named(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gristmill.pipeline.audit.explain import DocumentNotFoundError, explain
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.executor.inline import InlineExecutor
@@ -186,6 +187,15 @@ def test_a_sample_shows_nothing_of_them(corpus: Any) -> None:
     examples = found.dropped["s", "revoked"].examples
     assert found.dropped["s", "revoked"].documents == len(gone) == len(examples)
     assert not {row["id"] for row in gone} & {one.id for one in examples} and not any(one.text for one in examples)
+
+
+def test_explain_knows_them_by_their_key_alone(corpus: Any) -> None:
+    root, _, gone = corpus
+    with pytest.raises(DocumentNotFoundError, match="were on the run's revocation list"):
+        explain(str(root / "new"), gone[1]["id"])
+    key = next(row["doc_key"].hex() for row in rows_of(root / "new", "ledger") if row["rule"] == "revoked")
+    (document,) = explain(str(root / "new"), key).documents
+    assert "revoked" in str(document.steps)
 
 
 def test_notices_tell_where_a_list_finds_nothing(corpus: Any, tmp_path: Path) -> None:

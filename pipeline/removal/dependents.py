@@ -1,4 +1,4 @@
-"""What else rests on documents that are taken out: outputs of later runs that settled against the notes of this one."""
+"""What else has documents that are taken out: old folders, and later outputs that settled against the notes of this run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest, merkle_root
 from gristmill.pipeline.planning.prior_runs import PRIOR
+from gristmill.pipeline.planning.yaml_reader import parse
 from gristmill.pipeline.provenance.files import notes_role
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, read_manifest
 from gristmill.pipeline.removal.old_run import OldRun
@@ -52,6 +53,20 @@ def dependents(notes: Iterable[str], folders: Sequence[str], later: Sequence[str
         if manifest is not None:
             made.found += [(folder, name) for name, rests in _prior(manifest).items() if wanted & rests]
     return made
+
+
+def left_over(outputs: Mapping[str, Predicate]) -> list[str]:
+    """Folders that still hold the documents: the outputs, and local work folders of their run, as far as those are known.
+
+    Args:
+        outputs: manifests by folder.
+    """
+    places = [f"{folder.rstrip('/')}.work" for folder in outputs]
+    for manifest in outputs.values():
+        config = parse(manifest.varies.config, MANIFEST).value
+        places += [str(config["work"])] if isinstance(config, dict) and config.get("work") else []
+    # Nothing is asked of a server because a manifest names it.
+    return [*outputs, *(place for place in dict.fromkeys(places) if not is_remote(place) and exists(place))]
 
 
 def _prior(manifest: Predicate) -> Mapping[str, set[str]]:

@@ -22,7 +22,7 @@ from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate, read_manifest
 from gristmill.pipeline.provenance.values import parse
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
-from gristmill.pipeline.removal.dependents import Dependents, dependents
+from gristmill.pipeline.removal.dependents import Dependents, dependents, left_over
 from gristmill.pipeline.removal.documents import write_documents
 from gristmill.pipeline.removal.selection import Request
 from gristmill.pipeline.storage import (
@@ -50,7 +50,7 @@ class Removed:
         folders: the new versions, by output.
         record: as their manifests have it.
         missing: entries that no document answers to.
-        left: the old folders, which still hold the documents.
+        left: folders that still hold the documents: the old ones, and work folders of their run that are there.
         dependents: outputs that settled against the old ones, and may name the documents.
     """
 
@@ -120,7 +120,7 @@ def remove_documents(folders: Sequence[str], target: str, request: Request, term
             argument = {"what": what, "targets": targets, "attempts": attempts}
             written = _asked(reader, "write", argument, size, folders[0])
             _publish(list(outputs.values()), targets, attempts, written, record, terms.key, leases)
-    return Removed(targets, record, told["missing"], list(outputs), rests)
+    return Removed(targets, record, told["missing"], left_over(outputs), rests)
 
 
 def _asked(reader: ReaderProcess, function: str, argument: Any, size: int, folder: str) -> Any:

@@ -66,12 +66,17 @@ def test_a_removal_says_what_went_and_keeps_its_key(gristmill: Command, pages: P
     assert "removed        1 documents" in ran.out and "in no output   1 entries" in ran.out
     key = pages / "new.removal-key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(bytes.fromhex(key.read_text())) == 32
+    (pages / "new.work").mkdir()
     again = gristmill(
         "remove", "new", "--where", "url like '%/snow'", "--reason", "asked for", "--output", "newer", "--unsigned",
         "--removal-key", str(key), "--json",
     )  # fmt: skip
     told = json.loads(again.out)
-    assert told["removal"]["documents"] == 1 and told["folders"] == {"corpus": "newer"} and told["untouched"] == ["new"]
+    assert (
+        told["removal"]["documents"] == 1
+        and told["folders"] == {"corpus": "newer"}
+        and told["untouched"] == ["new", "new.work"]
+    )
     assert json.loads((pages / "newer/manifest.json").read_text())["predicate"]["data"]["rows"] == 10
 
 

@@ -14,7 +14,7 @@ from gristmill.pipeline.planning.graph import Graph, Node, build
 from gristmill.pipeline.planning.plan import fingerprint
 from gristmill.pipeline.provenance.statement import MANIFEST, Predicate
 
-_SAME = ("seed", "sources", "outputs", "discard", "sidecar_documents")
+_SAME = ("seed", "sources", "revoked", "outputs", "discard", "sidecar_documents")
 _RUN_IT = "Run it instead: `gristmill run CONFIG --set … --reuse {folder} --output NEW`"
 
 

@@ -146,6 +146,7 @@ def test_an_answer_of_the_whole_corpus_stays_as_it_was_and_is_said(tmp_path: Pat
         ("stages.first.unit=words", "stages.first.unit decides what the node measures"),
         ("stages.first.least=4", "no setting differs from the run's"),
         ("seed=6", "--set changes `seed`"),
+        ("revoked=list.jsonl", "--set changes `revoked`"),
         ("stages.clean.by=[marks]", "nobody"),
         ("stages.clean.from=split.low", "which nodes there are or what they read"),
         ("stages.first.most=4", "most"),

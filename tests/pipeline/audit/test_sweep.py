@@ -12,6 +12,7 @@ import pytest
 from gristmill.pipeline.audit.documents import DOCUMENTS, MANIFEST, read_statement, subject_digest
 from gristmill.pipeline.audit.result import CHECKS, Report
 from gristmill.pipeline.audit.signature import check_signature
+from gristmill.pipeline.audit.trust import Trust
 from gristmill.pipeline.provenance.attestation import sign_output
 from gristmill.pipeline.provenance.files import FILES_TABLE
 from gristmill.pipeline.provenance.signing import ENVELOPE, SigningKey
@@ -90,7 +91,7 @@ def test_no_flip_of_the_envelope_passes(signed: Output) -> None:
             continue  # the middle of the payload
         path.write_bytes(flipped)
         report = Report()
-        check_signature(str(signed.folder), manifest, KEY.public, report)
+        check_signature(str(signed.folder), manifest, "", Trust.of(KEY.public), report)
         assert report.results["signature"].failed, f"byte {place}: {data[place : place + 1]!r}"
 
 

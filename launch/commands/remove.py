@@ -99,7 +99,8 @@ def _lines_of(path: str, option: str) -> tuple[str, ...]:
         raise ConfigError(
             f"{option} {path}: is not UTF-8 (byte {error.start}). Save it as UTF-8, one entry a line."
         ) from error
-    lines = tuple(line for line in (line.strip() for line in text.splitlines()) if line)
+    # At line feeds alone: an id may hold any of the other characters that Unicode has for the ends of lines.
+    lines = tuple(line for line in (line.strip(" \t\r") for line in text.split("\n")) if line)
     if not lines:
         raise ConfigError(f"{option} {path}: holds nothing. Write one entry a line.")
     return lines

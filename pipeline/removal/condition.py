@@ -31,10 +31,10 @@ def matching(condition: str) -> Callable[[pa.Table], pa.Array]:
     query = f"select {_ROW} from documents where (\n{condition}\n)"
     database = duckdb.connect(":memory:", config=dict(_LOCKED))
     try:
-        if len(duckdb.extract_statements(query)) != 1:
-            raise ConfigError("--where: expected one condition, as after WHERE, found several statements.")
-    except duckdb.Error as error:
-        raise ConfigError(_told(error)) from error
+        # Alone it must be one expression, lest it close the parenthesis and go on: `true) union all select 7 where (true`.
+        duckdb.SQLExpression(condition.encode("utf-8").decode("utf-8"))
+    except (duckdb.Error, UnicodeEncodeError) as error:
+        raise ConfigError(f"{_told(error)} Give one condition, as after WHERE.") from error
 
     def matches(table: pa.Table) -> pa.Array:
         database.register("documents", table.append_column(_ROW, pa.array(np.arange(table.num_rows))))
@@ -49,6 +49,6 @@ def matching(condition: str) -> Callable[[pa.Table], pa.Array]:
     return matches
 
 
-def _told(error: duckdb.Error) -> str:
+def _told(error: Exception) -> str:
     text = str(error).partition("\n")[0].rstrip(".")
     return f"--where: this condition cannot be evaluated ({text:.300})."

@@ -129,7 +129,7 @@ def _asked(reader: ReaderProcess, function: str, argument: Any, size: int, folde
     except ReaderCrashed as error:
         raise DataError(
             f"{folder}: {error} while it read the outputs. A file is damaged, or made to do this: `gristmill audit {folder} "
-            "--full` shows which."
+            "--full` shows which. If none is, the condition of --where has no end, or needs more memory than there is."
         ) from error
 
 

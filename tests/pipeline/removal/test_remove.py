@@ -120,6 +120,9 @@ def test_a_condition_reaches_documents_and_nothing_else(old: Web, tmp_path: Path
         "nothing = 1",
         "(select count(*) from read_csv('/etc/passwd')) > 0",
         "true); drop table documents; --",
+        "false) union all select -1 where (true",
+        "true) union all select 999999999 where (true",
+        "url = '\udcff'",
     ):
         with pytest.raises(ConfigError, match="--where"):
             old.remove(tmp_path / "bad", [bad], by="where")

@@ -77,7 +77,7 @@ def changed_graph_of(
     folder: str, manifest: Predicate, graph: Graph, overrides: Sequence[str], plugins: Sequence[str]
 ) -> tuple[Graph, dict[str, dict[str, tuple[object, object]]]]:
     """The graph with overrides of its thresholds, and by node the settings that differ. Raises ConfigError for others."""
-    other = load(manifest.varies.config, MANIFEST, overrides=overrides, plugins=plugins)
+    other = load(manifest.varies.config, f"--set on the config of {folder}", overrides=overrides, plugins=plugins)
     fields = _differences(folder, graph.config, other)
     return _graph(other), fields
 

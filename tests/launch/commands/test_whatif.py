@@ -65,6 +65,8 @@ def test_a_person_sees_counts_excerpts_and_the_command_to_run(gristmill: Command
 def test_what_cannot_be_told_ends_with_one_message(gristmill: Command, folder: Path) -> None:
     ran = gristmill("whatif", str(folder / "old"), "--set", "stages.quality.short_line_length=20")
     assert ran.code == 2 and "stages.quality.short_line_length decides what the node measures" in ran.error
+    ran = gristmill("whatif", str(folder / "old"), "--set", "stages.quality.thresholds.nope=3")
+    assert ran.code == 2 and ran.error.startswith(f"error: --set on the config of {folder / 'old'}:")
     assert gristmill("whatif", str(folder), "--set", "stages.quality.on_fail=mark").code == 2
 
 

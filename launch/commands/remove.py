@@ -108,10 +108,11 @@ def _lines_of(path: str, option: str) -> tuple[str, ...]:
 
 def _read(path: str, option: str) -> bytes:
     try:
-        file = Path(path).expanduser()
-        if file.stat().st_size > MOST_LIST:
+        with Path(path).expanduser().open("rb") as file:
+            found = file.read(MOST_LIST + 1)  # of a device or a pipe no size is known before
+        if len(found) > MOST_LIST:
             raise ConfigError(f"{option} {path}: has more than {MOST_LIST:,} bytes. Split it.")
-        return file.read_bytes()
+        return found
     except OSError as error:
         raise ConfigError(f"{option} {path}: cannot be read: {error.strerror}. Name a file.") from error
 

@@ -108,6 +108,13 @@ def _of_task(entry: Entry, task: int) -> pa.Table:
     return table
 
 
+def keys_that_tell(predicate: Predicate, secrets: Sequence[str]) -> Sequence[str]:
+    """Keys of removals with which it can be told what was removed: none while some that the manifest names are missing.
+    With a key that it does not name its digests are another one's, which is to be found out."""
+    given = {RemovalKey.from_text(text, "--removal-key").key_id for text in secrets}
+    return () if given < {one.key for one in predicate.removals} else secrets
+
+
 def without_removed(
     data: SliceData,
     entries: Sequence[Entry],
@@ -133,7 +140,9 @@ def without_removed(
     if count == one.removed:
         return replace(data, table=data.table.filter(pc.invert(pa.array(gone))))
     if not keys:
-        message = f"{one.removed} of its documents were removed: --removal-key tells which"
+        message = (
+            f"{one.removed} of its documents were removed: --removal-key tells which, with the keys of all removals"
+        )
         answer.unread("source", message, path)
     else:
         message = (

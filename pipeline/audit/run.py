@@ -18,7 +18,7 @@ from gristmill.pipeline.audit.in_order import in_order, processes_for
 from gristmill.pipeline.audit.kinds import KindAudit, KindOfShard
 from gristmill.pipeline.audit.licences import NOT_ASKED, Licences, check_licences, licences_of
 from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJob, ask, stated
-from gristmill.pipeline.audit.removals import check_keyed_digests
+from gristmill.pipeline.audit.removals import check_keyed_digests, keys_that_tell
 from gristmill.pipeline.audit.result import CHECKS, ONLY_FULL, AuditResult, Deferred, Report
 from gristmill.pipeline.audit.routes import AuditGraph
 from gristmill.pipeline.audit.shares import check_shuffled_shares, unseen
@@ -399,11 +399,12 @@ class _Audit:
             mine = [] if job.shuffled else [entry for entry in files if entry.role == "data" and entry not in absent]
             changed = tuple(entry for entry in mine if entry not in sound)
             config = self._config(predicate)
-            again = SourceJob(job, config, predicate.run, self.plugins, roots, changed, self.removal_keys)
+            again = SourceJob(job, config, predicate.run, self.plugins, roots, changed, tuple(keys))
             # The slice is read and its documents are judged again: that takes far longer than reading the files.
             found = _answer(reader, "check_sources", again.to_json(), 50 * size, "source", sound, back)
             return told, back, found is None
 
+        keys = keys_that_tell(predicate, self.removal_keys)
         pool = self._pool(list(dict.fromkeys(everything)))[: max(1, len(tasks))]
         for told, back, crashed in in_order(pool, sorted(tasks.items()), one):
             self._tell(told)

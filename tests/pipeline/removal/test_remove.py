@@ -14,7 +14,10 @@ import pytest
 from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.accounts import Accounts
+from gristmill.pipeline.provenance.removal import RemovalKey
 from gristmill.pipeline.provenance.signing import SigningKey
+from gristmill.pipeline.removal.remove import Terms, remove_documents
+from gristmill.pipeline.removal.selection import Request
 from tests.pipeline.removal.runs import KEY, STAGES, Web, manifest, web
 from tests.pipeline.toy_runs import rows_of
 
@@ -65,6 +68,21 @@ def test_going_back_to_the_input_needs_the_removals_key(old: Web, tmp_path: Path
     assert "ledger" in audit_output(folder, **back, removal_keys=["ab" * 32]).failed
     result = audit_output(folder, **back, removal_keys=[KEY.text])
     assert result.exit_code == 0, result.problems
+
+
+def test_a_key_of_one_of_two_removals_fails_nothing(old: Web, tmp_path: Path, here: None) -> None:
+    first, second = (row["url"] for row in old.documents()[3:5])
+    done = old.remove(tmp_path / "one", [first])
+    later = Web(old.root, tuple(done.folders.values()))
+    other = RemovalKey(bytes(32))
+    remove_documents(later.outputs, str(tmp_path / "two"), Request("urls", (second,)), Terms("x", other, unsigned=True))
+    options = {"full": True, "sources": (), "plugins": STAGES, "jobs": 1}
+    found = {
+        number: audit_output(str(tmp_path / "two/corpus"), removal_keys=[key.text for key in keys], **options)
+        for number, keys in enumerate([(KEY,), (other,), (KEY, other), (RemovalKey(bytes([7] * 32)),)])
+    }
+    assert [found[number].exit_code for number in range(3)] == [3, 3, 0]
+    assert found[3].failed == {"ledger"}
 
 
 def test_a_second_removal_keeps_the_record_of_the_first(old: Web, tmp_path: Path, here: None) -> None:

@@ -29,7 +29,7 @@ from gristmill.launch.commands.removal_commands import add_removal_commands
 from gristmill.launch.commands.signing_keys import keys
 from gristmill.launch.commands.train import train
 from gristmill.launch.commands.view_commands import add_view_commands
-from gristmill.launch.signals import STOPPED, stopping_at_signals
+from gristmill.launch.signals import STOPPED, signals_of_libraries, stopping_at_signals
 from gristmill.pipeline.errors import ConfigError, GristmillError, with_place
 from gristmill.pipeline.key_variable import refuse_key_text, withdraw_key
 from gristmill.pipeline.stopping import GRACE_SECONDS, MOST_GRACE_SECONDS, Stopped
@@ -535,7 +535,8 @@ def run_command(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != DEBUG]
     try:
         refuse_key_text(arguments)
-        code = typer.main.get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False)
+        with signals_of_libraries():
+            code = typer.main.get_command(app).main(arguments, prog_name="gristmill", standalone_mode=False)
         if code == INTERRUPTED:  # typer's newer versions catch Ctrl-C themselves and return this
             return _interrupted(arguments)
         return code if isinstance(code, int) else 0

@@ -31,6 +31,18 @@ def stopping_at_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def signals_of_libraries() -> Iterator[None]:
+    """Within, a signal is raised as such also where it came while a library's compiled code ran: that may end as Python's
+    SystemError, "returned a result with an exception set"."""
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, (Stopped, KeyboardInterrupt)):
+            raise error.__cause__ from error
+        raise
+
+
 def _stop(number: int, frame: Any) -> None:
     try:
         request_stop(signal.Signals(number).name)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.launch import cli
+from gristmill.pipeline.stopping import Stopped
 from gristmill.pipeline.storage.store_errors import NoCredentialsError
 from tests.launch.running import PLUGINS, Command
 from tests.pipeline.toy_runs import write_corpus
@@ -288,6 +289,21 @@ def test_ctrl_c_is_no_error_of_the_program(gristmill: Command, monkeypatch: pyte
     ran = gristmill("stages")
     assert ran.code == 130
     assert ran.error == "error: stopped by Ctrl-C."
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [(Stopped("SIGTERM"), 75, "stopped by SIGTERM."), (KeyboardInterrupt(), 130, "by Ctrl-C")],
+)
+def test_a_signal_within_compiled_code_of_a_library_stops_as_well(
+    gristmill: Command, monkeypatch: pytest.MonkeyPatch, raised: BaseException, code: int, says: str
+) -> None:
+    def waits(*_: object) -> None:
+        raise SystemError("<cyfunction CoreWorker.wait> returned a result with an exception set") from raised
+
+    monkeypatch.setattr(cli.typer, "echo", waits)
+    ran = gristmill("version")
+    assert ran.code == code and says in ran.error and "defect" not in ran.err
 
 
 def test_main_exits_with_the_code_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

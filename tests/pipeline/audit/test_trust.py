@@ -43,7 +43,7 @@ keys:
         ([NEW], "2026-05-01T00:00:00Z", None),
         ([OLD, NEW], "2026-07-01T00:00:00Z", None),
         ([OTHER, OLD], "2026-05-15T00:00:00Z", None),
-        ([OTHER], "2026-05-15T00:00:00Z", rf"signed by {OTHER.key_id[:16]}…, not by a trusted key \(old, new\)"),
+        ([OTHER], "2026-05-15T00:00:00Z", r"signed by KEY…, not by a trusted key \(old, new\)"),
         ([OLD], "yesterday", "the manifest's time is 'yesterday'"),
     ],
 )
@@ -57,7 +57,8 @@ def test_a_manifest_is_judged_by_the_keys_of_its_time(
     if says is None:
         trust.check(envelope, written)
     else:
-        with pytest.raises(SignatureError, match=says):
+        # Keys are new in each process, and the names of tests must not be.
+        with pytest.raises(SignatureError, match=says.replace("KEY", OTHER.key_id[:16])):
             trust.check(envelope, written)
 
 

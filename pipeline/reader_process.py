@@ -38,6 +38,8 @@ SECONDS = 120.0
 `ReaderProcess.call`)."""
 BYTES_PER_SECOND = 2_000_000
 """The slowest reading that is waited for."""
+MOST_SECONDS = 30 * 86_400.0
+"""Time for any request: no clock takes that of 2^62 bytes."""
 ADDRESS_SPACE = 64 << 30
 """Bytes that a reading process may map; what it really uses is bounded by the slices. A file that asks for more than any
 machine has ends in an error, not in a swap storm."""
@@ -120,7 +122,7 @@ class ReaderProcess:
         """
         process = self._started()
         request = json.dumps([function, argument, os.getcwd(), sys.path]).encode() + b"\n"
-        limit = SECONDS + size / BYTES_PER_SECOND
+        limit = min(SECONDS + size / BYTES_PER_SECOND, MOST_SECONDS)
         at: str | None = None
         try:
             if process.stdin is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from gristmill.pipeline.audit.open_files import what_a_run_wrote
 from gristmill.pipeline.document import keys_from_words
 from gristmill.pipeline.provenance.removal import Removal, RemovalKey, summed, without_named
 from gristmill.pipeline.provenance.statement import Files, Shards
@@ -76,7 +77,8 @@ def _record(
 def prepare(argument: Mapping[str, Any]) -> dict[str, Any]:
     """The removal's record, the entries that no document answers to, and the digests of the run's kept notes. Raises as
     `select` and `losses`. `argument`: folders, request (a Request without `matches`), key (as in its file), reason, now."""
-    found = _prepared(json.dumps(argument))
+    with what_a_run_wrote(argument["folders"][0]):
+        found = _prepared(json.dumps(argument))
     notes = notes_digests(found.change.run)
     return {"record": to_json(found.record), "missing": list(found.missing), "notes": notes}
 
@@ -86,6 +88,11 @@ def write(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns what manifests say of them: reports, accounts, removed rows and bytes by source, and by output its files.
     """
+    with what_a_run_wrote(argument["what"]["folders"][0]):
+        return _written(argument)
+
+
+def _written(argument: Mapping[str, Any]) -> dict[str, Any]:
     found = _prepared(json.dumps(argument["what"]))
     run, lost = found.change.run, found.lost
     shared = SharedFiles(found.change, argument["attempts"])

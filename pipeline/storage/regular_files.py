@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,7 @@ def read_within(folder: str, path: str, most: int) -> bytes:
     """The bytes of a regular file below a folder. Raises as `open_within`, and StorageError for more than `most` bytes."""
     with open_within(folder, path) as stream:
         try:
-            data = bytes(stream.read(most + 1))
+            data = bytes(stream.read(min(most + 1, sys.maxsize)))  # a manifest may claim any number
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {reason(error)}") from error
     if len(data) > most:

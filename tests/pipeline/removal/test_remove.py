@@ -16,6 +16,7 @@ from gristmill.pipeline.errors import ConfigError, DataError
 from gristmill.pipeline.provenance.accounts import Accounts
 from gristmill.pipeline.provenance.removal import RemovalKey
 from gristmill.pipeline.provenance.signing import SigningKey
+from gristmill.pipeline.provenance.statement import manifest_bytes, manifest_digest, statement_digest
 from gristmill.pipeline.removal.remove import Terms, remove_documents
 from gristmill.pipeline.removal.selection import Request
 from tests.pipeline.removal.runs import KEY, STAGES, Web, manifest, web
@@ -116,6 +117,19 @@ def test_no_file_names_what_went(old: Web, tmp_path: Path, here: None) -> None:
             continue
         for trace in (row["url"], row["text"][:40], key.hex(), f'"{row["id"]}"'):
             assert trace not in text, (path, trace)
+
+
+def test_outputs_that_no_run_wrote_end_in_one_message(old: Web, tmp_path: Path, here: None) -> None:
+    broken = Web(tmp_path, (str(tmp_path / "corpus"), str(tmp_path / "long")))
+    for folder in broken.outputs:
+        shutil.copytree(old.root / "out" / Path(folder).name, folder)
+        changed = json.loads(Path(folder, "manifest.json").read_text())
+        changed["predicate"]["sources"] = {}
+        changed["predicate"]["digest"] = manifest_digest(changed["predicate"])
+        changed["predicate"]["varies"]["statement"] = statement_digest(changed)
+        Path(folder, "manifest.json").write_bytes(manifest_bytes(changed))
+    with pytest.raises(DataError, match="is damaged or no file that a run writes"):
+        broken.remove(tmp_path / "new", [old.documents()[0]["url"]], unaudited=True)
 
 
 def test_near_duplicates_may_stay_and_what_that_changes_is_said(old: Web, tmp_path: Path, here: None) -> None:

@@ -38,8 +38,8 @@ SECONDS = 120.0
 `ReaderProcess.call`)."""
 BYTES_PER_SECOND = 2_000_000
 """The slowest reading that is waited for."""
-MOST_SECONDS = 30 * 86_400.0
-"""Time for any request: no clock takes that of 2^62 bytes."""
+MOST_SECONDS = 20 * 86_400.0
+"""Time for any request: waiting is counted in 2^31 milliseconds, and a manifest may claim 2^62 bytes."""
 ADDRESS_SPACE = 64 << 30
 """Bytes that a reading process may map; what it really uses is bounded by the slices. A file that asks for more than any
 machine has ends in an error, not in a swap storm."""

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -117,12 +116,19 @@ def read_within(folder: str, path: str, most: int) -> bytes:
     """The bytes of a regular file below a folder. Raises as `open_within`, and StorageError for more than `most` bytes."""
     with open_within(folder, path) as stream:
         try:
-            data = bytes(stream.read(min(most + 1, sys.maxsize)))  # a manifest may claim any number
+            data = b"".join(_chunks(stream, most + 1))
         except OSError as error:
             raise StorageError(f"{path}: cannot be read: {reason(error)}") from error
     if len(data) > most:
         raise StorageError(f"{path} has more than {most:,} bytes, so it is no file that a run writes and is not read")
     return data
+
+
+def _chunks(stream: Any, most: int) -> Iterator[bytes]:
+    """What a stream has, up to `most` bytes. Memory is taken for what is there: a manifest may claim any number."""
+    while most > 0 and (chunk := bytes(stream.read(min(16 * CHUNK, most)))):
+        yield chunk
+        most -= len(chunk)
 
 
 def sha256_within(folder: str, path: str, most: int) -> str | None:

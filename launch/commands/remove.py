@@ -47,6 +47,7 @@ def remove(options: RemoveOptions) -> int:
     from gristmill.pipeline.provenance.key_files import find_signing_key
     from gristmill.pipeline.provenance.signing import public_key
     from gristmill.pipeline.removal.remove import Terms, remove_documents
+    from gristmill.pipeline.storage import list_files
 
     request = _request(options)
     key = find_signing_key(options.key)
@@ -57,9 +58,10 @@ def remove(options: RemoveOptions) -> int:
     terms = Terms(options.reason, removal_key, key, signed_by, options.unsigned, options.unaudited, options.later)
     try:
         done = remove_documents(options.folders, options.output, request, terms)
-    except BaseException:
-        if made is not None:
-            made.unlink(missing_ok=True)  # of a removal that was not made
+    except Exception:
+        # Where files of the new version stand, or a signal came, the same command goes on with the same key.
+        if made is not None and not list_files(options.output):
+            made.unlink(missing_ok=True)
         raise
     place = str(made) if made is not None else str(options.removal_key or _default_key(options))
     if options.json:

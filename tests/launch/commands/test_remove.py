@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.pipeline.stopping import Stopped
 from tests.launch.running import Command
 from tests.pipeline.removal.conftest import here
 
@@ -54,6 +55,22 @@ def test_what_is_asked_for_must_be_one_list_that_holds_something(gristmill: Comm
         ran = gristmill("remove", "out", *arguments, *REST)
         assert ran.code == 2 and told in ran.err, ran.err
     assert not (tmp_path / "new.removal-key").exists()
+
+
+def test_a_removal_that_a_signal_stops_goes_on_with_its_key(
+    gristmill: Command, pages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Stopped("SIGTERM")
+
+    (pages / "ids.txt").write_text("rain\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("gristmill.pipeline.removal.remove.publish_last", stopped)
+        assert gristmill("remove", "out", "--ids", "ids.txt", *REST).code == 75
+    key = (pages / "new.removal-key").read_text()
+    ran = gristmill("remove", "out", "--ids", "ids.txt", *REST)
+    assert ran.code == 0 and "made now" not in ran.out, ran.err
+    assert (pages / "new.removal-key").read_text() == key and (pages / "new/manifest.json").exists()
 
 
 def test_a_removal_says_what_went_and_keeps_its_key(gristmill: Command, pages: Path) -> None:

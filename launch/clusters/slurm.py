@@ -153,11 +153,17 @@ class Slurm:
             time.sleep(_POLL_SECONDS)
 
     def cancel(self, record: RunRecord) -> bool:
-        """Asks a run to stop, and Slurm not to queue it again; False where it had ended."""
-        if self.status(record).state.is_end:
+        """Asks a run to stop, and Slurm not to queue it again; False where it had ended.
+
+        The script of a job that runs is asked (USR2): it stops the run, then Ray, then cleans up. Slurm itself would end
+        all of it at once, and kill what is not gone in time. A job that does not run is taken out of the queue.
+        """
+        state = self.status(record).state
+        if state.is_end:
             return False
         output_of(["scontrol", "update", f"JobId={record.job}", "Requeue=0"], _ON)
-        output_of(["scancel", record.job], _ON)
+        how = ["--batch", "--signal=USR2"] if state is State.running else []
+        output_of(["scancel", *how, record.job], _ON)
         return True
 
     def _facts(self, job: str) -> dict[str, str]:

@@ -149,6 +149,10 @@ _TEXT = """#!/bin/bash
 {directives}
 
 set -u
+# `gristmill cancel` asks by USR2, at any time from here on.
+stopped=
+cancelled=
+trap 'stopped=yes; cancelled=yes' USR2
 python={python}
 id=$SLURM_JOB_ID
 restart=${{SLURM_RESTART_COUNT:-0}}
@@ -179,14 +183,14 @@ remove_scratch() {{
 }}
 
 clean_up() {{
-    trap '' TERM USR1
+    trap '' TERM USR1 USR2
     [ "${{#timer[@]}}" -eq 0 ] || kill "${{timer[@]}}" 2>/dev/null
     [ "${{#workers[@]}}" -eq 0 ] || kill "${{workers[@]}}" 2>/dev/null
     [ "${{#head[@]}}" -eq 0 ] || kill "${{head[@]}}" 2>/dev/null
     wait
     # Slurm starts nothing more in a job that it ends: then each node's step removes its folder, and this script the first's.
     remove_scratch 2>/dev/null
-    for i in {{1..5}}; do [ -e "$scratch" ] || break; rm -rf -- "$scratch"; sleep 1; done
+    for i in {{1..4}}; do rm -rf -- "$scratch"; sleep 1; [ -e "$scratch" ] || break; done
 }}
 trap clean_up EXIT
 [ "$restart" -eq 0 ] || remove_scratch
@@ -209,23 +213,37 @@ for node in "${{nodes[@]:1}}"; do
 done
 
 # The run. Slurm says by USR1 that the time limit is near: the run has its own time of grace to commit what is under way. By
-# TERM it ends the job now (scancel, preemption) and kills it soon: then the run has {term} seconds.
+# TERM it ends the job now (scancel, preemption), Ray with it, and kills it soon: then the run has {term} seconds, as when it is
+# cancelled.
 RAY_ADDRESS=$ip:$port "$python" -m gristmill.launch.clusters.job_start "--address=$ip:$port" \\
     "--nodes=${{#nodes[@]}}" --wait=300 --package={package} -- \\
     {command} &
 driver=$!
-stopped=
+stop_soon() {{
+    stopped=yes
+    kill -TERM "$driver" 2>/dev/null
+    (sleep {term}; kill -TERM "$driver" 2>/dev/null; sleep 4; kill -KILL "$driver" 2>/dev/null) &> /dev/null & timer+=($!)
+}}
 trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null' USR1
-trap 'stopped=yes; kill -TERM "$driver" 2>/dev/null
-    (sleep {term}; kill -TERM "$driver" 2>/dev/null) > /dev/null & timer=($!)' TERM
+trap stop_soon TERM
+trap 'cancelled=yes; stop_soon' USR2
+[ -z "$cancelled" ] || stop_soon
 while kill -0 "$driver" 2>/dev/null; do
     wait "$driver"
 done
 wait "$driver"
 code=$?
-# Told to stop while it was still starting, before it listened: nothing is lost, as with 75.
-[ -z "$stopped" ] || case $code in 15 | 143) code=75 ;; esac
+# Told to stop while it was still starting, before it listened, or killed for not stopping: nothing is lost, as with 75.
+[ -z "$stopped" ] || case $code in 15 | 137 | 143) code=75 ;; esac
 echo "gristmill: {run} {ended} $code"
+
+# Cancelled: Slurm, too, says so of the job, once all of it is cleaned up.
+if [ "$code" -eq 75 ] && [ -n "$cancelled" ]; then
+    clean_up
+    trap - EXIT
+    scancel "$id"
+    exit "$code"
+fi
 
 # Stopped in time (75), while the job itself goes on: the same script comes again, and the run goes on where it stood.
 if [ "$code" -eq 75 ] && [ "$restart" -lt {restarts} ] && [ "$(squeue --noheader --jobs="$id" --format=%T)" = RUNNING ]; then

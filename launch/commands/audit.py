@@ -102,7 +102,8 @@ def _removal_key(path: str) -> str:
     from gristmill.pipeline.provenance.removal import RemovalKey
 
     try:
-        text = Path(path).read_bytes()[:1000].decode("ascii", "replace")
+        with Path(path).open("rb") as stream:
+            text = stream.read(1000).decode("ascii", "replace")
     except OSError as error:
         raise ConfigError(f"--removal-key {path}: cannot be read: {error.strerror}. Name a removal's key.") from error
     return RemovalKey.from_text(text, f"--removal-key {path}").text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from gristmill.pipeline.errors import ConfigError, looked_for, nearest
+from gristmill.pipeline.errors import ConfigError, StorageError, looked_for, nearest
 from gristmill.pipeline.planning.yaml_reader import MAX_BYTES, Document, parse
 from gristmill.pipeline.storage import read_small
 
@@ -23,6 +24,9 @@ CATEGORIES = ("public", "licensed", "private", "crawled", "user", "synthetic", "
 PROVIDER_SIZES = ("sme", "other")
 NONE = ("none", "no")
 """Answers that there is nothing of what is asked."""
+YES_OR_NO = frozenset({*(f"{category}.used" for category in CATEGORIES), "user.services_used"})
+"""Answers that open or close a section of the EU's template."""
+_MONTH = re.compile(r"(?P<month>\d{1,2})/(?P<year>\d{4})|(?P<y>\d{4})-(?P<m>\d{2})(?:-\d{2})?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -86,7 +90,10 @@ def read_answers(file: str | None, today: date, keys: Collection[str]) -> Answer
     """
     if file is None:
         return Answers({}, None, {})
-    data = read_small(file, MAX_BYTES)
+    try:
+        data = read_small(file, MAX_BYTES)
+    except StorageError as error:
+        raise ConfigError(f"--answers: {error}") from error
     if data is None:
         raise ConfigError(f"--answers {file}: there is no such file{looked_for(file)}.")
     try:
@@ -128,16 +135,20 @@ class _Reader:
         return Answers(values, size, sources, self.dates)
 
     def answer(self, key: str, value: Any, given: date | None, values: dict[str, str]) -> None:
-        """Keeps one answer; null is none, so that a form can be kept with its blanks."""
+        """Keeps one answer; null and blank texts are none, so that a form can be kept with its blanks."""
         where = self.document.where(key)
         _known(key, self.keys, where)
         if isinstance(value, dict):
             for part in value:
                 _known(part, (ANSWER, AS_OF), self.document.where(f"{key}.{part}"))
             given, value = self.day(value, key, given), value.get(ANSWER)
-        if value is None:
+        if value is None or not (text := _text(value, where)).strip():
             return
-        values[key] = _text(value, where)
+        if key in YES_OR_NO and text.strip().lower() not in ("yes", "no"):
+            raise ConfigError(
+                f"{where}: expected yes or no, found {text!r:.60}. What there is to say of it goes into the fields below it."
+            )
+        values[key] = text
         if given is not None:
             self.dates[key] = given
 
@@ -149,13 +160,31 @@ class _Reader:
         for key, value in facts.items():
             where = self.document.where(f"{path}.{key}")
             _known(key, (*SOURCE_KEYS, AS_OF), where)
-            if key != AS_OF and value is not None:
-                found[key] = _text(value, where)
+            if key != AS_OF and value is not None and (text := _text(value, where)).strip():
+                found[key] = text
+        self.period(path, found)
         if "category" in found:
             _known(found["category"], CATEGORIES, self.document.where(f"{path}.category"))
         if given is not None:
             self.dates[path] = given
         return found
+
+    def period(self, path: str, found: Mapping[str, str]) -> None:
+        """Refuses a time of collection that is none, is still to come, or ends before it begins."""
+        months: list[tuple[int, int]] = []
+        for end in ("from", "until"):
+            if end not in found:
+                continue
+            where = self.document.where(f"{path}.{end}")
+            month = _month(found[end])
+            if month is None:
+                raise ConfigError(f"{where}: expected a month such as 01/2024, found {found[end]!r:.60}.")
+            if month > (self.today.year, self.today.month):
+                raise ConfigError(f"{where}: {found[end]} is still to come; today is {self.today}.")
+            months.append(month)
+        if months != sorted(months):
+            where = self.document.where(f"{path}.until")
+            raise ConfigError(f"{where}: {found['until']} is before `from`, {found['from']}.")
 
     def day(self, body: Mapping[str, Any], path: str, otherwise: date | None) -> date | None:
         """The `as_of` of a map."""
@@ -189,11 +218,20 @@ def _map(value: Any, where: str, what: str) -> Mapping[str, Any]:
     return value
 
 
+def _month(text: str) -> tuple[int, int] | None:
+    """Year and month of `01/2024`, `2024-01` or `2024-01-31`; None for anything else."""
+    found = _MONTH.fullmatch(text.strip())
+    if found is None:
+        return None
+    year, month = int(found["year"] or found["y"]), int(found["month"] or found["m"])
+    return (year, month) if 1 <= month <= 12 and 1900 <= year else None
+
+
 def _text(value: Any, where: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, str | int | float):
+    if isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return str(value)
     if isinstance(value, list) and value and not any(isinstance(item, dict | list) or item is None for item in value):
-        return "; ".join(_text(item, where) for item in value)
+        return "; ".join(text for item in value if (text := _text(item, where)).strip())
     raise ConfigError(f"{where}: expected a text, a number, yes or no, or a list of them, found {value!r:.60}.")

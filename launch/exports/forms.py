@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, NamedTuple
 
-ESCAPED = str.maketrans({c: "\\" + c for c in "\\`*_[]#|!~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"})
-"""What stands for characters that Markdown or HTML would read: texts come from configs and from the web."""
+_UNSEEN = {*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+ESCAPED = str.maketrans(
+    {c: "\\" + c for c in "\\`*_[]#|!~$"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+    | {chr(code): "\ufffd" for code in _UNSEEN}
+)
+"""What stands for characters that Markdown or HTML would read, that steer a terminal, or that turn the order of a line: texts
+come from configs and from the web."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.planning.yaml_reader import MAX_BYTES, Document, parse
 from gristmill.pipeline.provenance.signing import SignatureError, key_id, names_of, public_key, signers
+from gristmill.pipeline.storage import NotRegularError, open_regular
 
 EXAMPLE = "keys: {release: {public: release.pub, from: 2026-01-01}}"
 _KEY_BYTES = 1 << 16
@@ -153,14 +154,20 @@ def _public(document: Document, where: str, value: Any) -> bytes:
         raise ConfigError(f"{document.where(where)}: expected the file of a public key, or its PEM text.")
     if "-----BEGIN" in value:
         return public_key(value.encode(), document.where(where))
-    file = Path(document.name).parent / Path(value).expanduser()
-    return public_key(_read(file, f"{document.where(where)}: {file}", _KEY_BYTES), str(file))
+    told = f"{document.where(where)}: {value:.200}"
+    try:
+        file = Path(document.name).parent / Path(value).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{told}: there is no such user.") from error
+    return public_key(_read(file, told, _KEY_BYTES), told)
 
 
 def _read(file: Path, where: str, most: int) -> bytes:
     try:
-        with file.open("rb") as stream:
-            data = stream.read(most + 1)
+        with open_regular(str(file)) as stream:
+            data: bytes = stream.read(most + 1)
+    except NotRegularError as error:
+        raise ConfigError(f"{where}: cannot be read: {error}.") from error
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}.") from error
     if len(data) > most:

@@ -84,6 +84,10 @@ def public_key(data: bytes, where: str = "key") -> bytes:
     """The 32 bytes of a public key given as PEM or as those bytes. Raises ConfigError for anything else."""
     if len(data) == 32:
         return data
+    if data.count(b"-----BEGIN") > 1:
+        raise ConfigError(
+            f"{where}: expected one public key, found several. Only the first would count: split the file."
+        )
     try:
         key = serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -92,7 +96,7 @@ def public_key(data: bytes, where: str = "key") -> bytes:
             "the file that ends with .pub."
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{where}: this is not an Ed25519 key.")
+        raise ConfigError(f"{where}: this is an {type(key).__name__.lstrip('_')}, not an Ed25519 key.")
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 

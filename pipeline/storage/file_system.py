@@ -14,6 +14,7 @@ from typing import Any
 
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.storage import versions
+from gristmill.pipeline.storage.regular_files import open_regular
 from gristmill.pipeline.storage.retries import RETRY_SECONDS, retrying
 from gristmill.pipeline.storage.streams import Paths, Tee, WrittenFile, reason, same_bytes
 
@@ -26,9 +27,10 @@ class FileSystem:
 
     def range_get(self, location: str, start: int, length: int) -> bytes:
         def get() -> bytes:
-            with _path(location).open("rb") as stream:
+            with open_regular(str(_path(location))) as stream:
                 stream.seek(start)
-                return stream.read(length)
+                data: bytes = stream.read(length)
+                return data
 
         return retrying(get)
 

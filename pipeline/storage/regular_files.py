@@ -84,6 +84,22 @@ def _store_of(folder: str) -> Buckets | ObjectStore:
     return ObjectStore()
 
 
+def open_regular(path: str) -> Any:
+    """A binary stream over a file that somebody named: a regular one, or a link to one. A pipe is not waited for.
+
+    Raises OSError, and NotRegularError for anything else.
+    """
+    handle = os.open(path, _FILE & ~os.O_NOFOLLOW)
+    try:
+        kind = _kind(os.fstat(handle).st_mode)
+        if kind is not None:
+            raise NotRegularError(f"{path} is {kind}; expected a file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
 def _opened(folder: str, parts: list[str]) -> Any:
     try:
         here = os.open(folder, _FOLDER)

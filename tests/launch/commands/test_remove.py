@@ -111,3 +111,10 @@ def test_conditions_reasons_and_keys_that_cannot_be_followed(gristmill: Command,
         ran = gristmill("remove", "out", *REST, *arguments)
         assert ran.code == 2 and told in ran.err, ran.err
         assert "Traceback" not in ran.err and not (pages / "new").exists()
+
+
+def test_of_a_removals_key_no_more_is_read_than_a_key_has(gristmill: Command, tmp_path: Path) -> None:
+    with (tmp_path / "huge.key").open("wb") as stream:
+        stream.truncate(1 << 40)
+    ran = gristmill("audit", "x", "--full", "--previous", "y", "--removal-key", str(tmp_path / "huge.key"))
+    assert ran.code == 2 and "this is no key of a removal" in ran.error

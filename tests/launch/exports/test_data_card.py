@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -240,7 +242,7 @@ def test_a_blank_form_keeps_the_answers_there_are(run_folder: Path, gristmill: C
 
 
 @given(
-    text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1),
+    text=st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1).filter(str.strip),
     name=st.from_regex(r"[a-z_]{1,9}", fullmatch=True),
 )
 def test_a_blank_form_holds_any_text(text: str, name: str) -> None:
@@ -266,9 +268,43 @@ def test_a_blank_form_holds_any_text(text: str, name: str) -> None:
         ("sources: {crawl: {owner: x}}", "'owner' is not one of the forms'"),
         ("sources: {crwl: {name: x}}", "did you mean `crawl`"),
         ("sources: {as_of: 2026-01-01}", "expected keys, found str"),
+        (
+            "sources: {crawl: {from: soon}}",
+            "card.yaml:1: sources.crawl.from: expected a month such as 01/2024, found 'soon'",
+        ),
+        ("sources: {crawl: {until: 13/2024}}", "expected a month"),
+        ("sources: {crawl: {until: 12/2098}}", "12/2098 is still to come"),
+        ("sources: {crawl: {from: 2024-03-01, until: 01/2024}}", "01/2024 is before `from`, 2024-03-01"),
+        ("publisher: {contact: .nan}", "publisher.contact: expected a text, a number"),
     ],
 )
 def test_wrong_answers_are_told_with_their_place(run_folder: Path, gristmill: Command, answers: str, told: str) -> None:
     Path("card.yaml").write_text(answers)
     ran = gristmill("export", "data-card", str(run_folder / "bare"), "--answers", "card.yaml")
     assert (ran.code, told in ran.err) == (2, True), ran.err
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_answers_that_are_no_file_are_refused_and_not_waited_for(
+    run_folder: Path, gristmill: Command, made: Callable[[str], None]
+) -> None:
+    made("card.yaml")
+    ran = gristmill("export", "data-card", str(run_folder / "bare"), "--answers", "card.yaml")
+    assert ran.code == 2 and "--answers: card.yaml is a" in ran.error and "expected a file" in ran.error
+
+
+def test_blank_texts_are_no_answers(run_folder: Path, gristmill: Command) -> None:
+    Path("card.yaml").write_text(
+        "as_of: 2026-01-01\nmotivations: {purposes: '  ', factors: ['', ' '], domains: [a, '', b]}\n"
+    )
+    ran = gristmill("export", "data-card", str(run_folder / "bare"), "--answers", "card.yaml", "--json")
+    found = {item["key"]: item for item in json.loads(ran.out)["fields"]}
+    for key in ("motivations.purposes", "motivations.factors"):
+        assert found[key]["answer"] is None and found[key]["owed"], key
+    assert found["motivations.domains"]["answer"] == "a; b"
+
+
+def test_a_page_holds_nothing_that_steers_a_terminal_or_turns_a_line(run_folder: Path, gristmill: Command) -> None:
+    Path("card.yaml").write_text(r'publisher: {contact: "a\e[31mb \u202Egnp.exe\u2066 \u009Bx \u200Fا"}')
+    page = gristmill("export", "data-card", str(run_folder / "bare"), "--answers", "card.yaml").out
+    assert "a\ufffd\\[31mb \ufffdgnp.exe\ufffd \ufffdx \u200fا" in page

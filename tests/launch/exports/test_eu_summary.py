@@ -173,6 +173,11 @@ def test_the_page_shows_hostile_texts_as_texts(run_folder: Path, gristmill: Comm
         ("- 1", "groups of answers"),
         ("provider: {name: x", "answers.yaml:1"),
         ("crawled: {used: false}\nsources: {crawl: {category: crawled}}", "Correct one"),
+        (
+            "crawled: {used: 'Yes, since 2024'}",
+            "answers.yaml:1: crawled.used: expected yes or no, found 'Yes, since 2024'",
+        ),
+        ("user: {services_used: some}", "expected yes or no"),
     ],
 )
 def test_wrong_answers_are_told_with_their_place(run_folder: Path, gristmill: Command, answers: str, told: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gristmill.pipeline.audit.trust import Trust, read_trust
 from gristmill.pipeline.errors import ConfigError, DataError
@@ -17,6 +20,8 @@ from tests.pipeline.audit.test_signature import run
 from tests.pipeline.toy_runs import write_corpus
 
 OLD, NEW, OTHER = SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
+
+RSA = generate_private_key(65537, 1024).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def trust_file(folder: Path, text: str) -> Trust:
@@ -98,7 +103,13 @@ def test_a_public_key_may_stand_in_the_trust_file_itself(tmp_path: Path) -> None
         ("keys: {old: {public: old.pub, til: 2026-01-01}}", "keys.old.til: unknown key. Allowed: from, public, revoked, until"),
         ("keys: {old: {}}", "keys.old.public: expected the file of a public key"),
         ("keys: {old: {public: gone.pub}}", "gone.pub: cannot be read"),
-        ("keys: {old: {public: /dev/zero}}", "has more than 65,536 bytes"),
+        ("keys: {old: {public: /dev/zero}}", "/dev/zero is a device; expected a file"),
+        ("keys: {old: {public: pipe}}", "pipe is a named pipe; expected a file"),
+        ("keys: {old: {public: .}}", "is a folder; expected a file"),
+        ("keys: {old: {public: large}}", "large: has more than 65,536 bytes"),
+        ("keys: {old: {public: several.pub}}", "keys.old.public: several.pub: expected one public key, found several"),
+        ("keys: {old: {public: rsa.pub}}", "trust.yaml:1: keys.old.public: rsa.pub: this is an RSAPublicKey"),
+        ("keys: {old: {public: ~nobody-of-this-name/old.pub}}", "there is no such user"),
         ("keys: {old: {public: trust.yaml}}", "expected an Ed25519 public key"),
         ("keys: {old: {public: old.pub, from: soon}}", "keys.old.from: 'soon'; expected a date"),
         ("keys: {old: {public: old.pub, from: 2026-02-01, until: 2026-01-01}}", "until 2026-01-01, before `from`"),
@@ -110,9 +121,19 @@ def test_a_public_key_may_stand_in_the_trust_file_itself(tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_a_trust_file_that_is_not_as_it_must_be_is_refused_with_its_place(tmp_path: Path, text: str, says: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * (1 << 16) + b"x")
+    (tmp_path / "several.pub").write_bytes(OLD.public_pem() + NEW.public_pem())
+    (tmp_path / "rsa.pub").write_bytes(RSA)
     with pytest.raises(ConfigError) as told:
         trust_file(tmp_path, text)
     assert says in str(told.value) and "trust.yaml" in str(told.value)
+
+
+def test_a_trust_file_that_is_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "trust.yaml")
+    with pytest.raises(ConfigError, match="is a named pipe; expected a file"):
+        read_trust(str(tmp_path / "trust.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,13 @@ from gristmill.pipeline.audit.page_headers import page_without_checksum
 from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.provenance.content import logical_type
 from gristmill.pipeline.provenance.logs import LOG_KEY
-from gristmill.pipeline.storage import open_within, reason
+from gristmill.pipeline.storage import is_remote, open_within, reason
+
+_STEP, _REMOTE_STEP = 1 << 20, 16 << 20
+"""Bytes of a column chunk that are read at once: of an object as many as one request is worth."""
+_PIECE_BYTES = 4 << 20
+"""Bytes of rows, uncompressed, that are decoded at once: in memory that is used again."""
+_LEAST_ROWS, _MOST_ROWS = 64, 1 << 20
 
 
 class Damaged(Exception):
@@ -80,7 +86,10 @@ def opened(folder: str, path: str, pages: bool = False) -> Iterator[pq.ParquetFi
     with raw:
         stream = _Watched(raw)
         try:
-            file = pq.ParquetFile(pa.PythonFile(stream, mode="r"), page_checksum_verification=True, pre_buffer=False)
+            # Not a whole column chunk at once, which would be new memory each time.
+            step = _REMOTE_STEP if is_remote(folder) else _STEP
+            source = pa.PythonFile(stream, mode="r")
+            file = pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=False, buffer_size=step)
             if pages and (bare := page_without_checksum(file, stream)) is not None:
                 raise Damaged(bare, pages=True)
             yield file
@@ -91,6 +100,14 @@ def opened(folder: str, path: str, pages: bool = False) -> Iterator[pq.ParquetFi
                 raise Unreadable(reason(stream.fault)) from error
             text = " ".join(str(error).split())
             raise Damaged(f"is not a valid Parquet file ({text})", pages="checksum" in text.lower()) from error
+
+
+def pieces_of(file: pq.ParquetFile, group: int) -> Iterator[pa.Table]:
+    """The rows of a row group in pieces of some megabytes, as far as the sizes in its footer are true."""
+    stated = file.metadata.row_group(group)
+    rows = max(_LEAST_ROWS, stated.num_rows * _PIECE_BYTES // max(1, stated.total_byte_size))
+    for batch in file.iter_batches(min(rows, _MOST_ROWS), row_groups=[group], use_threads=False):
+        yield pa.Table.from_batches([batch])
 
 
 @contextmanager

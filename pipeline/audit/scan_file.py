@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from gristmill.pipeline.audit.messages import Answer, Entry
-from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
+from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened, pieces_of
 from gristmill.pipeline.document import DOC_KEY, KEY_TYPE, key_sum, key_words
 from gristmill.pipeline.provenance.content import ContentDigest
 from gristmill.pipeline.provenance.removal import REMOVED_ROLE
@@ -17,9 +17,14 @@ from gristmill.pipeline.writing.parquet import read_log
 
 
 def scanned(
-    folder: str, entry: Entry, keep: list[str] | None, answer: Answer, each: Callable[[pa.Table], None] | None = None
+    folder: str,
+    entry: Entry,
+    keep: list[str] | None,
+    answer: Answer,
+    each: Callable[[int, pa.Table], None] | None = None,
 ) -> tuple[pa.Table | None, dict[str, Any] | None]:
-    """Reads a file once: pages, rows, content digest and key sum against its entry. `each` sees every row group.
+    """Reads a file once: pages, rows, content digest and key sum against its entry. `each` sees all
+    rows in pieces, with the number of their row group.
 
     Returns the columns to keep (None: all), or None when it cannot be used, and the log in its footer.
     """
@@ -37,13 +42,13 @@ def scanned(
             digest = ContentDigest(schema)
             kept, keys = [], 0
             for group in range(file.metadata.num_row_groups):
-                piece = file.read_row_group(group, use_threads=False)
-                digest.update(piece)
-                keys += 0 if keyless else key_sum(key_words(piece[DOC_KEY]))
-                kept.append(piece.select(keep))
-                if each is not None:
-                    each(piece)
-                answer.bytes += piece.nbytes
+                for piece in pieces_of(file, group):
+                    digest.update(piece)
+                    keys += 0 if keyless else key_sum(key_words(piece[DOC_KEY]))
+                    kept.append(piece.select(keep))
+                    if each is not None:
+                        each(group, piece)
+                    answer.bytes += piece.nbytes
             empty = pa.schema([schema.field(name) for name in keep]).empty_table()
             table = pa.concat_tables(
                 [empty.replace_schema_metadata(None), *(t.replace_schema_metadata(None) for t in kept)]

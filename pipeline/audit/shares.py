@@ -22,7 +22,7 @@ CHECK = "shares"
 
 
 class SeenRows:
-    """What shares are counted by, of the rows of some shards; a reader hands it each row group.
+    """What shares are counted by, of the rows of some shards; a reader hands it all of them in pieces.
 
     Attributes:
         texts: whether all had texts; without them nothing can be counted, and other checks say so.
@@ -32,7 +32,7 @@ class SeenRows:
         self._sizes, self._columns = [np.zeros(0, np.int64)], dict[str, list[pa.Array]]()
         self.texts = True
 
-    def add(self, piece: pa.Table) -> None:
+    def add(self, group: int, piece: pa.Table) -> None:
         """Keeps the columns, and the bytes of texts."""
         text = one_chunk(piece[TEXT]) if TEXT in piece.column_names else pa.nulls(0)
         if not (pa.types.is_string(text.type) or pa.types.is_large_string(text.type)):

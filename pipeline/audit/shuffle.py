@@ -52,9 +52,9 @@ def check_shard(argument: Mapping[str, Any]) -> dict[str, Any]:
 
     seen = SeenRows()
 
-    def each(piece: pa.Table) -> None:
+    def each(group: int, piece: pa.Table) -> None:
         if argument["sources"]:
-            seen.add(piece)
+            seen.add(group, piece)
         if TEXT in piece.schema.names:
             texts.append(text_hashes(piece[TEXT]))
 

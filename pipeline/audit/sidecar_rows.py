@@ -34,26 +34,30 @@ def check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
     """All checks of one sidecar by itself. `argument`: `entry`, an Entry, and `lengths`, a folder in which to leave those of
     texts; the answer is an Answer as JSON."""
     entry, answer = Entry(**argument["entry"]), Answer()
-    bounds: list[tuple[int, int]] = []
+    bounds: dict[int, tuple[int, int]] = {}
     lengths: list[np.ndarray] = []
     counts: dict[int, int] = {}
+    last, in_order = -(1 << 31), True
 
-    def each(piece: pa.Table) -> None:
+    def each(group: int, piece: pa.Table) -> None:
+        nonlocal last, in_order
         if entry.role == "dropped" and (found := text_lengths(piece)) is not None:
             lengths.append(found)
         if not _has_tasks(piece.schema) or piece[FROM_TASK].null_count or not piece.num_rows:
             return
         tasks = one_chunk(piece[FROM_TASK]).to_numpy()
-        bounds.append((int(tasks.min()), int(tasks.max())))
-        back = np.flatnonzero(tasks[1:] < tasks[:-1])
-        if len(back) or (len(bounds) > 1 and bounds[-2][1] > int(tasks[0])):
-            answer.fail("content", "its rows are not in the order of their tasks", entry.path)
+        least, most = bounds.get(group, (int(tasks[0]), int(tasks[0])))
+        bounds[group] = min(least, int(tasks.min())), max(most, int(tasks.max()))
+        in_order = in_order and int(tasks[0]) >= last and bool((tasks[1:] >= tasks[:-1]).all())
+        last = int(tasks[-1])
         for task, count in zip(*np.unique(tasks, return_counts=True), strict=True):
             counts[int(task)] = counts.get(int(task), 0) + int(count)
 
     table, found = scanned(entry.folder, entry, [FROM_TASK], answer, each)
     if table is None:
         return answer.to_json()
+    if not in_order:
+        answer.fail("content", "its rows are not in the order of their tasks", entry.path)
     if lengths:
         np.save(_lengths_file(argument["lengths"], entry), np.concatenate(lengths), allow_pickle=False)
     if not _has_tasks(table.schema) or table[FROM_TASK].null_count:
@@ -61,9 +65,9 @@ def check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
         return answer.to_json()
     strange = [task for task in counts if not entry.task <= task < entry.task + entry.tasks]
     if strange:
-        last = entry.task + entry.tasks - 1
-        answer.fail("content", f"has rows of task {strange[0]}; it is about tasks {entry.task} to {last}", entry.path)
-    if bounds != _stated_bounds(entry):
+        final = entry.task + entry.tasks - 1
+        answer.fail("content", f"has rows of task {strange[0]}; it is about tasks {entry.task} to {final}", entry.path)
+    if list(bounds.values()) != _stated_bounds(entry):
         answer.fail("content", f"the statistics of `{FROM_TASK}` in its footer are not those of its rows", entry.path)
     log = sound_log(LedgerLog, found) if entry.role == "ledger" else None
     for one in () if log is None else log.tasks:

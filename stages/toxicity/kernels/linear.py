@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.bits import ones
+from gristmill.stages.kernels.pointers import pointer
 from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.toxicity.kernels.scoring import (
     CONTEXT,
@@ -25,7 +26,8 @@ from gristmill.stages.toxicity.kernels.scoring import (
     context_features,
     group_of,
     new_tokens,
-    read_window,
+    read_window_at,
+    token_pointers,
     word_features,
 )
 
@@ -155,35 +157,41 @@ def _unpack(a, b, c, d, sums):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _steps(sums, features, weights, step):  # type: ignore[no-untyped-def]
+def _steps(sums, features, scale, bias, step):  # type: ignore[no-untyped-def]
     """Write each head's step, floor((logit + 16) · 128) cut to [0, LEVELS), from its sum over so many features."""
     root = np.sqrt(np.float64(features))
     for h in range(HEADS):
-        logit = np.float64(sums[h]) * weights.scale[h] / root + weights.bias[h]
+        logit = np.float64(sums[h]) * scale[h] / root + bias[h]
         level = np.int64(np.floor((logit + 16.0) * 128.0))
         step[h] = np.int16(min(max(level, np.int64(0)), np.int64(LEVELS - 1)))
 
 
+@njit(inline="always")
+def _list(rows, room, count, text, first, last, step):  # type: ignore[no-untyped-def]
+    """Write row `count` of the (owner, span, steps) pointers `rows`, if there is room for so many."""
+    if count < room:
+        owner, span, steps = rows
+        owner[count] = text
+        span[2 * count] = first
+        span[2 * count + 1] = last
+        for h in range(HEADS):
+            steps[count * HEADS + h] = step[h]
+
+
 @njit(cache=True, nogil=True)
-def _listed(rows, count, text, first, last, step):  # type: ignore[no-untyped-def]
-    """The (owner, span, steps) arrays `rows` with one more row at `count`, grown where they are full."""
-    owner, span, steps = rows
-    if count == len(owner):
-        more_owner = np.empty(2 * count, np.int64)
-        more_owner[:count] = owner
-        owner = more_owner
-        more_span = np.empty((2 * count, 2), np.int64)
-        more_span[:count] = span
-        span = more_span
-        more_steps = np.empty((2 * count, HEADS), np.int16)
-        more_steps[:count] = steps
-        steps = more_steps
-    owner[count] = text
-    span[count, 0] = first
-    span[count, 1] = last
-    for h in range(HEADS):
-        steps[count, h] = step[h]
-    return owner, span, steps
+def _new_rows(room):  # type: ignore[no-untyped-def]
+    """(owner, span, steps) with room for so many rows."""
+    return np.empty(room, np.int64), np.empty((room, 2), np.int64), np.empty((room, HEADS), np.int16)
+
+
+@njit(cache=True, nogil=True)
+def _grown(rows, filled, room):  # type: ignore[no-untyped-def]
+    """The first rows of (owner, span, steps) in arrays with room for more."""
+    more = _new_rows(room)
+    more[0][:filled] = rows[0][:filled]
+    more[1][:filled] = rows[1][:filled]
+    more[2][:filled] = rows[2][:filled]
+    return more
 
 
 @njit(inline="always")
@@ -193,12 +201,6 @@ def _reaches(step, floor):  # type: ignore[no-untyped-def]
         if step[h] >= floor[h]:
             return True
     return False
-
-
-@njit(cache=True, nogil=True)
-def _no_rows():  # type: ignore[no-untyped-def]
-    """(owner, span, steps) with room for some rows."""
-    return np.empty(256, np.int64), np.empty((256, 2), np.int64), np.empty((256, HEADS), np.int16)
 
 
 @njit(cache=True, nogil=True)
@@ -220,25 +222,44 @@ def score_windows(  # type: ignore[no-untyped-def]
     """
     texts = len(offsets) - 1
     tokens = new_tokens(cap)
-    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
-    groups = np.empty(cap, np.uint8)
-    one = np.empty(max(cap * CONTEXT, WORD_FEATURES), np.int64)
-    bounded = np.empty(MAX_WORD + 2, np.uint64)
-    packed, index = weights.packed, weights.kept
     shift = np.uint64(64 - weights.bits)
     slot_shift, mark_shift = np.uint64(64 - SLOT_BITS), np.uint64(64 - MARK_BITS)
-    cache, marks = word_sums.slots, word_sums.marked
-    sums = np.zeros(LANES, np.int64)
+    room = (
+        np.empty(cap, np.uint8),
+        np.empty(max(cap * CONTEXT, WORD_FEATURES), np.int64),
+        np.empty(MAX_WORD + 2, np.uint64),
+        np.zeros(LANES, np.int64),
+        np.zeros(LANES, np.int64),
+    )
+    step_array, best_array = np.empty(HEADS, np.int16), np.empty(HEADS, np.int16)
     counts = np.zeros(texts, np.int64)
     passages = np.zeros(texts, np.int64)
     highest = np.zeros((texts, HEADS), np.int16)
-    listed = _no_rows()
-    listed_passages = _no_rows()
-    step = np.empty(HEADS, np.int16)
-    windows_listed = 0
-    passages_listed = 0
-    total = np.zeros(LANES, np.int64)
-    for text in range(texts):
+    listed = _new_rows(256)
+    listed_passages = _new_rows(256)
+    windows_listed = np.int64(0)
+    passages_listed = np.int64(0)
+    bytes_, entries = pointer(data), pointer(table)
+    packed, index, scale, bias = (
+        pointer(weights.packed),
+        pointer(weights.kept),
+        pointer(weights.scale),
+        pointer(weights.bias),
+    )
+    cache, marks = pointer(word_sums.slots), pointer(word_sums.marked)
+    floors, passage_floors = pointer(floor), pointer(passage_floor)
+    text = np.int64(0)
+    while text < texts:
+        # Pointers alone: counting references to arrays, window by window, took a fifth of the time.
+        hashes, kinds, chars, bounds = at = token_pointers(tokens)
+        groups, one, bounded = pointer(room[0]), pointer(room[1]), pointer(room[2])
+        sums, total, step = pointer(room[3]), pointer(room[4]), pointer(step_array)
+        rows = pointer(listed[0]), pointer(listed[1]), pointer(listed[2])
+        passage_rows = pointer(listed_passages[0]), pointer(listed_passages[1]), pointer(listed_passages[2])
+        rows_room, passage_room = len(listed[0]), len(listed_passages[0])
+        windows_before, passages_before = windows_listed, passages_listed
+        best = pointer(best_array)
+        n_windows = n_passages = np.int64(0)
         begin = offsets[text]
         end = offsets[text + 1]
         i = begin
@@ -246,9 +267,12 @@ def score_windows(  # type: ignore[no-untyped-def]
         total_tokens: Int = 0
         passage_first = begin
         passage_last = begin
-        total[:] = 0
+        for h in range(LANES):
+            total[h] = 0
+        for h in range(HEADS):
+            best[h] = 0
         while i < end:
-            n, i, first, last = read_window(data, i, end, table, least, tokens)
+            n, i, first, last = read_window_at(bytes_, i, end, entries, least, cap, at)
             if n > 0:
                 a = np.uint64(0)
                 b = np.uint64(0)
@@ -257,28 +281,30 @@ def score_windows(  # type: ignore[no-untyped-def]
                 features: Int = 0
                 marked = np.uint8(0)
                 for t in range(n):
-                    line = (hashes[t] * _Q) >> slot_shift
-                    if cache[line, 0] != hashes[t] or cache[line, 3] == 0:
+                    line = np.int64((hashes[t] * _Q) >> slot_shift) << 3
+                    if cache[line] != hashes[t] or cache[line + 3] == 0:
                         # The second word becomes the first, and is this one if it was not.
-                        for k in range(4):
-                            cache[line, k], cache[line, k + 4] = cache[line, k + 4], cache[line, k]
-                        if cache[line, 0] != hashes[t] or cache[line, 3] == 0:
+                        for k in range(line, line + 4):
+                            kept = cache[k]
+                            cache[k] = cache[k + 4]
+                            cache[k + 4] = kept
+                        if cache[line] != hashes[t] or cache[line + 3] == 0:
                             c = word_features(
                                 hashes[t], kinds[t], chars, bounds[t], bounds[t + 1], shift, bounded, one, 0
                             )
                             w, x, y, z = _gather(packed, index, one, c)
                             # WORD_FEATURES times 255 fits 16 bits, so that the four sums fit two words.
-                            cache[line, 0] = hashes[t]
-                            cache[line, 1] = w | (x << _SIXTEEN)
-                            cache[line, 2] = y | (z << _SIXTEEN)
+                            cache[line] = hashes[t]
+                            cache[line + 1] = w | (x << _SIXTEEN)
+                            cache[line + 2] = y | (z << _SIXTEEN)
                             mark = hashes[t] >> mark_shift
                             group = np.uint8(0)
                             if (marks[mark >> np.uint64(6)] >> (mark & np.uint64(63))) & np.uint64(1):
                                 group = group_of(hashes[t], known)
-                            cache[line, 3] = np.uint64(c) | (np.uint64(group) << _SIXTEEN)
-                    sums_even = cache[line, 1]
-                    sums_odd = cache[line, 2]
-                    found = cache[line, 3]
+                            cache[line + 3] = np.uint64(c) | (np.uint64(group) << _SIXTEEN)
+                    sums_even = cache[line + 1]
+                    sums_odd = cache[line + 2]
+                    found = cache[line + 3]
                     a += sums_even & _LANES32
                     b += (sums_even >> _SIXTEEN) & _LANES32
                     c2 += sums_odd & _LANES32
@@ -291,12 +317,12 @@ def score_windows(  # type: ignore[no-untyped-def]
                 w, x, y, z = _gather(packed, index, one, c)
                 features += c
                 _unpack(a + w, b + x, c2 + y, d + z, sums)
-                _steps(sums, features, weights, step)
+                _steps(sums, features, scale, bias, step)
                 for h in range(HEADS):
-                    highest[text, h] = max(highest[text, h], step[h])
-                counts[text] += 1
-                if _reaches(step, floor):
-                    listed = _listed(listed, windows_listed, text, first - begin, last - begin, step)
+                    best[h] = max(best[h], step[h])
+                n_windows += 1
+                if _reaches(step, floors):
+                    _list(rows, rows_room, windows_listed, text, first - begin, last - begin, step)
                     windows_listed += 1
                 if total_tokens == 0:
                     passage_first = first
@@ -306,15 +332,29 @@ def score_windows(  # type: ignore[no-untyped-def]
                 for h in range(HEADS):
                     total[h] += sums[h]
             if total_tokens >= PASSAGE_TOKENS or (i >= end and total_tokens > 0):
-                _steps(total, total_features, weights, step)
-                passages[text] += 1
-                if _reaches(step, passage_floor):
-                    span = (passage_first - begin, passage_last - begin)
-                    listed_passages = _listed(listed_passages, passages_listed, text, span[0], span[1], step)
+                _steps(total, total_features, scale, bias, step)
+                n_passages += 1
+                if _reaches(step, passage_floors):
+                    span = passage_first - begin, passage_last - begin
+                    _list(passage_rows, passage_room, passages_listed, text, span[0], span[1], step)
                     passages_listed += 1
                 total_features = 0
                 total_tokens = 0
-                total[:] = 0
+                for h in range(LANES):
+                    total[h] = 0
+        if windows_listed > rows_room or passages_listed > passage_room:
+            # The text once more, with room for what it lists.
+            if windows_listed > rows_room:
+                listed = _grown(listed, windows_before, 2 * windows_listed)
+            if passages_listed > passage_room:
+                listed_passages = _grown(listed_passages, passages_before, 2 * passages_listed)
+            windows_listed, passages_listed = windows_before, passages_before
+            continue
+        for h in range(HEADS):
+            highest[text, h] = best[h]
+        counts[text] = n_windows
+        passages[text] = n_passages
+        text += 1
     owner, span, steps = listed
     windows = (counts, owner[:windows_listed], span[:windows_listed], steps[:windows_listed])
     owner, span, steps = listed_passages

@@ -137,6 +137,12 @@ def new_tokens(cap: Int) -> Tokens:
 
 
 @njit(inline="always")
+def token_pointers(tokens):  # type: ignore[no-untyped-def]
+    """Tokens with a pointer in the place of each array, for inner functions."""
+    return Tokens(pointer(tokens.hashes), pointer(tokens.kinds), pointer(tokens.chars), pointer(tokens.bounds))
+
+
+@njit(inline="always")
 def _mix(state, value):  # type: ignore[no-untyped-def]
     mixed = (state ^ value) * _P
     return mixed ^ (mixed >> _S29)
@@ -154,14 +160,13 @@ def read_window(  # type: ignore[no-untyped-def]
 
     Returns (tokens, index to go on from, first byte, end byte): the window's bytes without the white space around it.
     """
-    bytes_, entries = pointer(data), pointer(table)
-    hashes, kinds, chars, bounds = (
-        pointer(tokens.hashes),
-        pointer(tokens.kinds),
-        pointer(tokens.chars),
-        pointer(tokens.bounds),
-    )
-    cap = len(tokens.hashes)
+    return read_window_at(pointer(data), start, end, pointer(table), least, len(tokens.hashes), token_pointers(tokens))
+
+
+@njit(nogil=True)
+def read_window_at(bytes_, start, end, entries, least, cap, tokens):  # type: ignore[no-untyped-def]
+    """`read_window` over pointers (see `stages.kernels.pointers`); `tokens` has room for `cap`."""
+    hashes, kinds, chars, bounds = tokens.hashes, tokens.kinds, tokens.chars, tokens.bounds
     n = 0
     m = 0
     i = start

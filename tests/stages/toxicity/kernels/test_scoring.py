@@ -346,6 +346,16 @@ def test_only_windows_at_the_floor_are_listed_and_the_list_grows() -> None:
     assert len(owner) == len(span)
 
 
+def test_a_list_that_grows_within_a_text_names_each_window_and_passage_once() -> None:
+    short, long = "we eat bread.", "women are here. it rains. " * 20_000
+    _, windows, passages = score_all([short, long, short])
+    _, windows_alone, passages_alone = score_all([long])
+    for (counts, owner, *found), (_, _, *alone) in ((windows, windows_alone), (passages, passages_alone)):
+        assert owner.tolist() == [0, *[1] * len(alone[0]), 2] and counts.tolist() == [1, len(alone[0]), 1]
+        assert len(alone[0]) > 2 * 256
+        assert all(np.array_equal(one[1:-1], other) for one, other in zip(found, alone, strict=True))
+
+
 def test_a_sentence_ends_at_stops_before_white_space_and_at_line_breaks() -> None:
     text = 'It costs 3.14 e.g. here. "Really?!" she said… 真的吗？对。ok\nnext'
     _, _, owner, span = kernel_windows([text])

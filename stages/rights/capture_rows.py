@@ -48,7 +48,12 @@ def captured(kinds: Kinds, until: str | None) -> pa.Table:
     same: dict[bytes, bytes] = {}  # very many hosts have one and the same
     for one in warc_captures(archives, MAX_TABLE_BYTES):
         rows.add((one.kind, one.host, one.observed, one.status, same.setdefault(one.body, one.body)))
-    ordered = sorted(row for row in rows if until is None or row[2] <= until)
+    # Of captures of one second the last counts: one that brought a file, before a server's trouble, before there was none.
+    rank = {2: 2, 5: 1}
+    ordered = sorted(
+        (row for row in rows if until is None or row[2] <= until),
+        key=lambda row: (*row[:3], rank.get(row[3] // 100, 0), *row[3:]),
+    )
     columns = zip(*ordered, strict=True) if ordered else [()] * len(SCHEMA)
     return pa.table([pa.array(list(column), item.type) for column, item in zip(columns, SCHEMA, strict=True)], SCHEMA)
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 VERSION = "RFC 9309"
 AI_TXT_VERSION = "Spawning 2023"
@@ -56,7 +57,7 @@ class PathPattern:
         """Whether the parts begin a path, or are all of it. `cut`: the path goes on. Each part takes its leftmost place, so
         nothing is looked at twice."""
         first, last = self.parts[0], self.parts[-1]
-        if not path.startswith(first) or (self.anchored and cut):
+        if not path.startswith(first) or (self.anchored and (cut or not path.endswith(last))):
             return False
         if len(self.parts) == 1:
             return not self.anchored or len(path) == len(first)
@@ -66,7 +67,7 @@ class PathPattern:
             if place < 0:
                 return False
             place += len(part)
-        return not self.anchored or (len(path) - place >= len(last) and path.endswith(last))
+        return not self.anchored or len(path) - place >= len(last)
 
 
 @dataclass
@@ -76,23 +77,29 @@ class RuleSet:
     plain: dict[bytes, list[Rule]] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     wild: list[tuple[PathPattern, list[Rule]]] = field(default_factory=list)
+    last: tuple[bytes, bool, list[tuple[int, list[Rule]]]] | None = None
+    """What was asked last, and answered: a page is asked about several times."""
 
     def matches(self, path: bytes, cut: bool) -> list[tuple[int, list[Rule]]]:
         """Rules whose pattern matches a path in its compared form, with the pattern's length. `cut`: the path went on."""
+        if self.last is not None and self.last[:2] == (path, cut):
+            return self.last[2]
         found = [
             (length, self.plain[path[:length]])
             for length in self.lengths
             if length <= len(path) and path[:length] in self.plain
         ]
         found += [(len(rules[0].pattern), rules) for pattern, rules in self.wild if pattern.matches(path, cut)]
+        self.last = path, cut, found
         return found
 
 
 @dataclass(frozen=True)
 class Robots:
-    """A file: rules by product token in lower case, `*` for all others."""
+    """A file: its blocks of rules by product token in lower case, `*` for all others. Tokens that share a block share its
+    rules: a small file can name thousands of both."""
 
-    groups: dict[bytes, tuple[Rule, ...]]
+    groups: dict[bytes, list[list[Rule]]]
     sets: dict[bytes, RuleSet] = field(default_factory=dict)
 
     def token_of(self, agent: str) -> bytes | None:
@@ -105,7 +112,7 @@ class Robots:
         if token is None:
             return RuleSet()
         if token not in self.sets:
-            self.sets[token] = _rule_set(self.groups[token])
+            self.sets[token] = _rule_set(chain.from_iterable(self.groups[token]))
         return self.sets[token]
 
     def crawling(self, agent: str, path: bytes) -> Rule | None:
@@ -138,8 +145,8 @@ def parsed_robots(body: bytes) -> Robots:
     if len(body) > MAX_BYTES:
         body = body[:MAX_BYTES]
         body = body[: max(body.rfind(b"\n"), body.rfind(b"\r"), 0)]
-    groups: dict[bytes, list[Rule]] = {}
-    agents: list[bytes] = []
+    groups: dict[bytes, list[list[Rule]]] = {}
+    block: list[Rule] = []
     in_rules = False
     for line in _LINES.split(body.removeprefix(b"\xef\xbb\xbf")):
         key, colon, value = line.partition(b"#")[0].partition(b":")
@@ -148,20 +155,20 @@ def parsed_robots(body: bytes) -> Robots:
             continue
         if name == b"user-agent":
             if in_rules:
-                agents, in_rules = [], False
+                block, in_rules = [], False
             token = _TOKEN.match(value)
-            agents.append(b"*" if value[:1] == b"*" else token[0].lower() if token else b"")
-            groups.setdefault(agents[-1], [])
+            blocks = groups.setdefault(b"*" if value[:1] == b"*" else token[0].lower() if token else b"", [])
+            if not blocks or blocks[-1] is not block:
+                blocks.append(block)
             continue
         rule = _rule(name.decode("latin-1"), value, line)
         if rule is None:
             continue
         in_rules = True
-        for agent in dict.fromkeys(agents):
-            if rule.pattern:
-                groups[agent].append(rule)
+        if rule.pattern:
+            block.append(rule)
     groups.pop(b"", None)
-    return Robots({token: tuple(rules) for token, rules in groups.items()})
+    return Robots(groups)
 
 
 @lru_cache(maxsize=16)

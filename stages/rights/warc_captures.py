@@ -8,9 +8,10 @@ records.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from gristmill.pipeline.errors import ConfigError
@@ -67,25 +68,44 @@ class _Answer:
 
 @dataclass
 class _Archive:
-    """Answers by URL: those of KINDS, and those that a redirect before them led to."""
+    """Answers by URL: those of KINDS, and those that redirects led to.
+
+    Attributes:
+        targets: where redirects led to.
+        passed: hashes of other URLs that were passed over, which a redirect that is read later may lead to.
+        again: those of them that were read again.
+    """
 
     answers: dict[str, list[_Answer]] = field(default_factory=dict)
     targets: set[str] = field(default_factory=set)
+    passed: set[int] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
     held: int = 0
 
-    def add(self, record: Stored, most: int) -> None:
+    def passed_targets(self) -> set[str]:
+        """URLs of answers that were passed over before a redirect to them was read; what is held of them is let go."""
+        late = {url for url in self.targets - self.again if hash(url) in self.passed}
+        self.again |= late
+        for url in late:
+            self.held -= sum(len(one.body) + _ANSWER_BYTES for one in self.answers.pop(url, ()))
+        return late
+
+    def add(self, record: Stored, most: int, only: Set[str] | None = None) -> None:
+        """Keeps a record's answer where it is wanted: of KINDS and of targets; of an archive that is read again, of `only`."""
         head = record_headers(record.body)
         url = head.get("warc-target-uri", "").strip("<>")
         known = _key(url)
         if record.problem or head.get("warc-type") != "response" or not known:
             return
-        if _kind(url) is None and known not in self.targets:
+        if known not in only if only is not None else _kind(url) is None and known not in self.targets:
+            if only is None and len(self.passed) < _MOST_TARGETS:
+                self.passed.add(hash(known))
             return
         observed = moment_of(head.get("warc-date"))
         begin = body_start(record.body)
         if observed is None or begin is None:
             return
-        answer = parsed_response(record.body[begin : begin + (content_length(record.body) or 0)], MAX_BODY)
+        answer = parsed_response(_content(record, begin), MAX_BODY, plain=True)
         if answer is None or (answer.body is None and answer.status < 300):
             return
         location = ""
@@ -141,30 +161,72 @@ def warc_captures(files: Sequence[Path], most: int) -> Iterator[Found]:
     """
     archive = _Archive()
     for path in files:
-        before, seen = sum(map(len, archive.answers.values())), 0
-        try:
-            if not path.is_file():
-                raise ConfigError("expected a file. Name a WARC file, or a pattern that matches some")
-            size = path.stat().st_size
-            with path.open("rb") as stream:
-                said = 0
-                reading(str(path))
-                for record in stored_records(stream, size, 0, MAX_BODY + _HEADER_ROOM, _MOST_INFLATED):
-                    seen += 1
-                    if record.offset > said + _SAID_EVERY:
-                        said = record.offset
-                        reading(str(path))
-                    archive.add(record, most)
-        except OSError as error:
-            raise ConfigError(f"{path}: it cannot be read ({error}). Expected a WARC file.") from error
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
+        before = sum(map(len, archive.answers.values()))
+        seen = _read(archive, path, most)
         if sum(map(len, archive.answers.values())) == before:
             raise ConfigError(
                 f"{path}: none of its {seen:,} records is a server's answer about {', '.join(KINDS)}. Common Crawl has "
                 "those in the files whose path has `/robotstxt/`."
             )
+    for _ in range(MAX_REDIRECTS):
+        late = archive.passed_targets()
+        for path in files if late else ():
+            _read(archive, path, most, late)
     yield from archive.found()
+
+
+def _read(archive: _Archive, path: Path, most: int, only: Set[str] | None = None) -> int:
+    """Reads a file into an archive; returns how many records it has."""
+    seen = said = 0
+    try:
+        if not path.is_file():
+            raise ConfigError("expected a file. Name a WARC file, or a pattern that matches some")
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            reading(str(path))
+            for record in stored_records(stream, size, 0, MAX_BODY + _HEADER_ROOM, _MOST_INFLATED):
+                seen += 1
+                if record.offset > said + _SAID_EVERY:
+                    said = record.offset
+                    reading(str(path))
+                _refuse_lost(stream, record, size)
+                archive.add(record, most, only)
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be read ({error}). Expected a WARC file.") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return seen
+
+
+def _content(record: Stored, begin: int) -> bytes:
+    """A record's content: by the length that its header states, or all that a member has where that is not its length."""
+    length = content_length(record.body)
+    if length is not None and record.size - 4 <= begin + length <= record.size:
+        return record.body[begin : begin + length]
+    return record.body[begin:].removesuffix(b"\r\n\r\n")
+
+
+def _refuse_lost(stream: Any, record: Stored, size: int) -> None:
+    """Raises ConfigError for a damaged stretch that may hold more than one record: opt-outs would be lost unseen."""
+    if not record.problem or record.offset + record.length < size:
+        return
+    if record.problem == "truncated_record":
+        stream.seek(record.offset + 1)
+        if not _holds(stream, b"\nWARC/1."):
+            return
+    raise ConfigError(
+        f"at byte {record.offset:,}: {record.detail}. The {record.length:,} bytes up to the file's end cannot be read, and "
+        "captures in them would be left out. Fetch the file again, or cut it there"
+    )
+
+
+def _holds(stream: Any, mark: bytes) -> bool:
+    rest = b""
+    while chunk := stream.read(1 << 20):
+        if mark in rest + chunk:
+            return True
+        rest = chunk[-len(mark) :]
+    return False
 
 
 def _kind(url: str) -> str | None:

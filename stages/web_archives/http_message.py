@@ -26,8 +26,14 @@ class Response:
     fields: Sequence[tuple[str, str]] = ()
 
 
-def parsed_response(content: bytes, limit: int) -> Response | None:
-    """The answer in a record's content, or None when there is none. `limit`: bytes of a decoded body."""
+def parsed_response(content: bytes, limit: int, plain: bool = False) -> Response | None:
+    """The answer in a record's content, or None when there is none.
+
+    Args:
+        limit: bytes of a decoded body.
+        plain: it is a plain text, of which a beginning is of use: a longer body is cut, and one that is text already is taken
+            as it is, whatever encoding is stated.
+    """
     head_end, begin = _head(content)
     lines = content[:head_end].split(b"\n")
     status = _STATUS.match(lines[0])
@@ -44,7 +50,7 @@ def parsed_response(content: bytes, limit: int) -> Response | None:
     if "chunked" in headers.get("transfer-encoding", "").lower():
         body = _dechunked(content[begin:])
     for coding in reversed([part.strip().lower() for part in headers.get("content-encoding", "").split(",")]):
-        body = None if body is None else _decoded(body, coding, limit)
+        body = None if body is None else _decoded(body, coding, limit, plain)
     return Response(int(status[1]), headers, body, fields)
 
 
@@ -79,28 +85,42 @@ def _dechunked(body: bytes) -> bytes:
         place += 2 if body[place : place + 2] == b"\r\n" else 1 if body[place : place + 1] == b"\n" else 0
 
 
-def _decoded(body: bytes, coding: str, limit: int) -> bytes | None:
+def _decoded(body: bytes, coding: str, limit: int, plain: bool) -> bytes | None:
     """The body with one content encoding undone; as it is where it does not have it, None where that fails."""
     if coding in ("", "identity", "none") or not body:
         return body
+    data = _inflated(body, coding, limit)
+    if data is None:
+        return body if plain and _is_text(body) else None
+    return data if len(data) <= limit else data[:limit] if plain else None
+
+
+def _inflated(body: bytes, coding: str, limit: int) -> bytes | None:
+    """Up to `limit` + 1 bytes of the decoded body."""
     if coding in ("gzip", "x-gzip", "deflate"):
         if coding != "deflate" and not body.startswith(b"\x1f\x8b"):
             return body
         for wbits in (31,) if coding != "deflate" else (15, -15):
             inflater = zlib.decompressobj(wbits=wbits)
             try:
-                data = inflater.decompress(body, limit + 1)
+                return inflater.decompress(body, limit + 1)
             except zlib.error:
                 continue
-            return data if len(data) <= limit else None
         return body if coding == "deflate" and body.lstrip()[:1] == b"<" else None
     if coding in ("br", "zstd"):
         if body.lstrip()[:1] == b"<":
             return body
         try:
             with pa.CompressedInputStream(io.BytesIO(body), "brotli" if coding == "br" else "zstd") as stream:
-                data = bytes(stream.read(limit + 1))
+                return bytes(stream.read(limit + 1))
         except (OSError, pa.ArrowException):
             return None
-        return data if len(data) <= limit else None
     return None
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        text = body[:4096].decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = "" if error.start < min(len(body), 4096) - 3 else body[: error.start].decode("utf-8")
+    return text != "" and "\0" not in text

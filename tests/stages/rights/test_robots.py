@@ -131,3 +131,15 @@ def test_usage_rules_have_their_own_longest_match_and_only_where_fetching_is_all
 
     assert usage("x", "/test") == [b"train-ai=n"] and usage("x", "/ai-ok/test") == [b"train-ai=y"]
     assert usage("x", "/never/test") == [] and usage("examplebot", "/never/test") == [b"train-ai=y"]
+
+
+def test_a_file_that_names_thousands_of_agents_and_rules_takes_no_product_of_them() -> None:
+    names = ["".join(chr(97 + number // 26**place % 26) for place in range(3)) for number in range(15_000)]
+    body = b"".join(b"User-agent: %s\n" % name.encode() for name in names) + b"Disallow: /a\nAllow: /b\n" * 8000
+    began = time.process_time()
+    file = parsed_robots(body)
+    assert time.process_time() - began < 20  # 300 seconds and 2 GB of lists where each agent had a list of its own
+    shared = {id(block) for blocks in file.groups.values() for block in blocks}
+    assert len(file.groups) == 15_000 and len(shared) == 1
+    rule = file.crawling(names[-1], b"/a")
+    assert rule is not None and rule.kind == "disallow"

@@ -200,7 +200,7 @@ def test_hostile_records_cost_nothing_but_themselves(tmp_path: Path) -> None:
     file.write_bytes(b"".join([*records, bytes(damaged), gzip.compress(answer("https://z.org/robots.txt", OPEN))]))
     found = {host: body for _, host, _, _, body in rows(file)}
     assert found["a.org"] == CLOSED and found["z.org"] == OPEN
-    assert found["long.org"] == long[:MAX_BODY] and "bomb.org" not in found and "x.org" not in found
+    assert found["long.org"] == long[:MAX_BODY] and found["bomb.org"] == b"x" * MAX_BODY and "x.org" not in found
 
 
 def test_a_plain_warc_and_one_that_ends_too_soon_are_read(tmp_path: Path) -> None:
@@ -209,6 +209,65 @@ def test_a_plain_warc_and_one_that_ends_too_soon_are_read(tmp_path: Path) -> Non
     )
     plain.write_bytes(plain.read_bytes()[:-40])
     assert [host for _, host, *_ in rows(plain)] == ["a.org"]
+
+
+@pytest.mark.parametrize(
+    ("first", "what"), [(40, "expected a WARC record"), (10**12, "the record states 1,000,000,000,000")]
+)
+def test_a_file_of_which_more_than_a_record_cannot_be_read_is_refused(tmp_path: Path, first: int, what: str) -> None:
+    lies = answer("https://a.org/robots.txt", CLOSED)
+    size = int(lies.split(b"Content-Length: ")[1].split(b"\r\n")[0])
+    lies = lies.replace(b"Content-Length: %d\r\n" % size, b"Content-Length: %d\r\n" % first, 1)
+    sound = answer("https://b.org/robots.txt", CLOSED)
+    plain = archive(tmp_path, sound, lies, sound, name="p.warc")
+    with pytest.raises(ConfigError, match=rf"p\.warc: at byte [\d,]+: {what}.* captures in them would be left out"):
+        rows(plain)
+    # A compressed file has its records' ends from the compression.
+    assert {host for _, host, *_ in rows(archive(tmp_path, sound, lies))} == {"a.org", "b.org"}
+    damaged = bytearray(gzip.compress(sound) + gzip.compress(os.urandom(99)))
+    damaged[60:] = os.urandom(len(damaged) - 60)
+    (tmp_path / "d.warc.gz").write_bytes(gzip.compress(sound) + bytes(damaged))
+    with pytest.raises(ConfigError, match=r"d\.warc\.gz: at byte \d+: .* captures in them would be left out"):
+        rows(tmp_path / "d.warc.gz")
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip", "deflate", "zstd", "UTF-8", "gzip, br"])
+def test_a_stated_encoding_that_a_text_does_not_have_hides_no_opt_out(tmp_path: Path, coding: str) -> None:
+    said = ("200 OK", "2024-05-01T00:00:00Z", f"Content-Encoding: {coding}")
+    file = archive(
+        tmp_path, answer("https://a.org/robots.txt", CLOSED, *said), answer("https://b.org/robots.txt", OPEN)
+    )
+    assert {host: body for _, host, _, _, body in rows(file)}["a.org"] == CLOSED
+    noise = archive(
+        tmp_path, answer("https://a.org/robots.txt", b"\xff\0" * 90, *said), answer("https://b.org/robots.txt", OPEN)
+    )
+    assert "a.org" not in {host for _, host, *_ in rows(noise)} or coding == "gzip"
+
+
+def test_a_redirect_leads_to_what_was_captured_before_it_in_the_files(tmp_path: Path) -> None:
+    early = archive(
+        tmp_path,
+        answer("https://b.org/2", CLOSED, "200 OK", "2024-04-03T00:00:00Z"),
+        moved("https://b.org/1", "/2", "2024-04-02T00:00:00Z"),
+        answer("https://c.org/robots.txt", OPEN),
+        name="1.warc.gz",
+    )
+    late = archive(
+        tmp_path, moved("https://a.org/robots.txt", "https://b.org/1", "2024-04-01T00:00:00Z"), name="2.warc.gz"
+    )
+    assert {host: body for _, host, _, _, body in rows(early, late)} == {"a.org": CLOSED, "c.org": OPEN}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_captures_of_one_second_the_one_that_brought_a_file_counts(tmp_path: Path, turned: bool) -> None:
+    same = [
+        answer("https://a.org/robots.txt", CLOSED),
+        answer("http://a.org/robots.txt", b"", "404 Not Found"),
+        answer("https://a.org/robots.txt", b"", "503 Down"),
+    ]
+    file = archive(tmp_path, *(reversed(same) if turned else same))
+    found = read_captures((("robots_txt", (file,)),), None)["robots_txt"].at("a.org", None)
+    assert found is not None and (found.status, found.body) == (200, CLOSED)
 
 
 @pytest.mark.parametrize("kind", ["no capture", "empty", "folder", "pipe", "missing"])

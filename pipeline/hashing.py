@@ -15,21 +15,28 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+_SAFE = frozenset({str, int, bool, type(None)})
+"""Types that JSON encodes as they are. A subclass is looked at by `_plain`."""
+
 
 def canonical(value: Any) -> bytes:
     """The canonical encoding of `value`.
 
     Raises TypeError for anything that has no stable encoding, naming its type and key path.
     """
-    return json.dumps(
-        _plain(value, "$"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8")
+    return _ENCODER.encode(value if type(value) in _SAFE else _plain(value)).encode("utf-8")
 
 
-def _plain(value: Any, path: str) -> Any:
-    if value is None or isinstance(value, (bool, str)):
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any, path: tuple[object, ...] = ()) -> Any:
+    kind = type(value)
+    if kind in _SAFE:
         return value
-    if isinstance(value, int):
+    if kind is list or kind is tuple:
+        return [item if type(item) in _SAFE else _plain(item, (*path, index)) for index, item in enumerate(value)]
+    if isinstance(value, (int, str)):
         return value
     if isinstance(value, float):
         if math.isnan(value):
@@ -37,14 +44,21 @@ def _plain(value: Any, path: str) -> Any:
         return {"float": value.hex()}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise TypeError(f"{path}: a map key must be a string to be hashed, found {type(key).__name__}")
-        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
+    if kind is dict or isinstance(value, Mapping):
+        made = {}
+        for key, item in value.items():
+            if type(key) is not str and not isinstance(key, str):
+                raise TypeError(f"{_at(path)}: a map key must be a string to be hashed, found {type(key).__name__}")
+            made[key] = item if type(item) in _SAFE else _plain(item, (*path, key))
+        return made
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    raise TypeError(f"{path}: {type(value).__name__} has no canonical encoding and cannot be hashed")
+        return [_plain(item, (*path, index)) for index, item in enumerate(value)]
+    raise TypeError(f"{_at(path)}: {type(value).__name__} has no canonical encoding and cannot be hashed")
+
+
+def _at(path: tuple[object, ...]) -> str:
+    """A key path as it is told."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
 
 
 def digest(tag: str, value: Any) -> str:

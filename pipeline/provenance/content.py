@@ -81,13 +81,13 @@ class _Streams:
             for child, values in zip(self.children, present.flatten(), strict=True):
                 child.update(values)
         elif pa.types.is_map(kind):
-            self._lengths(array, pc.list_value_length(array.cast(pa.list_(_entry(kind)))))
+            self._lengths(pc.list_value_length(array.cast(pa.list_(_entry(kind)))))
             present = array.drop_null() if array.null_count else array
             entries = present.cast(pa.list_(_entry(kind))).flatten()
             for child, values in zip(self.children, entries.flatten(), strict=True):
                 child.update(values)
         elif _is_list(kind):
-            self._lengths(array, pc.list_value_length(array))
+            self._lengths(pc.list_value_length(array))
             present = array.drop_null() if array.null_count else array
             self.children[0].update(present.flatten())
         elif pa.types.is_null(kind):
@@ -101,21 +101,20 @@ class _Streams:
         else:
             self.shape.update(b"\x01" * len(array))
 
-    def _lengths(self, array: pa.Array, lengths: pa.Array) -> None:
+    def _lengths(self, lengths: pa.Array) -> None:
         filled = pc.fill_null(lengths.cast(pa.int64()), pa.scalar(-1, pa.int64()))
         self.shape.update(np.ascontiguousarray(np.asarray(filled), "<i8").data)
 
     def _variable(self, array: pa.Array) -> None:
-        self._lengths(array, pc.binary_length(array))
         if array.null_count:
+            self._lengths(pc.binary_length(array))
             array = array.drop_null()
-        buffers = array.buffers()
-        if len(array) == 0 or buffers[2] is None:
-            return
-        wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
-        offsets = np.frombuffer(buffers[1], np.dtype("<i8" if wide else "<i4"))
-        first, last = int(offsets[array.offset]), int(offsets[array.offset + len(array)])
-        self.values.update(memoryview(buffers[2])[first:last])
+        elif len(array):
+            self.shape.update(np.ascontiguousarray(np.diff(_offsets(array)), "<i8").data)
+        values = array.buffers()[2] if len(array) else None
+        if values is not None:
+            offsets = _offsets(array)
+            self.values.update(memoryview(values)[int(offsets[0]) : int(offsets[-1])])
 
     def _fixed(self, array: pa.Array) -> None:
         self._marks(array)
@@ -150,6 +149,12 @@ class _Streams:
         ]
 
 
+def _offsets(array: pa.Array) -> np.ndarray:
+    """Where the values of an array of variable length begin and end: one more than it has values."""
+    wide = pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type)
+    return np.frombuffer(array.buffers()[1], np.dtype("<i8" if wide else "<i4"))[array.offset :][: len(array) + 1]
+
+
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
@@ -166,12 +171,14 @@ class ContentDigest:
         if len(self._streams) != len(schema):
             raise ValueError(f"a table with doubled column names has no content digest: {schema.names}")
         self.rows = 0
+        self._columns: dict[str, str] | None = None
 
     def update(self, piece: pa.Table | pa.RecordBatch) -> ContentDigest:
         """Adds rows; the pieces' boundaries do not enter the digest."""
         if set(piece.schema.names) != set(self._streams):
             raise ValueError(f"expected the columns {sorted(self._streams)}, found {sorted(piece.schema.names)}")
         self.rows += piece.num_rows
+        self._columns = None
         for name, streams in self._streams.items():
             column = piece.column(name)
             for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
@@ -180,7 +187,11 @@ class ContentDigest:
 
     def columns(self) -> dict[str, str]:
         """Hexadecimal digest of each column: over its name, logical type, shape and values."""
-        return {name: digest("gristmill.column", [name, *streams.finish()]) for name, streams in self._streams.items()}
+        if self._columns is None:
+            self._columns = {
+                name: digest("gristmill.column", [name, *one.finish()]) for name, one in self._streams.items()
+            }
+        return self._columns
 
     def hexdigest(self) -> str:
         """Hexadecimal digest of the rows: over the number of rows and the column digests sorted by name."""

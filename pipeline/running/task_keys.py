@@ -67,9 +67,19 @@ class TaskKeys:
 def signal_keys(plan: Plan, slice_digest: str) -> dict[str, str]:
     """By node, what its signals depend on: the slice, the stage's signal fields, and what made the columns that it
     reads."""
-    return {
-        name: digest("gristmill.signals", [slice_digest, lineage]) for name, lineage in signal_lineages(plan).items()
-    }
+    return {name: digest("gristmill.signals", [slice_digest, lineage]) for name, lineage in _lineages(plan).items()}
+
+
+_last: tuple[Plan, dict[str, str]] | None = None
+
+
+def _lineages(plan: Plan) -> dict[str, str]:
+    """`signal_lineages` of a plan, worked out once for all tasks of a process."""
+    global _last
+    known = _last
+    if known is None or known[0] is not plan:
+        _last = known = plan, signal_lineages(plan)
+    return known[1]
 
 
 class Prints(Protocol):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -27,6 +29,26 @@ def test_what_has_no_stable_form_is_refused_with_its_place() -> None:
         canonical({"a": [1, {2}]})
     with pytest.raises(TypeError, match=r"\$: a map key must be a string to be hashed, found int"):
         canonical({1: 2})
+    with pytest.raises(TypeError, match=r"\$\[1\]\.a\[0\]: a map key must be a string to be hashed, found int"):
+        canonical([None, {"a": ({3: 1},)}])
+
+
+def test_what_is_of_a_kind_is_encoded_as_that_kind() -> None:
+    """Values of the common types are not looked at one by one; those of their subclasses mean the same."""
+
+    class Number(IntEnum):
+        THREE = 3
+
+    class Word(StrEnum):
+        HERE = "here"
+
+    class Half(float):
+        pass
+
+    given = MappingProxyType({"n": (Number.THREE, Word.HERE), Word.HERE: [Half(0.5), {"deep": (True, b"")}]})
+    plain = {"n": [3, "here"], "here": [0.5, {"deep": [True, b""]}]}
+    assert canonical(given) == canonical(plain)
+    assert canonical(Word.HERE) == b'"here"' and canonical(Half(0.5)) == canonical(0.5) != b"0.5"
 
 
 def test_tags_keep_kinds_apart() -> None:

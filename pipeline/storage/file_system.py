@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ class FileSystem:
     """The operations of `pipeline.storage.Store` on paths of this machine."""
 
     def open_read(self, location: str) -> Any:
-        return retrying(lambda: _path(location).open("rb"))
+        return retrying(lambda: open(_local(location), "rb"))
 
     def range_get(self, location: str, start: int, length: int) -> bytes:
         def get() -> bytes:
-            with open_regular(str(_path(location))) as stream:
-                stream.seek(start)
+            with open_regular(_local(location)) as stream:
+                if start:
+                    stream.seek(start)
                 data: bytes = stream.read(length)
                 return data
 
@@ -45,17 +47,16 @@ class FileSystem:
     ) -> WrittenFile:
         """`check` looks at what was written, from its beginning, before it has its name; it raises for what must not count.
         `flushed_later`: where `folders_synced_once` ends, at the latest."""
-        target = _path(location)
-        partial = target.with_name(f".{target.name}.{attempt}-{os.getpid()}")
+        target = _local(location)
+        partial = _beside(target, f"{attempt}-{os.getpid()}")
         try:
-            retrying(lambda: target.parent.mkdir(parents=True, exist_ok=True))
-            with partial.open("wb") as stream:
+            with retrying(lambda: _created_file(partial)) as stream:
                 tee = Tee(stream)
                 write(tee)
                 stream.flush()
                 if not (later := flushed_later and _PENDING.get() is not None):
                     os.fsync(stream.fileno())
-            with self.open_read(str(partial)) as stored:
+            with self.open_read(partial) as stored:
                 same_bytes(location, stored, tee.check.hexdigest())
                 if check is not None:
                     stored.seek(0)
@@ -63,11 +64,12 @@ class FileSystem:
             retrying(lambda: os.replace(partial, target))
             if later:
                 sync_folder(target)
-            sync_folder(target.parent)
-        except OSError as error:
-            raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
-        finally:
+            sync_folder(os.path.dirname(target) or ".")
+        except BaseException as error:
             _discard(partial)
+            if isinstance(error, OSError):
+                raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
+            raise
         return WrittenFile(location, tee.size, tee.sha256.hexdigest())
 
     def put(self, location: str, data: bytes, seconds: float = RETRY_SECONDS) -> None:
@@ -104,7 +106,7 @@ class FileSystem:
 
     def put_if_absent(self, location: str, data: bytes) -> bool:
         try:
-            return _created(_path(location), data)
+            return _created(_local(location), data)
         except OSError as error:
             raise StorageError(f"{location}: cannot be written: {reason(error)}") from error
 
@@ -131,7 +133,7 @@ class FileSystem:
         try:
             retrying(lambda: place.parent.mkdir(parents=True, exist_ok=True))
             retrying(lambda: os.replace(_path(source), place))
-            sync_folder(place.parent)
+            sync_folder(str(place.parent))
         except OSError as error:
             raise StorageError(f"{target}: {source} cannot be moved there: {reason(error)}") from error
 
@@ -166,10 +168,30 @@ class FileSystem:
 
 
 def _path(location: str) -> Path:
-    return Path(location.removeprefix("file://"))
+    return Path(_local(location))
 
 
-def _created(path: Path, data: bytes) -> bool:
+def _local(location: str) -> str:
+    return location.removeprefix("file://")
+
+
+def _beside(path: str, suffix: str) -> str:
+    """The name of a partial file for a path."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{suffix}")
+
+
+def _created_file(path: str) -> Any:
+    """A new file to write to; its folder is made where there is none."""
+    try:
+        return open(path, "wb")
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        return open(path, "wb")
+
+
+def _created(path: str | Path, data: bytes) -> bool:
+    path = os.fspath(path)
     # Another process may be removing the folder as long as it is empty, or take the partial file for a dead one's.
     for _ in range(9):
         with contextlib.suppress(FileNotFoundError):
@@ -177,12 +199,11 @@ def _created(path: Path, data: bytes) -> bool:
     return _created_once(path, data)
 
 
-def _created_once(path: Path, data: bytes) -> bool:
+def _created_once(path: str, data: bytes) -> bool:
     """Written under another name, then linked: the file appears whole, and for one of those who try."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    partial = _beside(path, secrets.token_hex(8))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
+        with _created_file(partial) as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -190,17 +211,26 @@ def _created_once(path: Path, data: bytes) -> bool:
             os.link(partial, path)
         except FileExistsError:
             # A server of files may answer so to its own first attempt, whose answer was lost.
-            if partial.stat().st_nlink != 2:
+            if os.stat(partial).st_nlink != 2:
                 return False
-        sync_folder(path.parent)
+        sync_folder(os.path.dirname(path) or ".")
         return True
     finally:
         _discard(partial)
 
 
-_PENDING: ContextVar[dict[Path, None] | None] = ContextVar("what is to be flushed", default=None)
+_PENDING: ContextVar[dict[str, None] | None] = ContextVar("what is to be flushed", default=None)
 _AT_ONCE = 8
 """Flushes under way at a time: a journal commits them together."""
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    """The threads that flush, for as long as the process lives: to start some for each task costs as much as flushing."""
+    return ThreadPoolExecutor(_AT_ONCE, "gristmill-flush")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has none of them
 
 
 @contextlib.contextmanager
@@ -213,15 +243,14 @@ def folders_synced_once() -> Iterator[None]:
     if _PENDING.get() is not None:
         yield
         return
-    pending: dict[Path, None] = {}
+    pending: dict[str, None] = {}
     token = _PENDING.set(pending)
     try:
         yield
     finally:
         _PENDING.reset(token)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(_flush, pending):
-            pass
+    for _ in _pool().map(_flush, pending):
+        pass
 
 
 @contextlib.contextmanager
@@ -237,7 +266,7 @@ def names_durable_later() -> Iterator[None]:
         _PENDING.reset(token)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str) -> None:
     """Makes renames in a folder durable, or what a file holds, at once or where `folders_synced_once` ends."""
     pending = _PENDING.get()
     if pending is None:
@@ -246,14 +275,14 @@ def sync_folder(folder: Path) -> None:
         pending[folder] = None
 
 
-def _flush(path: Path) -> None:
+def _flush(path: str) -> None:
     try:
         _sync(path)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {reason(error)}") from error
 
 
-def _sync(folder: Path) -> None:
+def _sync(folder: str) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -261,7 +290,7 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _discard(partial: Path) -> None:
+def _discard(partial: str | Path) -> None:
     """Removes what is left of a partial file; there can be nothing where its folder could not be made."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        partial.unlink()
+        os.unlink(partial)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +58,24 @@ def test_a_flush_that_fails_at_the_end_is_told_with_the_file(tmp_path: Path, mon
     with pytest.raises(StorageError, match=r"b\.bin: cannot be written: no space left"):
         write_checked(str(tmp_path / "b.bin"), lambda stream: stream.write(b"b"), flushed_later=True)
     assert not (tmp_path / "b.bin").exists(), "where nobody flushes later, it is done at once"
+
+
+def test_the_threads_that_flush_are_kept_and_a_forked_process_starts_its_own(tmp_path: Path) -> None:
+    def flushed(name: str) -> set[int | None]:
+        with folders_synced_once():
+            for number in range(12):
+                write_checked(str(tmp_path / name / f"{number}"), lambda s: s.write(b"a"), flushed_later=True)
+        return {one.ident for one in threading.enumerate() if one.name.startswith("gristmill-flush")}
+
+    first = flushed("one")
+    assert first and all(flushed(name) >= first for name in ("two", "three"))
+    assert len(flushed("four")) <= 8
+    child = os.fork()
+    if not child:
+        os._exit(0 if len(flushed("child")) else 1)
+    ends = time.monotonic() + 60
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > ends:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
+    assert ended[1] == 0, "a child that waits for its parent's threads never ends"

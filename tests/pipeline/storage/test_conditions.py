@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ def test_a_process_that_ends_in_the_middle_leaves_the_older_or_the_newer_record(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Path, "unlink", killed)
+        patched.setattr(os, "unlink", killed)
         storage.replace_if(record, b"two", etag)
     there = storage.read_with_etag(record)
     assert there is not None and there[0] in (b"one", b"two")

@@ -18,6 +18,14 @@ from gristmill.pipeline.work_folder import WorkFolder
 
 _AGAIN = "Remove the work folder and run again."
 
+LZ4 = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+"""For compressed Arrow files. Handing a column of a small table to another thread takes longer than encoding it."""
+PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)
+HERE = pa.ipc.IpcReadOptions(use_threads=False)
+"""For reading them in the thread that asks."""
+_AT_ONCE = 16 << 20
+"""Bytes of a file that is read into memory as it is stored: Arrow reads a stream of Python's in many steps."""
+
 
 class _Both:
     """A write-only stream into two."""
@@ -92,7 +100,16 @@ def _opened(location: str, sha256: str) -> tuple[Any | None, str | None]:
 def read_checked(location: str, sha256: str | None, what: str, again: str = _AGAIN) -> pa.Table:
     """The table in an Arrow file. Raises as `open_checked`."""
     with open_checked(location, sha256, what, again) as stream:
-        return pa.ipc.open_file(stream).read_all()
+        return table_of(stream)
+
+
+def table_of(stream: Any) -> pa.Table:
+    """The table in a stream over an Arrow file, at its beginning."""
+    data = stream.read(_AT_ONCE + 1)
+    if len(data) <= _AT_ONCE:
+        return pa.ipc.open_file(pa.py_buffer(data), options=HERE).read_all()
+    stream.seek(0)
+    return pa.ipc.open_file(stream, options=HERE).read_all()
 
 
 def write_named(work: WorkFolder, stem: str, table: pa.Table, attempt: str, **options: Any) -> tuple[str, WrittenFile]:
@@ -100,13 +117,12 @@ def write_named(work: WorkFolder, stem: str, table: pa.Table, attempt: str, **op
 
     Args:
         stem: its path in the run's folder, without digest and ending.
-        options: `compression`, and `max_chunksize`: rows of a record batch, which is read whole.
+        options: `compression`: "lz4" or none; `max_chunksize`: rows of a record batch, which is read whole.
 
     Returns its path in the run's folder, and what was written.
     """
     stream = pa.BufferOutputStream()
-    kind = pa.ipc.IpcWriteOptions(compression=options.get("compression"))
-    with pa.ipc.new_file(stream, table.schema, options=kind) as writer:
+    with pa.ipc.new_file(stream, table.schema, options=LZ4 if options.get("compression") else PLAIN) as writer:
         writer.write_table(table, max_chunksize=options.get("max_chunksize"))
     data = stream.getvalue()
     path = f"{stem}-{hashlib.sha256(data).hexdigest()[:16]}.arrow"

@@ -19,7 +19,7 @@ from gristmill.pipeline.errors import ConservationError, StorageError
 from gristmill.pipeline.exchange.shuffle_plan import FOOTER_BYTES, READ_PART
 from gristmill.pipeline.storage import is_remote, local, put_file, range_get, reason, size_of
 
-IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+IPC_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 """LZ4 leaves what it cannot shrink (keys, hashes) as it is and costs next to nothing on it."""
 BATCH_ROWS = 65536
 """Most rows of a record batch of fixed-width columns. Constant, so that a file's bytes depend on its rows alone."""
@@ -194,7 +194,7 @@ def read_batches(file: RowFile | str, schema: pa.Schema) -> Iterator[pa.RecordBa
     with ExitStack() as files:
         with reading(path):
             source = pa.PythonFile(_RangeReader(path, file.size)) if is_remote(path) else pa.OSFile(str(local(path)))
-            reader = pa.ipc.open_file(files.enter_context(source))
+            reader = pa.ipc.open_file(files.enter_context(source), options=pa.ipc.IpcReadOptions(use_threads=False))
         if not reader.schema.equals(schema):
             raise ConservationError(
                 f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "

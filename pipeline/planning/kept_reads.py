@@ -19,6 +19,7 @@ import pyarrow as pa
 from gristmill.pipeline.document import DOC_KEY, SOURCE_RULE
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.storage import is_remote, local
+from gristmill.pipeline.work_files import HERE
 
 MOST_BYTES = 512 << 20
 """Bytes that are kept, unless a quarter of what is free in the temporary folder is less. No process holds them in memory."""
@@ -44,7 +45,7 @@ class Tables:
     def read(self, columns: frozenset[str] | None) -> list[SliceData]:
         """The columns that are wanted of those that were read. The file may be removed afterwards, not changed."""
         with pa.memory_map(str(self.path)) as file:
-            tables = [pa.ipc.open_stream(file).read_all() for _ in range(2 * len(self.bytes_read))]
+            tables = [pa.ipc.open_stream(file, options=HERE).read_all() for _ in range(2 * len(self.bytes_read))]
         if columns != self.columns and columns is not None:
             wanted = columns | {DOC_KEY, SOURCE_RULE}
             tables[::2] = [t.select([name for name in t.column_names if name in wanted]) for t in tables[::2]]

@@ -27,7 +27,7 @@ from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.slices.settled import SettledFiles
 from gristmill.pipeline.stage import Settled, StageContext
 from gristmill.pipeline.storage import exists, open_read, put_if_absent, read_small, remove, sha256_of
-from gristmill.pipeline.work_files import write_work
+from gristmill.pipeline.work_files import table_of, write_work
 from gristmill.pipeline.work_folder import WorkFolder
 
 MAX_BROADCAST = 64 << 20
@@ -279,7 +279,7 @@ def _delivered(path: str | None) -> tuple[str, str | None]:
     with open_read(path) as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
-        return content_digest(pa.ipc.open_file(stream).read_all()), found
+        return content_digest(table_of(stream)), found
 
 
 def _chunks(tasks: int) -> Iterator[range]:

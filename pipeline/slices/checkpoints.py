@@ -20,6 +20,7 @@ from gristmill.pipeline.document import key_words, one_chunk
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.storage import join, names_in, read_small, remove, write_checked
+from gristmill.pipeline.work_files import HERE, LZ4
 
 SHARE = 0.02
 """Share of the time spent measuring that may be spent on writing checkpoints; a batch beyond it is not kept."""
@@ -53,7 +54,7 @@ class Checkpoints:
         data = read_small(join(self.folder, name), MAX_BYTES + (1 << 20))
         if data is None or _seal(name, data[_DIGEST:]) != data[:_DIGEST]:
             return None
-        with pa.ipc.open_stream(pa.py_buffer(data)[_DIGEST:]) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(data)[_DIGEST:], options=HERE) as reader:
             table = reader.read_all()
         if not table.schema.equals(node.spec.signals) or table.num_rows != len(documents):
             return None
@@ -69,7 +70,7 @@ class Checkpoints:
         name = self._name(node, documents)
         sink = pa.BufferOutputStream()
         table = pa.table([made[item.name] for item in node.spec.signals], schema=node.spec.signals)
-        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        with pa.ipc.new_stream(sink, table.schema, options=LZ4) as writer:
             writer.write_table(table)
         body = sink.getvalue()
 

@@ -46,7 +46,7 @@ from gristmill.pipeline.storage import (
     sha256_of,
     write_checked,
 )
-from gristmill.pipeline.work_files import open_part, write_work
+from gristmill.pipeline.work_files import HERE, LZ4, open_part, write_work
 from gristmill.pipeline.work_folder import WorkFolder
 from gristmill.pipeline.writing.attempt import attempt_folder, is_written
 from gristmill.pipeline.writing.parquet import Shard, cuts, pieces_of, row_bytes, write_parquet
@@ -160,7 +160,7 @@ def write_staged(
 
     def write(stream: Any) -> None:
         waiting = iter(batches)
-        with pa.ipc.new_file(stream, schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        with pa.ipc.new_file(stream, schema, options=LZ4) as writer:
             for end, piece in zip(ends.tolist(), pieces, strict=True):
                 first, stop = end - piece.num_rows, -1
                 while stop != end:
@@ -330,7 +330,7 @@ def _gathered(job: BucketJob) -> tuple[pa.Table, np.ndarray]:
     tables, hashes = [job.schema.empty_table()], [np.empty(0, np.uint64)]
     for path, sha256 in json.loads(read_small(job.files, _MOST_LIST) or b"[]"):
         with open_part(path, sha256) as stream:
-            reader = pa.ipc.open_file(stream)
+            reader = pa.ipc.open_file(stream, options=HERE)
             parts, index = json.loads(reader.schema.metadata[_INDEX])
             for number, (part, count, keys) in enumerate(index):
                 # Both numbers are powers of two: a range lies in a bucket, or a bucket in a range.

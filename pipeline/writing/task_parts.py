@@ -13,10 +13,8 @@ import xxhash
 
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.provenance.task_record import SidecarPart, SidecarParts, TaskRecord
-from gristmill.pipeline.work_files import open_part, write_work
+from gristmill.pipeline.work_files import HERE, LZ4, open_part, write_work
 from gristmill.pipeline.work_folder import WorkFolder, task_name
-
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 def write_parts(
@@ -34,7 +32,7 @@ def write_parts(
         if not table.num_rows:
             continue
         stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, table.schema, options=_OPTIONS) as writer:
+        with pa.ipc.new_stream(stream, table.schema, options=LZ4) as writer:
             writer.write_table(table)
         body = stream.getvalue()
         begin = written[-1].offset + written[-1].size if written else 0
@@ -66,5 +64,5 @@ def read_part(work: WorkFolder, record: TaskRecord, role: str) -> pa.Table | Non
             f"{location}: its rows for `{role}` changed since they were committed (expected XXH3-128 {part.check}). Remove the "
             "work folder and run again."
         )
-    with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
+    with pa.ipc.open_stream(pa.py_buffer(body), options=HERE) as reader:
         return reader.read_all()

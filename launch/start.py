@@ -12,13 +12,18 @@ READERS: Mapping[str, str] = {"explain": "gristmill.pipeline.audit.explain"}
 def main() -> None:
     """Runs the command line and exits, as `cli.main` does."""
     arguments = sys.argv[1:]
-    module = READERS.get(arguments[0]) if arguments and not {"-h", "--help"} & set(arguments) else None
-    if module is not None:
+    command = "" if {"-h", "--help"} & set(arguments) else "".join(arguments[:1])
+    if command in READERS:
         from gristmill.pipeline.key_variable import withdraw_key
         from gristmill.pipeline.reader_process import shared_reader
 
         withdraw_key()  # before another process could inherit it
-        shared_reader(module).start()
+        shared_reader(READERS[command]).start()
+    elif command == "audit":
+        from gristmill.pipeline.reader_template import fork_template
+
+        # Of what the audit's readers need the audit needs most: it is loaded once, here.
+        fork_template(f"gristmill.pipeline.audit.{'reader_requests' if '--sources' in arguments else 'row_requests'}")
 
     from gristmill.launch import cli
 

@@ -2,7 +2,8 @@
 driver or the audit.
 
 Requests and answers are lines of JSON over pipes: nothing that a file holds is ever unpickled. The process is started by
-exec, ends with its parent, writes no core file and is held to an address space.
+exec, or forked from one that was and has read nothing (see `reader_template`); it ends with its parent, writes no core file
+and is held to an address space.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import sys
 import threading
 import time
 import traceback
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any, Protocol
 
 import gristmill
 from gristmill.pipeline import errors
@@ -29,10 +32,10 @@ from gristmill.pipeline.errors import GristmillError
 from gristmill.pipeline.key_variable import environment_without_key
 
 _ROOT = str(Path(gristmill.__file__).parents[1])
-_START = (
-    "import sys; sys.path[:0] = sys.argv[1].split(chr(10)); "
-    "from gristmill.pipeline.reader_process import serve; serve(sys.argv[2])"
-)
+_SERVE = "from gristmill.pipeline.reader_process import answer_requests; answer_requests(sys.argv[2])"
+ONE_CORE = {"OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+"""Environment of a reading process. One core: it runs beside other work, and Arrow's threads are where corrupt pages abort a
+process. Pydantic would look through all installed packages for plugins of its own, while the answer is waited for."""
 SECONDS = 120.0
 """Time for a request, and again for each file that it says it begins; requests about large files get more (see
 `ReaderProcess.call`)."""
@@ -81,16 +84,37 @@ class ReaderCrashed(GristmillError):
         self.at = at
 
 
+class _Process(Protocol):
+    """What is used of subprocess.Popen."""
+
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int | None: ...
+
+
+class _Template(Protocol):
+    def fork(self) -> _Process: ...
+
+
 class ReaderProcess:
     """A reading process, started when it is first asked and again after it died.
 
     Args:
         functions: a module whose FUNCTIONS, by name, it answers requests with; its BEGIN, if it has one, is called first.
+
+    Attributes:
+        template: what it is forked from, of the same functions (see `reader_template`); None for a process from nothing.
     """
+
+    template: _Template | None = None
 
     def __init__(self, functions: str = _AUDIT) -> None:
         self._functions = functions
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: _Process | None = None
+        self._environment: dict[str, str] | None = None
         self._pending = b""
 
     def __enter__(self) -> ReaderProcess:
@@ -121,7 +145,8 @@ class ReaderProcess:
         and RuntimeError for a defect in the function.
         """
         process = self._started()
-        request = json.dumps([function, argument, os.getcwd(), sys.path]).encode() + b"\n"
+        environment, self._environment = self._environment, None
+        request = json.dumps([function, argument, os.getcwd(), sys.path, environment]).encode() + b"\n"
         limit = min(SECONDS + size / BYTES_PER_SECOND, MOST_SECONDS)
         at: str | None = None
         try:
@@ -142,22 +167,16 @@ class ReaderProcess:
             raise RuntimeError(f"the reader has a defect: {value['defect']}")
         return value["answer"]
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> _Process:
         if self._process is None:
-            # One core: it runs beside other work, and Arrow's threads are where corrupt pages abort a process. Pydantic would
-            # look through all installed packages for plugins of its own, while the answer is waited for.
-            environment = {**environment_without_key(), "OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, "\n".join([_ROOT, *filter(None, sys.path)]), self._functions],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
             self._pending = b""
+            if self.template is None:
+                self._process = start_python(_SERVE, self._functions, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            else:
+                self._process, self._environment = self.template.fork(), _environment()
         return self._process
 
-    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    def _line(self, process: _Process, seconds: float) -> bytes:
         if process.stdout is None:
             raise EOFError
         end = time.monotonic() + seconds
@@ -179,7 +198,7 @@ class ReaderProcess:
         code = self._stop()
         if code is not None and code < 0:
             return f"signal {-code} ({signal.Signals(-code).name})"
-        return f"exit code {code}"
+        return "an exit code that nobody knows" if code is None else f"exit code {code}"
 
     def _stop(self) -> int | None:
         process, self._process = self._process, None
@@ -208,8 +227,34 @@ def shared_reader(functions: str) -> ReaderProcess:
     return _shared[key]
 
 
-def serve(functions: str) -> None:
-    """What runs in the process: answers requests until the input ends."""
+def start_python(code: str, *arguments: str, **how: Any) -> subprocess.Popen[bytes]:
+    """Starts a new Python that finds our packages and yours, without the signing key.
+
+    Args:
+        code: what it runs, with `sys` imported; `sys.argv[2:]` are the arguments.
+        how: as subprocess.Popen takes it.
+    """
+    paths = "\n".join([_ROOT, *filter(None, sys.path)])
+    start = f"import sys; sys.path[:0] = sys.argv[1].split(chr(10)); {code}"
+    command = [sys.executable, "-P", "-c", start, paths, *arguments]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=_environment(), **how)
+
+
+def _environment() -> dict[str, str]:
+    return {**environment_without_key(), **ONE_CORE}
+
+
+@cache
+def loaded(functions: str) -> ModuleType:
+    """A module of functions, begun."""
+    module = importlib.import_module(functions)
+    if hasattr(module, "BEGIN"):
+        module.BEGIN()
+    return module
+
+
+def answer_requests(functions: str, parent: int | None = None) -> None:
+    """What runs in the process: answers requests until the input ends. It ends with its parent."""
     global _answers
     set_expendable()
     # Whatever else prints must not get between the answers.
@@ -218,14 +263,14 @@ def serve(functions: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to act on; this process ends with it
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    module = importlib.import_module(functions)
-    known = module.FUNCTIONS
-    if hasattr(module, "BEGIN"):
-        module.BEGIN()
-    for line in sys.stdin.buffer:
-        name, argument, folder, path = json.loads(line)
+    threading.Thread(target=_end_with, args=(parent or os.getppid(),), daemon=True).start()
+    known = loaded(functions).FUNCTIONS
+    for line in open(0, "rb", closefd=False):
+        name, argument, folder, path, environment = json.loads(line)
         try:
+            if environment is not None:
+                os.environ.clear()
+                os.environ.update(environment)
             os.chdir(folder)
             sys.path[:] = [*dict.fromkeys([_ROOT, *(entry for entry in path if entry)])]
             value = {"answer": known[name](argument)}

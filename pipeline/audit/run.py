@@ -31,11 +31,17 @@ from gristmill.pipeline.provenance.removal import REMOVED_ROLE
 from gristmill.pipeline.provenance.sidecar_tables import MOST_TASKS
 from gristmill.pipeline.provenance.statement import Predicate
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
+from gristmill.pipeline.reader_template import ReaderTemplate, template_for
 from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, TEXT_RULES
 from gristmill.pipeline.storage import exists, is_remote, join, local, reason, sha256_within
 
 BACK = ("source", "text", "replay", "columns", "config")
 """Checks that go back to the input."""
+READERS = {
+    "rows": "gristmill.pipeline.audit.row_requests",
+    "sources": "gristmill.pipeline.audit.reader_requests",
+}
+"""Modules of the reading processes' functions, without and with going back to the input."""
 MOST_CRASHES = 3
 """Tasks whose comparison with the input may end its process; each costs its whole time limit."""
 
@@ -136,6 +142,8 @@ class _Audit:
     licences: Licences | None = None
     opened: ExitStack = field(default_factory=ExitStack)
     readers: list[ReaderProcess] = field(default_factory=list)
+    template: ReaderTemplate | None = None
+    """What readers are forked from, once it has loaded what they need and before any file is read."""
     report: Report = field(default_factory=Report)
     key: str | None = None
     bytes_read: int = 0
@@ -424,9 +432,13 @@ class _Audit:
 
     def _reader(self) -> ReaderProcess:
         """One more reading process; only one that goes back to the input loads what plans and runs."""
-        name = "row_requests" if self.sources is None else "reader_requests"
-        self.readers.append(self.opened.enter_context(ReaderProcess(f"gristmill.pipeline.audit.{name}")))
-        return self.readers[-1]
+        functions = READERS["rows" if self.sources is None else "sources"]
+        if not self.readers and (made := template_for(functions, self.rows)) is not None:
+            self.template = self.opened.enter_context(made)
+        reader = self.opened.enter_context(ReaderProcess(functions))
+        reader.template = self.template
+        self.readers.append(reader)
+        return reader
 
     def _tell(self, told: Deferred) -> None:
         told.tell(self.report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def test_explain_has_its_reader_load_at_once_and_without_the_signing_key(monkeyp
     assert key_from_environment() == "secret"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["explain", "--help"], ["audit", "out"], ["run", "quickstart"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["explain", "--help"], ["audit", "--help"], ["run", "quickstart"]]
+)
 def test_other_commands_and_help_start_no_process(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     assert begun_by(monkeypatch, *arguments) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+@pytest.mark.parametrize(
+    ("arguments", "module"), [(["audit", "out", "--full"], "rows"), (["audit", "out", "--sources"], "sources")]
+)
+def test_audit_forks_its_readers_from_what_it_has_loaded_itself(arguments: list[str], module: str) -> None:
+    code = (
+        "import os, sys\nfrom gristmill.launch import cli, start\nfrom gristmill.pipeline.reader_template import *\n"
+        "def main():\n    from gristmill.pipeline.audit.run import READERS\n"
+        f"    with template_for(READERS[{module!r}], several=False) as made, made.fork().stdin: print(made._child.wait)\n"
+        f"cli.main = main\nsys.argv = ['gristmill', *{arguments!r}]\nstart.main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "_Here.wait" in ran.stdout

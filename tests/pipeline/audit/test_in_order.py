@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from gristmill.pipeline.audit import run
 from gristmill.pipeline.audit.in_order import AHEAD, BYTES_PER_PROCESS, in_order, processes_for
 from gristmill.pipeline.audit.run import MOST_CRASHES, audit_output
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
+from tests.pipeline.audit.deadly_requests import DEADLY
 from tests.pipeline.audit.tampering import Output, SameProcess
 
 
@@ -66,6 +68,21 @@ def test_processes_of_their_own_report_what_one_reports(wide_run: Path, copied: 
     one, three = (output.audit(jobs=jobs, plugins=("toy_stages", "audit_stages")) for jobs in (1, 3))
     assert one.failed == {"sha256", "missing"}
     assert three.checks == one.checks and three.bytes_read == one.bytes_read
+
+
+def test_files_that_kill_their_readers_end_nobody_elses_reading(
+    wide_run: Path, copied: Callable[[Path], Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = copied(wide_run / "out/corpus")
+    monkeypatch.setitem(run.READERS, "rows", "tests.pipeline.audit.deadly_requests")
+    sound = audit_output(str(output.folder), full=True, jobs=2)
+    monkeypatch.setenv(DEADLY, "dropped")
+    one, two = (audit_output(str(output.folder), full=True, jobs=jobs) for jobs in (1, 2))
+    assert sound.exit_code == 0 and one.exit_code == 3 and one.failed == set()
+    assert two.checks == one.checks and two.bytes_read == one.bytes_read == sound.bytes_read
+    of_task = {entry["path"] for entry in output.entries() if entry["task"] == 1}
+    assert {finding.file for finding in one["content"].findings} == {*output.named("dropped"), *of_task}
+    assert {"SIGABRT", "SIGSEGV"} == {name for name in ("SIGABRT", "SIGSEGV") if name in "".join(one.problems)}
 
 
 @pytest.mark.parametrize("jobs", [1, 3])

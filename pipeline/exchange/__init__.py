@@ -1,8 +1,9 @@
-"""The exchange: what `settle` may use. Three operators over rows that lie in files, with a stated memory budget.
+"""The exchange: what `settle` may use. Operators over rows that lie in files, with a stated memory budget.
 
     group(rows, key, fold)   partitioned on disk, each partition sorted by key and then doc_key, folded in a stream
     reduce(rows, combine)    associative, merged as a tree by task number
     components(edges)        connected components by partitioned label rounds to a fixed point
+    recurring(rows, column)  the rows that share a hash with others, and no more than few that do not
 
 Functions given to the exchange are module-level functions (they travel to workers by name) with JSON-able parameters.
 """
@@ -72,6 +73,11 @@ class Exchange(Protocol):
     def components(self, edges: Rows) -> Rows:
         """Connected components. `edges` has doc_key, task, other_key, other_task; the result has doc_key, task, label
         (the lowest doc_key of the component) and size (int64), one row for every document that an edge names."""
+
+    def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
+        """The rows of which some hash in `column` (fixed-size binary of 8 bytes each) recurs among those of all rows, with a
+        column RECURS of bits, one for each hash; and how many bits are set. Of the other hashes about one in twenty has its
+        bit as well: it depends on the rows alone which. None for more rows than it is of use for."""
 
     def release(self, rows: Rows) -> None:
         """Remove the files of a result of this exchange that will not be read again."""

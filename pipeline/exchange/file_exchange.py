@@ -12,6 +12,7 @@ from gristmill.pipeline.exchange import Combine, Rows
 from gristmill.pipeline.exchange.components import components
 from gristmill.pipeline.exchange.delivery import deliver
 from gristmill.pipeline.exchange.group import GroupExchange
+from gristmill.pipeline.exchange.recurring import recurring
 from gristmill.pipeline.exchange.row_files import read_batches
 from gristmill.pipeline.exchange.shuffle import check_schema
 from gristmill.pipeline.exchange.tree_reduce import TREE_FAN_IN, CombineTask, run_combine
@@ -94,6 +95,13 @@ class FileExchange(GroupExchange):
         Raises ContractError for other columns, ConservationError when a document is named with two tasks.
         """
         return components(self, edges)
+
+    def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
+        """See `pipeline.exchange.Exchange.recurring`.
+
+        Raises ContractError for another kind of column, ConservationError when the rows change meanwhile.
+        """
+        return recurring(self, rows, column)
 
     def deliver(self, rows: Rows, tasks: int) -> dict[int, str]:
         """Route keyed rows (`doc_key`, `task`, …) to one Arrow IPC file per owner task, sorted by doc_key.

@@ -222,7 +222,7 @@ def gather_indexes(path: str, files: Sequence[PartitionFile], cells: int, locate
         Span(located(file.number), file.data_bytes, file.sources * cells * ENTRY_BYTES, located(file.number))
         for file in files
     ]
-    found = _read(span for span in spans if span.length)
+    found = read_spans(span for span in spans if span.length)
     parts = []
     for file, span in zip(files, spans, strict=True):
         data = next(found) if span.length else b""
@@ -252,7 +252,7 @@ def index_rows(blocks: Sequence[Block], first: int, stop: int) -> np.ndarray:
         size = block.sources * ENTRY_BYTES + _ROW_CHECK
         spans.append(Span(block.path, first * size, (stop - first) * size, block.path))
     found = []
-    for block, data in zip(blocks, _read(spans), strict=True):
+    for block, data in zip(blocks, read_spans(spans), strict=True):
         path, size = block.path, block.sources * ENTRY_BYTES
         for cell in range(first, stop):
             at = (cell - first) * (size + _ROW_CHECK)
@@ -410,7 +410,7 @@ class _Stream:
     """Bytes of spans one after another, read in parts of at most READ_PART."""
 
     def __init__(self, spans: Iterable[Span]) -> None:
-        self._parts = _read(span for whole in spans for span in whole.parts())
+        self._parts = read_spans(span for whole in spans for span in whole.parts())
         self._chunk: Any = memoryview(b"")
 
     @classmethod
@@ -435,7 +435,7 @@ class _Stream:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
-def _read(spans: Iterable[Span]) -> Iterator[bytes]:
+def read_spans(spans: Iterable[Span]) -> Iterator[bytes]:
     """The bytes of each span, in order. On object stores the next are asked for while one is being used.
 
     Raises StorageError for a file that is missing or ends before its span does.

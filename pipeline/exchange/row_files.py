@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,8 +183,10 @@ class RowFile:
     parts: int = 1
 
 
-def read_batches(file: RowFile | str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Record batches of an Arrow IPC file, one at a time.
+def read_batches(
+    file: RowFile | str, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Record batches of an Arrow IPC file, one at a time, with all columns or those named.
 
     Raises StorageError when the file is missing, truncated or damaged, ConservationError when its schema is another.
     """
@@ -194,7 +196,10 @@ def read_batches(file: RowFile | str, schema: pa.Schema) -> Iterator[pa.RecordBa
     with ExitStack() as files:
         with reading(path):
             source = pa.PythonFile(_RangeReader(path, file.size)) if is_remote(path) else pa.OSFile(str(local(path)))
-            reader = pa.ipc.open_file(files.enter_context(source), options=pa.ipc.IpcReadOptions(use_threads=False))
+            fields = None if columns is None else sorted(map(schema.get_field_index, columns))
+            options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+            reader = pa.ipc.open_file(files.enter_context(source), options=options)
+        schema = schema if fields is None else pa.schema([schema.field(index) for index in fields])
         if not reader.schema.equals(schema):
             raise ConservationError(
                 f"{path} holds other columns than its handle says: expected {_columns(schema)}, found "

@@ -163,20 +163,26 @@ def _source_names(column: pa.ChunkedArray, name: str) -> pa.Array:
 
 
 def settle_clusters(
-    config: ClusterConfig, notes: Rows, edges: Rows, exchange: Exchange, evidence: Evidence | None = None
+    config: ClusterConfig,
+    notes: Rows,
+    edges: Rows,
+    exchange: Exchange,
+    evidence: Evidence | None = None,
+    candidates: Rows | None = None,
 ) -> Settled:
     """Clusters of what the edges connect, each member with its cluster's keeper, and with `evidence` its similarity to it.
 
     `edges` has the columns of `Exchange.components` and, where buckets may be crowded, `bucket_size` and `unmatched` (see
-    `cluster_report`). Keyed are `label`, `size`, `keeper` where it may not be the label, `similarity`. Raises DataError when a
-    source loses more than it may.
+    `cluster_report`). `candidates`: the notes of the documents that edges may name, where they are known apart. Keyed are
+    `label`, `size`, `keeper` where it may not be the label, `similarity`. Raises DataError when a source loses more than it
+    may.
     """
     report = crowded_report(edges, exchange) if "unmatched" in edges.schema.names else {}
     members = exchange.components(edges)
     keyed, survivors = members, None
     counted = config.per_source is not None or config.copies is not None
     if config.ranked or counted or config.against or evidence is not None:
-        keyed, survivors = _with_keepers(members, notes, exchange, config, evidence)
+        keyed, survivors = _with_keepers(members, candidates or notes, exchange, config, evidence)
         exchange.release(members)
     report.update(largest_report(keyed, exchange, config.report_clusters, config.report_size))
     if survivors is not None:

@@ -31,6 +31,7 @@ from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
 from gristmill.pipeline.exchange import Exchange, Rows
+from gristmill.pipeline.exchange.recurring import RECURS
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
 from gristmill.pipeline.stage import (
     Cost,
@@ -273,16 +274,23 @@ class MinHash(Stage):
     def settle(self, notes: Rows, exchange: Exchange, context: StageContext) -> Settled:
         """Edges by bucket, in waves of bands, then clusters and their keepers."""
         config = self.config
+        # Most buckets hold one document; only documents that share one go further.
+        found = exchange.recurring(notes, "buckets")
+        candidates, buckets = found or (notes, config.bands * notes.count)
         # Each wave is one `group`: the bands' rows are made from the notes as they are read, and lie on disk only in it.
-        wave = max(
-            1, min(config.bands, exchange.disk_bytes // max(1, notes.count * (self._sketch_bytes() + ROW_BYTES)))
-        )
-        found = []
+        band_bytes = -(-buckets // config.bands) * (self._sketch_bytes() + ROW_BYTES)
+        wave = max(1, min(config.bands, exchange.disk_bytes // max(1, band_bytes)))
+        parts = []
         for first in range(0, config.bands, wave):
-            found.append(self._edges(notes, exchange, first, min(config.bands, first + wave)))
-        edges = Rows(sum((rows.files for rows in found), ()), found[0].schema, sum(rows.count for rows in found))
-        settled = settle_clusters(config, notes, edges, exchange, self._evidence() if config.similarity else None)
+            stop = min(config.bands, first + wave)
+            expansion = -(-buckets * (stop - first) // max(1, config.bands * candidates.count))
+            parts.append(self._edges(candidates, exchange, first, stop, max(1, expansion)))
+        edges = Rows(sum((rows.files for rows in parts), ()), parts[0].schema, sum(rows.count for rows in parts))
+        evidence = self._evidence() if config.similarity else None
+        settled = settle_clusters(config, notes, edges, exchange, evidence, candidates)
         exchange.release(edges)
+        if found:
+            exchange.release(candidates)
         return settled
 
     def _evidence(self) -> Evidence:
@@ -293,8 +301,8 @@ class MinHash(Stage):
     def _sketch_bytes(self) -> int:
         return 8 * sketch_words(self.config.lanes) if self.config.verify == "sketch" else 0
 
-    def _edges(self, notes: Rows, exchange: Exchange, first: int, stop: int) -> Rows:
-        """The edges of the bands from `first` to `stop`."""
+    def _edges(self, notes: Rows, exchange: Exchange, first: int, stop: int, expansion: int) -> Rows:
+        """The edges of the bands from `first` to `stop`, of which a note has about `expansion` rows."""
         config = self.config
         bands = {"first": first, "stop": stop, "sketched": config.verify == "sketch"}
         required = required_equal(config.lanes, config.verify_min) if config.verify == "sketch" else 0
@@ -307,7 +315,7 @@ class MinHash(Stage):
                 by_sketch,
                 prepare=band_rows,
                 prepare_params=bands,
-                expansion=stop - first,
+                expansion=expansion,
             )
         shared = exchange.group(
             notes,
@@ -316,7 +324,7 @@ class MinHash(Stage):
             {"notes": packed(notes.schema)},
             prepare=band_rows,
             prepare_params=bands,
-            expansion=stop - first,
+            expansion=expansion,
         )
         candidates = with_sets(notes, shared, exchange)
         exchange.release(shared)
@@ -344,13 +352,18 @@ def _fixed_size(words: np.ndarray) -> pa.Array:
 
 
 def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Table:
-    """A row for each document and each band from `first` to `stop`: `bucket`, `doc_key`, `task`, and the `sketch` if
-    edges are verified by it."""
+    """A row for each document and each band from `first` to `stop`, or those that may recur: `bucket`, `doc_key`, `task`,
+    and the `sketch` if edges are verified by it."""
     table = table.filter(table["buckets"].is_valid()).combine_chunks()
-    bands = stop - first
-    bucket = fixed_words(table["buckets"])[:, first:stop].ravel()
-    row = pa.array(np.repeat(np.arange(table.num_rows), bands), pa.int64())
-    columns = {BUCKET: pa.array(bucket)}
+    buckets = fixed_words(table["buckets"])[:, first:stop]
+    shared = np.ones(buckets.shape, bool)
+    if RECURS in table.schema.names:
+        marks = one_chunk(table[RECURS])
+        width = marks.type.byte_width
+        bits = np.frombuffer(marks.buffers()[1], np.uint8, len(marks) * width, marks.offset * width)
+        shared = np.unpackbits(bits.reshape(len(marks), width), axis=1, bitorder="little")[:, first:stop].astype(bool)
+    row = pa.array(np.repeat(np.arange(table.num_rows), shared.sum(axis=1)), pa.int64())
+    columns = {BUCKET: pa.array(buckets[shared])}
     for name in (DOC_KEY, "task", "sketch") if sketched else (DOC_KEY, "task"):
         columns[name] = one_chunk(table[name]).take(row)
     return pa.table(columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Mapping
 
@@ -25,6 +26,9 @@ def main() -> None:
         # Of what the audit's readers need the audit needs most: it is loaded once, here.
         fork_template(f"gristmill.pipeline.audit.{'reader_requests' if '--sources' in arguments else 'row_requests'}")
 
+    gc.disable()  # as `loaded` does: nothing that is loaded now goes away
     from gristmill.launch import cli
 
+    gc.freeze()
+    gc.enable()
     cli.main()

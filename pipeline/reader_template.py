@@ -7,7 +7,6 @@ Only where forking is sound: on Linux, from a process without other threads. Els
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -210,8 +209,6 @@ def serve(functions: str, control: int) -> None:
     os.closerange(4, 1 << 16)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     loaded(functions)
-    gc.collect()
-    gc.freeze()  # what is never looked through is not copied into each reader either
     readers: dict[int, int] = {}
     with socket.socket(fileno=kept) as owner:
         while True:

@@ -23,6 +23,8 @@ TEXT_RULES = ("empty_text", "too_large")
 no bytes or only white space) drops, `too_large` (above `max_document_bytes`) quarantines."""
 EMPTY_PAYLOAD = "empty_payload"
 """Rule of a source that brings payloads: null or no bytes (dropped). The text is judged where it is made."""
+REVOKED = "revoked"
+"""Rule by which a source drops what the run's revocation list names."""
 MAX_RULES = 64
 """All failing rules of a row travel as one 64-bit mask."""
 NO_COLUMNS: pa.Schema = pa.schema([])

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 from gristmill.launch.exports.finished import Finished
 from gristmill.launch.exports.forms import Fact, evidence
-from gristmill.pipeline.planning.revoked import RULE
+from gristmill.pipeline.stage_spec import REVOKED
 
 
 def withdrawals(output: Finished) -> Iterator[Fact]:
     """A fact for each source of which documents were on a revocation list, and for each removal, in order."""
     manifest = output.manifest
     for name in manifest.sources:
-        hits = manifest.accounts.nodes[name].rules.get(RULE) if name in manifest.accounts.nodes else None
+        hits = manifest.accounts.nodes[name].rules.get(REVOKED) if name in manifest.accounts.nodes else None
         if hits is not None:
             yield Fact(
                 f"revocation list: {hits.first[0]:,} documents of source {name} were left out",
-                evidence("accounts", "nodes", name, "rules", RULE),
+                evidence("accounts", "nodes", name, "rules", REVOKED),
             )
     for number, one in enumerate(manifest.removals):
         yield Fact(

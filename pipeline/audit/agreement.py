@@ -16,9 +16,9 @@ from gristmill.pipeline.audit.row_join import numbers_of
 from gristmill.pipeline.audit.same_values import shown, unlike
 from gristmill.pipeline.audit.source_position import MOST_RECORDS
 from gristmill.pipeline.document import COPY, DOC_KEY, ID, URL, doc_keys, key_words, one_chunk
-from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.logs import TaskLog
 from gristmill.pipeline.provenance.sidecar_tables import dropped_rank
+from gristmill.pipeline.stage_spec import REVOKED
 
 CHECK = "agreement"
 NAMED = 5

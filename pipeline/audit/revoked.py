@@ -21,9 +21,10 @@ from gristmill.pipeline.audit.open_files import Damaged, Unreadable, opened
 from gristmill.pipeline.audit.result import Report
 from gristmill.pipeline.document import DOC_KEY, FROM_TASK, ID, TEXT, URL, key_words
 from gristmill.pipeline.errors import ConfigError
-from gristmill.pipeline.planning.revoked import RULE, Revoked, RevokedConfig, read_revoked
+from gristmill.pipeline.planning.revoked import Revoked, RevokedConfig, read_revoked
 from gristmill.pipeline.planning.yaml_reader import parse
 from gristmill.pipeline.provenance.statement import Predicate
+from gristmill.pipeline.stage_spec import REVOKED
 
 CHECK = "revoked"
 NAMING = ("data", "ledger", "dropped")
@@ -54,7 +55,7 @@ def known_list(predicate: Predicate, given: Sequence[str], report: Report) -> Re
     """The run's revocation list from the files that are given, where the output is to be compared with it; says why it is
     not. Raises ConfigError for files that are no lists, and for another number of them than the config has."""
     stated = predicate.identity.revoked
-    rules = [name for name, account in predicate.accounts.nodes.items() if RULE in account.rules]
+    rules = [name for name, account in predicate.accounts.nodes.items() if REVOKED in account.rules]
     sources = [name for name in rules if name in predicate.identity.sources]
     if stated is None:
         if sources:
@@ -158,7 +159,7 @@ def _documents(piece: pa.Table) -> pa.Table:
 
 def _telling(piece: pa.Table, sources: set[str]) -> np.ndarray:
     """Rows about revoked documents that have an id, a URL or a size."""
-    mine = pc.and_(pc.equal(piece["rule"], RULE), pc.is_in(piece["node"], pa.array(sorted(sources), pa.string())))
+    mine = pc.and_(pc.equal(piece["rule"], REVOKED), pc.is_in(piece["node"], pa.array(sorted(sources), pa.string())))
     named = pc.or_(pc.or_(pc.is_valid(piece[ID]), pc.is_valid(piece[URL])), pc.not_equal(piece["bytes"], 0))
     return np.flatnonzero(pc.fill_null(pc.and_(mine, named), False).to_numpy())
 

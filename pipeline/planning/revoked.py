@@ -26,8 +26,6 @@ from gristmill.pipeline.table_rows import table_rows, text_rows
 from gristmill.pipeline.url import host_and_target
 from gristmill.pipeline.work_files import open_checked
 
-RULE = "revoked"
-"""The rule by which a source drops what the list names."""
 KINDS = ("url", "domain", "id", "sha256")
 MAX_ENTRIES = 1 << 24
 """Entries of all lists together: 16 bytes of each are held by every worker."""

@@ -14,7 +14,6 @@ from gristmill.pipeline.errors import ConservationError, DataError
 from gristmill.pipeline.planning.plan import Pass
 from gristmill.pipeline.planning.plan_file import read_plan
 from gristmill.pipeline.planning.prior_runs import kept_notes
-from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.content import ContentDigest, quick_checks
 from gristmill.pipeline.provenance.logs import FileRead
 from gristmill.pipeline.provenance.record_index import TaskDone
@@ -45,6 +44,7 @@ from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.slices.row_accounts import slice_accounts
 from gristmill.pipeline.slices.traversal import traverse
 from gristmill.pipeline.source import SliceData
+from gristmill.pipeline.stage_spec import REVOKED
 from gristmill.pipeline.storage import folders_synced_once, names_durable_later
 from gristmill.pipeline.work_files import read_checked, write_named
 from gristmill.pipeline.work_folder import WorkFolder, task_name

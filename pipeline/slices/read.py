@@ -15,12 +15,11 @@ from gristmill.pipeline.errors import DataError
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.planning.foreign_files import read_each
 from gristmill.pipeline.planning.plan import Plan
-from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.content import combine, content_digest
 from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.source import Slice, SliceData
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
-from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, TEXT_RULES
+from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, REVOKED, TEXT_RULES
 
 
 def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again: bool = False) -> SliceData:

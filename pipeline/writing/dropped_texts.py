@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, ID, one_chunk
 from gristmill.pipeline.planning.graph import Edge
 from gristmill.pipeline.planning.plan import Plan
-from gristmill.pipeline.planning.revoked import RULE as REVOKED
 from gristmill.pipeline.provenance.sidecar_tables import dropped_rank
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED
+from gristmill.pipeline.stage_spec import REVOKED
 
 DROPPED_TEXTS = pa.schema(
     [

@@ -11,9 +11,12 @@ from gristmill.launch.exports.finished import Finished, licence_facts
 from gristmill.launch.exports.forms import Fact, Filled, Form
 from gristmill.launch.exports.shard_totals import DomainTotals, Totals, asked_for, count_shards, domain_totals
 from gristmill.launch.exports.withdrawals import withdrawals
+from gristmill.launch.report.kind_tokens import shares_in_tokens
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.accounts import NodeAccount
+from gristmill.pipeline.provenance.shares import Shares
 from gristmill.pipeline.provenance.statement import ManifestNode
+from gristmill.pipeline.writing.share_tables import share_tables, unit_of
 
 Facts = dict[str, list[str]]
 WriteDomains = Callable[[Iterator[tuple[str, int, int]]], None]
@@ -26,6 +29,7 @@ RANGES = (
     (10**13, "1 billion to 10 trillion tokens"),
     (None, "More than 10 trillion tokens"),
 )
+ANNEX = "Annex: shares by licence, creator and source (not part of the template)"
 LISTED = 100
 """Domains that stand in the summary itself; all of them are in the file of `--domains`."""
 LANGUAGES_LISTED = 50
@@ -73,9 +77,36 @@ def eu_summary(
             reason = f"answer `{item.key}`"
         stale = answers.stale(item.key, today, max_age_days)
         made.append(Filled(item, known, answer, answers.dates.get(item.key), reason if asked else None, stale, asked))
-    return Form(
-        "Public summary of training content", TEMPLATE, HEADINGS, NOTE, made, answers.stale_sources(today, max_age_days)
-    )
+    old = answers.stale_sources(today, max_age_days)
+    return Form("Public summary of training content", TEMPLATE, HEADINGS, NOTE, made, old, {ANNEX: _shares(outputs)})
+
+
+def _shares(outputs: Sequence[Finished]) -> list[str]:
+    """What all outputs together hold by licence, creator and source, as far as their runs counted it."""
+    found = [(output, shares_in_tokens(output.folder, output.manifest)) for output in outputs]
+    counted = [known for _, known in found if known is not None]
+    lines = [
+        f"{output.folder}: no source states a licence, so shares were not counted"
+        for output, known in found
+        if known is None
+    ]
+    if not counted:
+        return lines
+    whole = Shares()
+    for shares, _ in counted:
+        whole.add(shares)
+    unit = unit_of(whole) if whole.uncounted else "in tokens, as each output counted them"
+    unit = counted[0][1] if len({unit for _, unit in counted}) == 1 else unit
+    lines.append(f"Shares are {unit}. Copies count as often as they are written.")
+    for table in share_tables(whole):
+        lines += [table.note] if table.note else []
+        lines += [
+            f"{table.by} {row.name}: {row.share:.2%}, {row.documents:,} documents, {row.bytes:,} bytes of text"
+            + ("" if row.tokens is None else f", {row.tokens:,} tokens")
+            for row in table.rows
+        ]
+        lines += [f"and {table.more:,} more {table.by}s"] if table.more else []
+    return lines
 
 
 def _crawled(output: Finished, answers: Answers) -> frozenset[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -67,6 +68,7 @@ class Form:
         note: what a reader must know of it, after the title; Markdown.
         fields: in the form's order.
         stale_sources: answers beside those of fields (about sources) that are stale, by key.
+        annex: what is known and the template does not ask for, by heading.
     """
 
     title: str
@@ -75,6 +77,7 @@ class Form:
     note: str
     fields: list[Filled]
     stale_sources: Mapping[str, str]
+    annex: Mapping[str, Sequence[str]] = dataclass_field(default_factory=dict)
 
     @property
     def owed(self) -> list[Filled]:
@@ -115,6 +118,7 @@ class Form:
             "fields": fields,
             "owed": [item.field.key for item in self.owed],
             "stale": self.stale,
+            **({"annex": {title: list(texts) for title, texts in self.annex.items()}} if self.annex else {}),
         }
 
     def as_markdown(self) -> str:
@@ -133,6 +137,8 @@ class Form:
                 told.append(escaped(item.answer) + day + (" **stale**" if item.stale else ""))
             lines.append(f"**{item.field.label}:**" + (" **owed**" if item.owed else ""))
             lines += ["", *(f"- {text}" for text in told), *([""] if told else [])]
+        for title, texts in self.annex.items():
+            lines += [f"## {escaped(title)}", "", *(f"- {escaped(text)}" for text in texts), ""]
         lines += ["## Owed", ""]
         for item in self.owed:
             lines.append(f"- {item.field.section}: {item.field.label}: {escaped(item.owed or '')}")

@@ -204,6 +204,26 @@ def test_sources_of_one_run_count_once_and_documents_of_each_output(run_folder: 
     assert len(found["public.large"]) == 2
 
 
+def test_shares_by_licence_are_an_annex_over_all_outputs(run_folder: Path, gristmill: Command) -> None:
+    folders = [str(run_folder / name) for name in ("corpus", "bare")]
+    rows, sizes = Counter[str](), Counter[str]()
+    for folder in folders:
+        for row in pq.read_table(f"{folder}/data", columns=["id", "text"]).to_pylist():
+            licence = "CC-BY-4.0" if row["id"].startswith(("c", "twin")) else WORDS
+            rows[licence] += 1
+            sizes[licence] += len(row["text"].encode())
+    told = json.loads(gristmill("export", "eu-summary", *folders, "--json").out)["annex"]
+    (lines,) = told.values()
+    assert "Shares are in bytes of text" in lines[0]
+    name = "CC-BY-4.0"
+    share = f"{sizes[name] / sizes.total():.2%}"
+    assert f"licence {name}: {share}, {rows[name]} documents, {sizes[name]:,} bytes of text" in lines
+    # Words of a licence are shown as words.
+    page = gristmill("export", "eu-summary", *folders).out
+    annex = page[page.index("## Annex: shares by licence") : page.index("## Owed")]
+    assert "not part of the template" in annex and "<script>" not in annex and f"licence {name}: {share}" in annex
+
+
 @pytest.mark.parametrize(("damage", "code"), [("cut", 3), ("gone", 3), ("linked", 1)])
 def test_damaged_shards_end_an_export(
     run_folder: Path, gristmill: Command, tmp_path: Path, damage: str, code: int

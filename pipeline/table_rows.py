@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from gristmill.pipeline.errors import ConfigError
 
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_BOM = b"\xef\xbb\xbf"
 _MAX_LINE = 32 << 20
 
 
@@ -44,7 +45,7 @@ def text_rows(path: Path) -> Iterator[tuple[str, str]]:
     try:
         _refuse_other(path)
         for number, line in _lines(path):
-            entry = line.strip()
+            entry = (line.removeprefix(_BOM) if number == 1 else line).strip()
             if entry and not entry.startswith(b"#"):
                 yield f"{path}:{number}", entry.decode("utf-8")
     except (OSError, pa.ArrowException) as error:
@@ -79,12 +80,20 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}:{number}: expected a JSON object, one a line ({error}).") from error
         if not isinstance(row, dict):
             raise ConfigError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}.")
         yield f"{path}:{number}", row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once. Raises ValueError for others: of two values one would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return made
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

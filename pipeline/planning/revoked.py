@@ -23,7 +23,7 @@ from gristmill.pipeline.document import ID, TEXT, URL, one_chunk
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.table_rows import table_rows, text_rows
-from gristmill.pipeline.url import host_and_target
+from gristmill.pipeline.url import compared_target, host_and_target
 from gristmill.pipeline.work_files import open_checked
 
 KINDS = ("url", "domain", "id", "sha256")
@@ -163,7 +163,7 @@ def page(host: str, target: str) -> str:
     >>> page(*host_and_target("http://Example.com")) == page(*host_and_target("https://example.com:443/#top"))
     True
     """
-    return f"{host}{target or '/'}"
+    return f"{host}{compared_target(target) or '/'}"
 
 
 def of_source(source: str, ident: str) -> str:
@@ -279,6 +279,9 @@ def _entry(where: str, kind: str, value: Any, source: str | None) -> tuple[str, 
             raise ConfigError(f"{where}: {value!r:.80} is no SHA-256; expected 64 hexadecimal digits.")
         return kind, value.lower()
     if kind == "id":
+        if "\0" in value or "\r" in value or "\n" in value:
+            told = "Save a list as UTF-8, with a line feed behind each entry"
+            raise ConfigError(f"{where}: {value!r:.80} holds more than one line, or NUL; expected one id. {told}.")
         if value.endswith("*"):
             raise ConfigError(f"{where}: {value!r:.80} has a wildcard; an entry is one whole id. List each id.")
         return (kind, value) if source is None else ("source_id", of_source(source, value))
@@ -291,6 +294,10 @@ def _entry(where: str, kind: str, value: Any, source: str | None) -> tuple[str, 
         wanted = "a domain such as example.com" if kind == "domain" else "a URL such as https://example.com/page"
         raise ConfigError(f"{where}: {value!r:.80} is none; expected {wanted}.")
     if kind == "domain":
+        if "@" in value:
+            raise ConfigError(
+                f"{where}: {value!r:.80} is an address; all pages of {name} would go. List the domain itself."
+            )
         if target not in ("", "/"):
             raise ConfigError(f"{where}: {value!r:.80} is a page; expected a domain. List pages as the kind `url`.")
         return kind, name

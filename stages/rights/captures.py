@@ -23,7 +23,7 @@ from gristmill.pipeline.reader_process import ReaderCrashed, ReaderProcess
 from gristmill.pipeline.user_cache import user_cache
 from gristmill.stages.rights.capture_rows import MAX_TABLE_BYTES, bound, captured
 
-_FORMAT = 2
+_FORMAT = 3
 _SMALL = 1 << 20
 """Bytes of JSON Lines that a process reads itself: its own JSON reader bounds them, and a process takes a second to start."""
 _MAX_KEPT = 8 << 30

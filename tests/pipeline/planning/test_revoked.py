@@ -48,10 +48,37 @@ def test_a_page_is_known_by_host_path_and_query(tmp_path: Path) -> None:
     )
     urls = [
         "http://user@example.com:80/a?b=1", "https://example.com/a", "https://xn--mnchen-3ya.de", "http://a.org:8080/x",
-        "http://a.org/x", None, "", "https://example.com/A?b=1", "no url",
+        "http://a.org/x", None, "", "https://example.com/A?b=1", "no url", " https://example.com/a?b=1\n",
     ]  # fmt: skip
-    assert documents(found, url=urls) == [0, 2, 3]
+    assert documents(found, url=urls) == [0, 2, 3, 9]
     assert found.entries == {"url": 3}
+
+
+@pytest.mark.parametrize(
+    ("entry", "same", "others"),
+    [
+        ("https://e.com/ä/%7Ex?q=%c3%a4", ["https://e.com/%C3%A4/~x?q=ä", "https://e.com/%c3%a4/%7ex?q=%C3%A4"],
+         ["https://e.com/a/~x?q=ä"]),
+        ("https://e.com/a%2Fb", ["https://e.com/a%2fb"], ["https://e.com/a/b"]),
+        ("https://straße.de/", ["https://xn--strae-oqa.de/", "https://STRASSE.de/".replace("SS", "ß")], ["https://strasse.de/"]),
+        ("https://xn--ls8h.la/", ["https://💩.la/"], []),
+        ("https://例え。jp/", ["https://xn--r8jz45g.jp/"], []),
+        ("https://🫠.example.com/", ["https://xn--129h.example.com./"], []),
+    ],
+)  # fmt: skip
+def test_spellings_of_one_page_are_one(tmp_path: Path, entry: str, same: list[str], others: list[str]) -> None:
+    assert documents(listed(tmp_path, "url", entry), url=[*same, *others]) == list(range(len(same)))
+
+
+@pytest.mark.parametrize("kind", ["id", "url", "domain"])
+def test_a_list_from_another_editor_loses_no_entry(tmp_path: Path, kind: str) -> None:
+    entries = {"id": ["a", "b"], "url": ["e.com/a", "e.org/b"], "domain": ["e.com", "e.org"]}[kind]
+    (tmp_path / "l.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(["# withdrawn", *entries, ""]).encode())
+    for text in (tmp_path / "l.txt").read_bytes(), b"\xef\xbb\xbf" + "\n".join(entries).encode():
+        (tmp_path / "l.txt").write_bytes(text)
+        found = read_revoked([RevokedConfig(path=str(tmp_path / "l.txt"), kind=kind)])  # type: ignore[arg-type]
+        assert found is not None and found.entries == {kind: 2}
+        assert documents(found, id=["a", "b"], url=["https://e.com/a", "https://e.org/b"]) == [0, 1]
 
 
 def test_a_domain_stands_for_the_hosts_under_it(tmp_path: Path) -> None:
@@ -114,6 +141,10 @@ def test_tables_name_entries_by_their_columns_and_all_files_make_one_list(tmp_pa
         ("l.txt", "url", "a.org\n", r"l\.txt:1: 'a\.org' has no path.*`a\.org/`"),
         ("l.txt", "url", "https:///x\n", r"l\.txt:1: .*expected a URL"),
         ("l.txt", "sha256", "abc\n", r"l\.txt:1: 'abc' is no SHA-256"),
+        ("l.txt", "id", "a\rb\r", r"l\.txt:1: 'a\\rb' holds more than one line"),
+        ("l.txt", "id", "a\0\n\0b\0\n", r"l\.txt:1: 'a\\x00' holds .* or NUL"),
+        ("l.txt", "domain", "me@example.com\n", r"l\.txt:1: 'me@example\.com' is an address"),
+        ("l.jsonl", None, '{"id": "a", "id": "b"}\n', r"l\.jsonl:1: .*a key stands in it twice"),
         ("l.txt", "id", b"\xff\n", r"l\.txt:1: expected UTF-8, found the byte 0xff"),
         ("l.jsonl", None, '{"id": "a"}\n{"ids": "b"}\n', r"l\.jsonl:2: expected an entry in one of the columns"),
         ("l.jsonl", None, '{"id": true}\n', r"l\.jsonl:1: `id` is True; expected a text"),

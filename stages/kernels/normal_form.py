@@ -9,16 +9,16 @@ composed again. Tables are of the version of Unicode that `stages.kernels.unicod
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels import unicode
 from gristmill.stages.kernels.bits import ones
-from gristmill.stages.kernels.pointers import load8_at, pointer
-from gristmill.stages.kernels.scalars import Bool, Int
-from gristmill.stages.kernels.unicode import REPLACEMENT, decode
+from gristmill.stages.kernels.pointers import load8_at, pointer, store8_at
+from gristmill.stages.kernels.scalars import Int
+from gristmill.stages.kernels.unicode import REPLACEMENT, decode, decode_at
 
 CLASS = 0xFF
 """The bits of a character's properties that hold its combining class."""
@@ -34,6 +34,8 @@ MAX_GROWTH = 3
 _L_FIRST, _V_FIRST, _T_BEFORE, _S_FIRST = 0x1100, 0x1161, 0x11A7, 0xAC00
 _L_COUNT, _V_COUNT, _T_COUNT, _S_COUNT = 19, 21, 28, 11172
 """Hangul syllables by arithmetic: The Unicode Standard, section 3.12."""
+_PARTS = 5
+"""Numbers in a row of the decompositions."""
 _SHORT_RUN = 24
 """Marks after one another that are put in order by insertion; more are counted by class."""
 
@@ -134,39 +136,51 @@ def check(data: np.ndarray, offsets: np.ndarray, properties: np.ndarray, found: 
             found[row] = COMPOSABLE if disordered or seen & np.uint16(CHANGES) != 0 else NORMAL
 
 
-@njit(cache=True, nogil=True)
-def _row_of(code: Int, decomposed: np.ndarray) -> Int:
+class _Pointers(NamedTuple):
+    """Forms with a pointer in the place of each array, for inner functions (see `stages.kernels.pointers`), and how many
+    rows `decomposed` and `pairs` have."""
+
+    properties: Any
+    decomposed: Any
+    n_decomposed: Int
+    pairs: Any
+    n_pairs: Int
+    joined: Any
+
+
+@njit(nogil=True)
+def _row_of(code: Int, t: _Pointers) -> Int:
     """Which row of the decompositions a code point has, −1 for none."""
-    low, high = 0, decomposed.shape[0]
+    low, high = np.int64(0), np.int64(t.n_decomposed)
     while low < high:
         middle = (low + high) >> 1
-        if decomposed[middle, 0] < code:
+        if t.decomposed[middle * _PARTS] < code:
             low = middle + 1
         else:
             high = middle
-    return low if low < decomposed.shape[0] and decomposed[low, 0] == code else -1
+    return low if low < t.n_decomposed and t.decomposed[low * _PARTS] == code else -1
 
 
-@njit(cache=True, nogil=True)
-def _join(first: Int, second: Int, pairs: np.ndarray, joined: np.ndarray) -> Int:
+@njit(nogil=True)
+def _join(first: Int, second: Int, t: _Pointers) -> Int:
     """What two code points become when they stand together, −1 for two."""
     if _L_FIRST <= first < _L_FIRST + _L_COUNT and _V_FIRST <= second < _V_FIRST + _V_COUNT:
         return _S_FIRST + ((first - _L_FIRST) * _V_COUNT + second - _V_FIRST) * _T_COUNT
     if _S_FIRST <= first < _S_FIRST + _S_COUNT and _T_BEFORE < second < _T_BEFORE + _T_COUNT:
         return first + second - _T_BEFORE if (first - _S_FIRST) % _T_COUNT == 0 else -1
     wanted = np.uint64(first) << np.uint64(32) | np.uint64(second)
-    low, high = 0, pairs.size
+    low, high = np.int64(0), np.int64(t.n_pairs)
     while low < high:
         middle = (low + high) >> 1
-        if pairs[middle] < wanted:
+        if t.pairs[middle] < wanted:
             low = middle + 1
         else:
             high = middle
-    return np.int64(joined[low]) if low < pairs.size and pairs[low] == wanted else -1
+    return np.int64(t.joined[low]) if low < t.n_pairs and t.pairs[low] == wanted else -1
 
 
-@njit(cache=True, nogil=True)
-def _order(codes: np.ndarray, first: Int, last: Int, properties: np.ndarray) -> None:
+@njit(nogil=True)
+def _order(codes: Any, first: Int, last: Int, properties: Any) -> None:
     """Puts marks in the order of their classes, those of one class as they stand."""
     if last - first <= _SHORT_RUN:
         for i in range(first + 1, last):
@@ -179,25 +193,27 @@ def _order(codes: np.ndarray, first: Int, last: Int, properties: np.ndarray) -> 
             codes[at] = code
         return
     places = np.zeros(CLASS + 2, np.int64)
+    copy = np.empty(last - first, np.uint32)
     for i in range(first, last):
         places[np.int64(properties[codes[i]] & np.uint16(CLASS)) + 1] += 1
+        copy[i - first] = codes[i]
     for class_number in range(1, CLASS + 2):
         places[class_number] += places[class_number - 1]
-    copy = codes[first:last].copy()
     for code in copy:
         class_of_code = np.int64(properties[code] & np.uint16(CLASS))
         codes[first + places[class_of_code]] = code
         places[class_of_code] += 1
 
 
-@njit(cache=True, nogil=True)
-def _compose(codes: np.ndarray, count: Int, t: Forms) -> Int:
+@njit(nogil=True)
+def _compose(codes: Any, count: Int, t: _Pointers) -> Int:
     """Orders and composes decomposed code points in place; returns how many are left."""
     properties = t.properties
     first: Int = 0
     for i in range(count + 1):
         if i == count or properties[codes[i]] & np.uint16(CLASS) == 0:
-            _order(codes, first, i, properties)
+            if i - first > 1:
+                _order(codes, first, i, properties)
             first = i + 1
     kept: Int = 0
     starter: Int = -1
@@ -207,7 +223,7 @@ def _compose(codes: np.ndarray, count: Int, t: Forms) -> Int:
         class_ = properties[code] & np.uint16(CLASS)
         # Blocked is what follows a mark of its own class or a higher one, or another starter.
         if starter >= 0 and (kept == starter + 1 or last < class_):
-            whole = _join(np.int64(codes[starter]), code, t.pairs, t.joined)
+            whole = _join(np.int64(codes[starter]), code, t)
             if whole >= 0:
                 codes[starter] = np.uint32(whole)
                 continue
@@ -219,8 +235,8 @@ def _compose(codes: np.ndarray, count: Int, t: Forms) -> Int:
     return kept
 
 
-@njit(cache=True, nogil=True)
-def _encode(code: Int, out: np.ndarray, at: Int) -> Int:
+@njit(nogil=True)
+def _encode(code: Int, out: Any, at: Int) -> Int:
     """Writes a code point as UTF-8; returns the place after it."""
     if code < 0x80:
         out[at] = np.uint8(code)
@@ -233,9 +249,75 @@ def _encode(code: Int, out: np.ndarray, at: Int) -> Int:
     return at + length
 
 
-@njit(cache=True, nogil=True)
-def _begins(property_: np.uint16) -> Bool:
-    return bool(property_ & np.uint16(CLASS | CHANGES) == 0)
+@njit(nogil=True)
+def _copy(bytes_: Any, first: Int, last: Int, out: Any, to: Int) -> Int:
+    """Copies bytes_[first:last] to out[to:]; returns the place after them."""
+    while first + 8 <= last:
+        store8_at(out, to, load8_at(bytes_, first))
+        first += 8
+        to += 8
+    while first < last:
+        out[to] = bytes_[first]
+        first += 1
+        to += 1
+    return to
+
+
+@njit(nogil=True)
+def _normalise_from(
+    bytes_: Any, at: Int, end: Int, t: _Pointers, codes: Any, room: Int, out: Any, to: Int
+) -> tuple[Int, Int]:
+    """Brings bytes_[at:end] to NFC at out[to:]; returns the places behind what it has read and written. It stops before `end`
+    where `codes` has not enough room for what stands between two characters that begin anew."""
+    properties = t.properties
+    copied, begin = at, at  # What is not copied yet; where the last character that begins anew stands.
+    last = np.uint16(0)
+    while at < end:
+        if at + 8 <= end:
+            high = load8_at(bytes_, at) & HIGH_BITS
+            length = first_bytes(np.uint64(0), high)[1] if high else np.int64(8)
+            if length:
+                at += length
+                begin = at - 1
+                last = np.uint16(0)
+            if not high:
+                continue
+        code, following = decode_at(bytes_, at, end)
+        property_ = properties[code]
+        class_ = property_ & np.uint16(CLASS)
+        if property_ & np.uint16(CHANGES) == 0 and (class_ == 0 or class_ >= last):
+            if class_ == 0:
+                begin = at
+            last = class_
+            at = following
+            if code == REPLACEMENT:  # Joins nothing, and may stand for a byte that is to stay.
+                begin = at
+            continue
+        # From the last beginning to before the next one.
+        to = _copy(bytes_, copied, begin, out, to)
+        copied = at = begin
+        count = np.int64(0)
+        while at < end:
+            code, following = decode_at(bytes_, at, end)
+            property_ = properties[code]
+            if at > begin and property_ & np.uint16(CLASS | CHANGES) == 0:
+                break
+            if count + _PARTS - 1 > room:
+                return begin, to
+            row = _row_of(code, t) if code >= t.decomposed[0] else -1
+            if row < 0:
+                codes[count] = np.uint32(code)
+                count += 1
+            for part in range(1, _PARTS if row >= 0 else 1):
+                if t.decomposed[row * _PARTS + part]:
+                    codes[count] = t.decomposed[row * _PARTS + part]
+                    count += 1
+            at = following
+        for place in range(_compose(codes, count, t)):
+            to = _encode(np.int64(codes[place]), out, to)
+        copied = begin = at
+        last = np.uint16(0)
+    return end, _copy(bytes_, copied, end, out, to)
 
 
 @njit(cache=True, nogil=True)
@@ -249,67 +331,22 @@ def normalise(
         t: see `forms`.
         out: uint8 with room for MAX_GROWTH bytes for each of these texts' bytes; out_offsets: int64[rows + 1], written.
     """
-    properties = t.properties
     codes = np.empty(256, np.uint32)
     to = np.int64(0)
     out_offsets[0] = 0
+    p = _Pointers(
+        pointer(t.properties),
+        pointer(t.decomposed),
+        len(t.decomposed),
+        pointer(t.pairs),
+        len(t.pairs),
+        pointer(t.joined),
+    )
     for i in range(rows.size):
         at, end = np.int64(offsets[rows[i]]), np.int64(offsets[rows[i] + 1])
-        begin, written = at, to  # Where the last character that begins anew stands, here and there.
-        last = np.uint16(0)
         while at < end:
-            if at + 8 <= end and load8_at(pointer(data), at) & HIGH_BITS == 0:
-                for place in range(8):
-                    out[to + place] = data[at + place]
-                at += 8
-                to += 8
-                begin, written = at - 1, to - 1
-                last = np.uint16(0)
-                continue
-            byte = data[at]
-            if byte < 128:
-                begin, written = at, to
-                out[to] = byte
-                last = np.uint16(0)
-                at += 1
-                to += 1
-                continue
-            code, following = decode(data, at, end)
-            property_ = properties[code]
-            class_ = property_ & np.uint16(CLASS)
-            if property_ & np.uint16(CHANGES) == 0 and (class_ == 0 or class_ >= last):
-                if class_ == 0:
-                    begin, written = at, to
-                last = class_
-                for place in range(at, following):
-                    out[to] = data[place]
-                    to += 1
-                at = following
-                if code == REPLACEMENT:  # Joins nothing, and may stand for a byte that is to stay.
-                    begin, written = at, to
-                continue
-            # From the last beginning to before the next one.
-            at, to = begin, written
-            count = np.int64(0)
-            while at < end:
-                code, following = decode(data, at, end)
-                if at > begin and _begins(properties[code]):
-                    break
-                if count + 4 > codes.size:
-                    larger = np.empty(2 * codes.size, np.uint32)
-                    larger[:count] = codes[:count]
-                    codes = larger
-                row = _row_of(code, t.decomposed)
-                if row < 0:
-                    codes[count] = np.uint32(code)
-                    count += 1
-                for part in range(1, 5 if row >= 0 else 1):
-                    if t.decomposed[row, part]:
-                        codes[count] = t.decomposed[row, part]
-                        count += 1
-                at = following
-            for place in range(_compose(codes, count, t)):
-                to = np.int64(_encode(np.int64(codes[place]), out, to))
-            begin, written = at, to
-            last = np.uint16(0)
+            read, written = _normalise_from(pointer(data), at, end, p, pointer(codes), codes.size, pointer(out), to)
+            at, to = np.int64(read), np.int64(written)
+            if at < end:
+                codes = np.empty(2 * codes.size, np.uint32)
         out_offsets[i + 1] = to

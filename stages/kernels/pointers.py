@@ -49,6 +49,21 @@ def load8_at(typingctx: Any, data: Any, i: Any) -> Any:
     return types.uint64(data, types.int64), codegen
 
 
+@intrinsic
+def store8_at(typingctx: Any, data: Any, i: Any, value: Any) -> Any:
+    """Write a uint64 to the eight bytes at data + i, its lowest bits to the first, on any machine. `data` points to uint8."""
+    if data != types.CPointer(types.uint8) or value != types.uint64:
+        raise TypingError(f"store8_at: expected a pointer to uint8 and a uint64, found {data} and {value}")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir.IntType(64).as_pointer())
+        found = builder.bswap(arguments[2]) if sys.byteorder == "big" else arguments[2]
+        builder.store(found, address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, types.uint64), codegen
+
+
 def read_only(array: np.ndarray, dtype: type) -> np.ndarray:
     """A contiguous view that cannot be written to: Numba compiles a kernel anew for every combination of writable
     arguments."""

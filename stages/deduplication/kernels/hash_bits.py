@@ -113,22 +113,6 @@ def _first_lowest(builder: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def store8(typingctx: Any, target: Any, o: Any, value: Any) -> Any:
-    """Write a uint64 to the eight bytes at target + o, its lowest byte first. `target` points to uint8."""
-    if target != types.CPointer(types.uint8) or value != types.uint64:
-        raise TypingError(f"store8: expected a pointer to uint8 and a uint64, found {target} and {value}")
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(64)
-        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), word.as_pointer())
-        data = builder.bswap(arguments[2]) if sys.byteorder == "big" else arguments[2]
-        builder.store(data, address, align=1)
-        return context.get_dummy_value()
-
-    return types.void(target, types.int64, value), codegen
-
-
-@intrinsic
 def trailing_zeros(typingctx: Any, x: Any) -> Any:
     """int64: the number of zero bits below the lowest one bit of a uint64; 64 for 0. For kernels."""
     if x != types.uint64:

@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from gristmill.stages.deduplication.kernels.hash_bits import copy_plain, plain_bits, store8, trailing_zeros
+from gristmill.stages.deduplication.kernels.hash_bits import copy_plain, plain_bits, trailing_zeros
 from gristmill.stages.kernels import unicode as ucd
-from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.pointers import pointer, store8_at
 from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.kernels.unicode import decode
 
@@ -173,7 +173,7 @@ def normalise(
             # Nothing is written for a digit after a digit. Selected, not branched to, since it cannot be predicted.
             digit = (form >> _WAY) == _DIGIT
             size = 0 if digit and digits else size_of(form)
-            store8(normal, o, form & _BYTES)
+            store8_at(normal, o, form & _BYTES)
             o += size
             digits = digit or (digits and size == 0)
             continue
@@ -194,7 +194,7 @@ def normalise(
             form = forms[code]
             if form < (_DIGIT << _WAY):
                 size = size_of(form)
-                store8(normal, o, form & _BYTES)
+                store8_at(normal, o, form & _BYTES)
                 o += size
                 digits = digits and size == 0
             else:
@@ -211,16 +211,16 @@ def _write_other(normal: Any, o: Int, form: np.uint64, code: Int, pairs: np.ndar
     way = form >> _WAY
     if way == _DIGIT:
         if not digits:
-            store8(normal, o, form & _BYTES)
+            store8_at(normal, o, form & _BYTES)
             o += 1
         return o, True
     if way == _HANGUL:
         s = code - 0xAC00
-        store8(normal, o, jamo(0x1100 + s // 588) | (jamo(0x1161 + s % 588 // 28) << np.uint64(24)))
-        store8(normal, o + 6, jamo(0x11A7 + s % 28))
+        store8_at(normal, o, jamo(0x1100 + s // 588) | (jamo(0x1161 + s % 588 // 28) << np.uint64(24)))
+        store8_at(normal, o + 6, jamo(0x11A7 + s % 28))
         return o + (9 if s % 28 else 6), False
     for part in range(2):
         one = pairs[np.int64(form & np.uint64(0xFFFF)), part]
-        store8(normal, o, one & _BYTES)
+        store8_at(normal, o, one & _BYTES)
         o += size_of(one)
     return o, False

@@ -70,14 +70,19 @@ class Exchange(Protocol):
     def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Merge all rows into one table, as a tree of fan-in 16 over files in order."""
 
-    def components(self, edges: Rows) -> Rows:
+    def components(self, edges: Rows, nodes: Rows | None = None) -> Rows:
         """Connected components. `edges` has doc_key, task, other_key, other_task; the result has doc_key, task, label
-        (the lowest doc_key of the component) and size (int64), one row for every document that an edge names."""
+        (the lowest doc_key of the component) and size (int64), one row for every document that an edge names.
+
+        `nodes`: what `recurring` returned, if edges also have `number` and `other_number` from it; that is faster."""
 
     def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
         """The rows of which some hash in `column` (fixed-size binary of 8 bytes each) recurs among those of all rows, with a
-        column RECURS of bits, one for each hash; and how many bits are set. Of the other hashes about one in twenty has its
-        bit as well: it depends on the rows alone which. None for more rows than it is of use for."""
+        column `recurs` of bits, one for each hash, and a `number`; and how many bits are set.
+
+        Of the other hashes about one in twenty has its bit as well: it depends on the rows alone which. None for more rows
+        than it is of use for.
+        """
 
     def release(self, rows: Rows) -> None:
         """Remove the files of a result of this exchange that will not be read again."""

@@ -1,4 +1,5 @@
-"""Connected components over files: contract in parallel, finish in one process if that fits, else by label rounds."""
+"""Connected components over files: contract in parallel, finish in one process if that fits, else by label rounds; where
+documents have numbers, one process unites them at once."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from gristmill.pipeline.errors import ContractError
 from gristmill.pipeline.exchange import Rows
 from gristmill.pipeline.exchange.group import GroupExchange
+from gristmill.pipeline.exchange.numbered_components import components_by_number
 from gristmill.pipeline.exchange.row_files import RowFile, RowsWriter, read_batches, written_elsewhere
 from gristmill.pipeline.exchange.star_rounds import both_directions, label_components, star
 from gristmill.pipeline.exchange.union_find import COMPONENT_SCHEMA, EDGE_SCHEMA, NODE_BYTES, Forest
@@ -77,7 +79,7 @@ def run_contract(task: ContractTask) -> ContractResult:
     return ContractResult(read, task.path, writer.rows, whole, lowest)
 
 
-def components(exchange: GroupExchange, edges: Rows) -> Rows:
+def components(exchange: GroupExchange, edges: Rows, nodes: Rows | None = None) -> Rows:
     """See `pipeline.exchange.Exchange.components`."""
     for column in EDGE_SCHEMA:
         found = edges.schema.field(column.name).type if column.name in edges.schema.names else "no such column"
@@ -86,6 +88,9 @@ def components(exchange: GroupExchange, edges: Rows) -> Rows:
                 f"edges need the column `{column.name}` of type {column.type}, found {found}. Edges have "
                 f"{', '.join(EDGE_SCHEMA.names)}."
             )
+    found = None if nodes is None else components_by_number(exchange, edges, nodes)
+    if found is not None:
+        return found
     step = exchange.step("components")
     capacity = max(4, exchange.budget_bytes // NODE_BYTES)
     stars, whole, documents = _contracted(exchange, f"{step}/first", edges, exchange.inputs(edges), capacity)

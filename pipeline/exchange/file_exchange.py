@@ -85,16 +85,17 @@ class FileExchange(GroupExchange):
         remove(step)
         return table
 
-    def components(self, edges: Rows) -> Rows:
+    def components(self, edges: Rows, nodes: Rows | None = None) -> Rows:
         """Connected components: see `pipeline.exchange.Exchange.components`.
 
-        Edges are contracted in parallel to one per document and file; if the documents then fit the budget of one
-        process (72 bytes each), it finishes, else partitioned label rounds do, where no process holds more than a
-        partition. Both give the same rows, in another order. An edge from a document to itself makes it a component.
+        With numbers, one process holds 4 bytes a document and streams the edges (see `numbered_components`). Without them,
+        edges are contracted in parallel to one per document and file; if the documents then fit the budget of one process
+        (72 bytes each), it finishes, else partitioned label rounds do, where no process holds more than a partition. All give
+        the same rows, in another order. An edge from a document to itself makes it a component.
 
         Raises ContractError for other columns, ConservationError when a document is named with two tasks.
         """
-        return components(self, edges)
+        return components(self, edges, nodes)
 
     def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
         """See `pipeline.exchange.Exchange.recurring`.

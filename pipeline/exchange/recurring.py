@@ -4,7 +4,7 @@ Rows that are to be grouped by hash are mostly alone with theirs. To know which,
 
     split   each input's hashes, by range of cells; there are 16 to 32 cells for each hash
     count   each range: two bits a cell tell which ones were hit twice; a bit for each hash says whether its cell was
-    keep    each input again: the rows with a bit, in their order, and their bits in the new column RECURS
+    keep    each input again: the rows with a bit, in their order, and their bits in the new column RECURS, with a NUMBER
 
 A hash that recurs always has its bit; of those that do not, about one in twenty shares a cell by chance. Cells follow from
 the rows alone, so the same rows are kept whatever the budget, the files and the tasks.
@@ -32,6 +32,10 @@ from gristmill.pipeline.exchange.shuffle_driver import Shuffle
 from gristmill.pipeline.executor.payloads import ArrowSchema
 from gristmill.pipeline.storage import remove
 
+NUMBER = "number"
+"""The place of a kept row among all rows: names its document within the exchange in 4 bytes."""
+NUMBERS = b"gristmill.numbers"
+"""Metadata of the column NUMBER: all its values are below this, as decimal text."""
 RECURS = "recurs"
 """Bit i of a row: whether its hash i may recur; fixed-size binary, least significant bits first."""
 CELLS = 16
@@ -59,7 +63,7 @@ class Cells:
 @dataclass(frozen=True)
 class InputTask:
     """Input of `run_split` and `run_keep`: rows in chunks of `rows` each. `first` is the number of its first chunk among
-    those of all tasks, known when rows are kept."""
+    those of all tasks, `before` the rows of all tasks before, both known when rows are kept."""
 
     number: int
     inputs: tuple[RowFile, ...]
@@ -69,7 +73,9 @@ class InputTask:
     rows: int
     folder: str
     path: str
+    all_rows: int
     first: int = 0
+    before: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,14 @@ class CountTask:
     chunks: tuple[int, ...]
     cells: Cells
     folder: str
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """Rows read, and the hashes of each chunk."""
+
+    rows: int
+    hashes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ def recurring(exchange: Shuffle, rows: Rows, column: str) -> tuple[Rows, int] | 
     bits = max(10, (CELLS * rows.count * words).bit_length())
     # The table of a range takes a sixth of the budget at most.
     cells = Cells(bits, min(bits, 32, max(10, (4 * exchange.budget_bytes // 6).bit_length() - 1)))
-    if cells.ranges > MAX_RANGES:
+    if cells.ranges > MAX_RANGES or rows.count >= 1 << 32:
         return None
     step = exchange.step("recurring")
     tasks = [
@@ -113,11 +127,13 @@ def recurring(exchange: Shuffle, rows: Rows, column: str) -> tuple[Rows, int] | 
             rows=max(1, exchange.budget_bytes // 96 // words),
             folder=f"{step}/hashes",
             path=f"{step}/rows/part-{number:05d}.arrow",
+            all_rows=rows.count,
         )
         for number, inputs in enumerate(exchange.inputs(rows))
     ]
     split = exchange.run(run_split, tasks)
-    chunks, written = tuple(len(one) for one in split), sum(sum(one) for one in split)
+    exchange.check_read(rows, sum(one.rows for one in split))
+    chunks, written = tuple(len(one.hashes) for one in split), sum(sum(one.hashes) for one in split)
     counts = [CountTask(one, chunks, cells, f"{step}/hashes") for one in range(cells.ranges)]
     counted = sum(exchange.run(run_count, counts))
     if counted != written:
@@ -125,24 +141,29 @@ def recurring(exchange: Shuffle, rows: Rows, column: str) -> tuple[Rows, int] | 
             f"{step}: {written} hashes were written, {counted} were read. Remove the work folder of this step and run again."
         )
     firsts = itertools.accumulate(chunks, initial=0)
-    kept = exchange.run(run_keep, [replace(task, first=first) for task, first in zip(tasks, firsts, strict=False)])
+    befores = itertools.accumulate((one.rows for one in split), initial=0)
+    numbered = zip(tasks, firsts, befores, strict=False)
+    kept = exchange.run(run_keep, [replace(task, first=first, before=before) for task, first, before in numbered])
     exchange.check_read(rows, sum(result.read for result in kept))
     remove(f"{step}/hashes")
-    found = Rows(tuple(task.path for task in tasks), _kept_schema(rows.schema, words), sum(one.kept for one in kept))
+    schema = _kept_schema(rows.schema, words, rows.count)
+    found = Rows(tuple(task.path for task in tasks), schema, sum(one.kept for one in kept))
     return found, sum(one.hashes for one in kept)
 
 
-def run_split(task: InputTask) -> tuple[int, ...]:
-    """Write the cells of each chunk's hashes by range. Returns the hashes of each chunk."""
+def run_split(task: InputTask) -> SplitResult:
+    """Write the cells of each chunk's hashes by range."""
     chunks: list[int] = []
+    rows = 0
     for chunk, tables in _chunks(task, (task.column,)):
         words, there = _hashes(pa.concat_tables(tables), task.column)
         bounds, local = _split(words, there, task.cells.bits, task.cells.local)
         parts = [local[start:stop] for start, stop in itertools.pairwise(bounds.tolist())]
         _write(_chunk_path(task.folder, task.number, chunk), np.diff(bounds), parts)
         chunks.append(int(bounds[-1]))
+        rows += len(words)
     pa.default_memory_pool().release_unused()
-    return tuple(chunks)
+    return SplitResult(rows, tuple(chunks))
 
 
 def run_count(task: CountTask) -> int:
@@ -167,7 +188,7 @@ def run_keep(task: InputTask) -> KeepResult:
     ranges = [_bits_path(task.folder, one) for one in range(task.cells.ranges)]
     read = hashes = 0
     width = task.schema.field(task.column).type.byte_width // 8
-    schema = _kept_schema(task.schema, width)
+    schema = _kept_schema(task.schema, width, task.all_rows)
     field = schema.field(RECURS)
     with written_elsewhere(task.path) as temporary:
         writer = RowsWriter(temporary, schema)
@@ -184,11 +205,13 @@ def run_keep(task: InputTask) -> KeepResult:
                 if marked < 0:
                     raise _changed(task, chunk)
                 hashes += marked
-                read += len(words)
                 places = np.flatnonzero(marks.any(axis=1))
+                numbers = pa.array((task.before + read + places).astype(np.uint32))
+                read += len(words)
                 column = pa.py_buffer(np.ascontiguousarray(marks[places]))
                 column = pa.FixedSizeBinaryArray.from_buffers(field.type, len(places), [None, column])
-                writer.write(table.take(pa.array(places)).append_column(field, column))
+                taken = table.take(pa.array(places)).columns
+                writer.write(pa.table([*taken, numbers, column], schema=schema))
             if (cursors != ends).any():
                 raise _changed(task, chunk)
         writer.close()
@@ -196,8 +219,9 @@ def run_keep(task: InputTask) -> KeepResult:
     return KeepResult(read, writer.rows, hashes)
 
 
-def _kept_schema(schema: pa.Schema, words: int) -> pa.Schema:
-    return schema.append(pa.field(RECURS, pa.binary(-(-words // 8))))
+def _kept_schema(schema: pa.Schema, words: int, rows: int) -> pa.Schema:
+    number = pa.field(NUMBER, pa.uint32(), metadata={NUMBERS: str(rows)})
+    return schema.append(number).append(pa.field(RECURS, pa.binary(-(-words // 8))))
 
 
 def _chunk_path(folder: str, task: int, chunk: int) -> str:

@@ -178,7 +178,7 @@ def settle_clusters(
     may.
     """
     report = crowded_report(edges, exchange) if "unmatched" in edges.schema.names else {}
-    members = exchange.components(edges)
+    members = exchange.components(edges, candidates)
     keyed, survivors = members, None
     counted = config.per_source is not None or config.copies is not None
     if config.ranked or counted or config.against or evidence is not None:

@@ -31,7 +31,8 @@ from pydantic import field_validator, model_validator
 
 from gristmill.pipeline.document import DOC_KEY, TEXT, key_words, keys_from_words, one_chunk, text_buffers
 from gristmill.pipeline.exchange import Exchange, Rows
-from gristmill.pipeline.exchange.recurring import RECURS
+from gristmill.pipeline.exchange.numbered_components import OTHER_NUMBER
+from gristmill.pipeline.exchange.recurring import NUMBER, RECURS
 from gristmill.pipeline.exchange.union_find import EDGE_SCHEMA
 from gristmill.pipeline.stage import (
     Cost,
@@ -305,6 +306,7 @@ class MinHash(Stage):
         """The edges of the bands from `first` to `stop`, of which a note has about `expansion` rows."""
         config = self.config
         bands = {"first": first, "stop": stop, "sketched": config.verify == "sketch"}
+        bands["numbered"] = config.verify != "jaccard" and NUMBER in notes.schema.names
         required = required_equal(config.lanes, config.verify_min) if config.verify == "sketch" else 0
         by_sketch = {"lanes": config.lanes, "required": required, "places": 0, "least": 0.0}
         if config.verify != "jaccard":
@@ -351,9 +353,9 @@ def _fixed_size(words: np.ndarray) -> pa.Array:
 # Functions for the exchange.
 
 
-def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Table:
+def band_rows(table: pa.Table, first: int, stop: int, sketched: bool, numbered: bool) -> pa.Table:
     """A row for each document and each band from `first` to `stop`, or those that may recur: `bucket`, `doc_key`, `task`,
-    and the `sketch` if edges are verified by it."""
+    the `sketch` if edges are verified by it, and the document's NUMBER if edges are to have it."""
     table = table.filter(table["buckets"].is_valid()).combine_chunks()
     buckets = fixed_words(table["buckets"])[:, first:stop]
     shared = np.ones(buckets.shape, bool)
@@ -364,7 +366,7 @@ def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Tabl
         shared = np.unpackbits(bits.reshape(len(marks), width), axis=1, bitorder="little")[:, first:stop].astype(bool)
     row = pa.array(np.repeat(np.arange(table.num_rows), shared.sum(axis=1)), pa.int64())
     columns = {BUCKET: pa.array(buckets[shared])}
-    for name in (DOC_KEY, "task", "sketch") if sketched else (DOC_KEY, "task"):
+    for name in (DOC_KEY, "task", *(("sketch",) if sketched else ()), *((NUMBER,) if numbered else ())):
         columns[name] = one_chunk(table[name]).take(row)
     return pa.table(columns)
 
@@ -372,6 +374,7 @@ def band_rows(table: pa.Table, first: int, stop: int, sketched: bool) -> pa.Tabl
 EDGES = pa.schema([*EDGE_SCHEMA, ("bucket_size", pa.int64()), ("unmatched", pa.int64())])
 """Edges, and crowded buckets as edges of their first leader to itself, with how many documents the bucket has and how
 many of them found no leader."""
+NUMBERED_EDGES = pa.schema([*EDGES, (NUMBER, pa.uint32()), (OTHER_NUMBER, pa.uint32())])
 
 
 def bucket_edges(
@@ -381,42 +384,44 @@ def bucket_edges(
     where `lanes` is."""
     similarity = Similarity(lanes, required, places, least)
     leaders = no_leaders(sketch_words(lanes), places)
+    numbered = False
     no_sets: tuple[np.ndarray, np.ndarray] = np.empty(0, np.uint32), np.zeros(1, np.int64)
     for table in tables:
         rows = table.num_rows
-        keys, tasks = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy()
+        keys, owners = key_words(table[DOC_KEY]), one_chunk(table["task"]).to_numpy().astype(np.int64) << 32
+        numbered = NUMBER in table.schema.names
+        if numbered:
+            owners |= one_chunk(table[NUMBER]).to_numpy().astype(np.int64)
         sketches = fixed_words(table["sketch"]) if required else np.zeros((rows, 0), np.uint64)
         sets = set_entries(table[SETS]) if lanes == 0 else no_sets
-        sorted_rows = BucketRows(one_chunk(table[BUCKET]).to_numpy(), keys, tasks, sketches, *sets)
-        edges = LeaderEdges(np.empty(rows, np.int64), np.empty((rows, 2), np.uint64), np.empty(rows, np.int32))
+        sorted_rows = BucketRows(one_chunk(table[BUCKET]).to_numpy(), keys, owners, sketches, *sets)
+        edges = LeaderEdges(np.empty(rows, np.int64), np.empty((rows, 2), np.uint64), np.empty(rows, np.int64))
         crowded = CrowdedBuckets(np.empty((rows + 1, 2), np.uint64), np.empty((rows + 1, 3), np.int64))
         joins, buckets = join_leaders(sorted_rows, similarity, leaders, edges, crowded)
         joined = edges.rows[:joins]
-        yield _edges(keys[joined], tasks[joined], edges.keys[:joins], edges.tasks[:joins], crowded, buckets)
+        yield _edges(
+            (keys[joined], owners[joined]), (edges.keys[:joins], edges.owners[:joins]), crowded, buckets, numbered
+        )
     crowded = CrowdedBuckets(np.empty((1, 2), np.uint64), np.empty((1, 3), np.int64))
     buckets = end_bucket(leaders, crowded, 0)
-    none = np.empty((0, 2), np.uint64), np.empty(0, np.int32)
-    yield _edges(*none, *none, crowded, buckets)
+    none = np.empty((0, 2), np.uint64), np.empty(0, np.int64)
+    yield _edges(none, none, crowded, buckets, numbered)
 
 
-def _edges(
-    keys: np.ndarray,
-    tasks: np.ndarray,
-    other: np.ndarray,
-    other_tasks: np.ndarray,
-    crowded_buckets: CrowdedBuckets,
-    buckets: Int,
-) -> pa.Table:
-    crowded, counts = crowded_buckets.keys[:buckets], crowded_buckets.counts[:buckets]
-    zeros = np.zeros(len(keys), np.int64)
-    return pa.table(
-        [
-            keys_from_words(np.concatenate([keys, crowded])),
-            pa.array(np.concatenate([tasks, counts[:, 0].astype(np.int32)])),
-            keys_from_words(np.concatenate([other, crowded])),
-            pa.array(np.concatenate([other_tasks, counts[:, 0].astype(np.int32)])),
-            pa.array(np.concatenate([zeros, counts[:, 1]])),
-            pa.array(np.concatenate([zeros, counts[:, 2]])),
-        ],
-        schema=EDGES,
-    )
+Ends = tuple[np.ndarray, np.ndarray]
+"""doc_keys of one end of edges as words, and their owners: the task, and in the lower 32 bits the number."""
+
+
+def _edges(one: Ends, other: Ends, crowded: CrowdedBuckets, buckets: Int, numbered: bool) -> pa.Table:
+    counts = crowded.counts[:buckets]
+    zeros = np.zeros(len(one[0]), np.int64)
+    columns, numbers = [], []
+    for keys, owners in (one, other):
+        both = np.concatenate([owners, counts[:, 0]])
+        columns += [
+            keys_from_words(np.concatenate([keys, crowded.keys[:buckets]])),
+            pa.array((both >> 32).astype(np.int32)),
+        ]
+        numbers.append(pa.array(both.astype(np.uint32)))
+    columns += [pa.array(np.concatenate([zeros, counts[:, at]])) for at in (1, 2)]
+    return pa.table(columns + numbers, schema=NUMBERED_EDGES) if numbered else pa.table(columns, schema=EDGES)

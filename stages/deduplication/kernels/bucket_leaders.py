@@ -36,14 +36,14 @@ class BucketRows(NamedTuple):
     Attributes:
         buckets: uint64 of shape (rows,).
         keys: uint64 of shape (rows, 2), doc_keys as words.
-        tasks: int32 of shape (rows,).
+        owners: int64 of shape (rows,), what else an edge tells about its ends.
         sketches: uint64 of shape (rows, words); no words where they are not compared.
         sets, set_offsets: uint32, and int64 of shape (rows + 1,), see `shingles`; not looked at where sketches are compared.
     """
 
     buckets: np.ndarray
     keys: np.ndarray
-    tasks: np.ndarray
+    owners: np.ndarray
     sketches: np.ndarray
     sets: np.ndarray
     set_offsets: np.ndarray
@@ -54,29 +54,29 @@ class Leaders(NamedTuple):
 
     Attributes:
         state: uint64[5], see BUCKET and following.
-        keys, tasks, sketches: as in `BucketRows`, LEADERS rows.
+        keys, owners, sketches: as in `BucketRows`, LEADERS rows.
         sets: uint32 of LEADERS · (places + 1) entries.
     """
 
     state: np.ndarray
     keys: np.ndarray
-    tasks: np.ndarray
+    owners: np.ndarray
     sketches: np.ndarray
     sets: np.ndarray
 
 
 class LeaderEdges(NamedTuple):
-    """Edges that `join_leaders` writes: `rows` (int64 of shape (rows,)), the row that joins; `keys` and `tasks`, its
-    leader (uint64 of shape (rows, 2), int32 of shape (rows,))."""
+    """Edges that `join_leaders` writes: `rows` (int64 of shape (rows,)), the row that joins; `keys` and `owners`, its
+    leader (uint64 of shape (rows, 2), int64 of shape (rows,))."""
 
     rows: np.ndarray
     keys: np.ndarray
-    tasks: np.ndarray
+    owners: np.ndarray
 
 
 class CrowdedBuckets(NamedTuple):
     """Ended buckets that had unmatched documents, one for each row and one more at most: `keys` (uint64 of shape (…, 2)),
-    the first leader; `counts` (int64 of shape (…, 3)), its task, the bucket's documents, those unmatched."""
+    the first leader; `counts` (int64 of shape (…, 3)), its owner, the bucket's documents, those unmatched."""
 
     keys: np.ndarray
     counts: np.ndarray
@@ -87,7 +87,7 @@ def no_leaders(words: int, places: int) -> Leaders:
     return Leaders(
         np.zeros(5, np.uint64),
         np.zeros((LEADERS, 2), np.uint64),
-        np.zeros(LEADERS, np.int32),
+        np.zeros(LEADERS, np.int64),
         np.zeros((LEADERS, words), np.uint64),
         np.zeros(LEADERS * (places + 1), np.uint32),
     )
@@ -131,12 +131,12 @@ def join_leaders(
             edges.rows[joins] = row
             edges.keys[joins, 0] = leaders.keys[joined, 0]
             edges.keys[joins, 1] = leaders.keys[joined, 1]
-            edges.tasks[joins] = leaders.tasks[joined]
+            edges.owners[joins] = leaders.owners[joined]
             joins += 1
         elif led < LEADERS:
             leaders.keys[led, 0] = rows.keys[row, 0]
             leaders.keys[led, 1] = rows.keys[row, 1]
-            leaders.tasks[led] = rows.tasks[row]
+            leaders.owners[led] = rows.owners[row]
             for word in range(sketches.shape[1]):
                 leader_sketches[led, word] = sketches[row, word]
             if lanes == 0:
@@ -156,7 +156,7 @@ def end_bucket(leaders: Leaders, crowded: CrowdedBuckets, found: Int) -> Int:
     if state[UNMATCHED] > np.uint64(0):
         crowded.keys[found, 0] = leaders.keys[0, 0]
         crowded.keys[found, 1] = leaders.keys[0, 1]
-        crowded.counts[found, 0] = np.int64(leaders.tasks[0])
+        crowded.counts[found, 0] = leaders.owners[0]
         crowded.counts[found, 1] = np.int64(state[SIZE])
         crowded.counts[found, 2] = np.int64(state[UNMATCHED])
         found += 1

@@ -16,7 +16,7 @@ from gristmill.pipeline.document import KEY_TYPE, keys_from_bytes
 from gristmill.pipeline.errors import ConservationError, ContractError, StorageError
 from gristmill.pipeline.exchange import Rows, recurring
 from gristmill.pipeline.exchange.file_exchange import FileExchange
-from gristmill.pipeline.exchange.recurring import RECURS
+from gristmill.pipeline.exchange.recurring import NUMBER, RECURS
 from gristmill.pipeline.executor.inline import InlineExecutor
 from tests.pipeline.exchange.test_exchange import exchange_in, in_files, read
 
@@ -81,7 +81,8 @@ def test_rows_that_share_a_hash_are_found_on_every_path(
     alone = (hashes > 0) & ~shared
     assert (marks & alone).sum() <= 5 + 0.1 * alone.sum(), "chance marks few"
     assert bits == int(marks.sum())
-    assert usual.drop([RECURS]) == table.take(pa.array(kept, pa.int64())), "the columns are as they were"
+    assert usual[NUMBER].to_pylist() == kept, "numbers are places among all rows"
+    assert usual.drop([NUMBER, RECURS]) == table.take(pa.array(kept, pa.int64())), "the columns are as they were"
     other = found_in(exchange_in(folder / "other", budget, order=seed), in_files(table, folder / "many", cuts, batch))
     assert other == (usual, bits), "budget, files and batches change nothing"
 

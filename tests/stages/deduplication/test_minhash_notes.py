@@ -92,6 +92,31 @@ def test_a_very_large_bucket_of_strangers_costs_its_leaders_and_is_reported(tmp_
     assert answer.report["duplicates"] == 0
 
 
+@pytest.mark.parametrize("verify", ["sketch", "none"])
+def test_whatever_the_exchange_leaves_out_the_answer_is_the_same(tmp_path: Path, verify: str) -> None:
+    draw = np.random.default_rng(5)
+    buckets = draw.integers(0, 1500, (3000, 3)).astype(np.uint64)
+    sketch = draw.integers(0, 4, 3000).astype(np.uint64)
+    notes = notes_of(tmp_path / "in", buckets, sketch, files=3)
+    config = {"bands": 3, "rows": 5, "verify": verify, "verify_min": 0.9}
+    usual, plain = (
+        settled(tmp_path, notes, config, kind(InlineExecutor(), tmp_path / kind.__name__, budget_bytes=BUDGET))
+        for kind in (FileExchange, Plain)
+    )
+    rows = [
+        sorted(row for batch in members(answer) for row in map(str, batch.to_pylist())) for answer in (usual, plain)
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) > 100
+    assert usual.report == plain.report
+
+
+class Plain(FileExchange):
+    """An exchange that shuffles all rows and unites documents by key."""
+
+    def recurring(self, rows: Rows, column: str) -> None:
+        return None
+
+
 class Losing(FileExchange):
     """An exchange that loses something of one partition after its rows were written."""
 

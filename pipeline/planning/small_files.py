@@ -12,11 +12,16 @@ from collections.abc import Sequence
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.source import Slice, SourceConfig
 
-FILES_ALONE = 64
+FILES_ALONE = 16
 """A source of so many files, or fewer, has a task for each: a small run divides among workers then."""
+FEW_FILES = 64
+"""A source of so many files, or fewer, still has about as many tasks as FILES_ALONE, or more."""
+SLICE_OF_FEW = 8 << 20
+"""Bytes that a slice of such a source stores at most, if it has several files. A task of three passes costs as much CPU time as
+a stored megabyte of text in five stages: in larger slices than these there is little left to save."""
 MOST_FILES = 4096
 MOST_EXPANSION = 8
-"""Times `slice_bytes` that the files of a slice have uncompressed, at most."""
+"""Times the bytes that a slice may store that its files have uncompressed, at most."""
 MOST_ROWS = 250_000
 
 
@@ -24,24 +29,29 @@ def together(slices: Sequence[Slice], config: SourceConfig) -> list[Slice]:
     """The slices of a source, with runs of small files as one slice each.
 
     Files are taken in plan order, whole ones only, until the next would bring a slice above `slice_bytes` as stored, above
-    MOST_EXPANSION times that uncompressed, above MOST_ROWS documents or above MOST_FILES. Slices of parts of a file, and
-    those in which a source put files or records together itself, stay as they are.
+    MOST_EXPANSION times that uncompressed, above MOST_ROWS documents or above MOST_FILES. Where there are few, SLICE_OF_FEW is
+    the most, and a slice ends with the file in which a sixteenth of the source does. Slices of parts of a file, and those in
+    which a source put files or records together itself, stay as they are.
     """
     parts = Counter(one.path for one in slices)
     if len(parts) <= FILES_ALONE:
         return list(slices)
+    few, total = len(parts) <= FEW_FILES, sum(one.bytes for one in slices) or 1
+    most = min(config.slice_bytes, SLICE_OF_FEW) if few else config.slice_bytes
     found: list[Slice] = []
     run: list[Slice] = []
-    stored = expanded = rows = 0
+    stored = expanded = rows = before = begun = 0
     for one in slices:
         whole = parts[one.path] == 1 and not one.files and not one.records
         stored, expanded, rows = stored + one.bytes, expanded + (one.expanded or one.bytes), rows + one.rows
-        full = stored > config.slice_bytes or expanded > MOST_EXPANSION * config.slice_bytes or rows > MOST_ROWS
+        full = stored > most or expanded > MOST_EXPANSION * most or rows > MOST_ROWS
+        full = full or (few and before * FILES_ALONE // total != begun * FILES_ALONE // total)
         if run and (full or not whole or len(run) == MOST_FILES):
             found.append(_joined(run))
             run = []
         if not run:
-            stored, expanded, rows = one.bytes, one.expanded or one.bytes, one.rows
+            stored, expanded, rows, begun = one.bytes, one.expanded or one.bytes, one.rows, before
+        before += one.bytes
         if whole:
             run.append(one)
         else:

@@ -78,7 +78,10 @@ def started_run(executor: str, root: Path, sources: list[Path], name: str, worke
     folder.mkdir(parents=True)
     config = folder / "run.yaml"
     paths = '", "'.join(str(source) for source in sources)
-    config.write_text(CONFIG.format(source=paths, out=folder / "out", configs=""))
+    # Each file a slice: two are larger than the largest.
+    largest = max(source.stat().st_size for source in sources)
+    text = CONFIG.format(source=paths, out=folder / "out", configs="")
+    config.write_text(text.replace("format: parquet,", f"format: parquet, slice_bytes: {largest},"))
     command = [sys.executable, "-m", "tests.benchmarks.workers", "--run", executor, str(config), str(workers)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

@@ -19,7 +19,7 @@ from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.planning import small_files
-from gristmill.pipeline.planning.small_files import FILES_ALONE, names_digest, together
+from gristmill.pipeline.planning.small_files import FEW_FILES, FILES_ALONE, SLICE_OF_FEW, names_digest, together
 from gristmill.pipeline.source import Slice, SourceConfig
 from tests.pipeline.audit.tampering import Output, SameProcess
 from tests.pipeline.toy_runs import PLUGINS, plan_of, rows_of, run, shards
@@ -55,7 +55,7 @@ def slices(sizes: list[int], **options: int) -> list[Slice]:
     return [Slice("s", f"{n:04d}", f"/{n:04d}", {}, size, size, str(n), **options) for n, size in enumerate(sizes)]
 
 
-@given(sizes=st.lists(st.integers(0, 120), min_size=FILES_ALONE + 1, max_size=200))
+@given(sizes=st.lists(st.integers(0, 120), min_size=FEW_FILES + 1, max_size=200))
 def test_files_are_taken_in_order_up_to_the_size_of_a_slice(sizes: list[int]) -> None:
     config = SourceConfig(format="parquet", slice_bytes=100)
     found = together(slices(sizes), config)
@@ -64,6 +64,31 @@ def test_files_are_taken_in_order_up_to_the_size_of_a_slice(sizes: list[int]) ->
     for first, second in zip(found, found[1:], strict=False):
         assert first.bytes + second.each[0].bytes > 100, "a file that would have fitted begins another slice"
     assert sum(whole.file_bytes for whole in found) == sum(sizes)
+
+
+@given(sizes=st.lists(st.integers(1, SLICE_OF_FEW), min_size=FILES_ALONE + 1, max_size=FEW_FILES))
+def test_few_files_still_divide_among_many_workers(sizes: list[int]) -> None:
+    config = SourceConfig(format="parquet", slice_bytes=1 << 30)
+    found = together(slices(sizes), config)
+    assert [one.path for whole in found for one in whole.each] == [f"{n:04d}" for n in range(len(sizes))]
+    for whole in found:
+        assert whole.bytes <= SLICE_OF_FEW
+        before_the_last = whole.bytes - whole.each[-1].bytes
+        assert before_the_last * FILES_ALONE < sum(sizes), "a slice ends with the file in which a sixteenth ends"
+
+
+@pytest.mark.parametrize(
+    ("files", "size", "tasks"),
+    [
+        (FILES_ALONE, 1, 16), (17, 10, 16), (40, 100, 16), (64, 900_000, 16),
+        (64, 3 << 20, 32), (64, 5 << 20, 64), (65, 900_000, 2), (30, 0, 1),
+    ],
+)  # fmt: skip
+def test_how_many_tasks_files_of_one_size_are(files: int, size: int, tasks: int) -> None:
+    assert len(together(slices([size] * files), SourceConfig(format="parquet"))) == tasks
+    assert len(together(slices([size] * files), SourceConfig(format="parquet", slice_bytes=max(1, size)))) == (
+        files if size else 1
+    )
 
 
 def test_what_is_no_whole_small_file_stays_alone_and_few_files_do_too() -> None:

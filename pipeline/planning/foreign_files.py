@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.errors import DataError, GristmillError, StorageError
 from gristmill.pipeline.executor import Executor
-from gristmill.pipeline.planning.kept_reads import Tables, file_states, reads_of_run
+from gristmill.pipeline.planning.kept_reads import SharedReads, Tables, file_states, reads_of_run, write_tables
 from gristmill.pipeline.reader_process import ReaderCrashed, is_expendable, shared_reader
 from gristmill.pipeline.source import FoundFile, Slice, SliceData, Source
 
@@ -170,17 +170,30 @@ def input_schema(source: Any, one: Slice) -> pa.Schema:
 
 
 def read_each(
-    source: Source, one: Slice, columns: frozenset[str] | None = None, *, again: bool = False
+    source: Source,
+    one: Slice,
+    columns: frozenset[str] | None = None,
+    *,
+    again: bool = False,
+    shared: str | None = None,
 ) -> list[SliceData]:
     """`Source.read` of each file of a slice, in order.
 
     Args:
         again: whether this run will read the slice again; what a reading process made of it is then kept (`kept_reads`).
+        shared: the folder in which workers keep it.
 
     Raises what `Source.read` raises, and DataError naming a file that ends its reader.
     """
     if not _apart(source):
-        return [source.read(member, columns) for member in one.each]
+
+        def decode() -> list[SliceData]:
+            return [source.read(member, columns) for member in one.each]
+
+        if shared is None or not type(source).may_crash:
+            return decode()
+        key = json.dumps([_named(source), [asdict(member) for member in one.each]])
+        return SharedReads(Path(shared)).read(key, one, columns, again, decode)
     slices, kept = [asdict(member) for member in one.each], reads_of_run()
     key = json.dumps([_named(source), slices])
     tables = None if kept is None else kept.found(key, one, columns)
@@ -260,9 +273,7 @@ def _read(argument: Mapping[str, Any]) -> list[int]:
     with pa.OSFile(str(Path(argument["folder"]) / "tables"), "wb") as file:
         for member in argument["slices"]:
             data = source.read(_slice(member), columns)
-            for table in (data.table, data.rejects):
-                with pa.ipc.new_stream(file, table.schema) as writer:
-                    writer.write_table(table)
+            write_tables(file, data)
             sizes.append(int(data.bytes_read))
     return sizes
 

@@ -102,6 +102,8 @@ class Engine:
         self.left = array("i")
         """Tasks of which earlier attempts left records."""
         self.status: StatusFile | None = None
+        self.reads: str | None = None
+        """Where workers on this machine keep what they decoded."""
         self.reports: dict[str, Mapping[str, Any]] = {}
         self.settled: dict[str, Sequence[SettledFiles]] = {}
         self.settled_digests: dict[str, str] = {}
@@ -149,12 +151,14 @@ class Engine:
             lambda: lease.lost is None,
             self.compiling,
         )
-        with self.status, reads_kept(), OutputClaims(self.plan, self.place, self._say) as claims:
+        with self.status, reads_kept() as kept, OutputClaims(self.plan, self.place, self._say) as claims:
 
             def check() -> None:
                 lease.check()
                 claims.check()
 
+            if self.executor.workers > 1 and len(self.plan.passes) > 1:
+                self.reads = kept.for_workers(self.plan.slices)
             plan_file, plan_digest = self._write_plan()
             records = RecordIndex(len(self.plan.slices), len(self.plan.passes))
             self.left = tasks_with_records(self.work, len(self.plan.slices))
@@ -261,7 +265,9 @@ class Engine:
                 begun.append(task)
                 reused = self.reuse.of(piece, one.measures)
                 place = self.place, plan_file, plan_digest
-                yield TaskInput(*place, task, one.index, piece, key(task), before, settled, reused, limits)
+                yield TaskInput(
+                    *place, task, one.index, piece, key(task), before, settled, reused, limits, reads=self.reads
+                )
 
         begun = array("i")
         if not rehash:

@@ -177,7 +177,7 @@ class _Task:
             if not columns & self.plan.graph.payloads(self.job.slice.source):
                 return self._kept_input(columns), dict(self._slice().columns)
         again = not (self.one.final or self._keeps_input())
-        data = read_slice(self.plan, self.job.slice, columns, again=again)
+        data = read_slice(self.plan, self.job.slice, columns, again=again, shared=self.job.reads)
         if not self.job.preceding:
             return data, ContentDigest(data.table.schema).update(data.table).columns()
         slice_record = self._slice()

@@ -22,6 +22,7 @@ class TaskInput:
         reused: files with signals of the slice that a finished run measured (see `running.reuse`). They save work and decide
             nothing, so they are no part of the key.
         limits: of the last pass, what is known of the samples of dropped texts; it saves work and decides nothing either.
+        reads: the folder, if there is one on this machine, in which workers keep decoded slices for each other (`kept_reads`).
     """
 
     work: str
@@ -36,6 +37,7 @@ class TaskInput:
     reused: tuple[ReusedFile, ...] = ()
     limits: tuple[KnownLimits, ...] = ()
     attempt: str = "0"
+    reads: str | None = None
 
     @property
     def subject(self) -> str:

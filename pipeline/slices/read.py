@@ -22,7 +22,9 @@ from gristmill.pipeline.stage import DROPPED, QUARANTINED
 from gristmill.pipeline.stage_spec import EMPTY_PAYLOAD, REVOKED, TEXT_RULES
 
 
-def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again: bool = False) -> SliceData:
+def read_slice(
+    plan: Plan, one: Slice, columns: frozenset[str] | None, *, again: bool = False, shared: str | None = None
+) -> SliceData:
     """A slice with the plan's columns for its source: in one order, of one type, null where this file lacks them.
 
     Args:
@@ -30,6 +32,7 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again:
         one: the slice.
         columns: names to read, as the plan knows them; None reads all.
         again: whether a later pass reads the slice again.
+        shared: the folder in which workers keep what they read for that.
     """
     schema = plan.graph.source_schema[one.source]
     # An input column that a node makes anew is passed on under another name (see pipeline.graph).
@@ -39,7 +42,7 @@ def read_slice(plan: Plan, one: Slice, columns: frozenset[str] | None, *, again:
     if wanted is not None:
         # A name of the form input_NAME may be the input's own: which of both there is, the source knows.
         wanted = wanted | {old for old, new in renamed.items() if new in wanted}
-    read = read_each(plan.graph.sources[one.source], one, wanted, again=again)
+    read = read_each(plan.graph.sources[one.source], one, wanted, again=again, shared=shared)
     found = [_as_planned(data, schema, columns, renamed, member) for member, data in zip(one.each, read, strict=True)]
     if len(found) == 1:
         return found[0]

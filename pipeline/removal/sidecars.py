@@ -55,7 +55,8 @@ def rewritten(
         tasks = [replace(entries.get(one.task, one), rows=left.get(one.task, 0)) for one in old.tasks]
         return replace(old, tasks=tasks, rows=rows, content_digest=content)
 
-    shard = write_parquet(join(folder, row["path"]), schema, every(), log if row["role"] == LEDGER_ROLE else None)
+    with_log = log if row["role"] == LEDGER_ROLE else None
+    shard = write_parquet(join(folder, row["path"]), schema, every(), with_log, compact=True)
     return _file(row["path"], row["role"], shard)
 
 

@@ -5,6 +5,7 @@ With the locked dependencies the bytes of a shard follow from its rows and its l
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gristmill.pipeline.document import DOC_KEY, one_chunk
+from gristmill.pipeline.document import one_chunk
 from gristmill.pipeline.errors import StorageError
 from gristmill.pipeline.hashing import canonical
 from gristmill.pipeline.provenance.content import ContentDigest
@@ -23,6 +24,7 @@ from gristmill.pipeline.provenance.kinds import KindLog
 from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, ShardLog, ShuffledLog
 from gristmill.pipeline.provenance.values import to_json
 from gristmill.pipeline.storage import WrittenFile, write_checked
+from gristmill.pipeline.writing.encodings import by_types, by_values
 
 _PIECE_BYTES = 32 << 20
 _ROW_GROUP_BYTES = 64 << 20
@@ -68,6 +70,7 @@ def write_parquet(
     log: Callable[[int, str], LedgerLog | ShardLog | ShuffledLog | KindLog] | None = None,
     *,
     level: int = 3,
+    compact: bool = False,
     attempt: str = "0",
 ) -> Shard:
     """Writes one Parquet file, reads it back, and opens it as a reader would before it counts.
@@ -78,6 +81,7 @@ def write_parquet(
         pieces: the rows, in order; each is held in memory once.
         log: makes the footer log from the number of rows and their content digest.
         level: zstd level.
+        compact: whether encodings follow from the values of the first piece, as in sidecars, and not from types alone.
         attempt: distinguishes partial files of attempts at the same task.
 
     Raises StorageError, and leaves no file, where the bytes on storage differ or no reader opens them.
@@ -85,7 +89,7 @@ def write_parquet(
     digest = ContentDigest(schema)
 
     def write(stream: Any) -> None:
-        _encode(stream, schema, pieces, digest, level, log)
+        _encode(stream, schema, pieces, digest, level, compact, log)
 
     file = write_checked(
         location, write, attempt, lambda stored: _open_as_reader(location, stored, schema, digest.rows)
@@ -121,38 +125,25 @@ def _encode(
     pieces: Iterator[pa.Table],
     digest: ContentDigest,
     level: int,
+    compact: bool,
     log: Callable[[int, str], LedgerLog | ShardLog | ShuffledLog | KindLog] | None,
 ) -> None:
+    ahead = list(itertools.islice(pieces, 1)) if compact else []
     writer = pq.ParquetWriter(
         stream,
         schema,
         compression="zstd",
         compression_level=level,
-        # Keys hardly repeat: a dictionary of them is larger than they are.
-        use_dictionary=[leaf for item in schema if item.name != DOC_KEY for leaf in _leaves(item.name, item.type)],
         write_page_checksum=True,
         version="2.6",
+        **(by_values(ahead[0]) if ahead else by_types(schema)),
     )
     with writer:
-        for piece in pieces:
+        for piece in itertools.chain(ahead, pieces):
             digest.update(piece)
             writer.write_table(piece, row_group_size=_rows_per_group(piece))
         if log is not None:
             writer.add_key_value_metadata({LOG_KEY: canonical(to_json(log(digest.rows, digest.hexdigest()))).decode()})
-
-
-def _leaves(name: str, kind: pa.DataType) -> Iterator[str]:
-    """The paths of a column's leaves, as Parquet names them."""
-    if pa.types.is_struct(kind):
-        for child in kind:
-            yield from _leaves(f"{name}.{child.name}", child.type)
-    elif pa.types.is_map(kind):
-        yield from _leaves(f"{name}.key_value.key", kind.key_type)
-        yield from _leaves(f"{name}.key_value.value", kind.item_type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(f"{name}.list.element", kind.value_type)
-    else:
-        yield name
 
 
 def read_log(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any] | None:

@@ -203,6 +203,7 @@ def _written(
         _row_groups(tables, first),
         log if first is None else None,
         level=SAMPLE_LEVEL if kind.most else 3,
+        compact=True,
         attempt=attempt,
     )
     file = OutputFile(

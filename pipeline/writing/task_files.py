@@ -227,7 +227,8 @@ class _Parts:
             return None
         path = f"dropped/part-{task:05d}.parquet"
         rows = with_task(table.combine_chunks(), task)
-        shard = write_parquet(join(attempt_folder(self.plan, holder), path), rows.schema, iter([rows]), attempt=attempt)
+        location = join(attempt_folder(self.plan, holder), path)
+        shard = write_parquet(location, rows.schema, iter([rows]), compact=True, attempt=attempt)
         return _entry(path, "dropped", shard.file, shard.rows, shard.content_digest)
 
 

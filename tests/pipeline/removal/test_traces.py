@@ -105,11 +105,12 @@ def found_in(version: Path, needles: Needles) -> dict[str, set[str]]:
 PAGES = (("pages", {"key"}), ("statistics", {"name"}))
 PLACES = {
     **{f"{part}: values": {"name", "key", "passage"} for part in ("data", "dropped", "kinds/parts")},
-    **{f"{part}: dictionaries": {"name", "passage"} for part in ("data", "dropped", "kinds/parts")},
+    **{f"{part}: dictionaries": {"name", "passage"} for part in ("data", "kinds/parts")},
     **{f"{part}: {place}": held for part in ("data", "dropped", "kinds/parts") for place, held in PAGES},
-    **{f"ledger: {place}": {"name", "key"} for place in ("dictionaries", "statistics")},
+    **{f"ledger: {place}": {"name", "key", "passage"} for place in ("dictionaries", "statistics")},
     **{f"{part}: values": {"key"} for part in ("notes/exact", "notes/minhash", "signals/licence", "index")},
-    "signals/urls: dictionaries": {"name"}, "signals/urls: statistics": {"name"}, "ledger: pages": {"key"},
+    "dropped: pages": {"name", "key", "passage"}, "ledger: pages": {"name"},
+    "signals/urls: pages": {"name", "key"}, "signals/urls: statistics": {"name"},
     "index: footer": {"name"}, "index: dictionaries": {"name"}, "kinds/parts: names": {"name"},
     "files.parquet: values": {"name"}, "ledger: values": {"name", "key", "passage"},
     "kinds/lines: unpacked": {"name", "key", "passage"}, "kinds/lines: parsed": {"name", "key", "passage"},

@@ -7,7 +7,7 @@ memory, and nothing there is a database. What a machine wrote to a bucket or rea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -97,19 +97,31 @@ def _opened(location: str, sha256: str) -> tuple[Any | None, str | None]:
     return None, found
 
 
-def read_checked(location: str, sha256: str | None, what: str, again: str = _AGAIN) -> pa.Table:
-    """The table in an Arrow file. Raises as `open_checked`."""
+def read_checked(
+    location: str,
+    sha256: str | None,
+    what: str,
+    again: str = _AGAIN,
+    columns: Callable[[Sequence[str]], Iterable[str]] | None = None,
+) -> pa.Table:
+    """The table in an Arrow file, or those of its columns that are wanted, of which others are not unpacked. Raises as
+    `open_checked`."""
     with open_checked(location, sha256, what, again) as stream:
-        return table_of(stream)
+        return table_of(stream, columns)
 
 
-def table_of(stream: Any) -> pa.Table:
-    """The table in a stream over an Arrow file, at its beginning."""
+def table_of(stream: Any, columns: Callable[[Sequence[str]], Iterable[str]] | None = None) -> pa.Table:
+    """The table in a stream over an Arrow file, at its beginning, or those of its columns that are wanted."""
     data = stream.read(_AT_ONCE + 1)
     if len(data) <= _AT_ONCE:
-        return pa.ipc.open_file(pa.py_buffer(data), options=HERE).read_all()
-    stream.seek(0)
-    return pa.ipc.open_file(stream, options=HERE).read_all()
+        stream = pa.BufferReader(data)
+    else:
+        stream.seek(0)
+    file = pa.ipc.open_file(stream, options=HERE)
+    if columns is not None:
+        chosen = sorted(map(file.schema.get_field_index, columns(file.schema.names)))
+        file = pa.ipc.open_file(stream, options=pa.ipc.IpcReadOptions(use_threads=False, included_fields=chosen))
+    return file.read_all()
 
 
 def write_named(work: WorkFolder, stem: str, table: pa.Table, attempt: str, **options: Any) -> tuple[str, WrittenFile]:

@@ -200,4 +200,4 @@ def within_limits(table: pa.Table, found: Limits) -> pa.Table:
     numbers = {(node, rule, language): index for index, (node, rule, language, _) in enumerate(found)}
     limits = np.array([limit for *_, limit in found], np.uint64)
     keep = np.asarray(one_chunk(table["rank"]), np.uint64) <= limits[_groups(table, numbers)]
-    return table if keep.all() else table.filter(pa.array(keep)).combine_chunks()
+    return table if keep.all() else table.filter(pa.array(keep))

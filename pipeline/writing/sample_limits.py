@@ -6,7 +6,7 @@ those of all, so a few hundred tasks are asked, and the last pass leaves no text
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,10 +106,17 @@ def ranks_before(job: LimitsJob) -> pa.Table:
             file = ref.read(work).annotations
             if file is not None:
                 path = work.at(file.path)
-                table = read_checked(path, file.sha256, f"{path}: the annotations changed since they were committed")
-                yield from _ranks(table, job.seed)
+                what = f"{path}: the annotations changed since they were committed"
+                yield from _ranks(read_checked(path, file.sha256, what, columns=_has_ranks), job.seed)
 
     return lowest_ranks(tables(), job.most)
+
+
+def _has_ranks(columns: Sequence[str]) -> list[str]:
+    """The columns of annotations from which ranks are made."""
+    nodes = [name.removesuffix(_LABEL) for name in columns if name.endswith(_LABEL)]
+    decided = [f"{node}|d|{part}" for node in nodes for part in ("port", "rule")]
+    return [DOC_KEY, *decided, *(f"{node}{_LABEL}" for node in nodes)]
 
 
 def _ranks(annotations: pa.Table, seed: int) -> Iterable[pa.Table]:

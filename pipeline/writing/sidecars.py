@@ -253,8 +253,8 @@ def _row_groups(tables: Iterator[pa.Table], first: pa.Table | None) -> Iterator[
     held = [] if first is None else [first]
     for table in tables:
         if sum(one.num_rows for one in held) >= GROUP_ROWS:
-            yield pa.concat_tables(held).combine_chunks()
+            yield pa.concat_tables(held)
             held = []
         held.append(table)
     if held:
-        yield pa.concat_tables(held).combine_chunks()
+        yield pa.concat_tables(held)

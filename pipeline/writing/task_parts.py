@@ -11,10 +11,43 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.provenance.task_record import SidecarPart, SidecarParts, TaskRecord
-from gristmill.pipeline.work_files import HERE, LZ4, open_part, write_work
+from gristmill.pipeline.storage import is_bucket
+from gristmill.pipeline.work_files import HERE, LZ4, PLAIN, open_part, write_work
 from gristmill.pipeline.work_folder import WorkFolder, task_name
+
+
+class _Part:
+    """A write-only stream into another that counts and checks what goes through it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.size, self.check, self.closed = stream, 0, xxhash.xxh3_128(), False
+
+    def write(self, data: Any) -> int:
+        self.check.update(data)
+        written = int(self._stream.write(data))
+        self.size += written
+        return written
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def tell(self) -> int:
+        return self.size
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def write_parts(
@@ -27,25 +60,23 @@ def write_parts(
         parts: role and rows. Roles are those of `writing.sidecars`.
     """
     written: list[SidecarPart] = []
-    bodies: list[pa.Buffer] = []
-    for role, table in parts:
-        if not table.num_rows:
-            continue
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, table.schema, options=LZ4) as writer:
-            writer.write_table(table)
-        body = stream.getvalue()
-        begin = written[-1].offset + written[-1].size if written else 0
-        check = xxhash.xxh3_128_hexdigest(body)
-        written.append(SidecarPart(role=role, offset=begin, size=body.size, check=check, rows=table.num_rows))
-        bodies.append(body)
+    location = work.at(path := f"sidecars/{task_name(task)}-{key[:32]}.arrows")
+    tables = [(role, table) for role, table in parts if table.num_rows]
 
     def write(stream: Any) -> None:
-        for body in bodies:
-            stream.write(body)
+        written.clear()
+        offset = 0
+        for role, table in tables:
+            # Packing texts costs more than writing them to a disk, from which they are read once; not than sending them.
+            as_they_are = TEXT in table.column_names and not is_bucket(location)
+            part = _Part(stream)
+            with pa.ipc.new_stream(part, table.schema, options=PLAIN if as_they_are else LZ4) as writer:
+                writer.write_table(table)
+            check, rows = part.check.hexdigest(), table.num_rows
+            written.append(SidecarPart(role=role, offset=offset, size=part.size, check=check, rows=rows))
+            offset += part.size
 
-    path = f"sidecars/{task_name(task)}-{key[:32]}.arrows"
-    file = write_work(work.at(path), write, attempt)
+    file = write_work(location, write, attempt)
     return SidecarParts(candidate=path, size=file.size, sha256=file.sha256, parts=written)
 
 

@@ -17,6 +17,9 @@ from gristmill.pipeline.slices.outcome import Outcome
 from gristmill.pipeline.slices.routing import SliceRows
 from gristmill.pipeline.stage import DROPPED, QUARANTINED
 
+_DECISIONS = pa.array(["emitted", "dropped", "quarantined", "marked"], pa.string())
+_EMITTED, _DROPPED, _QUARANTINED, _MARKED = range(4)
+
 
 def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | None = None) -> pa.Table:
     """The ledger of a slice after its last pass: nodes in graph order, rows in slice order.
@@ -43,24 +46,24 @@ def ledger_of(slice_rows: SliceRows, order: Iterable[str], rejects: pa.Table | N
 
 
 def _of_node(slice_rows: SliceRows, name: str, rows: np.ndarray, outcome: Outcome, listed: np.ndarray) -> pa.Table:
-    ports = slice_rows.graph.ports_of(name)
+    ports = pa.array(slice_rows.graph.ports_of(name), pa.string())
     port = outcome.port[listed]
-    decision = np.full(len(listed), "emitted", object)
-    decision[port == DROPPED] = "dropped"
-    decision[port == QUARANTINED] = "quarantined"
-    decision[(port == 0) & (outcome.copies[listed] == 1)] = "marked"
+    decision = np.full(len(listed), _EMITTED)
+    decision[port == DROPPED] = _DROPPED
+    decision[port == QUARANTINED] = _QUARANTINED
+    decision[(port == 0) & (outcome.copies[listed] == 1)] = _MARKED
     rule_names = pa.array(outcome.rules, pa.string())
     rule = outcome.rule[listed]
     value, limit = outcome.value[listed], outcome.threshold[listed]
     named = take(slice_rows.table.select([DOC_KEY, ID]), rows)
     return pa.table(
         [
-            pa.array([name] * len(listed), pa.string()),
+            pa.repeat(pa.scalar(name, pa.string()), len(listed)),
             named[DOC_KEY],
             named[ID].cast(pa.string()),
             _urls(slice_rows, rows),
-            pa.array(decision, pa.string()),
-            pa.array([ports[p] if p >= 0 else None for p in port.tolist()], pa.string()),
+            _DECISIONS.take(pa.array(decision)),
+            ports.take(pa.array(port, mask=port < 0)),
             rule_names.take(pa.array(rule, mask=rule < 0)),
             _failed(outcome.failed[listed], rule_names),
             pa.array(value, mask=np.isnan(value)),

@@ -64,6 +64,23 @@ def store8_at(typingctx: Any, data: Any, i: Any, value: Any) -> Any:
     return types.void(data, types.int64, types.uint64), codegen
 
 
+@intrinsic
+def fetch_ahead(typingctx: Any, data: Any, i: Any) -> Any:
+    """Ask for the cache line of data[i], which is soon to be read and written. Nothing is read: any address will do."""
+    if not isinstance(data, types.CPointer):
+        raise TypingError(f"fetch_ahead: expected a pointer, found {data}")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        address = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), byte)
+        builder.call(function, [address, number(1), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64), codegen
+
+
 def read_only(array: np.ndarray, dtype: type) -> np.ndarray:
     """A contiguous view that cannot be written to: Numba compiles a kernel anew for every combination of writable
     arguments."""

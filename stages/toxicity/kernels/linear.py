@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from gristmill.stages.kernels.bits import ones
-from gristmill.stages.kernels.pointers import pointer
+from gristmill.stages.kernels.pointers import fetch_ahead, pointer
 from gristmill.stages.kernels.scalars import Int
 from gristmill.stages.toxicity.kernels.scoring import (
     CONTEXT,
@@ -280,6 +280,8 @@ def score_windows(  # type: ignore[no-untyped-def]
                 d = np.uint64(0)
                 features: Int = 0
                 marked = np.uint8(0)
+                for t in range(n):
+                    fetch_ahead(cache, np.int64((hashes[t] * _Q) >> slot_shift) << 3)
                 for t in range(n):
                     line = np.int64((hashes[t] * _Q) >> slot_shift) << 3
                     if cache[line] != hashes[t] or cache[line + 3] == 0:

@@ -191,6 +191,13 @@ class Answer:
             place["row"] += self.first_rows.get(file, 0)
         self.findings.append({"check": check, "message": message, "file": file, **place})
 
+    def add(self, other: Answer) -> None:
+        """Takes over what another answer says."""
+        self.findings += other.findings
+        self.bytes += other.bytes
+        for check, objects in other.seen.items():
+            self.saw(check, objects)
+
     def unread(self, check: str, message: str, file: str | None) -> None:
         self.findings.append({"check": check, "message": message, "file": file, "unread": True})
 

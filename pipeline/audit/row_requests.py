@@ -13,7 +13,7 @@ from gristmill.pipeline.audit.file_list import listing
 from gristmill.pipeline.audit.open_files import footers
 from gristmill.pipeline.audit.removals import keyed_digests
 from gristmill.pipeline.audit.sidecar_rows import check_sidecar
-from gristmill.pipeline.audit.task_checks import check_task
+from gristmill.pipeline.audit.task_checks import check_task, scan_shards
 from gristmill.pipeline.without_pandas import without_pandas
 
 
@@ -50,6 +50,7 @@ def _pair_rows(argument: Mapping[str, Any]) -> dict[str, Any]:
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "footers": footers,
     "listing": listing,
+    "scan_shards": scan_shards,
     "check_task": check_task,
     "check_shard": _check_shard,
     "check_sidecar": check_sidecar,

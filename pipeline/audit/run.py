@@ -14,7 +14,7 @@ from gristmill.pipeline.audit.documents import check_documents, read_statement
 from gristmill.pipeline.audit.file_list import check_presence, check_roots, read_entries, with_folders
 from gristmill.pipeline.audit.fingerprints import check_models
 from gristmill.pipeline.audit.footer_logs import LogAudit, read_footers
-from gristmill.pipeline.audit.in_order import in_order, processes_for
+from gristmill.pipeline.audit.in_order import Countdown, in_order, processes_for
 from gristmill.pipeline.audit.kinds import KindAudit, KindOfShard
 from gristmill.pipeline.audit.licences import NOT_ASKED, Licences, check_licences, licences_of
 from gristmill.pipeline.audit.messages import HELD_ROWS, Entry, SourceJob, TaskJob, ask, stated
@@ -328,25 +328,15 @@ class _Audit:
         check_shuffled_shares(predicate, shares if sources or not shards else [None], self.report)
         return [entry.path for entry in shards] if whole else None
 
-    def _shared_files(self, entries: Sequence[Entry], absent: set[Entry]) -> None:
-        """The checks of files that several tasks read, before any of them does: one that ends its reader is not read again
+    def _shared_file(self, reader: ReaderProcess, entry: Entry) -> Deferred:
+        """The checks of a file that several tasks read, before any of them does: one that ends its reader is not read again
         for each of its tasks."""
-
-        def one(reader: ReaderProcess, entry: Entry) -> Deferred:
-            told = Deferred()
-            if self._right_bytes(entry, told) and entry.role != "data":
-                job = {"entry": asdict(entry), "lengths": self.left}
-                answer = _answer(reader, "check_sidecar", job, entry.size, "content", [entry], told)
-                self.right[entry] = answer is not None
-            return told
-
-        shared = [
-            entry
-            for entry in dict.fromkeys(entries)
-            if entry not in absent and (entry.role != "data" or entry.tasks > 1)
-        ]
-        for told in in_order(self._pool(shared), shared, one):
-            self._tell(told)
+        told = Deferred()
+        if self._right_bytes(entry, told) and entry.role != "data":
+            job = {"entry": asdict(entry), "lengths": self.left}
+            answer = _answer(reader, "check_sidecar", job, entry.size, "content", [entry], told)
+            self.right[entry] = answer is not None
+        return told
 
     def _tasks(
         self,
@@ -363,8 +353,9 @@ class _Audit:
             for number in range(max(0, entry.task), min(entry.task + min(entry.tasks, MOST_TASKS), predicate.tasks)):
                 if number % self.sample[1] == self.sample[0]:
                     tasks.setdefault(number, []).append(entry)
-        everything = [entry for files in tasks.values() for entry in files]
-        self._shared_files(everything, absent)
+        everything = list(dict.fromkeys(entry for files in tasks.values() for entry in files))
+        shared = [entry for entry in everything if entry not in absent and (entry.role != "data" or entry.tasks > 1)]
+        shared.sort(key=lambda entry: -entry.size)  # the longest first: tasks wait for all of them
         accounts = predicate.accounts.nodes
         source_rules = {
             name: (*TEXT_RULES, EMPTY_PAYLOAD, *accounts.get(name, NodeAccount()).rules) for name in graph.sources
@@ -375,12 +366,8 @@ class _Audit:
             self.sources = None
         measuring = tuple(sorted({entry.role[8:] for entry in entries if entry.role.startswith("signals:")}))
 
-        def one(reader: ReaderProcess, item: tuple[int, list[Entry]]) -> tuple[Deferred, Deferred | None, bool]:
-            """(findings about the files, those about the input if it was looked at, whether that crashed)."""
-            number, files = item
-            told, roots = Deferred(), self.sources
-            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry, told)]
-            job = TaskJob(
+        def job_of(number: int, files: Sequence[Entry], sound: Sequence[Entry]) -> TaskJob:
+            return TaskJob(
                 self.folder,
                 number,
                 predicate.output,
@@ -399,7 +386,31 @@ class _Audit:
                 unseen(predicate),
                 self.left,
             )
-            size = sum(entry.size // max(1, entry.tasks) for entry in sound)
+
+        pool = self._pool(everything)[: max(1, len(shared) + len(tasks))]
+        left = Countdown(len(shared))
+
+        def one(reader: ReaderProcess, item: Entry | tuple[int, list[Entry]]) -> tuple[Deferred, Deferred | None, bool]:
+            """(findings about the files, those about the input if it was looked at, whether that crashed)."""
+            if isinstance(item, Entry):
+                with left:
+                    return self._shared_file(reader, item), None, False
+            number, files = item
+            told, roots, ended = Deferred(), self.sources, None
+            own = [entry for entry in files if entry.role == "data" and entry not in absent]
+            if len(pool) > 1 and own and all(entry.tasks == 1 for entry in own):
+                # While another reader is at a file that all tasks wait for.
+                own = [entry for entry in own if self._right_bytes(entry, told)]
+                try:
+                    ask(reader, "scan_shards", job_of(number, own, own).to_json(), sum(entry.size for entry in own))
+                except ReaderCrashed as error:
+                    ended = error
+            left.wait()
+            sound = [entry for entry in files if entry not in absent and self._right_bytes(entry, told)]
+            if ended is not None:
+                _tell_ended(ended, "content", sound, told)
+                return told, None, False
+            job, size = job_of(number, files, sound), sum(entry.size // max(1, entry.tasks) for entry in sound)
             answered = _answer(reader, "check_task", job.to_json(), size, "content", sound, told)
             if answered is None or roots is None:
                 return told, None, False
@@ -413,8 +424,8 @@ class _Audit:
             return told, back, found is None
 
         keys = keys_that_tell(predicate, self.removal_keys)
-        pool = self._pool(list(dict.fromkeys(everything)))[: max(1, len(tasks))]
-        for told, back, crashed in in_order(pool, sorted(tasks.items()), one):
+        items: list[Entry | tuple[int, list[Entry]]] = [*shared, *sorted(tasks.items())]
+        for told, back, crashed in in_order(pool, items, one, more=len(shared)):
             self._tell(told)
             if back is None or self.sources is None:
                 continue  # what is found after giving up is not told, so that the report is the same however many read
@@ -487,11 +498,15 @@ def _answer(
     try:
         answer: dict[str, Any] = ask(reader, function, job, size)
     except ReaderCrashed as error:
-        for entry in files:
-            told.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
+        _tell_ended(error, check, files, told)
         return None
     _record(answer, told)
     return answer
+
+
+def _tell_ended(error: ReaderCrashed, check: str, files: Sequence[Entry], told: Deferred) -> None:
+    for entry in files:
+        told.unread(check, f"{error} while it read the files of task {entry.task}", file=entry.path)
 
 
 def _record(answer: Mapping[str, Any], told: Deferred | Report) -> None:

@@ -6,6 +6,7 @@ Runs in the reading process (pipeline.audit.child). Memory: one row group, plus 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -26,16 +27,52 @@ from gristmill.pipeline.provenance.removal import REMOVED, REMOVED_ROLE
 from gristmill.pipeline.provenance.sidecar_tables import EMITTED, LEDGER
 
 
+@dataclass
+class _Shards:
+    """What was read of a task's shards: of each its rows, as far as they are held, and its findings; and what shares are
+    counted by."""
+
+    tables: dict[str, pa.Table | None] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+    seen: SeenRows = field(default_factory=SeenRows)
+
+
+_read_ahead: dict[tuple[object, ...], _Shards] = {}
+"""Of the task that this process is asked to check next."""
+
+
+def scan_shards(argument: Mapping[str, Any]) -> None:
+    """Reads a task's shards ahead of its check, for which other files may still have to be read. `argument` is a TaskJob."""
+    job = TaskJob.from_json(argument)
+    _read_ahead[_place(job)] = _shards(job)
+
+
+def _place(job: TaskJob) -> tuple[object, ...]:
+    return job.task, job.nodes, *(entry for entry in job.files if entry.role == "data")
+
+
+def _shards(job: TaskJob) -> _Shards:
+    if (known := _read_ahead.pop(_place(job), None)) is not None:
+        return known
+    read = _Shards()
+    for entry in job.files:
+        if entry.role == "data":
+            answer = read.answers[entry.path] = Answer()
+            kept = _kept(entry.role, job)
+            read.tables[entry.path] = scanned(entry.folder, entry, kept, answer, read.seen.add)[0]
+    return read
+
+
 def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     """All checks of one task's files that read rows. `argument` is a TaskJob, the answer an Answer, as JSON."""
     job = TaskJob.from_json(argument)
     answer = Answer()
-    tables: dict[str, pa.Table | None] = {}
     log: TaskLog | None = None
-    seen = SeenRows()
+    shards = _shards(job)
+    tables = dict(shards.tables)
     for entry in job.files:
         if entry.role == "data":
-            tables[entry.path] = scanned(entry.folder, entry, _kept(entry.role, job), answer, seen.add)[0]
+            answer.add(shards.answers[entry.path])
             continue
         if entry.role == REMOVED_ROLE:
             tables[entry.path] = REMOVED.empty_table()
@@ -82,7 +119,7 @@ def check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
     elif joined:
         join_outputs(graph, job.output, data, keys, routes, accounts, ledger_entry.path, answer)
     if not job.shuffled:
-        check_task_shares(job, log, seen, answer, ledger_entry.path, lost)
+        check_task_shares(job, log, shards.seen, answer, ledger_entry.path, lost)
     for entry in job.files:
         table = tables[entry.path]
         if table is None:

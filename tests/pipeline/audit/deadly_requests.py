@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gristmill.pipeline.audit import row_requests
@@ -13,10 +13,13 @@ DEADLY = "GRISTMILL_TEST_DEADLY"
 """Environment variable: the role of the files that do so, with all of task 1."""
 
 
-def _check_task(argument: Mapping[str, Any]) -> dict[str, Any]:
-    if argument["task"] == 1 and DEADLY in os.environ:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return dict(row_requests.FUNCTIONS["check_task"](argument))
+def _of_task(function: str) -> Callable[[Mapping[str, Any]], Any]:
+    def answer(argument: Mapping[str, Any]) -> Any:
+        if argument["task"] == 1 and DEADLY in os.environ:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return row_requests.FUNCTIONS[function](argument)
+
+    return answer
 
 
 def _check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,4 +28,9 @@ def _check_sidecar(argument: Mapping[str, Any]) -> dict[str, Any]:
     return dict(row_requests.FUNCTIONS["check_sidecar"](argument))
 
 
-FUNCTIONS = {**row_requests.FUNCTIONS, "check_task": _check_task, "check_sidecar": _check_sidecar}
+FUNCTIONS = {
+    **row_requests.FUNCTIONS,
+    "scan_shards": _of_task("scan_shards"),
+    "check_task": _of_task("check_task"),
+    "check_sidecar": _check_sidecar,
+}

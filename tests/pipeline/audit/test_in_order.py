@@ -85,6 +85,35 @@ def test_files_that_kill_their_readers_end_nobody_elses_reading(
     assert {"SIGABRT", "SIGSEGV"} == {name for name in ("SIGABRT", "SIGSEGV") if name in "".join(one.problems)}
 
 
+def test_shards_are_read_while_another_reads_what_all_tasks_wait_for(
+    wide_run: Path, copied: Callable[[Path], Output], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str] = []
+    ended: list[str] = []
+    ahead = threading.Event()
+
+    class Slow(SameProcess):
+        def call(self, function: str, argument: Any, size: int = 0) -> Any:
+            began.append(function)
+            if function == "check_sidecar" and argument["entry"]["path"] == slowest:
+                assert ahead.wait(60), "no shard was read meanwhile"
+            if function == "check_task":
+                assert ended.count("check_sidecar") == sidecars, "a task was checked before all that it needs"
+            answer = super().call(function, argument, size)
+            ended.append(function)
+            if function == "scan_shards":
+                ahead.set()
+            return answer
+
+    monkeypatch.setattr("gristmill.pipeline.audit.run.ReaderProcess", Slow)
+    output = copied(wide_run / "out/corpus")
+    files = [entry for entry in output.entries() if entry["role"] != "data"]
+    sidecars, slowest = len(files), max(files, key=lambda entry: entry["size"])["path"]
+    result = output.audit(jobs=2)
+    assert result.exit_code == 0, result.problems
+    assert began.count("check_task") == began.count("scan_shards") == 3 and began.count("check_sidecar") == sidecars
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_an_audit_gives_up_on_the_input_at_the_same_task_however_many_read(
     wide_run: Path, copied: Callable[[Path], Output], monkeypatch: pytest.MonkeyPatch, jobs: int

@@ -70,11 +70,13 @@ class Exchange(Protocol):
     def reduce(self, rows: Rows, combine: Combine, params: Mapping[str, Any] | None = None) -> pa.Table:
         """Merge all rows into one table, as a tree of fan-in 16 over files in order."""
 
-    def components(self, edges: Rows, nodes: Rows | None = None) -> Rows:
+    def components(self, edges: Rows, nodes: Rows | None = None, carry: Sequence[str] = ()) -> Rows:
         """Connected components. `edges` has doc_key, task, other_key, other_task; the result has doc_key, task, label
         (the lowest doc_key of the component) and size (int64), one row for every document that an edge names.
 
-        `nodes`: what `recurring` returned, if edges also have `number` and `other_number` from it; that is faster."""
+        `nodes`: what `recurring` returned, if edges also have `number` and `other_number` from it; that is faster, unless they
+        are too many, and the result then has the columns `carry` of them as well.
+        """
 
     def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
         """The rows of which some hash in `column` (fixed-size binary of 8 bytes each) recurs among those of all rows, with a

@@ -79,7 +79,7 @@ def run_contract(task: ContractTask) -> ContractResult:
     return ContractResult(read, task.path, writer.rows, whole, lowest)
 
 
-def components(exchange: GroupExchange, edges: Rows, nodes: Rows | None = None) -> Rows:
+def components(exchange: GroupExchange, edges: Rows, nodes: Rows | None = None, carry: Sequence[str] = ()) -> Rows:
     """See `pipeline.exchange.Exchange.components`."""
     for column in EDGE_SCHEMA:
         found = edges.schema.field(column.name).type if column.name in edges.schema.names else "no such column"
@@ -88,7 +88,7 @@ def components(exchange: GroupExchange, edges: Rows, nodes: Rows | None = None) 
                 f"edges need the column `{column.name}` of type {column.type}, found {found}. Edges have "
                 f"{', '.join(EDGE_SCHEMA.names)}."
             )
-    found = None if nodes is None else components_by_number(exchange, edges, nodes)
+    found = None if nodes is None else components_by_number(exchange, edges, nodes, carry)
     if found is not None:
         return found
     step = exchange.step("components")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -85,7 +85,7 @@ class FileExchange(GroupExchange):
         remove(step)
         return table
 
-    def components(self, edges: Rows, nodes: Rows | None = None) -> Rows:
+    def components(self, edges: Rows, nodes: Rows | None = None, carry: Sequence[str] = ()) -> Rows:
         """Connected components: see `pipeline.exchange.Exchange.components`.
 
         With numbers, one process holds 4 bytes a document and streams the edges (see `numbered_components`). Without them,
@@ -95,7 +95,7 @@ class FileExchange(GroupExchange):
 
         Raises ContractError for other columns, ConservationError when a document is named with two tasks.
         """
-        return components(self, edges, nodes)
+        return components(self, edges, nodes, carry)
 
     def recurring(self, rows: Rows, column: str) -> tuple[Rows, int] | None:
         """See `pipeline.exchange.Exchange.recurring`.

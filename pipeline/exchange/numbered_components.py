@@ -6,7 +6,7 @@ documents numbers, edges are pairs of them, and a union-find over an array is al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numba
@@ -36,6 +36,7 @@ class UniteTask:
         documents: how many of them.
         numbers: all numbers are below it.
         labelled: components that are labelled at a time.
+        carry: columns of the documents that the result has as well.
     """
 
     edges: tuple[str, ...]
@@ -45,6 +46,7 @@ class UniteTask:
     documents: int
     numbers: int
     labelled: int
+    carry: tuple[str, ...]
     path: str
 
 
@@ -57,7 +59,7 @@ class UniteResult:
     rows: int
 
 
-def components_by_number(exchange: Shuffle, edges: Rows, nodes: Rows) -> Rows | None:
+def components_by_number(exchange: Shuffle, edges: Rows, nodes: Rows, carry: Sequence[str] = ()) -> Rows | None:
     """Components as `Exchange.components` gives them, or None where numbers are missing or a process could not hold them."""
     if not {NUMBER, OTHER_NUMBER} <= set(edges.schema.names) or NUMBER not in nodes.schema.names:
         return None
@@ -73,12 +75,17 @@ def components_by_number(exchange: Shuffle, edges: Rows, nodes: Rows) -> Rows | 
         documents=nodes.count,
         numbers=numbers,
         labelled=max(1, left // 2 // LABEL_BYTES),
+        carry=tuple(carry),
         path=f"{exchange.step('components')}/components.arrow",
     )
     (result,) = exchange.run(run_unite, [task])
     exchange.check_read(edges, result.edges)
     exchange.check_read(nodes, result.nodes)
-    return Rows((task.path,), COMPONENT_SCHEMA, result.rows)
+    return Rows((task.path,), _result_schema(task), result.rows)
+
+
+def _result_schema(task: UniteTask) -> pa.Schema:
+    return pa.schema([*COMPONENT_SCHEMA, *(task.node_schema.field(name) for name in task.carry)])
 
 
 def run_unite(task: UniteTask) -> UniteResult:
@@ -98,7 +105,7 @@ def run_unite(task: UniteTask) -> UniteResult:
         read += batch.num_rows
     count = int(_finish(parents, named))
     with written_elsewhere(task.path) as temporary:
-        writer = RowsWriter(temporary, COMPONENT_SCHEMA)
+        writer = RowsWriter(temporary, _result_schema(task))
         for first in range(0, count, task.labelled):
             lowest = np.full((min(task.labelled, count - first), 2), np.iinfo(np.uint64).max, np.uint64)
             sizes = np.zeros(len(lowest), np.int32)
@@ -107,14 +114,15 @@ def run_unite(task: UniteTask) -> UniteResult:
                 _label(key_words(batch.column(DOC_KEY)), parents[start:], first, lowest, sizes)
                 start += batch.num_rows
             start = 0
-            for batch in _batches(task.nodes, task.node_schema, DOC_KEY, "task"):
+            for batch in _batches(task.nodes, task.node_schema, DOC_KEY, "task", *task.carry):
                 component = parents[start : start + batch.num_rows] - first
                 start += batch.num_rows
                 own = pa.array(np.flatnonzero((component >= 0) & (component < len(lowest))))
                 component = component[own.to_numpy()]
                 rows = [batch.column(DOC_KEY).take(own), batch.column("task").take(own)]
                 rows += [keys_from_words(lowest[component]), pa.array(sizes[component].astype(np.int64))]
-                writer.write(pa.table(rows, schema=COMPONENT_SCHEMA))
+                rows += [batch.column(name).take(own) for name in task.carry]
+                writer.write(pa.table(rows, schema=writer.schema))
         writer.close()
     del parents, places
     pa.default_memory_pool().release_unused()

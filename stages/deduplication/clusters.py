@@ -7,7 +7,7 @@ the exchange: no process holds all clustered documents, nor all members of one c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -178,10 +178,12 @@ def settle_clusters(
     may.
     """
     report = crowded_report(edges, exchange) if "unmatched" in edges.schema.names else {}
-    members = exchange.components(edges, candidates)
-    keyed, survivors = members, None
     counted = config.per_source is not None or config.copies is not None
-    if config.ranked or counted or config.against or evidence is not None:
+    chosen = config.ranked or counted or bool(config.against) or evidence is not None
+    described = _described_by(candidates, evidence) if candidates is not None and chosen else []
+    members = exchange.components(edges, candidates, described)
+    keyed, survivors = members, None
+    if chosen:
         keyed, survivors = _with_keepers(members, candidates or notes, exchange, config, evidence)
         exchange.release(members)
     report.update(largest_report(keyed, exchange, config.report_clusters, config.report_size))
@@ -204,23 +206,38 @@ def _with_keepers(
     members: Rows, notes: Rows, exchange: Exchange, config: ClusterConfig, evidence: Evidence | None
 ) -> tuple[Rows, Rows | None]:
     """Members with their keepers and, where keepers without a mark are preferred, counts of such (`count_survivors`)."""
-    joined, by = [], {"evidence": None if evidence is None else asdict(evidence)}
-    for rows in (members, notes):
-        joined.append(exchange.group(rows, [DOC_KEY], pass_on, prepare=member_rows, prepare_params=by))
-    both = Rows(joined[0].files + joined[1].files, joined[0].schema, joined[0].count + joined[1].count)
-    described = exchange.group(both, [DOC_KEY], join_attributes, {"keep_earlier": config.keep_earlier, **by})
-    exchange.release(both)
+    by = {"evidence": None if evidence is None else asdict(evidence)}
+    ordered = {"keep_earlier": config.keep_earlier, **by}
+    # Components by number bring what notes say of their documents; others are joined with it.
+    made: dict[str, Any] = {"prepare": described_rows, "prepare_params": ordered}
+    described = members
+    if not set(_described_by(notes, evidence)) <= set(members.schema.names):
+        joined = [
+            exchange.group(rows, [DOC_KEY], pass_on, prepare=member_rows, prepare_params=by)
+            for rows in (members, notes)
+        ]
+        both = Rows(joined[0].files + joined[1].files, joined[0].schema, joined[0].count + joined[1].count)
+        described, made = exchange.group(both, [DOC_KEY], join_attributes, ordered), {}
+        exchange.release(both)
     if config.copies is not None:
         uncounted = described
-        described = exchange.group(uncounted, ["label"], count_copies, by)
-        exchange.release(uncounted)
+        described, made = exchange.group(uncounted, ["label"], count_copies, by, **made), {}
+        if uncounted is not members:
+            exchange.release(uncounted)
     sort = ["label", "order", "marked", "rank", DOC_KEY]
-    keyed = exchange.group(described, ["label"], choose_keepers, by, sort=sort)
+    keyed = exchange.group(described, ["label"], choose_keepers, by, sort=sort, **made)
     survivors = None
     if config.prefer_unmarked:
-        survivors = exchange.group(described, ["label"], count_survivors, by, sort=sort)
-    exchange.release(described)
+        survivors = exchange.group(described, ["label"], count_survivors, by, sort=sort, **made)
+    if described is not members:
+        exchange.release(described)
     return keyed, survivors
+
+
+def _described_by(notes: Rows, evidence: Evidence | None) -> list[str]:
+    """The columns of notes that a choice of keepers uses."""
+    wanted = [*ATTRIBUTES.names, *([] if evidence is None else [evidence.column])]
+    return [name for name in wanted if name in notes.schema.names]
 
 
 # Functions for the exchange.
@@ -228,16 +245,40 @@ def _with_keepers(
 
 def member_rows(table: pa.Table, evidence: EvidenceFields = None) -> pa.Table:
     """Members or notes with all columns of MEMBER, ATTRIBUTES and the evidence, null where they have none."""
-    columns, schema = {}, with_evidence(pa.schema([*MEMBER, *ATTRIBUTES]), evidence)
+    schema = with_evidence(pa.schema([*MEMBER, *ATTRIBUTES]), evidence)
+    # Nulls would mean that the document is no member; a missing attribute is one that the config does not need.
+    return pa.table(_filled(table, schema, {} if "label" in table.schema.names else USUAL), schema=schema)
+
+
+def described_rows(table: pa.Table, keep_earlier: bool, evidence: EvidenceFields = None) -> pa.Table:
+    """Members that have their attributes already, as `join_attributes` makes them."""
+    columns = _filled(table, with_evidence(DESCRIBED, evidence), USUAL)
+    columns["order"] = _order(columns["task"], keep_earlier)
+    return pa.table(columns, schema=with_evidence(DESCRIBED, evidence))
+
+
+USUAL = {"marked": False, "rank": 0, "copies": 1}
+"""What holds of documents whose notes do not say."""
+
+
+def _filled(table: pa.Table, schema: pa.Schema, usual: Mapping[str, Any]) -> dict[str, pa.Array]:
+    """The columns of a schema, null where the table has none, with `usual` in place of nulls."""
+    found = {}
     for field in schema:
         known = field.name in table.schema.names
-        columns[field.name] = one_chunk(table[field.name]) if known else pa.nulls(table.num_rows, field.type)
-    if "label" not in table.schema.names:
-        # Nulls would mean that the document is no member; a missing attribute is one that the config does not need.
-        columns["marked"] = columns["marked"].fill_null(False)
-        columns["rank"] = columns["rank"].fill_null(0)
-        columns["copies"] = columns["copies"].fill_null(1)
-    return pa.table(columns, schema=schema)
+        column = one_chunk(table[field.name]) if known else pa.nulls(table.num_rows, field.type)
+        found[field.name] = column.fill_null(usual[field.name]) if field.name in usual else column
+    return found
+
+
+def _order(task: pa.Array, keep_earlier: bool) -> pa.Array:
+    """`order` of members by the tasks that own them."""
+    tasks = task.to_numpy()
+    order = np.full(len(tasks), OURS, np.int8)
+    if keep_earlier:
+        order[tasks < 0] = PRIOR
+        order[is_emitted(tasks)] = EMITTED_EARLIER
+    return pa.array(order)
 
 
 def pass_on(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -290,12 +331,7 @@ def _joined(table: pa.Table, keep_earlier: bool, schema: pa.Schema, last: bool) 
     named = [name for name in schema.names if name not in (*MEMBER.names, "order")]
     right = table.select(named).take(pa.array(note, pa.int64()))
     columns = {name: left[name] for name in left.schema.names} | {name: right[name] for name in right.schema.names}
-    order = np.full(len(own), OURS, np.int8)
-    if keep_earlier:
-        task = one_chunk(left["task"]).to_numpy()
-        order[task < 0] = PRIOR
-        order[is_emitted(task)] = EMITTED_EARLIER
-    columns["order"] = pa.array(order)
+    columns["order"] = _order(one_chunk(left["task"]), keep_earlier)
     return table.slice(rows - held), pa.table(columns, schema=schema).combine_chunks()
 
 

@@ -97,6 +97,15 @@ def test_numbers_that_do_not_fit_are_refused(
         exchange_in(tmp_path / "work").components(rows, nodes)
 
 
+def test_columns_of_documents_are_carried_along(tmp_path: Path) -> None:
+    words, numbers = random_words(DOCUMENTS), np.arange(DOCUMENTS)
+    table = nodes_of(numbers, words, DOCUMENTS).append_column("name", pa.array([f"{n}" for n in range(DOCUMENTS)]))
+    rows = in_files(numbered([(3, 9), (9, 40), (7, 7)], numbers, words), tmp_path / "in")
+    nodes = in_files(table, tmp_path / "nodes", [20], batch=7)
+    found = exchange_in(tmp_path / "work").components(rows, nodes, ["name"])
+    assert read(found.files, found.schema)["name"].to_pylist() == ["3", "7", "9", "40"]
+
+
 def test_a_lost_document_and_a_lost_edge_are_found(tmp_path: Path) -> None:
     words, numbers = random_words(3), np.array([3, 5, 9])
     rows = in_files(numbered([(0, 1), (1, 2)], numbers, words), tmp_path / "in")

@@ -92,13 +92,29 @@ def test_a_very_large_bucket_of_strangers_costs_its_leaders_and_is_reported(tmp_
     assert answer.report["duplicates"] == 0
 
 
-@pytest.mark.parametrize("verify", ["sketch", "none"])
-def test_whatever_the_exchange_leaves_out_the_answer_is_the_same(tmp_path: Path, verify: str) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"verify": "none"},
+        {"similarity": False},
+        {"keeper": "longest", "prefer_unmarked": ["quality"], "similarity": False},
+        {
+            "keeper": "longest",
+            "prefer_unmarked": ["quality"],
+            "copies": "n",
+            "per_source": "source",
+            "against": "before",
+        },
+        {"against": "before", "keep_earlier": False, "copies": "n"},
+    ],
+)
+def test_whatever_the_exchange_leaves_out_the_answer_is_the_same(tmp_path: Path, config: dict[str, Any]) -> None:
     draw = np.random.default_rng(5)
-    buckets = draw.integers(0, 1500, (3000, 3)).astype(np.uint64)
+    buckets = draw.integers(0, 12_000, (3000, 3)).astype(np.uint64)
     sketch = draw.integers(0, 4, 3000).astype(np.uint64)
-    notes = notes_of(tmp_path / "in", buckets, sketch, files=3)
-    config = {"bands": 3, "rows": 5, "verify": verify, "verify_min": 0.9}
+    notes = with_attributes(notes_of(tmp_path / "in", buckets, sketch, files=3), draw)
+    config = {"bands": 3, "rows": 5, "verify_min": 0.9, **config}
     usual, plain = (
         settled(tmp_path, notes, config, kind(InlineExecutor(), tmp_path / kind.__name__, budget_bytes=BUDGET))
         for kind in (FileExchange, Plain)
@@ -108,6 +124,31 @@ def test_whatever_the_exchange_leaves_out_the_answer_is_the_same(tmp_path: Path,
     ]
     assert rows[0] == rows[1] and len(rows[0]) > 100
     assert usual.report == plain.report
+
+
+def with_attributes(notes: Rows, draw: np.random.Generator) -> Rows:
+    """Notes with all that a choice of keepers may use; a quarter of them from prior runs, some without hashes."""
+    for path in notes.files:
+        table = pa.concat_tables([pa.Table.from_batches([batch]) for batch in read_batches(path, notes.schema)])
+        rows = table.num_rows
+        earlier = pa.array(
+            np.where(draw.random(rows) < 0.25, draw.choice([-1, -2, -3], rows), table["task"]), pa.int32()
+        )
+        gone = pa.array(draw.random(rows) < 0.1)
+        columns = {
+            **dict(zip(table.schema.names, table.columns, strict=True)),
+            "buckets": pc.if_else(gone, pa.scalar(None, table.schema.field("buckets").type), table["buckets"]),
+            "task": earlier,
+            "marked": pa.array(draw.random(rows) < 0.5, mask=draw.random(rows) < 0.1),
+            "rank": pa.array(draw.integers(0, 9, rows).astype(np.uint64)),
+            "source": pa.array(draw.choice(["a", "b", "c"], rows).tolist()),
+            "copies": pa.array(draw.integers(1, 9, rows)),
+        }
+        table = pa.table(columns)
+        writer = RowsWriter(Path(path), table.schema)
+        writer.write(table)
+        writer.close()
+    return Rows(notes.files, table.schema, notes.count)
 
 
 class Plain(FileExchange):

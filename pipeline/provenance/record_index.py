@@ -80,10 +80,11 @@ class TaskDone:
         return self.ref.pass_
 
     @classmethod
-    def of(cls, record: TaskRecord) -> TaskDone:
-        """What is told of a record that counts."""
+    def of(cls, record: TaskRecord, data: bytes | None = None) -> TaskDone:
+        """What is told of a record that counts. `data`: its bytes, if they are known."""
         one = record.slice
-        ref = RecordRef(record.task, record.pass_, record.key, record_digest(record))
+        sha256 = record_digest(record) if data is None else hashlib.sha256(data).hexdigest()
+        ref = RecordRef(record.task, record.pass_, record.key, sha256)
         told = SliceDone(one.source, one.digest, one.rows, one.rejects, one.text_bytes)
         return cls(ref, told, record.accounts, record.varies)
 

@@ -255,9 +255,10 @@ def committed(work: WorkFolder, task: int, index: int, key: str) -> TaskRecord |
     return record
 
 
-def commit(work: WorkFolder, record: TaskRecord) -> bool:
-    """Commits a record; False when another attempt was first (its record then counts)."""
-    return write_record(record_location(work, record.task, record.pass_, record.key), record)
+def commit(work: WorkFolder, record: TaskRecord, data: bytes | None = None) -> bool:
+    """Commits a record; False when another attempt was first (its record then counts). `data`: its bytes, if they are known."""
+    location = record_location(work, record.task, record.pass_, record.key)
+    return put_if_absent(location, record_bytes(record) if data is None else data)
 
 
 def uncommit(work: WorkFolder, task: int, index: int, key: str) -> None:

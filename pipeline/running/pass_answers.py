@@ -13,7 +13,7 @@ from gristmill.pipeline.planning.graph import Node
 from gristmill.pipeline.planning.plan import Plan
 from gristmill.pipeline.provenance.accounts import Tally
 from gristmill.pipeline.provenance.files import notes_role
-from gristmill.pipeline.provenance.task_record import NoNotes, Notes, WorkFile, kept_records
+from gristmill.pipeline.provenance.task_record import NoNotes, Notes, TaskRecord, WorkFile, kept_records
 from gristmill.pipeline.running.task_input import TaskInput
 from gristmill.pipeline.slices.annotations import Annotations, fill_in, measured_before
 from gristmill.pipeline.slices.outcome import Outcome
@@ -57,6 +57,7 @@ class PassAnswers(Answers):
         self.surveys = plan.passes[job.index].surveys
         self.notes: dict[str, Notes | NoNotes] = {}
         self.files: list[WorkFile] = []
+        self._kept: list[TaskRecord] | None = None
 
     def read(self, slice_rows: SliceRows) -> Outcome | None:
         if self.job.preceding:
@@ -78,7 +79,9 @@ class PassAnswers(Answers):
     def _measured_by_stopped_run(self, node: Node, slice_rows: SliceRows) -> dict[str, pa.Array] | None:
         """Signals that a run with other thresholds left; rows that did not reach the node there are measured."""
         wanted = self.signal_keys[node.name]
-        for record in kept_records(self.work, self.job.task):
+        if self._kept is None:
+            self._kept = kept_records(self.work, self.job.task)
+        for record in self._kept:
             file = record.annotations
             if record.signals.get(node.name) != wanted or file is None:
                 continue

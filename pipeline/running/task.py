@@ -31,6 +31,7 @@ from gristmill.pipeline.provenance.task_record import (
     WorkFile,
     commit,
     committed,
+    record_bytes,
 )
 from gristmill.pipeline.running.compiling import compiling_said
 from gristmill.pipeline.running.pass_answers import PassAnswers
@@ -57,7 +58,7 @@ def run_task(job: TaskInput) -> TaskDone:
     work = WorkFolder(job.work)
     with compiling_said(work.root), task_log(work.root, job.task, job.index, job.slice.path):
         record = committed(work, job.task, job.index, job.key) if job.attempt != "0" else None
-        return TaskDone.of(_Task(job).run() if record is None else record)
+        return _Task(job).run() if record is None else TaskDone.of(record)
 
 
 class _Task:
@@ -71,15 +72,15 @@ class _Task:
         self.files: list[WorkFile] = []
         self.attempt = f"{socket.gethostname()}-{job.attempt}"
 
-    def run(self) -> TaskRecord:
+    def run(self) -> TaskDone:
         with folders_synced_once():  # what the record names is durable before the record is
             record, checkpoints = self._made()
+        data = record_bytes(record)
         with names_durable_later():
-            won = commit(self.work, record)
+            won = commit(self.work, record, data)
         checkpoints.remove()
-        if won:
-            return record
-        return committed(self.work, self.job.task, self.one.index, self.job.key) or record
+        first = None if won else committed(self.work, self.job.task, self.one.index, self.job.key)
+        return TaskDone.of(record, data) if first is None else TaskDone.of(first)
 
     def _made(self) -> tuple[TaskRecord, Checkpoints]:
         """Does the work and writes its files. Returns the record that will commit them."""

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from gristmill.pipeline.document import DOC_KEY, key_words, one_chunk
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.planning.plan import Pass
+from gristmill.pipeline.slices.column_lookup import taken
 from gristmill.pipeline.slices.outcome import Outcome, State, outcome_columns
 from gristmill.pipeline.slices.routing import SliceRows, scattered
 
@@ -67,6 +68,8 @@ class Annotations:
 
     def __init__(self, tables: Sequence[pa.Table]) -> None:
         self.tables = tables
+        self._columns = [dict(zip(table.column_names, table.columns, strict=True)) for table in tables]
+        self._meta = [json.loads(table.schema.metadata[ANNOTATION_META]) for table in tables]
 
     def sizes(self) -> np.ndarray:
         """UTF-8 bytes of each row's text, int64."""
@@ -84,35 +87,34 @@ class Annotations:
 
     def ruled(self, source: str, rule: str, rows: int) -> np.ndarray:
         """Which of so many rows a source dropped by a rule: bool."""
-        table = self.tables[0]
-        rules = json.loads(table.schema.metadata[ANNOTATION_META])["rules"][source]
-        chosen: np.ndarray = np.asarray(one_chunk(table[f"{source}|d|rule"])) == (
+        rules = self._meta[0]["rules"][source]
+        chosen: np.ndarray = np.asarray(one_chunk(self._columns[0][f"{source}|d|rule"])) == (
             rules.index(rule) if rule in rules else -2
         )
         return chosen if len(chosen) == rows else np.zeros(rows, bool)  # `verify` says what is wrong then
 
     def signals(self, name: str, state: State) -> dict[str, pa.Array] | None:
         """The signals of a node that was measured in a preceding pass, for the rows that entered it; None when it was not."""
-        table = next((t for t in self.tables if f"{name}|in" in t.column_names), None)
-        if table is None:
+        columns = next((c for c in self._columns if f"{name}|in" in c), None)
+        if columns is None:
             return None
         prefix = f"{name}|s|"
-        chosen = pa.array(state.rows)
         return {
-            column.removeprefix(prefix): one_chunk(table[column]).take(chosen)
-            for column in table.column_names
+            column.removeprefix(prefix): taken(one_chunk(array), state.rows, len(array))
+            for column, array in columns.items()
             if column.startswith(prefix)
         }
 
     def outcome(self, name: str, state: State) -> Outcome | None:
         """The decisions of a node that decided in a preceding pass, for the rows that entered it; None when it did not."""
-        table = next((t for t in self.tables if f"{name}|d|port" in t.column_names), None)
-        if table is None:
+        number = next((n for n, c in enumerate(self._columns) if f"{name}|d|port" in c), None)
+        if number is None:
             return None
-        chosen = pa.array(state.rows)
+        columns, meta = self._columns[number], self._meta[number]
 
         def column(part: str) -> pa.Array:
-            return one_chunk(table[f"{name}|{part}"]).take(chosen)
+            array = one_chunk(columns[f"{name}|{part}"])
+            return taken(array, state.rows, len(array))
 
         port = column("d|port")
         if port.null_count:
@@ -120,9 +122,8 @@ class Annotations:
                 f"node `{name}`: {port.null_count} documents have no decision in the annotations, though they entered "
                 "it. Remove the work folder and run again."
             )
-        meta = json.loads(table.schema.metadata[ANNOTATION_META])
         prefix = f"{name}|f|"
-        findings = [c.removeprefix(prefix) for c in table.column_names if c.startswith(prefix)]
+        findings = [c.removeprefix(prefix) for c in columns if c.startswith(prefix)]
         return Outcome(
             np.asarray(port),
             np.asarray(column("d|copies")),

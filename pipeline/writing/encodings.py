@@ -17,8 +17,8 @@ from gristmill.pipeline.document import DOC_KEY
 
 _SAMPLE = 1 << 13
 """Values of a column that are looked at; keys are all counted, since a ledger's repeat far apart: once per node."""
-_MOST_DISTINCT, _MOST_DISTINCT_KEYS = 0.35, 0.75
-"""Distinct values per value up to which a dictionary pays; and of keys, which are longer and not compressed otherwise."""
+_NUMBERS, _STRINGS, _KEYS = 0.4, 0.5, 0.75
+"""Distinct values per value up to which a dictionary pays: the less, the better values are compressed without."""
 _DICTIONARY_BYTES = 8 << 20
 """A dictionary's bytes at most: the keys of a row group fit, which they do not in Parquet's usual 1 MiB."""
 _LONG = 256
@@ -51,11 +51,11 @@ def by_values(rows: pa.Table) -> dict[str, Any]:
 
 def _repeats(values: pa.ChunkedArray) -> bool:
     """Whether values stand often enough for a dictionary."""
-    kind, most = values.type, _MOST_DISTINCT
+    kind, most = values.type, _NUMBERS
     if pa.types.is_fixed_size_binary(kind) and not pa.types.is_decimal(kind):
-        values, most = values.cast(pa.binary()), _MOST_DISTINCT_KEYS
+        values, most = values.cast(pa.binary()), _KEYS
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        values = values[:_SAMPLE]
+        values, most = values[:_SAMPLE], _STRINGS
         if values.nbytes > _LONG * len(values):
             return False
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):

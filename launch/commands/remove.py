@@ -170,4 +170,4 @@ def _lines(done: Removed, key: str, made: bool) -> Iterator[str]:
         yield f"settled against it  {folder}, node {node}: it may have lost documents to these, and names them then"
     for why in done.dependents.unread:
         yield f"not looked into  {why}"
-    yield f"untouched      {', '.join(done.left)}; they and copies elsewhere still hold the documents"
+    yield f"untouched      {', '.join(done.left)}: these, and copies elsewhere, still hold the documents"

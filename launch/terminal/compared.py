@@ -26,6 +26,7 @@ KINDS = {
     "unknown": "unknown",
 }
 TITLES = {
+    "removals": "removal",
     "settings": "settings",
     "stages": "stages",
     "models": "models",

@@ -130,6 +130,7 @@ class _Explainer:
                 )
         self.kinds = manifest.identity.outputs[manifest.output].kinds
         self.has_list = manifest.identity.revoked is not None
+        self.has_removals = bool(manifest.removals)
         self.signals = [role for role in self.files if role.startswith("signals:")]
 
     def explain(self, ident: str) -> Explanation:
@@ -199,6 +200,11 @@ class _Explainer:
             advice += " Signals name documents by doc_key only: if you know it, ask by that."
             if self.has_list:
                 advice += " So does the ledger those that were on the run's revocation list."
+        if self.has_removals:
+            advice += (
+                " Documents were taken out of this version: with the removal's key (--removal-key) it tells of them by "
+                "doc_key, which the version before tells by id or URL."
+            )
         return DocumentNotFoundError(f"{self.folder}: no document has the {kinds} {ident!r}. Searched {seen}. {advice}")
 
     def _rows_of_task(self, role: str, task: int, key: bytes) -> list[Found]:

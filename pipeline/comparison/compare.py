@@ -127,6 +127,7 @@ def _read(pair: Pair, rows: bool) -> None:
     pair.numbers = pair.documents.join(ways)
     if not rows:
         _add_plain(pair, walks, shared)
+        _add_removed(pair, walks, fewer)
 
 
 def _lost_documents(pair: Pair) -> dict[Side, set[int]]:
@@ -139,6 +140,22 @@ def _lost_documents(pair: Pair) -> dict[Side, set[int]]:
         side: {task for task, count in gone[side].items() if count > gone[other].get(task, 0)}
         for side, other in zip(SIDES, reversed(SIDES), strict=True)
     }
+
+
+def _add_removed(pair: Pair, walks: Mapping[Side, Walk], fewer: Mapping[Side, set[int]]) -> None:
+    """Counts documents that were taken out of one version and that no ledger of the other names, for no node dropped them."""
+    removed = pair.fates.number(REMOVED)
+    for side, other in zip(SIDES, reversed(SIDES), strict=True):
+        here, there = pair.inputs[side].tasks, pair.inputs[other].tasks
+        by_source: dict[str, list[int]] = {}
+        for task in sorted(fewer[side] & there.keys()):
+            by_source.setdefault(here[task].source, []).append(task)
+        for source, tasks in by_source.items():
+            gone = sum(here[task].removed - there[task].removed for task in tasks)
+            gone -= pair.documents.count(f"{pair.documents.listed(other, tasks)} AND f{side} = {removed}")
+            if gone > 0:
+                fates = {side: removed, other: walks[other].plain[source][0]}
+                pair.plain.append((source, fates["a"], fates["b"], gone))
 
 
 def _add_plain(
@@ -182,7 +199,7 @@ def told(pair: Pair, *, rows: bool, show: int) -> dict[str, Any]:
     """A joined pair as JSON."""
     manifests = {side: pair.runs[side].manifest for side in SIDES}
     found = differences(manifests["a"], manifests["b"])
-    why = causes(manifests["a"], manifests["b"], found)
+    why = causes(manifests["a"], manifests["b"], found) | {"": [one["key"] for one in found["removals"]]}
     changes = _changes(pair, why)
     _add_examples(pair, changes, show, rows)
     changed = pair.inputs["a"].changed(pair.inputs["b"])
@@ -248,6 +265,7 @@ def _changes(pair: Pair, why: Mapping[str, list[str]]) -> list[dict[str, Any]]:
 def _change(kind: str, a: Fate, b: Fate, documents: int, why: Mapping[str, list[str]]) -> dict[str, Any]:
     """A change; it is put down to the node that keeps documents out on one side, or that makes copies on the later one."""
     by = a if kind == "entered" else b if b.node else a
+    was_removed = REMOVED in (a, b)
     return {
         "kind": kind,
         "a": {"fate": a.what, "node": a.node or None, "rule": a.rule or None},
@@ -255,7 +273,7 @@ def _change(kind: str, a: Fate, b: Fate, documents: int, why: Mapping[str, list[
         "node": by.node or None,
         "rule": by.rule or None,
         "documents": documents,
-        "causes": why.get(by.node, [])[:20],
+        "causes": why.get("" if was_removed else by.node, [])[:20],
         "examples": [],
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Any
 
 from gristmill.pipeline.provenance.statement import ManifestNode, Predicate
@@ -15,10 +16,12 @@ def differences(a: Predicate, b: Predicate) -> dict[str, list[dict[str, Any]]]:
     """By kind, what differs: each with `key`, the value in `a` and that in `b` (None where there is none), and `node` where it
     is a node's.
 
-    `settings` may change results, as may `stages` (a version of a stage, or software that it fingerprints), `models`, `inputs`
-    and `answers` (corpus-wide ones). `environment` may not, by what Gristmill promises.
+    `removals` are those that only one of the two has. `settings` may change results, as may `stages` (a version of a stage, or
+    software that it fingerprints), `models`, `inputs` and `answers` (corpus-wide ones). `environment` may not, by what
+    Gristmill promises.
     """
     found: dict[str, list[dict[str, Any]]] = {
+        "removals": _removals(a, b),
         "settings": _flat_differences(_run_settings(a), _run_settings(b)),
         "stages": [],
         "models": [],
@@ -56,6 +59,16 @@ def causes(a: Predicate, b: Predicate, found: Mapping[str, list[dict[str, Any]]]
     return made
 
 
+def _removals(a: Predicate, b: Predicate) -> list[dict[str, Any]]:
+    """Removals that only one of the two has."""
+    found = []
+    for number, sides in enumerate(zip_longest(a.removals, b.removals)):
+        if sides[0] != sides[1]:
+            told = [None if one is None else f"{one.documents:,} documents: {one.reason}" for one in sides]
+            found.append({"key": f"removals.{number}", "a": told[0], "b": told[1]})
+    return found
+
+
 def _node(name: str, a: ManifestNode | None, b: ManifestNode | None, found: dict[str, list[dict[str, Any]]]) -> None:
     if a is None or b is None:
         there = [None if one is None else one.use for one in (a, b)]
@@ -89,11 +102,13 @@ def _run_settings(one: Predicate) -> dict[str, Any]:
 
 def _inputs(a: Predicate, b: Predicate) -> list[dict[str, Any]]:
     found = []
+    # Of versions of one run the numbers differ by what was removed, which is told as that.
+    counted_once = {"rows": None, "text_bytes": None} if a.run == b.run and a.removals != b.removals else {}
     for name in dict.fromkeys([*a.sources, *b.sources]):
         sides: list[dict[str, Any]] = []
         for one in (a, b):
             totals, stated = one.sources.get(name), one.identity.sources.get(name, {})
-            counted = {} if totals is None else {**to_json(totals), "license": None}
+            counted = {} if totals is None else {**to_json(totals), "license": None, **counted_once}
             sides.append({**counted, **stated.get("config", {}), **{k: v for k, v in stated.items() if k != "config"}})
         found += [{**one, "key": f"sources.{name}.{one['key']}", "source": name} for one in _flat_differences(*sides)]
     if not found and a.slices_root != b.slices_root:

@@ -83,6 +83,8 @@ def test_a_removal_says_what_went_and_keeps_its_key(gristmill: Command, pages: P
     assert "removed        1 documents" in ran.out and "in no output   1 entries" in ran.out
     key = pages / "new.removal-key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600 and len(bytes.fromhex(key.read_text())) == 32
+    gone = gristmill("explain", "new", "rain")
+    assert gone.code == 3 and "Documents were taken out of this version: with the removal's key" in gone.err
     (pages / "new.work").mkdir()
     again = gristmill(
         "remove", "new", "--where", "url like '%/snow'", "--reason", "asked for", "--output", "newer", "--unsigned",

@@ -12,6 +12,7 @@ import pytest
 
 from gristmill.launch.commands.audit import AuditOptions, audit
 from gristmill.pipeline.audit.result import AuditResult
+from gristmill.pipeline.comparison.compare import compare
 from gristmill.pipeline.errors import ConfigError
 from gristmill.pipeline.provenance.removal import REMOVED_ROLE, summed
 from tests.pipeline.audit.tampering import Output
@@ -176,3 +177,20 @@ def test_a_removals_key_is_for_an_audit_that_can_use_it(versions: Versions, tmp_
     options = AuditOptions(str(versions[1] / "corpus"), full=True, removal_keys=[str(tmp_path / "key")])
     with pytest.raises(ConfigError, match="add --full and --sources or --previous"):
         audit(options)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_comparison_of_two_versions_is_put_down_to_the_removal(versions: Versions, here: None, rows: bool) -> None:
+    old, new = versions
+    (one,) = manifest(new / "corpus").removals
+    found = compare(str(old.root / "out/corpus"), str(new / "corpus"), rows=rows)
+    told = f"{one.documents} documents: {one.reason}"
+    assert found["differences"]["removals"] == [{"key": "removals.0", "a": None, "b": told}]
+    assert found["differences"]["inputs"] == []
+    assert {change["b"]["fate"] for change in found["changes"]} == {"removed"}
+    assert all(change["causes"] == ["removals.0"] for change in found["changes"])
+    left = sum(change["documents"] for change in found["changes"] if change["kind"] == "left")
+    keys = [{row["doc_key"] for row in rows_of(place / "corpus")} for place in (old.root / "out", new)]
+    assert left == len(keys[0] - keys[1]) > 0
+    if not rows:
+        assert sum(change["documents"] for change in found["changes"]) == one.documents

@@ -34,9 +34,10 @@ from gristmill.pipeline.key_variable import environment_without_key
 
 _ROOT = str(Path(gristmill.__file__).parents[1])
 _SERVE = "from gristmill.pipeline.reader_process import answer_requests; answer_requests(sys.argv[2])"
-ONE_CORE = {"OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYDANTIC_DISABLE_PLUGINS": "__all__", "MIMALLOC_PURGE_DELAY": "-1"}
 """Environment of a reading process. One core: it runs beside other work, and Arrow's threads are where corrupt pages abort a
-process. Pydantic would look through all installed packages for plugins of its own, while the answer is waited for."""
+process. Pydantic would look through all installed packages for plugins of its own, while the answer is waited for. Arrow's
+memory stays with the process: of the next file it would have to be taken again, a page at a time."""
 SECONDS = 120.0
 """Time for a request, and again for each file that it says it begins; requests about large files get more (see
 `ReaderProcess.call`)."""
@@ -242,7 +243,7 @@ def start_python(code: str, *arguments: str, **how: Any) -> subprocess.Popen[byt
 
 
 def _environment() -> dict[str, str]:
-    return {**environment_without_key(), **ONE_CORE}
+    return {**environment_without_key(), **ENVIRONMENT}
 
 
 @cache

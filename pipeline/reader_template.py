@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from gristmill.pipeline.key_variable import KEY_VARIABLE
-from gristmill.pipeline.reader_process import ONE_CORE, answer_requests, loaded, start_python
+from gristmill.pipeline.reader_process import ENVIRONMENT, answer_requests, loaded, start_python
 
 _MAY_FORK = sys.platform == "linux"
 """Whether a process that has loaded libraries may be forked: those of macOS need not survive it."""
@@ -165,8 +165,8 @@ def fork_template(functions: str) -> None:
     """
     if not _MAY_FORK or KEY_VARIABLE in os.environ or not _no_other_threads():
         return
-    before = {name: os.environ.get(name) for name in ONE_CORE}
-    os.environ.update(ONE_CORE)
+    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    os.environ.update(ENVIRONMENT)
     loaded(functions)
     for name, value in before.items():
         os.environ.pop(name)

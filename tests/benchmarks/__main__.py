@@ -32,7 +32,7 @@ ARGUMENTS = {"toxicity": ["--speed"]}
 """What a benchmark is given to measure all that belongs into the table."""
 NAMES = (
     "language", "quality", "minhash", "toxicity", "rehydration", "exchange", "settling", "explain", "extraction",
-    "datatrove_extraction", "web_speed", "whole_run", "provenance", "tokens",
+    "datatrove_extraction", "web_speed", "whole_run", "provenance", "audit", "tokens",
 )  # fmt: skip
 
 

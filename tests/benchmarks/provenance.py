@@ -1,4 +1,4 @@
-"""What provenance costs a run, and how fast an audit reads an output.
+"""What provenance costs a run.
 
     GRISTMILL_DATA=… python -m tests.benchmarks.provenance [--corpus FOLDER] [--rounds N]
 
@@ -6,28 +6,22 @@ The graph of preset `web` runs in one process with provenance and, in turn, with
 the benchmark takes the parts out by hand. Without means no digest of contents, files or slices, no reading back of what
 was written, no key sums, no ledger, no signals, no sample of dropped texts, and no log in the footers; shards are written
 all the same. Signals and dropped texts can be left out by the config, so a third run has the rest alone. Each round gives
-ratios of CPU times; their medians are printed. Then the last output is audited, each kind of
-audit as a process of its own: its CPU time, less that of a fast audit, against the text that it reads.
+ratios of CPU times; their medians are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from gristmill.pipeline import storage, work_files
 from gristmill.pipeline.executor.inline import InlineExecutor
@@ -39,7 +33,7 @@ from gristmill.pipeline.running.engine import Engine
 from gristmill.pipeline.storage import streams
 from gristmill.pipeline.writing import parquet, sample_limits, sidecars, task_parts
 from gristmill.pipeline.writing import task_files as publish
-from tests.benchmarks.figures import figure, sha256_speed
+from tests.benchmarks.figures import figure
 from tests.benchmarks.whole_run import CONFIG
 
 NO_DIGEST = "0" * 64
@@ -124,8 +118,8 @@ def timed_run(plan: Plan) -> float:
     return time.process_time() - begin
 
 
-def overhead(source: str, configs: Path | None, rounds: int, folder: Path) -> Path:
-    """Prints what provenance adds to a run; returns an output that has it."""
+def overhead(source: str, configs: Path | None, rounds: int, folder: Path) -> None:
+    """Prints what provenance adds to a run."""
     given = f', language_configs: "{configs}"' if configs is not None else ""
 
     def plan(name: str, overrides: Sequence[str] = ()) -> Plan:
@@ -142,78 +136,12 @@ def overhead(source: str, configs: Path | None, rounds: int, folder: Path) -> Pa
             made = plan(f"{kind}-{number}", needful if kind == "needful" else ())
             with without_provenance() if kind == "none" else contextlib.nullcontext():
                 seconds[kind].append(timed_run(made))
-            if (kind, number) != ("whole", rounds - 1):
-                shutil.rmtree(folder / f"{kind}-{number}", ignore_errors=True)
+            shutil.rmtree(folder / f"{kind}-{number}", ignore_errors=True)
         print(f"    round {number + 1}: " + ", ".join(f"{kind} {times[-1]:.2f} s" for kind, times in seconds.items()))
     for kind, what in (("needful", "what cannot be switched off"), ("whole", "with signals and dropped texts")):
         ratio = statistics.median(a / b for a, b in zip(seconds[kind], seconds["none"], strict=True))
         print(f"provenance, {what}: {ratio - 1:+.1%} CPU time (median of {rounds})")
         figure(f"provenance, {what}", 100 * (ratio - 1), "% CPU time", data=Path(source).name)
-    return folder / f"whole-{rounds - 1}" / "corpus"
-
-
-def audit_seconds(output: Path, *flags: str) -> tuple[float, float]:
-    """CPU seconds of an audit with its reading processes, and wall seconds; ends the benchmark unless the audit is clean."""
-    before, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    # Python's compiled modules are on disk, as pip leaves them, whatever this environment says.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    command = [sys.executable, "-m", "gristmill.launch", "audit", str(output), "--json", *flags]
-    done = subprocess.run(command, env=environment, capture_output=True, check=False)
-    wall, after = time.perf_counter() - wall, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        sys.exit(f"the audit of {output} is not clean:\n{done.stdout.decode()}{done.stderr.decode()}")
-    json.loads(done.stdout)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
-
-
-def text_of(files: Iterator[Path]) -> float:
-    """Megabytes of text in Parquet files, as UTF-8."""
-    total = 0
-    for path in files:
-        for column in pq.read_table(path, columns=["text"])["text"].chunks:
-            total += int(column.nbytes) - len(column) * (8 if column.type == "large_string" else 4)
-    return total / 1e6
-
-
-def audits(output: Path, repeats: int = 3) -> None:
-    """Prints the speed of each kind of audit on an output."""
-    kept, dropped = text_of(output.glob("data/*.parquet")), text_of(output.glob("dropped/*.parquet"))
-    print(
-        f"audit of {kept:.1f} MB of text in shards and {dropped:.1f} MB of dropped texts, CPU seconds, median of {repeats}"
-    )
-
-    # Kinds take turns, so that other work on the machine weighs on all alike.
-    kinds = {
-        "fast": (),
-        "full, one reading process": ("--full", "--jobs", "1"),
-        "full, two reading processes": ("--full", "--jobs", "2"),
-        "full, with the input": ("--full", "--sources", "--jobs", "1"),
-    }
-    found: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    for _ in range(repeats):
-        for kind, flags in kinds.items():
-            found[kind].append(audit_seconds(output, *flags))
-    speed, text = sha256_speed(), kept + dropped
-    fast = statistics.median(cpu for cpu, _ in found["fast"])
-    for kind, times in found.items():
-        cpu, wall = (statistics.median(one) for one in zip(*times, strict=True))
-        print(f"    {kind:28s} {cpu:5.2f} s of CPU, {wall:5.2f} s of wall time", end="")
-        if kind == "fast":
-            print(", most of it starting up")
-            continue
-        rate = text / (cpu - fast)
-        print(
-            f": {rate:.0f} MB/s of all text beyond a fast audit, {rate / speed:.3f} of SHA-256; "
-            f"{kept / (cpu - fast):.0f} MB/s of shards' text"
-        )
-        figure(
-            f"audit: {kind}",
-            rate,
-            "MB/s",
-            data=f"{kept:.0f} MB in shards, {dropped:.0f} MB dropped",
-            against="SHA-256",
-            other=speed,
-        )
 
 
 def main() -> None:
@@ -222,11 +150,7 @@ def main() -> None:
         "--corpus", type=Path, help="folder of Parquet shards (id, text) instead of documents.parquet"
     )
     arguments.add_argument("--rounds", type=int, default=5, help="runs with and without provenance")
-    arguments.add_argument("--output", type=Path, help="only audit this output")
     chosen = arguments.parse_args()
-    if chosen.output is not None:
-        audits(chosen.output)
-        return
     data = os.environ.get("GRISTMILL_DATA")
     if data is None:
         sys.exit("GRISTMILL_DATA must name the folder with documents.parquet")
@@ -234,7 +158,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="gristmill-bench-"))
     try:
         source = str(chosen.corpus or Path(data) / "documents.parquet")
-        audits(overhead(source, configs if configs.is_dir() else None, chosen.rounds, folder))
+        overhead(source, configs if configs.is_dir() else None, chosen.rounds, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -133,7 +133,7 @@ def test_a_command_forks_its_template_before_it_has_a_secret_or_a_thread(monkeyp
 def test_what_an_audit_forks_from_has_no_threads_that_a_fork_would_lose() -> None:
     code = (
         "import os\nfrom gristmill.pipeline import reader_template as t\nfrom gristmill.pipeline.reader_process import *\n"
-        "os.environ.update(ONE_CORE)\n"
+        "os.environ.update(ENVIRONMENT)\n"
         "for name in ('row_requests', 'reader_requests'):\n    loaded('gristmill.pipeline.audit.' + name)\n"
         "    print(t._no_other_threads())"
     )

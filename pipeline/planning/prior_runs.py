@@ -33,6 +33,7 @@ from gristmill.pipeline.provenance.holding_folders import holding_folders
 from gristmill.pipeline.provenance.logs import LOG_KEY, LedgerLog, SliceRead
 from gristmill.pipeline.provenance.sidecar_tables import EMITTED
 from gristmill.pipeline.provenance.statement import (
+    OLDER,
     ManifestNode,
     Predicate,
     Statement,
@@ -191,7 +192,9 @@ def finished_run(where: str, folder: str) -> tuple[Predicate, list[dict[str, Any
     except ConfigError:
         raise
     except GristmillError as error:
-        raise ConfigError(f"{where}: {error}. {again}.") from error
+        told = str(error) if where == folder and str(error).startswith(f"{folder}/") else f"{where}: {error}"
+        # Nothing differs in an output of another format, and there is nothing to restore.
+        raise ConfigError(told if OLDER in told else f"{told.removesuffix('.')}. {again}.") from error
     if "rows" not in answer:
         raise ConfigError(
             f"{where}: {FILES_TABLE} is not what its run wrote (expected SHA-256 {expected}, found {answer['sha256']}), so it "

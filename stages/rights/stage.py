@@ -132,7 +132,7 @@ class Rights(Stage):
     """Drops pages whose rights are reserved, with the evidence."""
 
     Config = RightsConfig
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     summary: ClassVar[str] = "opt-outs: robots.txt, TDMRep, Content-Usage, Content-Signal, ai.txt, X-Robots-Tag"
 
     config: RightsConfig

@@ -249,7 +249,8 @@ def test_an_output_of_another_format_is_refused_with_what_to_do(
     (tmp_path / "old/manifest.json").write_text(json.dumps(body))
     ran = gristmill("export", form, "old", "--output", "made")
     assert ran.code == 2 and not (tmp_path / "made").exists(), ran.err
-    assert f"format {number} of " in ran.error and "this version reads format 2" in ran.error
+    assert ran.error.startswith(f"error: old/manifest.json: format {number} of ")
+    assert "this version reads format 2" in ran.error and "Restore" not in ran.error and ".." not in ran.error
     assert "Use the version of Gristmill that wrote it" in ran.error and "or repeat the run" in ran.error
 
 

@@ -109,7 +109,7 @@ PLACES = {
     **{f"{part}: {place}": held for part in ("data", "dropped", "kinds/parts") for place, held in PAGES},
     **{f"ledger: {place}": {"name", "key", "passage"} for place in ("dictionaries", "statistics")},
     **{f"{part}: values": {"key"} for part in ("notes/exact", "notes/minhash", "signals/licence", "index")},
-    "dropped: pages": {"name", "key", "passage"}, "ledger: pages": {"name"},
+    "dropped: pages": {"name", "key", "passage"},
     "signals/urls: pages": {"name", "key"}, "signals/urls: statistics": {"name"},
     "index: footer": {"name"}, "index: dictionaries": {"name"}, "kinds/parts: names": {"name"},
     "files.parquet: values": {"name"}, "ledger: values": {"name", "key", "passage"},

@@ -130,16 +130,19 @@ def read_decisions(
     node, port = np.zeros(ledger.num_rows, np.int64), np.zeros(ledger.num_rows, np.int64)
     texts = [one_chunk(kinds[name]).dictionary_encode() for name in ("node", "port", "decision")]
     raw = [np.asarray(pc.fill_null(text.indices, -1)).astype(np.int64) for text in texts]
-    combined = np.stack(raw, axis=1) if ledger.num_rows else np.zeros((0, 3), np.int64)
-    distinct, which = np.unique(combined, axis=0, return_inverse=True) if len(combined) else (combined, raw[0])
-    for index, (n, p, d) in enumerate(distinct.tolist()):
+    # One number for the three, of which there are few: a row's, and 0 for null.
+    ports, decisions = (len(text.dictionary) + 1 for text in texts[1:])
+    combined = ((raw[0] + 1) * ports + raw[1] + 1) * decisions + raw[2] + 1
+    distinct, which = np.unique(combined, return_inverse=True)
+    for index, number in enumerate(distinct.tolist()):
+        triple = number // decisions // ports, number // decisions % ports, number % decisions
         name, label, decision = (
-            text.dictionary[i].as_py() if i >= 0 else None for text, i in zip(texts, (n, p, d), strict=True)
+            text.dictionary[i - 1].as_py() if i else None for text, i in zip(texts, triple, strict=True)
         )
         place = (name, codes[decision]) if decision in codes else places.get((name, label))
         if name not in names or place is None:
             return keys, None
-        rows = which.reshape(-1) == index
+        rows = which == index
         node[rows], port[rows] = names.index(name), place[1]
     copies = np.asarray(pc.fill_null(one_chunk(ledger["copies"]), 0)).astype(np.int64)
     pairs = node * max(1, len(keys)) + document

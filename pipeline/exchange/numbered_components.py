@@ -64,7 +64,8 @@ def components_by_number(exchange: Shuffle, edges: Rows, nodes: Rows, carry: Seq
     if not {NUMBER, OTHER_NUMBER} <= set(edges.schema.names) or NUMBER not in nodes.schema.names:
         return None
     numbers = int(nodes.schema.field(NUMBER).metadata[NUMBERS])
-    left = exchange.budget_bytes - 5 * nodes.count - numbers // 4
+    # A parent and a bit for each document; a bit, and half of one for the count before it, for each number.
+    left = exchange.budget_bytes - 33 * nodes.count // 8 - 3 * numbers // 16
     if left < exchange.budget_bytes // 4:
         return None
     task = UniteTask(

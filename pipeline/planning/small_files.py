@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from gristmill.pipeline.hashing import digest
 from gristmill.pipeline.source import Slice, SourceConfig
 
-FILES_ALONE = 16
+FILES_ALONE = 32
 """A source of so many files, or fewer, has a task for each: a small run divides among workers then."""
 FEW_FILES = 64
-"""A source of so many files, or fewer, still has about as many tasks as FILES_ALONE, or more."""
+"""A source of so many files, or fewer, still has about TASKS_OF_FEW tasks, or more."""
+TASKS_OF_FEW = 16
 SLICE_OF_FEW = 8 << 20
 """Bytes that a slice of such a source stores at most, if it has several files. A task of three passes costs as much CPU time as
 a stored megabyte of text in five stages: in larger slices than these there is little left to save."""
@@ -45,7 +46,7 @@ def together(slices: Sequence[Slice], config: SourceConfig) -> list[Slice]:
         whole = parts[one.path] == 1 and not one.files and not one.records
         stored, expanded, rows = stored + one.bytes, expanded + (one.expanded or one.bytes), rows + one.rows
         full = stored > most or expanded > MOST_EXPANSION * most or rows > MOST_ROWS
-        full = full or (few and before * FILES_ALONE // total != begun * FILES_ALONE // total)
+        full = full or (few and before * TASKS_OF_FEW // total != begun * TASKS_OF_FEW // total)
         if run and (full or not whole or len(run) == MOST_FILES):
             found.append(_joined(run))
             run = []

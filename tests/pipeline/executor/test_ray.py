@@ -33,7 +33,7 @@ def ray_executor() -> Iterator[RayExecutor]:
 def test_ray_and_one_process_write_the_same_bytes_though_a_worker_is_killed(
     tmp_path: Path, ray_executor: RayExecutor
 ) -> None:
-    write_corpus(tmp_path / "in", files=16)
+    write_corpus(tmp_path / "in", files=24)
     marker = tmp_path / "killed-once"
     text = GRAPH.format(root=tmp_path).replace("  same: {}", f"  crash: {{marker: '{marker}'}}\n  same: {{}}")
     run(text, ray_executor, output=str(tmp_path / "ray"))
@@ -42,7 +42,7 @@ def test_ray_and_one_process_write_the_same_bytes_though_a_worker_is_killed(
     found = {name: shards(tmp_path / "ray" / name) for name in ("corpus", "long")}
     assert found == {name: shards(tmp_path / "inline" / name) for name in found}
     ledgers = {name: sum(path.startswith("ledger/") for path in found[name]) for name in found}
-    assert ledgers == {"corpus": 16, "long": 0}  # the first output keeps what both need
+    assert ledgers == {"corpus": 24, "long": 0}  # the first output keeps what both need
 
 
 def test_a_worker_killed_in_the_middle_of_settling_changes_nothing(tmp_path: Path, ray_executor: RayExecutor) -> None:

@@ -19,7 +19,14 @@ from gristmill.pipeline.audit.run import audit_output
 from gristmill.pipeline.executor.inline import InlineExecutor
 from gristmill.pipeline.executor.ray import RayExecutor
 from gristmill.pipeline.planning import small_files
-from gristmill.pipeline.planning.small_files import FEW_FILES, FILES_ALONE, SLICE_OF_FEW, names_digest, together
+from gristmill.pipeline.planning.small_files import (
+    FEW_FILES,
+    FILES_ALONE,
+    SLICE_OF_FEW,
+    TASKS_OF_FEW,
+    names_digest,
+    together,
+)
 from gristmill.pipeline.source import Slice, SourceConfig
 from tests.pipeline.audit.tampering import Output, SameProcess
 from tests.pipeline.toy_runs import PLUGINS, plan_of, rows_of, run, shards
@@ -74,14 +81,14 @@ def test_few_files_still_divide_among_many_workers(sizes: list[int]) -> None:
     for whole in found:
         assert whole.bytes <= SLICE_OF_FEW
         before_the_last = whole.bytes - whole.each[-1].bytes
-        assert before_the_last * FILES_ALONE < sum(sizes), "a slice ends with the file in which a sixteenth ends"
+        assert before_the_last * TASKS_OF_FEW < sum(sizes), "a slice ends with the file in which a sixteenth ends"
 
 
 @pytest.mark.parametrize(
     ("files", "size", "tasks"),
     [
-        (FILES_ALONE, 1, 16), (17, 10, 16), (40, 100, 16), (64, 900_000, 16),
-        (64, 3 << 20, 32), (64, 5 << 20, 64), (65, 900_000, 2), (30, 0, 1),
+        (FILES_ALONE, 1, 32), (33, 10, 16), (40, 100, 16), (64, 900_000, 16),
+        (64, 3 << 20, 32), (64, 5 << 20, 64), (65, 900_000, 2), (40, 0, 1),
     ],
 )  # fmt: skip
 def test_how_many_tasks_files_of_one_size_are(files: int, size: int, tasks: int) -> None:

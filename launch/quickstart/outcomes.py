@@ -97,7 +97,8 @@ _LEDGER = ["node", "doc_key", "decision", "port", "rule", "failed", "value", "th
 def _documents(plan: Plan) -> Iterator[dict[str, Any]]:
     for one in plan.slices:
         if plan.graph.sources[one.source].config.format == "small_web":
-            yield from plan.graph.sources[one.source].read(one).table.to_pylist()
+            for member in one.each:
+                yield from plan.graph.sources[one.source].read(member).table.to_pylist()
 
 
 def _before_deduplication(plan: Plan) -> set[str]:

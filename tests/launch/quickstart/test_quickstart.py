@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from gristmill.launch.cli import run_command
+from gristmill.launch.quickstart.outcomes import _documents
 from gristmill.launch.quickstart.summary import differing
+from gristmill.pipeline.planning.config import load
+from gristmill.pipeline.planning.plan import make_plan
 from tests.launch.quickstart.corpus import ARGUMENTS, PINNED, corpus_digest
 from tests.launch.running import Command, Ran
 
@@ -125,3 +128,10 @@ def test_the_corpus_is_the_one_that_it_has_always_been(ran: Ran, home: Path) -> 
     web on purpose changes this digest on purpose."""
     assert ran.code == 0, ran.err
     assert corpus_digest(home) == PINNED
+
+
+def test_the_score_reads_every_file_of_those_that_share_a_task() -> None:
+    text = "sources: {web: {format: small_web, documents: 400, shards_per_dump: 20}}\noutputs: {corpus: {path: unwritten}}\n"
+    plan = make_plan(load(text, "shared.yaml"))
+    assert any(len(one.members) > 1 for one in plan.slices)
+    assert len({row["id"] for row in _documents(plan)}) == 400

@@ -150,11 +150,11 @@ def test_a_task_that_dies_between_upload_and_commit_is_done_again(
     real = tasks.commit
     seen = []
 
-    def commit(work: WorkFolder, record: TaskRecord) -> bool:
+    def commit(work: WorkFolder, record: TaskRecord, data: bytes) -> bool:
         seen.append(record.task)
         if len(seen) == 4:
             raise StorageError("the worker went away")
-        return real(work, record)
+        return real(work, record, data)
 
     monkeypatch.setattr(tasks, "commit", commit)
     with pytest.raises(StorageError, match="went away"):

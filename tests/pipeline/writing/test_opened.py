@@ -30,8 +30,8 @@ def test_a_file_that_no_reader_opens_is_refused_and_removed(tmp_path: Path) -> N
 def test_a_file_with_other_rows_is_refused_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = parquet._encode
 
-    def forgetful(stream: Any, schema: Any, pieces: Any, digest: Any, level: int, log: Any) -> None:
-        sound(stream, schema, pieces, digest, level, log)
+    def forgetful(stream: Any, schema: Any, pieces: Any, digest: Any, *more: Any) -> None:
+        sound(stream, schema, pieces, digest, *more)
         digest.update(nested(1))
 
     monkeypatch.setattr(parquet, "_encode", forgetful)

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from gristmill.pipeline.errors import ConservationError, StorageError
 from gristmill.pipeline.storage import WrittenFile, being_written, is_bucket, open_copy, open_read, write_checked
+from gristmill.pipeline.storage.streams import WriteThrough
 from gristmill.pipeline.work_folder import WorkFolder
 
 _AGAIN = "Remove the work folder and run again."
@@ -27,34 +28,16 @@ _AT_ONCE = 16 << 20
 """Bytes of a file that is read into memory as it is stored: Arrow reads a stream of Python's in many steps."""
 
 
-class _Both:
-    """A write-only stream into two."""
+class _Both(WriteThrough):
+    """Writes into a second stream, too."""
 
     def __init__(self, first: Any, second: Any) -> None:
-        self._first, self._second = first, second
-        self.closed = False
+        super().__init__(first)
+        self._second = second
 
     def write(self, data: Any) -> int:
         self._second.write(data)
-        return int(self._first.write(data))
-
-    def flush(self) -> None:
-        self._first.flush()
-
-    def tell(self) -> int:
-        return int(self._first.tell())
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
+        return super().write(data)
 
 
 def write_work(location: str, write: Callable[[Any], None], attempt: str = "0") -> WrittenFile:

@@ -31,28 +31,21 @@ class WrittenFile:
     sha256: str
 
 
-class Tee:
-    """A write-only stream that hashes what goes through it.
+class WriteThrough:
+    """A stream for Arrow to write to, over another one, which stays open when this one is closed.
 
     Attributes:
-        sha256: the file's digest, which is told of it.
-        check: XXH3-128, for reading it back once: several times as fast.
+        size: bytes written so far.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.sha256 = hashlib.sha256()
-        self.check = xxhash.xxh3_128()
-        self.size = 0
-        self.closed = False
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.size, self.closed = stream, 0, False
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        self.sha256.update(view)
-        self.check.update(view)
-        self.size += view.nbytes
-        self._stream.write(view)
-        return view.nbytes
+        size = memoryview(data).nbytes
+        self._stream.write(data)
+        self.size += size
+        return size
 
     def flush(self) -> None:
         self._stream.flush()
@@ -71,6 +64,26 @@ class Tee:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Tee(WriteThrough):
+    """Hashes what goes through it.
+
+    Attributes:
+        sha256: the file's digest, which is told of it.
+        check: XXH3-128, for reading it back once: several times as fast.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream)
+        self.sha256 = hashlib.sha256()
+        self.check = xxhash.xxh3_128()
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.sha256.update(view)
+        self.check.update(view)
+        return super().write(view)
 
 
 def same_bytes(location: str, stream: Any, expected: str) -> None:

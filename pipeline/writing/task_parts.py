@@ -15,39 +15,21 @@ from gristmill.pipeline.document import TEXT
 from gristmill.pipeline.errors import ConservationError
 from gristmill.pipeline.provenance.task_record import SidecarPart, SidecarParts, TaskRecord
 from gristmill.pipeline.storage import is_bucket
+from gristmill.pipeline.storage.streams import WriteThrough
 from gristmill.pipeline.work_files import HERE, LZ4, PLAIN, open_part, write_work
 from gristmill.pipeline.work_folder import WorkFolder, task_name
 
 
-class _Part:
-    """A write-only stream into another that counts and checks what goes through it."""
+class _Part(WriteThrough):
+    """A part within a file, whose bytes are counted and checked."""
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self.size, self.check, self.closed = stream, 0, xxhash.xxh3_128(), False
+        super().__init__(stream)
+        self.check = xxhash.xxh3_128()
 
     def write(self, data: Any) -> int:
         self.check.update(data)
-        written = int(self._stream.write(data))
-        self.size += written
-        return written
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def tell(self) -> int:
-        return self.size
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
+        return super().write(data)
 
 
 def write_parts(

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -84,8 +85,16 @@ def test_a_threshold_is_moved_and_its_setting_copied(look: Opener, address: str)
     option = next(
         one for one in page.locator("#f-setting option").all_inner_texts() if one.startswith("first: too_short")
     )
+    held: list[Any] = []
+    page.route("**/move*", lambda route: held.append(route))  # as a slow machine answers
     page.select_option("#f-setting", label=option)
-    page.wait_for_selector("#view-thresholds[data-shown]")
+    page.wait_for_selector("#slider:disabled")
+    while not held:
+        page.wait_for_timeout(20)
+    assert page.is_disabled("#slider") and page.is_disabled("#limit")
+    held[0].continue_()
+    page.unroute("**/move*")
+    page.wait_for_selector("#slider:enabled")
     before = page.inner_text("#kept-after")
     page.focus("#slider")
     for _ in range(5):

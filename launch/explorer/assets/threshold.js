@@ -113,6 +113,8 @@ export function thresholds(root, about, open, fail) {
   const later = () => { clearTimeout(timer); timer = setTimeout(() => move(), 120); };
   const line = () => { if (last?.histogram) { place("histogram").replaceChildren(histogram(last.histogram, value, last.histogram.edges[0], last.histogram.edges.at(-1))); } };
   async function move(fresh) {
+    // Until the setting's own range is there, the slider has another one's: a move would ask for a limit that nobody chose.
+    if (fresh) { clearTimeout(timer); slider.disabled = box.disabled = true; }
     const one = settings[Number(place("f-setting").value)];
     place("by-language").hidden = !one.by_language || labels.length < 2;
     const language = place("by-language").hidden ? "" : place("f-of").value;
@@ -123,6 +125,7 @@ export function thresholds(root, about, open, fail) {
         last = made;
         const form = made.histogram;
         slider.disabled = !form;
+        box.disabled = false;
         if (form) {
           slider.min = form.edges[0]; slider.max = form.edges.at(-1);
           value = form.limits ? form.limits[1] : (form.edges[0] + form.edges.at(-1)) / 2;
